@@ -1,0 +1,57 @@
+"""Refusals: what a caller asked for and cannot have. S3 has one answer for each (``coldstore.s3.errors``)."""
+
+
+class ColdStoreError(Exception):
+    """A refusal: the request is understood and cannot be fulfilled; nothing was changed."""
+
+
+class NoSuchBucket(ColdStoreError):
+    """No bucket has this name."""
+
+
+class BucketExists(ColdStoreError):
+    """Another user owns a bucket of this name."""
+
+
+class BucketAlreadyOwned(ColdStoreError):
+    """The caller owns a bucket of this name already."""
+
+
+class BucketNotEmpty(ColdStoreError):
+    """The bucket still holds object versions."""
+
+
+class NoSuchKey(ColdStoreError):
+    """The bucket has no current object under this key."""
+
+
+class NoSuchUpload(ColdStoreError):
+    """The multipart upload is unknown, completed or aborted."""
+
+
+class PreconditionFailed(ColdStoreError):
+    """A conditional write found another state than it demanded."""
+
+
+class ObjectIsCold(ColdStoreError):
+    """The bytes may not be read before a restore."""
+
+
+class RestoreInProgress(ColdStoreError):
+    """A recall of this object is under way already."""
+
+
+class RestoreNotAllowed(ColdStoreError):
+    """The object's class is not one that is restored."""
+
+
+class StagingFull(ColdStoreError):
+    """The disk cannot promise the bytes that were asked for."""
+
+
+class ObjectDamaged(ColdStoreError):
+    """The bytes do not match their recorded checksum and no other copy could be read."""
+
+
+class MetadataUnavailable(ColdStoreError):
+    """The metadata store cannot be reached now."""
