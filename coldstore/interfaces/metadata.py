@@ -1,0 +1,550 @@
+"""
+The metadata store: the domain's atomic steps, never generic CRUD.
+
+Every method is one whole step, atomic and durable when its Deferred fires. A step touches at most ``KEYS_MAX`` rows
+and ``BYTES_MAX`` bytes (etcd's limits; every backend asserts them). What concerns many members is done in batches that
+are driven by a cursor and harmless to repeat. Steps that act on a row read earlier compare its ``revision`` and fail
+with ``Conflict`` when it moved: read again and decide anew. What announces something writes its outbox row in the same step.
+
+Faults: ``MetadataUnavailable`` (a refusal, S3 says 503) when the store cannot be reached or is closed; the outcome of a
+changing step is then unknown and is looked up, never assumed. Times are unix seconds.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from twisted.internet.defer import Deferred
+from zope.interface import Attribute, Interface
+
+from coldstore.model.bundles import Bundle, BundleState, Copy, Member
+from coldstore.model.cartridges import Cartridge, Drive, DriveState
+from coldstore.model.events import Alert, AuditEvent, NewMessage, OutboxMessage, Severity
+from coldstore.model.objects import (
+    ArchiveState,
+    Bucket,
+    ObjectVersion,
+    Piece,
+    Restore,
+    StorageClass,
+    Upload,
+    User,
+    VersionFacts,
+)
+
+KEYS_MAX = 100
+BYTES_MAX = 1_000_000
+BATCH_MAX = 40
+"""Members, pieces or messages that one batch may carry, so that a step with its side rows stays below KEYS_MAX."""
+
+
+class Conflict(Exception):
+    """The row changed since it was read; read it again."""
+
+
+class StepTooLarge(AssertionError):
+    """A step was called with more than the interface allows: a bug of the caller."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteCondition:
+    """
+    What must hold for a write to become visible (S3 conditional writes).
+
+    ``if_none_match`` is true for ``If-None-Match: *``; ``if_match`` is an unquoted ETag or ``*``.
+    """
+
+    if_none_match: bool = False
+    if_match: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiscardedPiece:
+    """A piece of disk that nothing needs any more; ``discard_id`` names the duty to free it."""
+
+    discard_id: int
+    address: str
+    length_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """What is not yet on every tape, per storage class. ``oldest_at`` is None when there is nothing."""
+
+    storage_class: StorageClass
+    object_count: int
+    size_bytes: int
+    oldest_at: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberVersion:
+    """A member of a bundle with the version whose bytes it is."""
+
+    member: Member
+    version: ObjectVersion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedExtent:
+    """
+    One extent that an ongoing restore still wants, with every copy of its bundle that is SYNCED or VERIFIED.
+
+    ``bundle_sha256`` and ``bundle_size_bytes`` are of the whole tar.
+    """
+
+    version: ObjectVersion
+    member: Member
+    copies: tuple[Copy, ...]
+    bundle_size_bytes: int
+    bundle_sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyCount:
+    """``x-coldstore-copies``: verified copies of the least copied extent, and how many its class asks for."""
+
+    verified: int
+    wanted: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreTotals:
+    """Counts for ``status`` and ``/metrics``; ``on_tape_bytes`` counts content once, not per copy."""
+
+    bucket_count: int
+    object_count: int
+    object_bytes: int
+    on_disk_bytes: int
+    on_tape_bytes: int
+    ongoing_restores: int
+    restored_objects: int
+    outbox_messages: int
+    open_alerts: int
+
+
+class IMetadataStore(Interface):
+    """Everything ColdStore remembers."""
+
+    appliance_id = Attribute("The appliance's id (a UUID in text), made when the store was new. Known once open fired.")
+
+    # ── life of the store ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def open() -> Deferred[None]:
+        """Connect, apply migrations, refuse a newer schema (``SchemaTooNew``). Steps may be called once this fired."""
+
+    def close() -> Deferred[None]:
+        """Finish the steps under way, refuse new ones, let go of everything. Repeatable."""
+
+    def take_epoch(*, at: float) -> Deferred[int]:
+        """Begin a new run of the appliance: return a number greater than every earlier one."""
+
+    def totals() -> Deferred[StoreTotals]:
+        """Count for an operator; may take longer than a point read."""
+
+    # ── users ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def create_user(user: User) -> Deferred[None]:
+        """Record a user. Fails with ``Conflict`` when the id, the name or the access key is taken."""
+
+    def user_by_access_key(access_key: str) -> Deferred[User | None]:
+        """Return who signs with this key, None when nobody does."""
+
+    def users() -> Deferred[list[User]]:
+        """Return all users by name."""
+
+    # ── buckets ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def create_bucket(
+        *, name: str, owner_id: str, region: str, created_at: float, default_class: StorageClass | None
+    ) -> Deferred[Bucket]:
+        """Create a bucket. Fails with ``BucketAlreadyOwned`` or ``BucketExists``."""
+
+    def bucket(name: str) -> Deferred[Bucket]:
+        """Return a bucket; fails with ``NoSuchBucket``."""
+
+    def buckets(*, owner_id: str | None, after: str, limit: int) -> Deferred[list[Bucket]]:
+        """Return buckets by name, those of ``owner_id`` or (None) all, whose name is greater than ``after``."""
+
+    def set_default_class(*, name: str, default_class: StorageClass | None) -> Deferred[None]:
+        """Set or clear the class of objects whose writer names none; fails with ``NoSuchBucket``."""
+
+    def delete_bucket(name: str) -> Deferred[None]:
+        """
+        Remove an empty bucket. Fails with ``NoSuchBucket`` or ``BucketNotEmpty`` (a current object is in it).
+
+        Open multipart uploads do not block it; ``abandoned_uploads`` names them afterwards.
+        """
+
+    # ── object versions ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def publish_version(
+        facts: VersionFacts,
+        *,
+        layout_id: str,
+        pieces: Sequence[Piece],
+        wants_tape: bool,
+        condition: WriteCondition | None,
+        messages: Sequence[NewMessage],
+    ) -> Deferred[ObjectVersion]:
+        """
+        Make a version current; what it replaces is deleted as ``delete_current`` does. All in one step.
+
+        ``pieces`` are at most BATCH_MAX (none for an empty object); they are referenced from now on.
+
+        Fails with ``NoSuchBucket``; ``PreconditionFailed`` or (``if_match`` and no such key) ``NoSuchKey`` when the
+        condition does not hold. Nothing has changed then. Not repeatable: look up the key after an unknown outcome.
+        """
+
+    def current_version(bucket: str, key: bytes) -> Deferred[ObjectVersion]:
+        """Return what is under the key; fails with ``NoSuchBucket`` or ``NoSuchKey``."""
+
+    def version(version_uid: int) -> Deferred[ObjectVersion | None]:
+        """Return a version by its uid, deleted or not; None once it is forgotten."""
+
+    def list_current(
+        bucket: str, *, from_key: bytes, before_key: bytes | None, limit: int
+    ) -> Deferred[list[ObjectVersion]]:
+        """
+        Return current versions with ``from_key <= key`` (and ``key < before_key``), bytewise by key.
+
+        Fails with ``NoSuchBucket``. Cost follows ``limit``, not what is in the bucket.
+        """
+
+    def delete_current(
+        bucket: str, keys: Sequence[bytes], *, at: float, messages: Mapping[bytes, NewMessage], if_match: str | None = None
+    ) -> Deferred[list[ObjectVersion]]:
+        """
+        Delete what is under each of at most BATCH_MAX keys; return what was there before (missing keys are left out).
+
+        A deleted version's ongoing restore ends. Its bytes on disk are discarded, unless a bundle claims it that is
+        not archived: then it stays with ``deleted_at`` set until that bundle is settled. A message is written for
+        each key that existed. ``if_match`` (only with one key): fails with ``PreconditionFailed`` on another ETag.
+        Fails with ``NoSuchBucket``. Harmless to repeat.
+        """
+
+    def pieces(layout_id: str, *, after_ordinal: int, limit: int) -> Deferred[list[Piece]]:
+        """Return the listed pieces of a layout by ordinal, beginning after ``after_ordinal`` (0: from the start)."""
+
+    def copy_count(version_uid: int, *, wanted: int) -> Deferred[CopyCount]:
+        """Return how many verified copies the least copied extent of a version has."""
+
+    def note_reads(reads: Mapping[int, int], *, at: float) -> Deferred[None]:
+        """Add to the read counts of at most BATCH_MAX versions and set when they were last read. Unknown uids are ignored."""
+
+    # ── multipart uploads ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def create_upload(upload: Upload) -> Deferred[None]:
+        """Begin a multipart upload; fails with ``NoSuchBucket``."""
+
+    def upload(bucket: str, key: bytes, upload_id: str) -> Deferred[Upload]:
+        """Return an upload in progress; fails with ``NoSuchBucket`` or ``NoSuchUpload``."""
+
+    def uploads(
+        bucket: str, *, prefix: bytes, after_key: bytes, after_upload_id: str, limit: int
+    ) -> Deferred[list[Upload]]:
+        """
+        Return uploads in progress by key and upload id. With ``after_upload_id`` empty: of keys greater than
+        ``after_key`` (all keys when that is empty too); else also of ``after_key`` itself with a greater upload id.
+        """
+
+    def put_part(upload_id: str, piece: Piece) -> Deferred[None]:
+        """
+        Record a part; an earlier one of this number is discarded. Fails with ``NoSuchUpload``.
+        """
+
+    def parts(upload_id: str, *, after_ordinal: int, limit: int) -> Deferred[list[Piece]]:
+        """Return the parts of an upload in progress by number; fails with ``NoSuchUpload``."""
+
+    def complete_upload(
+        upload_id: str,
+        facts: VersionFacts,
+        *,
+        listed: Sequence[int],
+        wants_tape: bool,
+        condition: WriteCondition | None,
+        messages: Sequence[NewMessage],
+    ) -> Deferred[ObjectVersion]:
+        """
+        Publish the parts whose numbers are ``listed`` (ascending, at most 10,000) as a version, as ``publish_version``
+        does. Parts that are not listed no longer count and are discarded in batches afterwards.
+
+        Fails with ``NoSuchUpload``, and as ``publish_version``.
+        """
+
+    def completed_upload(bucket: str, key: bytes, upload_id: str) -> Deferred[ObjectVersion | None]:
+        """Return the current version that this upload became, None when there is none (any more)."""
+
+    def abort_upload(bucket: str, key: bytes, upload_id: str) -> Deferred[None]:
+        """End an upload; its parts are discarded. Fails with ``NoSuchBucket`` or ``NoSuchUpload``."""
+
+    def abandoned_uploads(limit: int) -> Deferred[list[Upload]]:
+        """Return uploads whose bucket is gone; ``abandon_upload`` ends them."""
+
+    def abandon_upload(upload_id: str) -> Deferred[None]:
+        """End an upload whatever its bucket; harmless to repeat."""
+
+    # ── discarding what nothing needs ───────────────────────────────────────────────────────────────────────────────
+
+    def discards(limit: int) -> Deferred[list[DiscardedPiece]]:
+        """
+        Return pieces whose bytes may go, oldest first: at most ``limit`` (up to 1,000).
+
+        May first take dead layouts apart in a bounded step.
+        """
+
+    def forget_discards(discard_ids: Sequence[int]) -> Deferred[None]:
+        """The bytes of at most BATCH_MAX pieces are gone; harmless to repeat."""
+
+    def add_discards(addresses: Sequence[str]) -> Deferred[None]:
+        """Record the duty to free at most BATCH_MAX pieces that no row refers to. Addresses in use are left alone."""
+
+    def referenced(addresses: Collection[str]) -> Deferred[frozenset[str]]:
+        """Return those of at most KEYS_MAX addresses that a piece or a discard duty names."""
+
+    # ── archive ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def backlog() -> Deferred[list[Backlog]]:
+        """Sum what is PENDING or CLAIMED (and not deleted), per class."""
+
+    def pending(*, classes: Collection[StorageClass], after_sequence: int, limit: int) -> Deferred[list[ObjectVersion]]:
+        """Return PENDING versions of these classes in order of sequence, at most ``limit`` (up to 1,000)."""
+
+    def open_bundle(*, bundle_id: str, pools: tuple[str, ...], created_at: float, epoch: int) -> Deferred[None]:
+        """Begin a bundle, FILLING. Fails with ``Conflict`` when the id exists."""
+
+    def claim_members(bundle_id: str, members: Sequence[Member], *, last_extents: Collection[int]) -> Deferred[list[Member]]:
+        """
+        Add at most BATCH_MAX members to a FILLING bundle; return those that were taken.
+
+        A member is left out when its version is deleted or not PENDING. A version whose uid is in ``last_extents``
+        gets all its extents with this call (or had the others before, in this or earlier bundles) and becomes CLAIMED.
+        Positions must continue those of the bundle. Repeating a member that is there already returns it unchanged.
+        """
+
+    def fix_offsets(bundle_id: str, offsets: Mapping[int, int]) -> Deferred[None]:
+        """Record ``bundle_offset_bytes`` of at most BATCH_MAX positions of a FILLING bundle; harmless to repeat."""
+
+    def freeze_bundle(
+        bundle_id: str, *, member_count: int, size_bytes: int, content_bytes: int
+    ) -> Deferred[Bundle]:
+        """
+        FILLING to FROZEN: from now on the plan is fixed, and one PLANNED copy per pool exists.
+
+        Fails with ``Conflict`` when the bundle is not FILLING, has another number of members, or one without offset.
+        """
+
+    def release_members(bundle_id: str) -> Deferred[bool]:
+        """
+        Give back at most BATCH_MAX claims of a FILLING bundle (its versions become PENDING again, deleted ones are
+        discarded); true when none is left: the bundle is then VOID. Extents of one version in several bundles: all
+        FILLING bundles that hold an extent of it must be released. Harmless to repeat.
+        """
+
+    def bundles(*, states: Collection[BundleState], settled: bool | None, after: str, limit: int) -> Deferred[list[Bundle]]:
+        """Return bundles by id that are in one of the states (and settled or not, None: either)."""
+
+    def bundle(bundle_id: str) -> Deferred[Bundle | None]:
+        """Return a bundle."""
+
+    def members(bundle_id: str, *, after_position: int, limit: int) -> Deferred[list[MemberVersion]]:
+        """Return members by position, beginning after ``after_position`` (-1: from the start), at most 1,000."""
+
+    def extents(version_uid: int) -> Deferred[list[Member]]:
+        """Return the extents of a version in order (of bundles that are not VOID)."""
+
+    def copies(
+        *, bundle_id: str | None = None, barcode: str | None = None, version_uid: int | None = None
+    ) -> Deferred[list[Copy]]:
+        """Return the copies of a bundle, on a cartridge, or of all bundles that hold a version: exactly one is given."""
+
+    def unfinished_copies(limit: int) -> Deferred[list[Copy]]:
+        """Return copies of FROZEN bundles that are PLANNED, WRITING or SYNCED, by bundle id and pool."""
+
+    def start_copy(*, bundle_id: str, pool: str, barcode: str, epoch: int) -> Deferred[Copy]:
+        """
+        PLANNED to WRITING on a cartridge.
+
+        Fails with ``Conflict`` when it is not PLANNED, or when the cartridge holds another copy of the same bundle
+        that is not PLANNED.
+        """
+
+    def copy_synced(
+        *, bundle_id: str, pool: str, epoch: int, partition: str, start_block: int, size_bytes: int, sha256: str, at: float
+    ) -> Deferred[Copy]:
+        """
+        WRITING to SYNCED. The first copy fixes the bundle's SHA-256; another one that differs fails with
+        ``Conflict``, as does an ``epoch`` that is not the copy's.
+        """
+
+    def copy_verified(*, bundle_id: str, pool: str, epoch: int, at: float) -> Deferred[Bundle]:
+        """SYNCED to VERIFIED; the bundle becomes ARCHIVED in the same step when this was the last copy."""
+
+    def copy_failed(*, bundle_id: str, pool: str, reason: str) -> Deferred[Copy]:
+        """WRITING or SYNCED back to PLANNED without a cartridge, one failure more. Harmless on a PLANNED copy."""
+
+    def resume_copy(*, bundle_id: str, pool: str, epoch: int) -> Deferred[Copy]:
+        """Take over a SYNCED copy of an earlier epoch, to verify it. Fails with ``Conflict`` when it is not SYNCED."""
+
+    def lose_copy(*, bundle_id: str, pool: str, reason: str) -> Deferred[Copy]:
+        """VERIFIED to LOST: it could not be read. The bundle stays ARCHIVED. Harmless on a LOST copy."""
+
+    def settle_members(bundle_id: str, *, after_position: int, at: float) -> Deferred[int | None]:
+        """
+        Look at the next at most BATCH_MAX members of an ARCHIVED bundle: versions of which every extent's bundle is
+        ARCHIVED become ARCHIVED; deleted ones have their bytes discarded.
+
+        Return the position to go on after, or None when the bundle was done: it is then ``is_settled``. Harmless to repeat.
+        """
+
+    def unmanifested(barcode: str) -> Deferred[list[Bundle]]:
+        """Return bundles with a SYNCED or VERIFIED copy on the cartridge that no proven session manifest names."""
+
+    def mark_manifested(*, barcode: str, session_id: str, bundle_ids: Sequence[str]) -> Deferred[None]:
+        """A session manifest naming at most BATCH_MAX bundles is proven on the cartridge. Harmless to repeat."""
+
+    # ── what stays on disk ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def evictable(
+        *, classes: Collection[StorageClass], archived_before: float, limit: int
+    ) -> Deferred[list[ObjectVersion]]:
+        """
+        Return versions that are ARCHIVED, on disk, not deleted, not empty, without restore, of one of the classes and
+        archived before that time; least recently archived or read first.
+        """
+
+    def evict_version(version_uid: int, *, revision: int) -> Deferred[None]:
+        """
+        Take an ARCHIVED version without restore off the disk; its pieces are discarded.
+
+        Fails with ``Conflict`` when the version moved, is not ARCHIVED or has a restore.
+        """
+
+    # ── restore ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def change_restore(
+        version_uid: int, *, revision: int, restore: Restore | None, messages: Sequence[NewMessage]
+    ) -> Deferred[ObjectVersion]:
+        """
+        Begin, extend, upgrade or (None) end a restore of a version that is not deleted, with its messages.
+
+        Ending it discards pieces that an unfinished recall had brought; a version on disk stays on disk (the evictor
+        decides). Fails with ``Conflict`` when the version moved, or is deleted.
+        """
+
+    def wanted_extents(*, after: tuple[int, int], limit: int) -> Deferred[list[WantedExtent]]:
+        """
+        Return extents that ONGOING restores of versions not on disk still want, ordered by (version uid, extent) and
+        beginning after that pair ((0, -1): from the start), at most 1,000.
+        """
+
+    def ongoing_restores(*, on_disk: bool, limit: int) -> Deferred[list[ObjectVersion]]:
+        """Return versions with an ONGOING restore whose bytes are (or are not) on disk, oldest request first."""
+
+    def add_recalled(
+        version_uid: int, *, extent: int, layout_id: str, piece: Piece
+    ) -> Deferred[bool]:
+        """
+        Record that an extent's bytes are back (durable) as part of ``layout_id``, a new layout for this recall; the
+        piece's ordinal is the extent's plus one. All extents of one recall use the layout that the first one named
+        (``recall_layout`` tells it).
+
+        Return true when the version still wants them; false when it does not (deleted, restore ended, extent there
+        already): the piece was then recorded for discarding.
+        """
+
+    def recall_layout(version_uid: int) -> Deferred[str | None]:
+        """Return the layout of the recall under way, None when no extent came back yet."""
+
+    def complete_recall(
+        version_uid: int, *, revision: int, expires_at: float, messages: Sequence[NewMessage]
+    ) -> Deferred[ObjectVersion]:
+        """
+        All extents are back (or the bytes never left): on disk, RESTORED, expiry set, messages written; one step.
+
+        Fails with ``Conflict`` when the version moved, its restore is not ONGOING, or an extent is missing.
+        """
+
+    def expired_restores(*, now: float, limit: int) -> Deferred[list[ObjectVersion]]:
+        """Return versions whose RESTORED promise ended at or before ``now``, earliest first."""
+
+    # ── cartridges and drives ───────────────────────────────────────────────────────────────────────────────────────
+
+    def cartridges() -> Deferred[list[Cartridge]]:
+        """Return all cartridges by barcode."""
+
+    def cartridge(barcode: str) -> Deferred[Cartridge | None]:
+        """Return one cartridge."""
+
+    def add_cartridges(cartridges: Sequence[Cartridge]) -> Deferred[None]:
+        """Record at most BATCH_MAX cartridges that are new; known barcodes are left alone."""
+
+    def record_cartridge(cartridge: Cartridge, *, audit: str) -> Deferred[Cartridge]:
+        """
+        Replace the record whose revision is the given one's; return it with the next revision. A non-empty ``audit``
+        is written as what was done, by ``changed_by`` at ``changed_at``, for ``reason``. Fails with ``Conflict``.
+        """
+
+    def drives() -> Deferred[list[Drive]]:
+        """Return all drives by index."""
+
+    def record_drive(drive: Drive, *, audit: str) -> Deferred[None]:
+        """Insert or replace a drive's record; audit as for cartridges."""
+
+    def set_drive_state(
+        *, index: int, state: DriveState, reason: str, at: float, by: str
+    ) -> Deferred[Drive]:
+        """Put a known drive up or down, audited; fails with ``Conflict`` when there is no such drive."""
+
+    # ── telling others ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def due_messages(*, now: float, limit: int) -> Deferred[list[OutboxMessage]]:
+        """Return messages whose next attempt is due, oldest first."""
+
+    def message_delivered(message_id: int) -> Deferred[None]:
+        """Forget a delivered message; harmless to repeat."""
+
+    def message_failed(message_id: int, *, error: str, next_attempt_at: float) -> Deferred[None]:
+        """Count a failed attempt and put the next one off."""
+
+    def message_dead(message_id: int, *, error: str, at: float) -> Deferred[None]:
+        """Give a message up: it is kept as a dead letter and no longer due."""
+
+    def raise_alert(
+        *, kind: str, subject: str, severity: Severity, sentence: str, at: float
+    ) -> Deferred[Alert]:
+        """Open an alert, or count it once more and renew its sentence when (kind, subject) is open already."""
+
+    def clear_alert(*, kind: str, subject: str, at: float) -> Deferred[None]:
+        """Close an open alert; harmless when there is none."""
+
+    def alerts(*, include_cleared: bool, limit: int) -> Deferred[list[Alert]]:
+        """Return alerts, newest first."""
+
+    def audit(*, at: float, who: str, what: str, subject: str, detail: str) -> Deferred[None]:
+        """Write down who did what."""
+
+    def audit_trail(*, before_id: int | None, limit: int) -> Deferred[list[AuditEvent]]:
+        """Return the audit trail, newest first, older than ``before_id``."""
+
+
+class SchemaTooNew(Exception):
+    """The store was written by a newer ColdStore; this one must not touch it."""
+
+
+__all__ = [
+    "BATCH_MAX",
+    "BYTES_MAX",
+    "KEYS_MAX",
+    "ArchiveState",
+    "Backlog",
+    "Conflict",
+    "CopyCount",
+    "DiscardedPiece",
+    "IMetadataStore",
+    "MemberVersion",
+    "SchemaTooNew",
+    "StepTooLarge",
+    "StoreTotals",
+    "WantedExtent",
+    "WriteCondition",
+]

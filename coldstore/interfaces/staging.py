@@ -1,0 +1,203 @@
+"""
+Staging and cache: the disk that holds bytes not yet safe on tape, and bytes that could be read from tape again.
+
+Bytes are written once and known by an opaque address. They carry CRC64NVME per 4 MiB block, taken while they arrived; a
+block is read from disk and checked before its first byte goes out, once per run of the process. All blocking work
+happens in threads that the implementation owns.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from twisted.internet.defer import Deferred
+from zope.interface import Attribute, Interface
+
+from coldstore.model.objects import Piece
+
+BLOCK_BYTES = 4 * 1024 * 1024
+"""One checksum covers this many bytes, counted from the start of the piece; the last block may be shorter."""
+
+
+class DiskFault(Exception):
+    """The disk failed (I/O error, gone, read-only); says what was tried."""
+
+
+class BytesDamaged(Exception):
+    """Bytes on disk do not match the checksum recorded when they were written."""
+
+    def __init__(self, address: str, block: int) -> None:
+        super().__init__(f"block {block} of {address} does not match its recorded checksum")
+        self.address = address
+        self.block = block
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """Bytes that are on stable storage. ``digests`` has one entry per algorithm that was asked for."""
+
+    address: str
+    length_bytes: int
+    crc64nvme: int
+    digests: Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StagingUsage:
+    """
+    The account of the disk, in bytes.
+
+    ``used`` is what published pieces occupy, ``reserved`` what was promised and has not arrived, ``capacity`` what may be
+    used in all (the smaller of the configured limit and what the file system has left beside us).
+    """
+
+    capacity_bytes: int
+    used_bytes: int
+    reserved_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskRange:
+    """Where a reader outside this process (the mover) finds bytes of a pinned piece."""
+
+    path: str
+    offset_bytes: int
+    length_bytes: int
+    crc64nvme: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecallSlot:
+    """Where the mover puts the bytes of one recalled extent."""
+
+    path: str
+    offset_bytes: int
+    length_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecallSpace:
+    """Space made for a batch of recalled extents, all reserved; ``slots`` in the order in which lengths were given."""
+
+    recall_id: str
+    slots: tuple[RecallSlot, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecalledBytes:
+    """
+    What the mover wrote to one slot and fsynced: the checksum of all, and of each block of BLOCK_BYTES.
+
+    ``slot`` is its place in ``RecallSpace.slots``.
+    """
+
+    slot: int
+    crc64nvme: int
+    block_checksums: tuple[int, ...]
+
+
+class IIncoming(Interface):
+    """Bytes that are arriving. Ends with exactly one of ``finish`` and ``abandon``."""
+
+    def write(block: bytes) -> None:
+        """Take bytes; hashing and writing happen elsewhere. Never blocks; heed ``on_pressure``."""
+
+    def on_pressure(pause: Callable[[], None], resume: Callable[[], None]) -> None:
+        """Have ``pause`` called when too many blocks are outstanding, and ``resume`` when there is room again."""
+
+    def finish() -> Deferred[Received]:
+        """
+        Everything was written: fires once all bytes and their directory entry are on stable storage.
+
+        The piece is published on disk; until a metadata row refers to it, it is an orphan that a sweep may take: so
+        commit the row, or call ``IStaging.discard``. Fails with ``DiskFault``, or ``StagingFull`` when the disk ran full
+        after all; nothing is left then.
+        """
+
+    def abandon() -> Deferred[None]:
+        """Drop everything that arrived; harmless after a failed ``finish``, and repeatable."""
+
+
+class IPieceReader(Interface):
+    """Verified bytes of one piece; keeps it pinned (its bytes stay, even if discarded meanwhile) until ``close``."""
+
+    length_bytes = Attribute("Size of the piece in bytes.")
+
+    def read(offset_bytes: int, length_bytes: int) -> Deferred[bytes]:
+        """Return verified bytes (at most BLOCK_BYTES at once); fails with ``BytesDamaged`` or ``DiskFault``."""
+
+    def verified_range(offset_bytes: int, length_bytes: int) -> Deferred[tuple[int, int]]:
+        """
+        Have every block of the range checked; return (file descriptor, offset in that file) for ``sendfile``.
+
+        The descriptor belongs to the reader and is valid until ``close``. Fails as ``read``.
+        """
+
+    def close() -> None:
+        """Unpin. Repeatable."""
+
+
+class IStaging(Interface):
+    """The disk."""
+
+    def start() -> Deferred[None]:
+        """
+        Recover: drop what was still arriving, check the tails of open segments. Bounded by what was in flight.
+
+        Fails with ``DiskFault`` naming the directory when it cannot be used.
+        """
+
+    def stop() -> Deferred[None]:
+        """Finish what is under way and end the threads. Repeatable."""
+
+    def receive(*, size_bytes: int, algorithms: frozenset[str]) -> IIncoming:
+        """
+        Reserve space and begin to take ``size_bytes`` bytes; raises ``StagingFull`` at once when they cannot be promised.
+
+        ``algorithms`` are of md5, sha1, sha256, crc32, crc32c, crc64nvme; CRC64NVME is always computed.
+        """
+
+    def open(piece: Piece) -> Deferred[IPieceReader]:
+        """Pin a piece and open it for reading. Fails with ``DiskFault`` when it is not there."""
+
+    def pin(piece: Piece) -> None:
+        """Keep a piece's bytes in place for a reader outside this process; counted."""
+
+    def unpin(piece: Piece) -> None:
+        """End one ``pin``."""
+
+    def ranges(piece: Piece, *, offset_bytes: int, length_bytes: int) -> Deferred[list[DiskRange]]:
+        """
+        Return where these bytes of a piece lie, each range with its CRC64NVME (from the recorded block checksums).
+
+        ``offset_bytes`` is a multiple of BLOCK_BYTES, and the end is one too or the end of the piece; other bounds
+        raise ``ValueError``. The ranges are few (adjacent blocks are combined into one).
+        """
+
+    def discard(addresses: Sequence[str]) -> Deferred[None]:
+        """
+        Free the bytes; fires when they are freed and stay so after a crash. Unknown addresses are ignored: repeatable.
+
+        Pinned pieces are freed once they are unpinned; the Deferred waits for that.
+        """
+
+    def reserve_recall(lengths: Sequence[int]) -> Deferred[RecallSpace]:
+        """Make space for recalled extents; fails with ``StagingFull`` when it cannot be promised (nothing is kept)."""
+
+    def adopt_recalled(space: RecallSpace, arrived: Sequence[RecalledBytes]) -> Deferred[list[str]]:
+        """
+        Publish what arrived and give the rest back; return one address per entry of ``arrived``.
+
+        Durable (directory entry included) when it fires; the reservation is used up. Call once per space.
+        """
+
+    def release_recall(space: RecallSpace) -> Deferred[None]:
+        """Drop the space and whatever was put there. Repeatable, harmless after ``adopt_recalled``."""
+
+    def usage() -> StagingUsage:
+        """Return the account as it stands."""
+
+    def stored(*, after: str, limit: int) -> Deferred[list[str]]:
+        """
+        Return addresses of published pieces that were published before this run of the process, in order, beginning
+        after ``after``: for the sweep that finds orphans.
+        """

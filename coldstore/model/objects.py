@@ -1,0 +1,188 @@
+"""Buckets, users, object versions, multipart uploads and the pieces of disk that hold their bytes."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+Pairs = tuple[tuple[str, str], ...]
+"""Names and values in a fixed order: equal things compare equal and hash."""
+
+
+class StorageClass(StrEnum):
+    """S3's storage classes that an object here can have (API enum ``StorageClass``)."""
+
+    STANDARD = "STANDARD"
+    REDUCED_REDUNDANCY = "REDUCED_REDUNDANCY"
+    STANDARD_IA = "STANDARD_IA"
+    ONEZONE_IA = "ONEZONE_IA"
+    INTELLIGENT_TIERING = "INTELLIGENT_TIERING"
+    GLACIER_IR = "GLACIER_IR"
+    GLACIER = "GLACIER"
+    DEEP_ARCHIVE = "DEEP_ARCHIVE"
+
+
+class Tier(StrEnum):
+    """How urgent a restore is (API enum ``Tier``)."""
+
+    EXPEDITED = "Expedited"
+    STANDARD = "Standard"
+    BULK = "Bulk"
+
+
+class ChecksumKind(StrEnum):
+    """Of the whole object, or of the checksums of its parts (API enum ``ChecksumType``)."""
+
+    FULL_OBJECT = "FULL_OBJECT"
+    COMPOSITE = "COMPOSITE"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checksum:
+    """A checksum as S3 shows it: ``algorithm`` in S3's upper case, ``value`` in base64 (composite: with ``-N``)."""
+
+    algorithm: str
+    value: str
+    kind: ChecksumKind = ChecksumKind.FULL_OBJECT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """Somebody who may sign requests. ``user_id`` is the canonical id that S3 shows as owner."""
+
+    user_id: str
+    name: str
+    access_key: str
+    secret_key: str
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bucket:
+    """A bucket; ``default_class`` is given to objects whose writer names no class. ``bucket_uid`` is never reused."""
+
+    bucket_uid: int
+    name: str
+    owner_id: str
+    region: str
+    created_at: float
+    default_class: StorageClass | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """
+    One run of bytes in staging or cache, written once.
+
+    ``address`` is the disk's own name for it and opaque to everybody else; ``ordinal`` is the part number (1 for a
+    plain PUT) or, in a restored copy, the extent's ordinal plus one. ``etag`` and ``checksum`` are those of an
+    uploaded part.
+    """
+
+    ordinal: int
+    address: str
+    length_bytes: int
+    crc64nvme: int
+    etag: str = ""
+    checksum: Checksum | None = None
+    created_at: float = 0.0
+
+
+class ArchiveState(StrEnum):
+    """How far a version is on its way to tape."""
+
+    NOT_WANTED = "not-wanted"
+    """Its class asks for no tape copy."""
+    PENDING = "pending"
+    """Waits to become a member of a bundle."""
+    CLAIMED = "claimed"
+    """Is a member of bundles of which not every copy is verified."""
+    ARCHIVED = "archived"
+    """Every copy of every bundle that holds it is verified."""
+
+
+class RestorePhase(StrEnum):
+    """Where a restore stands; S3 shows it as ``x-amz-restore``."""
+
+    ONGOING = "ongoing"
+    RESTORED = "restored"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restore:
+    """
+    A promise made by RestoreObject: the bytes readable for ``days``.
+
+    ``expires_at`` (unix seconds, midnight UTC) is known once ``phase`` is RESTORED.
+    """
+
+    phase: RestorePhase
+    tier: Tier
+    days: int
+    requested_at: float
+    expires_at: float | None = None
+    requested_by: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionFacts:
+    """
+    What a writer fixes when a version comes into being; it never changes, so bundles may rely on it.
+
+    ``headers`` are the stored system headers in lower case (``content-type`` and so on), ``user_metadata`` the
+    ``x-amz-meta-*`` without the prefix. ``part_sizes`` is run-length text of a multipart object ("5242880x3,17"),
+    empty otherwise. ``crc64nvme`` covers all bytes of the object.
+    """
+
+    bucket: str
+    key: bytes
+    version_id: str
+    size_bytes: int
+    etag: str
+    storage_class: StorageClass
+    headers: Pairs
+    user_metadata: Pairs
+    checksum: Checksum | None
+    crc64nvme: int
+    part_sizes: str
+    created_at: float
+    owner_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectVersion:
+    """
+    One version of one key, as recorded.
+
+    ``version_uid`` is ours, unique and never reused; ``sequence`` grows with every publication (clocks step, version
+    ids repeat). ``layout_id`` names the list of pieces that hold its bytes while ``on_disk``. ``revision`` changes
+    with every change of the row: steps that act on what was read compare it. ``deleted_at`` is set when the version
+    was deleted or overwritten while a bundle still needs it.
+    """
+
+    version_uid: int
+    sequence: int
+    facts: VersionFacts
+    layout_id: str
+    on_disk: bool
+    archive_state: ArchiveState
+    archived_at: float | None
+    restore: Restore | None
+    last_read_at: float
+    read_count: int
+    deleted_at: float | None
+    revision: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """A multipart upload in progress; ``upload_id`` is also the layout that its parts will form."""
+
+    upload_id: str
+    bucket: str
+    key: bytes
+    owner_id: str
+    storage_class: StorageClass
+    headers: Pairs
+    user_metadata: Pairs
+    checksum_algorithm: str
+    checksum_kind: ChecksumKind | None
+    created_at: float
