@@ -1,0 +1,302 @@
+"""
+The tape file system of one drive: format, check, mount, unmount.
+
+A volume is the file system on one cartridge, known by its UUID; the two are one to one and are checked against each other. The
+cartridge must be loaded and the drive ready before anything here is called, and the robot and ``mt`` must keep off the drive until
+the Deferred has fired, and while a volume is mounted.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from twisted.internet.defer import Deferred
+from zope.interface import Attribute, Interface
+
+from coldstore.interfaces.mover import IMover, VolumeSpace
+
+__all__ = [
+    "AlreadyFormatted",
+    "CheckVerdict",
+    "DriveBusy",
+    "EndedMount",
+    "FilesystemFault",
+    "FormatFailed",
+    "FormattedVolume",
+    "IMountedVolume",
+    "ITapeFilesystem",
+    "MountBusy",
+    "MountFailed",
+    "NeedsCheck",
+    "NoMedium",
+    "NotFormatted",
+    "OutcomeUnknown",
+    "StartBlock",
+    "SyncFailed",
+    "SyncedIndex",
+    "UnmountOutcome",
+    "UnmountVerdict",
+    "VolumeSpace",
+    "WriteProtected",
+    "WrongVolume",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FormattedVolume:
+    """A volume that was just made."""
+
+    barcode: str
+    volume_uuid: str
+    volume_name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckVerdict:
+    """
+    What a check found and did.
+
+    ``is_consistent``: the volume can be mounted; files written after its last index on tape are gone.
+    ``was_repaired``: something had to be done for that, so recorded positions and lists are to be compared with the volume.
+    """
+
+    is_consistent: bool
+    was_repaired: bool
+    exit_status: int | None
+    log_tail: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartBlock:
+    """Where a file begins on tape; reading in the order of these spares seeking."""
+
+    partition: str
+    block: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyncedIndex:
+    """An index that is on tape: what it lists survives the loss of everything but the cartridge."""
+
+    generation: int
+    location: StartBlock
+    start_blocks: Mapping[str, StartBlock]
+
+
+class UnmountOutcome(Enum):
+    """What the end of a mount says about the cartridge."""
+
+    CLEAN = "clean"
+    """The last index is on tape, on both partitions."""
+    UNKNOWN = "unknown"
+    """The index may not be on tape: check the volume before the next mount, then compare what it lists."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnmountVerdict:
+    """
+    How a mount ended.
+
+    ``findings`` are reasons for an unknown outcome, in words; ``index_partition_is_full`` says that files meant for the index partition
+    stayed on the data partition, which is no failure. ``exit_status`` is None when a signal ended ``ltfs`` or nobody saw its end.
+    """
+
+    outcome: UnmountOutcome
+    exit_status: int | None
+    signal: int | None
+    findings: tuple[str, ...]
+    index_partition_is_full: bool
+    log_tail: tuple[str, ...]
+
+    @property
+    def is_clean(self) -> bool:
+        """The volume is consistent and complete on tape."""
+        return self.outcome is UnmountOutcome.CLEAN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndedMount:
+    """A mount that was found to be over when the service looked for it; ``volume_uuid`` is None when it never got ready."""
+
+    barcode: str
+    volume_uuid: str | None
+    verdict: UnmountVerdict
+
+
+class FilesystemFault(Exception):
+    """
+    A tape file system operation failed.
+
+    ``log_tail`` are the last lines that the tool said.
+    """
+
+    def __init__(self, message: str, log_tail: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.log_tail = tuple(log_tail)
+
+
+class AlreadyFormatted(FilesystemFault):
+    """The cartridge has a readable LTFS volume; nothing was changed."""
+
+
+class WriteProtected(FilesystemFault):
+    """The cartridge's write protection is on; nothing was changed."""
+
+
+class NoMedium(FilesystemFault):
+    """No cartridge is loaded in the drive."""
+
+
+class DriveBusy(FilesystemFault):
+    """Something else has the drive: another program, or another host's reservation. Can pass by itself."""
+
+
+class FormatFailed(FilesystemFault):
+    """Formatting failed; what is on the cartridge now is unknown."""
+
+
+class NeedsCheck(FilesystemFault):
+    """The volume was not closed cleanly and must be checked before it can be mounted."""
+
+
+class NotFormatted(FilesystemFault):
+    """There is no LTFS volume on the cartridge: blank, or foreign data."""
+
+
+class WrongVolume(FilesystemFault):
+    """The volume in the drive is another one than expected; it is unmounted again. ``found_serial`` and ``found_uuid`` say which."""
+
+    def __init__(self, message: str, *, found_serial: str, found_uuid: str) -> None:
+        super().__init__(message)
+        self.found_serial = found_serial
+        self.found_uuid = found_uuid
+
+
+class MountFailed(FilesystemFault):
+    """Mounting failed for another reason; the log's tail says which."""
+
+
+class OutcomeUnknown(FilesystemFault):
+    """
+    A time limit passed. The command was ended, or still runs when ending it would destroy data (``ltfs`` is never signalled).
+
+    The drive is suspect: look again (``adopt``) before anything else.
+    """
+
+
+class MountBusy(FilesystemFault):
+    """Files of the mount are open, by us or by somebody else; it is still mounted."""
+
+
+class SyncFailed(FilesystemFault):
+    """The index could not be proven to be on tape. What was written since the last sync may be lost; unmount, check, compare."""
+
+
+class IMountedVolume(Interface):
+    """A mounted volume. When its ``ltfs`` dies, every operation fails and ``is_alive`` says so."""
+
+    barcode: str = Attribute("The cartridge's full barcode.")
+    volume_uuid: str = Attribute("The UUID of the LTFS volume.")
+    volume_name: str = Attribute("The name given at format; empty if none.")
+    mountpoint: str = Attribute("The directory where it is mounted. Never touch it in the reactor thread.")
+    is_read_only: bool = Attribute(
+        "Nothing can be written: asked for, write protected, or an earlier write error."
+    )
+    generation: int = Attribute("The generation of the newest index known to be on tape.")
+    mover: IMover = Attribute("Moves bytes to and from this volume.")
+
+    def is_alive() -> bool:
+        """Whether the ``ltfs`` process behind the mount runs, as the process table says now."""
+
+    def sync(message: str, *, new_files: Sequence[str] = ()) -> Deferred[SyncedIndex]:
+        """
+        Write the index to tape and prove that it is there. Blocks the volume for seconds to minutes. Repeatable.
+
+        When the Deferred fires: the sync returned without error, the generation grew (unless nothing had changed and no new files are
+        named), the index lies on the data partition, the volume has no write-error lock, and each of ``new_files`` that is not empty has
+        a start block. They can be recorded as synced.
+
+        :param message: is stored with the index, for people who list the generations of the volume.
+        :raise SyncFailed: one of these does not hold. The bytes may be there nevertheless: find out by unmount, check and mount.
+        :raise MoverFault: the volume could not be asked at all.
+        """
+
+    def space() -> Deferred[VolumeSpace]:
+        """The space of the data partition; zero free when the end of the tape was met. Raises what ``IMover.space`` raises."""
+
+    def attributes(names: Sequence[str]) -> Deferred[Mapping[str, str]]:
+        """
+        Read the volume's virtual attributes, by their names after ``user.ltfs.`` (``mediaLoads``, ``volumeLockState``), blanks stripped.
+        Those that are not there are left out. Raises what ``IMover.get_attributes`` raises.
+        """
+
+    def unmount() -> Deferred[UnmountVerdict]:
+        """
+        Unmount and wait until ``ltfs`` has ended; only then may ``mt`` or the robot touch the drive.
+
+        Ends the mover first. ``ltfs`` is never signalled. Harmless to call twice: the second call gets the same verdict; it is
+        also the way to learn the verdict of an ``ltfs`` that died.
+
+        :return: fires with the verdict, good or bad.
+        :raise MountBusy: files are open and stayed open during all retries; the volume is still mounted and usable.
+        :raise OutcomeUnknown: ``ltfs`` has not ended within the time limit and still runs; call again to wait longer.
+        """
+
+
+class ITapeFilesystem(Interface):
+    """The tape file system of one drive. One operation at a time; further calls wait for their turn."""
+
+    def format(*, barcode: str, volume_name: str) -> Deferred[FormattedVolume]:
+        """
+        Make an LTFS volume on a cartridge that has none. Minutes to hours.
+
+        When the Deferred fires the volume is on the cartridge, with the barcode's first six characters as serial, the given name, and the
+        rule that puts small files on the index partition. A repetition after success is ``AlreadyFormatted``; the name on the volume then
+        tells whether it was ours.
+
+        :param volume_name: no slashes; the intent of the caller, to recognise after a crash what the format was for.
+        :raise AlreadyFormatted: and nothing was changed.
+        :raise WriteProtected: and nothing was changed.
+        :raise NoMedium: no cartridge is loaded.
+        :raise DriveBusy: something else has the drive.
+        :raise FormatFailed: anything else.
+        :raise OutcomeUnknown: the time limit passed and the command was killed.
+        :raise ValueError: barcode or name cannot be used.
+        """
+
+    def check() -> Deferred[CheckVerdict]:
+        """
+        Check the loaded volume and repair its consistency. Minutes to hours. Repeatable.
+
+        :return: fires with the verdict, good or bad.
+        :raise NoMedium: no cartridge is loaded.
+        :raise DriveBusy: something else has the drive.
+        :raise OutcomeUnknown: the time limit passed and the command was killed.
+        """
+
+    def mount(*, barcode: str, volume_uuid: str | None, read_only: bool = False) -> Deferred[IMountedVolume]:
+        """
+        Mount the loaded volume.
+
+        When the Deferred fires the volume is usable, is the expected one, and outlives this process. A second mount while one is mounted
+        is refused with ``DriveBusy``.
+
+        :param volume_uuid: the recorded UUID; None accepts any volume whose serial fits the barcode.
+        :raise NeedsCheck: it was not closed cleanly.
+        :raise NotFormatted: there is no volume.
+        :raise WrongVolume: another volume is in the drive.
+        :raise NoMedium: no cartridge is loaded.
+        :raise DriveBusy: something else has the drive.
+        :raise MountFailed: anything else.
+        :raise OutcomeUnknown: not ready within the time limit; ``ltfs`` still runs.
+        """
+
+    def adopt() -> Deferred[IMountedVolume | EndedMount | None]:
+        """
+        Find what an earlier run of the service left in this drive. To be called before anything else after a start. Repeatable.
+
+        :return: fires with the mounted volume when its ``ltfs`` runs (waits when it is about to get ready or about to end); with how it
+            ended when it is over, also after a stale mount was cleared (an unclean verdict means: check before the next mount); with None
+            when nothing was mounted since the last clean end. An ended mount is reported until the next format, check or mount.
+        :raise OutcomeUnknown: ``ltfs`` runs and neither gets ready nor ends within the time limit.
+        """

@@ -1,0 +1,289 @@
+"""
+Moving bytes between the disk and a mounted volume.
+
+Paths of the volume are relative to its root, with forward slashes and without a leading one (``coldstore/bundles/x.tar``). A mover
+does one operation at a time; further calls wait in the order in which they were made. Every operation makes sure that the path is
+really on the volume before it opens anything: an empty mountpoint silently takes what was meant for the tape.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from twisted.internet.defer import Deferred
+from zope.interface import Interface
+
+SHA256_ATTRIBUTE = "user.ltfs.hash.sha256sum"
+"""Where the SHA-256 of a file is kept on tape, as lower-case hexadecimal digits (LTFS Format Specification, hashes in extended attributes)."""
+
+BLOCK_BYTES = 4 * 1024 * 1024
+"""The block whose CRC64NVME the disk keeps beside every object."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Literal:
+    """Bytes that go to tape as they are: tar headers, padding, manifests."""
+
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRange:
+    """Bytes of a file on disk, with the checksum they must have while they are copied."""
+
+    path: str
+    offset_bytes: int
+    length_bytes: int
+    crc64nvme: int
+
+
+Piece = Literal | FileRange
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """A file that was written, fsynced, closed and found in its full size. It is durable only after the next sync of the volume."""
+
+    size_bytes: int
+    sha256: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """What reading a file back past the page cache showed."""
+
+    is_identical: bool
+    size_bytes: int
+    sha256: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadRange:
+    """Bytes of a file on tape that are wanted at a place of a file on disk."""
+
+    offset_bytes: int
+    length_bytes: int
+    crc64nvme: int
+    destination: str
+    destination_offset_bytes: int
+
+
+class RangeState(Enum):
+    """How the reading of one range ended."""
+
+    DELIVERED = "delivered"
+    """The bytes have the expected checksum and are fsynced at their destination."""
+    DAMAGED = "damaged"
+    """The bytes could be read and have another checksum, or the file ends too early."""
+    UNREADABLE = "unreadable"
+    """The drive gave an error for these bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RangeRead:
+    """
+    The outcome of one range.
+
+    ``ordinal`` is its place in the sequence that was asked for; ``block_crcs`` are the CRC64NVME of each block, counted from the start of
+    the range, the last one perhaps short (empty unless delivered); ``detail`` says what was wrong (empty when delivered).
+    """
+
+    ordinal: int
+    state: RangeState
+    block_crcs: tuple[int, ...]
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """One entry of a directory on the volume."""
+
+    name: str
+    is_directory: bool
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeSpace:
+    """Space of the data partition, without the reserve that LTFS keeps for its index."""
+
+    total_bytes: int
+    free_bytes: int
+
+
+class MoverFault(Exception):
+    """Moving bytes to or from a volume failed."""
+
+
+class EndOfTape(MoverFault):
+    """The volume has no room for the file (ENOSPC anywhere, fsync included, or the file ended up smaller than what was written)."""
+
+    def __init__(self, path: str, written_bytes: int) -> None:
+        super().__init__(f"the volume is full: {path} ended after {written_bytes} bytes")
+        self.path = path
+        self.written_bytes = written_bytes
+
+
+class MediumFault(MoverFault):
+    """The drive or the cartridge failed (EIO, EROFS, ESPIPE and their like)."""
+
+    def __init__(self, path: str, operation: str, error_number: int, message: str) -> None:
+        super().__init__(f"{operation} of {path!r} failed: {message} (errno {error_number})")
+        self.path = path
+        self.operation = operation
+        self.error_number = error_number
+
+
+class VolumeGone(MoverFault):
+    """The path is not on the volume: nothing is mounted there, or the file system behind it has died (ENOTCONN)."""
+
+
+class StagedBytesDamaged(MoverFault):
+    """A range on disk is missing, too short or has another checksum. What was written of the file so far is a stump on the volume."""
+
+    def __init__(self, ordinal: int, path: str, reason: str) -> None:
+        super().__init__(f"piece {ordinal}: {path}: {reason}")
+        self.ordinal = ordinal
+        self.path = path
+        self.reason = reason
+
+
+class DestinationFault(MoverFault):
+    """The file on disk that was to receive bytes cannot be written."""
+
+    def __init__(self, path: str, error_number: int, message: str) -> None:
+        super().__init__(f"{path}: {message} (errno {error_number})")
+        self.path = path
+        self.error_number = error_number
+
+
+class FileExistsOnVolume(MoverFault):
+    """A file of this name exists on the volume."""
+
+
+class NoSuchFileOnVolume(MoverFault):
+    """No file or directory of this name exists on the volume."""
+
+
+class FileTooLarge(MoverFault):
+    """The file is larger than the caller's limit."""
+
+
+class MoverDied(MoverFault):
+    """The mover ended before it answered. The outcome of the operation is unknown: look before repeating it."""
+
+
+class MoverTimeout(MoverFault):
+    """The mover made no progress for too long and was killed. The outcome is unknown, and the drive is suspect."""
+
+
+class IMover(Interface):
+    """
+    Moves bytes to and from one mounted volume.
+
+    Every method can also fail with ``MoverDied``, ``MoverTimeout`` (no sign of life within the operation's time limit), ``VolumeGone``
+    and ``MediumFault``. After each of them the mover can be used again. Cancelling the Deferred of an operation ends the operation,
+    wherever it stands; what it had written so far stays as a stump.
+    """
+
+    def write(
+        *,
+        path: str,
+        pieces: Iterable[Piece],
+        attributes: Mapping[str, bytes],
+        on_progress: Callable[[int], None],
+        replace_stump: bool = False,
+    ) -> Deferred[Written]:
+        """
+        Write one file from its pieces, in order; parent folders are made.
+
+        When the Deferred fires, every range had its checksum, the file was fsynced and closed, has the full size, and carries its SHA-256
+        in ``SHA256_ATTRIBUTE`` beside ``attributes``. It is on tape for good only after the next sync of the volume.
+
+        :param pieces: is consumed once, in another thread than the reactor's.
+        :param attributes: full names (``user.coldstore.bundle``), values up to 4096 bytes.
+        :param on_progress: is called in the reactor thread with the bytes written so far, a few times a second.
+        :param replace_stump: remove what has this name before. Without it an existing file is an error, so calling twice is harmless.
+        :raise FileExistsOnVolume: and nothing was changed.
+        :raise EndOfTape: the stump is still there; its removal frees no space, but tidies the folder.
+        :raise StagedBytesDamaged: the source is not what it should be; a stump is left.
+        """
+
+    def verify(
+        *, path: str, size_bytes: int, sha256: str, on_progress: Callable[[int], None]
+    ) -> Deferred[Compared]:
+        """
+        Read a whole file back past the page cache and compare it with what it should be. Repeatable.
+
+        :return: fires with the comparison, whichever way it went.
+        :raise NoSuchFileOnVolume: there is no such file.
+        """
+
+    def read(
+        *,
+        path: str,
+        ranges: Sequence[ReadRange],
+        on_range_done: Callable[[RangeRead], None],
+        block_bytes: int = BLOCK_BYTES,
+    ) -> Deferred[Sequence[RangeRead]]:
+        """
+        Read ranges of a file past the page cache, in the order of their offsets, to files on disk. Repeatable.
+
+        Destinations are opened for writing, made if missing, never truncated, and fsynced before their ranges are reported. A
+        damaged or unreadable range does not stop the others; what it left at its destination is worthless.
+
+        :param on_range_done: is called in the reactor thread once for each range when its bytes are durable on disk, or when it failed.
+        :return: fires with all outcomes, in the order of ``ranges``.
+        :raise DestinationFault: a destination cannot be written.
+        :raise NoSuchFileOnVolume: there is no such file.
+        """
+
+    def put_file(*, path: str, content: bytes) -> Deferred[None]:
+        """
+        Write a small file, in place of an earlier one of this name; parent folders are made. Fsynced, closed and of full size when
+        the Deferred fires; on tape for good after the next sync. Repeatable.
+
+        :raise EndOfTape: the volume has no room.
+        """
+
+    def get_file(*, path: str, limit_bytes: int) -> Deferred[bytes]:
+        """
+        Read a small file whole, past the page cache.
+
+        :raise NoSuchFileOnVolume: there is no such file.
+        :raise FileTooLarge: it has more than ``limit_bytes``.
+        """
+
+    def list(*, path: str) -> Deferred[Sequence[Listed]]:
+        """
+        Read one directory ("" is the root), sorted by name.
+
+        :raise NoSuchFileOnVolume: there is no such directory.
+        """
+
+    def unlink(*, path: str) -> Deferred[None]:
+        """Remove a file. Its space on tape stays used. Harmless when there is none."""
+
+    def get_attributes(*, path: str, names: Sequence[str]) -> Deferred[Mapping[str, bytes]]:
+        """
+        Read extended attributes by full name ("" is the root); names without a value are left out.
+
+        Never ask for ``user.ltfs.sync`` or ``user.ltfs.driveCaptureDump``: reading them acts.
+
+        :raise NoSuchFileOnVolume: there is no such file.
+        """
+
+    def set_attribute(*, path: str, name: str, value: bytes) -> Deferred[None]:
+        """
+        Set one extended attribute by full name ("" is the root).
+
+        :raise NoSuchFileOnVolume: there is no such file.
+        """
+
+    def space() -> Deferred[VolumeSpace]:
+        """Ask for the space of the data partition."""
+
+    def close() -> Deferred[None]:
+        """End the mover; fires when its process has been reaped, so that no file of the volume is open any more. Repeatable."""
