@@ -134,7 +134,9 @@ class LockHeld(Exception):
     """Another process did not let go of a device lock in time. ``holders`` names those that could be seen."""
 
     def __init__(self, name: str, *, timeout_seconds: float, holders: tuple[LockHolder, ...]) -> None:
-        who = ", ".join(f"{holder.process_id} ({holder.command})" for holder in holders) or "an unknown process"
+        who = (
+            ", ".join(f"{holder.process_id} ({holder.command})" for holder in holders) or "an unknown process"
+        )
         super().__init__(f"{name} is still in use by {who} after {timeout_seconds:g} s")
         self.name = name
         self.timeout_seconds = timeout_seconds

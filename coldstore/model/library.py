@@ -64,7 +64,8 @@ class Inventory:
 
     def storage(self, number: int) -> Slot | MailSlot:
         """Return this slot or mail slot, or raise ``KeyError``."""
-        for element in (*self.slots, *self.mail_slots):
+        every: tuple[Slot | MailSlot, ...] = self.slots + self.mail_slots
+        for element in every:
             if element.number == number:
                 return element
         raise KeyError(f"no slot {number}")
