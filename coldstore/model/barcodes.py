@@ -59,7 +59,7 @@ MEDIA = MappingProxyType(
             _media("L5", 5, 1.5, 0x58, written_by={5, 6}, read_by={7}),
             _media("L6", 6, 2.5, 0x5A, written_by={6, 7}, read_by=set()),
             _media("L7", 7, 6, 0x5C, written_by={7, 8}, read_by=set()),
-            _media("M8", 8, 9, 0x5D, written_by={8}, read_by=set()),
+            _media("M8", 7, 9, 0x5D, written_by={8}, read_by=set()),
             _media("L8", 8, 12, 0x5E, written_by={8, 9}, read_by=set()),
             _media("L9", 9, 18, 0x60, written_by={9}, read_by=set()),
             _media("LA", 10, 30, None, written_by={10}, read_by=set()),
