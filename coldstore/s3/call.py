@@ -1,0 +1,62 @@
+"""What an operation is given: who calls, what is asked of which bucket and key, and the body, still unread."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from coldstore.s3.fields import HeaderFields, Query
+from coldstore.s3.routes import Operation
+
+if TYPE_CHECKING:
+    from coldstore.s3.body import RequestBody
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """The user whose signature was verified. ``user_id`` is the canonical id, ``access_key`` the key that signed."""
+
+    user_id: str
+    name: str
+    access_key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """
+    One authenticated and routed request.
+
+    ``key`` is the object's key as bytes of UTF-8, decoded once. ``subresource`` is the query name that chose the
+    operation where one did. ``received_at`` is in unix seconds. ``body`` is taken from the socket when asked for.
+    """
+
+    caller: Caller
+    operation: Operation
+    subresource: str | None
+    method: str
+    bucket: str | None
+    key: bytes | None
+    query: Query
+    headers: HeaderFields
+    body: "RequestBody"
+    request_id: str
+    host_id: str
+    remote_address: str
+    is_secure: bool
+    is_presigned: bool
+    received_at: float
+
+    @property
+    def bucket_name(self) -> str:
+        """The bucket's name, for operations that the routes give only to requests that name one."""
+        assert self.bucket is not None, self.operation
+        return self.bucket
+
+    @property
+    def object_key(self) -> bytes:
+        """The object's key, for operations that the routes give only to requests that name one."""
+        assert self.key is not None, self.operation
+        return self.key
+
+    @property
+    def version_id(self) -> str | None:
+        """The ``versionId`` of the query; None when the current version is meant."""
+        return self.query.one("versionId")
