@@ -173,17 +173,12 @@ class IDeviceLock(Interface):
         :raise LockNotHeld: when the lock is not held.
         """
 
-    def renew(*, timeout_seconds: float) -> "Deferred[None]":
-        """
-        Let go and take the lock anew: this waits for every command that inherited it and has not ended yet.
-
-        To be called after a command was killed but not reaped. On failure the lock is not held.
-
-        :return: as ``acquire``.
-        """
-
     def release() -> None:
-        """Let go. Commands that inherited the lock keep it until they end. Harmless when it is not held."""
+        """
+        Let go. Commands that inherited the lock keep it until they end, so acquiring it again waits for them.
+
+        Harmless when it is not held.
+        """
 
 
 class IDeviceLocks(Interface):

@@ -128,12 +128,6 @@ class FlockDeviceLock:
             raise LockNotHeld(self.name)
         return self._descriptor
 
-    @returns_deferred
-    async def renew(self, *, timeout_seconds: float) -> None:
-        """Let go and take the lock anew; see ``IDeviceLock.renew``."""
-        self.release()
-        await self.acquire(timeout_seconds=timeout_seconds)
-
     def release(self) -> None:
         """Let go: the descriptor is closed, never unlocked, since unlocking would free it for our commands too."""
         if self._descriptor is not None:

@@ -175,7 +175,6 @@ class SimulatedDeviceLock:
         self.name = name
         self.is_held = False
         self.orphan: LockHolder | None = None
-        self.renewals = 0
         self._descriptor = descriptor
         self._clock = clock
         self._poll_seconds = poll_seconds
@@ -195,13 +194,6 @@ class SimulatedDeviceLock:
         if not self.is_held:
             raise LockNotHeld(self.name)
         return self._descriptor
-
-    @returns_deferred
-    async def renew(self, *, timeout_seconds: float) -> None:
-        """Let go and take it again; see ``IDeviceLock.renew``."""
-        self.renewals += 1
-        self.release()
-        await self.acquire(timeout_seconds=timeout_seconds)
 
     def release(self) -> None:
         """Let go."""

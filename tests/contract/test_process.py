@@ -482,13 +482,15 @@ class FlockDeviceLockTests(DeviceLockContract, TestCase):
             await self.assertFailure(self.killed.changer().acquire(timeout_seconds=0), LockHeld)
 
     @returns_deferred
-    async def test_renewing_waits_for_our_own_commands(self) -> None:
-        """Renewing a lock waits until the last command that inherited it has ended."""
+    async def test_taking_it_again_waits_for_our_own_commands(self) -> None:
+        """A lock that was let go can be taken again when the last command that inherited it has ended."""
         lock = self.killed.drive(0)
         await lock.acquire(timeout_seconds=1)
         running = self.runner.run(["sleep", "1"], timeout_seconds=30, descriptors=(lock.descriptor(),))
         await deferLater(reactor, 0.2)
-        await lock.renew(timeout_seconds=20)
+        lock.release()
+        await self.assertFailure(lock.acquire(timeout_seconds=0), LockHeld)
+        await lock.acquire(timeout_seconds=20)
         self.assertTrue(lock.is_held)
         completed = await running
         self.assertTrue(completed.is_success)

@@ -1,0 +1,208 @@
+"""A tape drive driven by ``mt``: readiness by polling, and letting go of the tape with a look after a failure."""
+
+import os
+from dataclasses import dataclass
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from coldstore.interfaces.drive import (
+    DriveBusy,
+    DriveCondition,
+    DriveFailed,
+    DriveFault,
+    DriveNotReady,
+    DriveStatus,
+    DriveStatusUnreadable,
+    DriveUnreachable,
+    IDrive,
+)
+from coldstore.interfaces.process import (
+    CommandNotFound,
+    CommandTimeout,
+    Completed,
+    ICommandRunner,
+    IDeviceLock,
+    LockHeld,
+    OutputTooLarge,
+)
+from coldstore.tape.mt import (
+    BUSY_STATUS,
+    Refusal,
+    explain,
+    is_rewinding_node,
+    offline_command,
+    parse_status,
+    status_command,
+)
+from coldstore.tape.output import UnknownOutput
+from coldstore.util.asynchronous import returns_deferred
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriveTimes:
+    """
+    How long the drive may take, in seconds.
+
+    ``offline`` covers the longest published rewind within an unload (186 s on LTO-9) three times over; ``status``
+    is answered at once by a healthy drive; ``poll`` is the pause between two looks at a drive that is loading;
+    ``orphan`` bounds the waiting for a command that was left behind, or killed without the kernel letting go of it (the
+    tape driver's own limit for most commands is 900 s).
+    """
+
+    status: float = 60.0
+    offline: float = 600.0
+    poll: float = 1.0
+    orphan: float = 900.0
+
+
+@implementer(IDrive)
+class MtDrive:
+    """
+    One drive by its non-rewinding node.
+
+    Every command inherits the drive's lock, which is taken at the first call and kept.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        runner: ICommandRunner,
+        device: str,
+        *,
+        number: int,
+        lock: IDeviceLock,
+        clock: IReactorTime,
+        mt: str = "mt",
+        times: DriveTimes = DriveTimes(),
+    ) -> None:
+        """
+        :param device: the nst node, best by a name of ``/dev/tape/by-id`` that ends in ``-nst``.
+        :param number: the drive's number in the library.
+        :param mt: the program, absolute or found in the runner's PATH.
+        :raise ValueError: for a node that rewinds when it is closed, by its own name or through a link.
+        """
+        self.number = number
+        self.device = device
+        self._runner = runner
+        self._lock = lock
+        self._clock = clock
+        self._mt = mt
+        self._times = times
+        self._refuse_rewinding_node()
+
+    def _refuse_rewinding_node(self) -> None:
+        for path in (self.device, os.path.realpath(self.device)):
+            if is_rewinding_node(os.path.basename(path)):
+                raise ValueError(f"{self.device} rewinds the tape when it is closed; configure its nst node")
+
+    @returns_deferred
+    async def status(self) -> DriveStatus:
+        """Tell what the drive is doing; see ``IDrive.status``."""
+        return await self._status("reading the status")
+
+    @returns_deferred
+    async def wait_until_ready(self, *, timeout_seconds: float) -> DriveStatus:
+        """
+        Wait until the tape can be read; see ``IDrive.wait_until_ready``.
+
+        By polling: a blocking command would wait in the kernel for 120 s at most and could not be killed meanwhile.
+        """
+        attempted = "waiting for the tape"
+        started_at = self._clock.seconds()
+        while True:
+            status = await self._status(attempted)
+            if status.is_ready:
+                return status
+            if status.condition is DriveCondition.BUSY:
+                raise DriveBusy(device=self.device, attempted=attempted, reason=Refusal.BUSY.value)
+            if self._clock.seconds() - started_at >= timeout_seconds:
+                raise DriveNotReady(
+                    device=self.device,
+                    attempted=attempted,
+                    reason=f"still {status.condition.value} after {timeout_seconds:g} s",
+                )
+            await deferLater(self._clock, self._times.poll)
+
+    @returns_deferred
+    async def offline(self) -> None:
+        """Rewind and let go of the tape; see ``IDrive.offline``."""
+        attempted = "taking offline"
+        status = await self._status(attempted)
+        if status.condition is DriveCondition.EMPTY:
+            return
+        if status.condition is DriveCondition.LOADING:
+            # `mt offline` would wait in the kernel for a drive that is not ready.
+            await self.wait_until_ready(timeout_seconds=self._times.offline)
+        elif status.condition is DriveCondition.BUSY:
+            raise DriveBusy(device=self.device, attempted=attempted, reason=Refusal.BUSY.value)
+        ended = await self._run(attempted, offline_command(self._mt, self.device), self._times.offline)
+        if isinstance(ended, Completed) and ended.is_success:
+            self.log.info(
+                "drive {number} is offline after {seconds:.1f} s", number=self.number, seconds=ended.seconds
+            )
+            return
+        refusal, reason = explain(ended) if isinstance(ended, Completed) else (Refusal.FAILED, ended)
+        self.log.warn(
+            "drive {number} did not go offline, looking again: {reason}", number=self.number, reason=reason
+        )
+        if (await self._status(attempted)).condition is DriveCondition.EMPTY:
+            return
+        raise _fault(refusal)(device=self.device, attempted=attempted, reason=reason)
+
+    async def _status(self, attempted: str) -> DriveStatus:
+        ended = await self._run(attempted, status_command(self._mt, self.device), self._times.status)
+        if isinstance(ended, str):
+            raise DriveFailed(device=self.device, attempted=attempted, reason=ended)
+        if not ended.is_success:
+            refusal, line = explain(ended)
+            if refusal is Refusal.BUSY:
+                return BUSY_STATUS
+            raise _fault(refusal)(device=self.device, attempted=attempted, reason=line)
+        try:
+            return parse_status(ended.stdout)
+        except UnknownOutput as unknown:
+            raise DriveStatusUnreadable(
+                device=self.device, attempted=attempted, reason=str(unknown)
+            ) from unknown
+
+    async def _run(self, attempted: str, argv: tuple[str, ...], timeout_seconds: float) -> Completed | str:
+        """
+        Run mt with the drive's lock. After a kill, wait until the kernel let go of it.
+
+        :return: the reason in words when the command gave no status.
+        """
+        await self._hold_lock(attempted)
+        try:
+            return await self._runner.run(
+                argv, timeout_seconds=timeout_seconds, descriptors=(self._lock.descriptor(),)
+            )
+        except CommandNotFound as fault:
+            raise DriveUnreachable(device=self.device, attempted=attempted, reason=str(fault)) from fault
+        except (CommandTimeout, OutputTooLarge) as fault:
+            if not fault.is_reaped:
+                self._lock.release()
+                await self._hold_lock(attempted)
+            return fault.reason
+
+    async def _hold_lock(self, attempted: str) -> None:
+        """Take the lock unless we have it: this waits for orphaned commands, of a killed appliance or of our own."""
+        try:
+            await self._lock.acquire(timeout_seconds=self._times.orphan)
+        except LockHeld as held:
+            raise DriveBusy(device=self.device, attempted=attempted, reason=str(held)) from held
+
+
+def _fault(refusal: Refusal) -> type[DriveFault]:
+    match refusal:
+        case Refusal.BUSY:
+            return DriveBusy
+        case Refusal.NO_MEDIUM:
+            return DriveNotReady
+        case Refusal.NO_DEVICE:
+            return DriveUnreachable
+        case Refusal.FAILED:
+            return DriveFailed
