@@ -1,0 +1,439 @@
+"""
+A bay: one drive with whatever cartridge is in it, from an empty drive to a mounted volume and back.
+
+The order is fixed by what was measured of the tools: load, wait until ready, format or mount; unmount and wait for the
+end of ``ltfs``, offline, unload. Every step is recorded before the next begins where a crash would otherwise leave
+something that nobody can explain.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from random import Random
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from coldstore.interfaces.drive import DriveCondition, IDrive
+from coldstore.interfaces.filesystem import (
+    AlreadyFormatted,
+    EndedMount,
+    IMountedVolume,
+    ITapeFilesystem,
+    MountBusy,
+    NeedsCheck,
+    NotFormatted,
+    OutcomeUnknown,
+    UnmountVerdict,
+    WriteProtected,
+    WrongVolume,
+)
+from coldstore.interfaces.library import ILibrary
+from coldstore.interfaces.metadata import IMetadataStore
+from coldstore.model.cartridges import Cartridge, CartridgeEvent, CartridgeState
+from coldstore.ontape import paths
+from coldstore.ontape.volume import VolumeLabel, readme_text
+from coldstore.work.activity import ActivityBoard, DriveActivity
+from coldstore.work.records import change_cartridge
+from coldstore.work.trouble import WORLD_FAULTS, TapeTrouble, as_trouble
+
+APPLIANCE = "coldstore"
+"""Who changes records when no person does."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BayLimits:
+    """Deadlines in seconds, longer than what the drive's own commands may take."""
+
+    ready_seconds: float
+    first_ready_seconds: float
+
+
+class Bay:
+    """One drive. Exactly one job uses it at a time; the dispatcher sees to that."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        *,
+        index: int,
+        library: ILibrary,
+        drive: IDrive,
+        filesystem: ITapeFilesystem,
+        store: IMetadataStore,
+        clock: IReactorTime,
+        random: Random,
+        board: ActivityBoard,
+        limits: BayLimits,
+        before_unmount: Callable[[IMountedVolume], Awaitable[str]],
+        after_unmount: Callable[[str, str], Awaitable[None]],
+    ) -> None:
+        """
+        :param before_unmount: writes what belongs on the volume last; returns the session's id, or "".
+        :param after_unmount: is told barcode and session id of a clean end.
+        """
+        self.index = index
+        self.barcode: str | None = None
+        self.volume: IMountedVolume | None = None
+        self.job = "idle"
+        self._library = library
+        self._drive = drive
+        self._filesystem = filesystem
+        self._store = store
+        self._clock = clock
+        self._random = random
+        self._board = board
+        self._limits = limits
+        self._before_unmount = before_unmount
+        self._after_unmount = after_unmount
+
+    # ── telling ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def tell(self, step: str, *, detail: str = "", total_bytes: int = 0) -> None:
+        """Put the step that begins now on the board."""
+        self._board.set(
+            DriveActivity(
+                drive=self.index,
+                barcode=self.barcode,
+                is_mounted=self.volume is not None,
+                job=self.job,
+                step=step,
+                detail=detail,
+                done_bytes=0,
+                total_bytes=total_bytes,
+                since=self._clock.seconds(),
+            )
+        )
+
+    def progress(self, done_bytes: int) -> None:
+        """Note how far the present step is."""
+        self._board.progress(self.index, done_bytes)
+
+    # ── taking over ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def adopt(self) -> None:
+        """
+        Take over what an earlier run left in this drive: a running mount, an ended one, or a loaded cartridge.
+
+        :raise TapeTrouble: nobody can say what state the drive is in
+        """
+        self.tell("looking")
+        with as_trouble(f"looking at drive {self.index}"):
+            inventory = await self._library.inventory()
+            element = inventory.drive(self.index)
+            self.barcode = element.barcode
+            found = await self._filesystem.adopt()
+        if isinstance(found, EndedMount):
+            await self._note_end(found.barcode, found.verdict)
+        elif found is not None:
+            if found.barcode != self.barcode:
+                raise TapeTrouble(
+                    f"drive {self.index} has {found.barcode} mounted, but the library sees {self.barcode} in it",
+                    must_stop_drive=True,
+                )
+            self.volume = found
+            self.log.info(
+                "{barcode} is still mounted in drive {drive}: taken over",
+                barcode=found.barcode,
+                drive=self.index,
+            )
+        if element.is_full and element.barcode is None:
+            raise TapeTrouble(
+                f"drive {self.index} holds a cartridge without a readable barcode: unload it by hand",
+                must_stop_drive=True,
+            )
+        self.tell("idle")
+
+    # ── mounting ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def mount(self, barcode: str, *, pool: str | None) -> IMountedVolume:
+        """
+        Have a cartridge mounted, whatever was in the drive before.
+
+        :param pool: the pool that it is to be written for (an admitted blank one is formatted then), None to read.
+        :raise TapeTrouble: it cannot be had
+        """
+        volume = self.volume
+        if volume is not None and (volume.barcode != barcode or not volume.is_alive()):
+            await self._unmount()
+        elif volume is not None and pool is not None and volume.is_read_only:
+            raise TapeTrouble(f"{barcode} can only be read", is_cartridge_wrong=True)
+        elif volume is not None:
+            return volume
+        record = await self._store.cartridge(barcode)
+        if record is None:
+            raise TapeTrouble(f"{barcode} is not a known cartridge", is_cartridge_wrong=True)
+        await self._load(record)
+        if record.state in (CartridgeState.SCRATCH, CartridgeState.FORMATTING):
+            if pool is None:
+                raise TapeTrouble(
+                    f"{barcode} was never formatted and cannot be read", is_cartridge_wrong=True
+                )
+            return await self._format(record, pool)
+        return await self._mount(record, is_for_writing=pool is not None)
+
+    async def empty(self) -> None:
+        """
+        Unmount, and put the cartridge back into its slot.
+
+        :raise TapeTrouble: it stays where it is
+        """
+        if self.volume is not None:
+            await self._unmount()
+        if self.barcode is None:
+            return
+        barcode = self.barcode
+        record = await self._store.cartridge(barcode)
+        with as_trouble(f"unloading {barcode} from drive {self.index}"):
+            self.tell("unloading", detail=barcode)
+            await self._drive.offline()
+            inventory = await self._library.inventory()
+            free = [slot.number for slot in inventory.empty_slots()]
+            if not free:
+                raise TapeTrouble(f"no empty slot for {barcode} of drive {self.index}", is_robot=True)
+            home = record.home_slot if record is not None else None
+            slot = home if home in free else free[0]
+            await self._library.unload(drive=self.index, slot=slot, barcode=barcode)
+        self.barcode = None
+        if record is not None:
+            await self._change(barcode, change=lambda known: replace(known, home_slot=slot))
+        self.tell("idle")
+        self.log.info(
+            "{barcode} unloaded from drive {drive} into slot {slot}",
+            barcode=barcode,
+            drive=self.index,
+            slot=slot,
+        )
+
+    async def _load(self, record: Cartridge) -> None:
+        barcode = record.barcode
+        was_here = self.barcode == barcode
+        if self.barcode is not None and not was_here:
+            await self.empty()
+        if not was_here:
+            self.tell("loading", detail=barcode)
+            with as_trouble(f"loading {barcode} into drive {self.index}"):
+                inventory = await self._library.inventory()
+                slots = [slot.number for slot in inventory.slots if slot.barcode == barcode]
+                slots += [slot.number for slot in inventory.mail_slots if slot.barcode == barcode]
+                if len(slots) != 1:
+                    where = "is in no slot" if not slots else f"is in several slots: {slots}"
+                    raise TapeTrouble(f"{barcode} {where}", is_robot=True)
+                await self._library.load(slot=slots[0], drive=self.index, barcode=barcode)
+            self.barcode = barcode
+            self.log.info("{barcode} loaded into drive {drive}", barcode=barcode, drive=self.index)
+            await self._change(
+                barcode, change=lambda known: replace(known, home_slot=slots[0], loads=known.loads + 1)
+            )
+        self.tell("waiting until the drive is ready", detail=barcode)
+        limit = self._limits.first_ready_seconds if not record.volume_uuid else self._limits.ready_seconds
+        with as_trouble(f"waiting for drive {self.index} with {barcode}"):
+            status = await self._drive.status()
+            if was_here and status.condition is DriveCondition.EMPTY:
+                # After `offline` the cartridge still sits in the drive; only the robot can thread it again.
+                await self._reload(barcode)
+            await self._drive.wait_until_ready(timeout_seconds=limit)
+
+    async def _reload(self, barcode: str) -> None:
+        inventory = await self._library.inventory()
+        free = [slot.number for slot in inventory.empty_slots()]
+        if not free:
+            raise TapeTrouble(f"no empty slot to reload {barcode} from", is_robot=True)
+        await self._library.unload(drive=self.index, slot=free[0], barcode=barcode)
+        self.barcode = None
+        await self._library.load(slot=free[0], drive=self.index, barcode=barcode)
+        self.barcode = barcode
+
+    async def _format(self, record: Cartridge, pool: str) -> IMountedVolume:
+        barcode = record.barcode
+        nonce = record.format_nonce
+        if record.state is CartridgeState.SCRATCH:
+            nonce = f"{self._random.getrandbits(64):016x}"
+            record = await self._change(
+                barcode,
+                event=CartridgeEvent.FORMAT,
+                reason=f"first use in pool {pool}",
+                change=lambda known: replace(known, format_nonce=nonce, pool=pool),
+            )
+        self.tell("formatting", detail=barcode)
+        name = f"coldstore-{nonce}"
+        try:
+            with as_trouble(f"formatting {barcode}"):
+                try:
+                    made = await self._filesystem.format(barcode=barcode, volume_name=name)
+                    volume_uuid = made.volume_uuid
+                except AlreadyFormatted:
+                    volume_uuid = await self._our_unrecorded_format(barcode, name)
+        except TapeTrouble as trouble:
+            if isinstance(trouble.__cause__, WriteProtected):
+                await self._change(barcode, event=CartridgeEvent.FORMAT_FAILED, reason="write protected")
+                await self._change(
+                    barcode,
+                    event=CartridgeEvent.WITHDRAW,
+                    reason="write protected: slide its tab and admit it again",
+                )
+                raise TapeTrouble(f"{barcode} is write protected", is_cartridge_wrong=True) from trouble
+            raise
+        record = await self._change(
+            barcode,
+            event=CartridgeEvent.FORMATTED,
+            reason=f"formatted for pool {pool}",
+            change=lambda known: replace(known, volume_uuid=volume_uuid, pool=pool),
+        )
+        volume = self.volume or await self._mount(record, is_for_writing=True)
+        await self._label(volume, record)
+        return volume
+
+    async def _our_unrecorded_format(self, barcode: str, name: str) -> str:
+        """
+        The cartridge has a volume already: ours, when an earlier run was cut off between mkltfs and its record.
+
+        :raise TapeTrouble: it is somebody else's; an operator must decide
+        """
+        volume = await self._filesystem.mount(barcode=barcode, volume_uuid=None)
+        self.volume = volume
+        if volume.volume_name == name:
+            return volume.volume_uuid
+        found = volume.volume_name
+        await self._unmount(writes_session=False)
+        await self._change(
+            barcode,
+            event=CartridgeEvent.FOUND_FOREIGN,
+            reason=f"holds an LTFS volume named {found!r} that is not ours",
+        )
+        raise TapeTrouble(
+            f"{barcode} holds an LTFS volume that is not ours; it was not touched", is_cartridge_wrong=True
+        )
+
+    async def _mount(self, record: Cartridge, *, is_for_writing: bool) -> IMountedVolume:
+        barcode = record.barcode
+        if record.needs_check:
+            await self._check(barcode)
+        self.tell("mounting", detail=barcode)
+        try:
+            with as_trouble(f"mounting {barcode} in drive {self.index}"):
+                try:
+                    volume = await self._filesystem.mount(
+                        barcode=barcode, volume_uuid=record.volume_uuid or None
+                    )
+                except NeedsCheck:
+                    await self._check(barcode)
+                    volume = await self._filesystem.mount(
+                        barcode=barcode, volume_uuid=record.volume_uuid or None
+                    )
+        except TapeTrouble as trouble:
+            if isinstance(trouble.__cause__, WrongVolume | NotFormatted):
+                raise TapeTrouble(trouble.sentence, is_cartridge_wrong=True) from trouble
+            if isinstance(trouble.__cause__, OutcomeUnknown):
+                raise TapeTrouble(trouble.sentence, must_stop_drive=True) from trouble
+            raise
+        self.volume = volume
+        self.log.info("{barcode} mounted in drive {drive}", barcode=barcode, drive=self.index)
+        if is_for_writing and volume.is_read_only:
+            if record.state is CartridgeState.FILLING:
+                await self._change(barcode, event=CartridgeEvent.FILL_UP, reason="mounts read-only")
+            raise TapeTrouble(f"{barcode} mounts read-only")
+        await self.note_space()
+        return volume
+
+    async def note_space(self) -> None:
+        """Record how much the mounted cartridge still takes."""
+        assert self.volume is not None
+        with as_trouble(f"asking {self.volume.barcode} for its space"):
+            space = await self.volume.space()
+        await self._change(
+            self.volume.barcode,
+            change=lambda known: replace(
+                known, capacity_bytes=space.total_bytes, free_bytes=space.free_bytes
+            ),
+        )
+
+    async def _label(self, volume: IMountedVolume, record: Cartridge) -> None:
+        label = VolumeLabel(
+            appliance_id=self._store.appliance_id,
+            pool=record.pool,
+            barcode=record.barcode,
+            volume_uuid=record.volume_uuid,
+            admitted_at=record.admitted_at or 0.0,
+            admitted_by=record.admitted_by,
+        )
+        self.tell("labelling", detail=record.barcode)
+        with as_trouble(f"writing the label of {record.barcode}"):
+            await volume.mover.put_file(path=paths.VOLUME_PATH, content=label.to_json())
+            await volume.mover.put_file(path=paths.README_PATH, content=readme_text(label).encode())
+            await volume.sync(f"label of {record.barcode}", new_files=(paths.VOLUME_PATH, paths.README_PATH))
+
+    async def _check(self, barcode: str) -> None:
+        self.tell("checking", detail=barcode)
+        self.log.warn(
+            "{barcode} was not closed cleanly: checking it in drive {drive}",
+            barcode=barcode,
+            drive=self.index,
+        )
+        verdict = await self._filesystem.check()
+        if not verdict.is_consistent:
+            raise TapeTrouble(
+                f"{barcode} could not be made consistent: {'; '.join(verdict.log_tail[-2:])}",
+                is_cartridge_wrong=True,
+            )
+        await self._change(barcode, change=lambda known: replace(known, needs_check=False))
+
+    # ── unmounting ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _unmount(self, *, writes_session: bool = True) -> None:
+        volume = self.volume
+        assert volume is not None
+        session_id = ""
+        if writes_session and volume.is_alive() and not volume.is_read_only:
+            self.tell("writing the session's manifest", detail=volume.barcode)
+            try:
+                session_id = await self._before_unmount(volume)
+            except WORLD_FAULTS as fault:
+                # The bundles carry their own manifests; the next session on this cartridge writes these again.
+                self.log.warn(
+                    "the session manifest of {barcode} could not be written: {fault}",
+                    barcode=volume.barcode,
+                    fault=fault,
+                )
+        self.tell("unmounting: writing the index", detail=volume.barcode)
+        try:
+            with as_trouble(f"unmounting {volume.barcode} from drive {self.index}"):
+                verdict = await volume.unmount()
+        except TapeTrouble as trouble:
+            stuck = isinstance(trouble.__cause__, MountBusy | OutcomeUnknown)
+            raise TapeTrouble(trouble.sentence, must_stop_drive=stuck) from trouble
+        self.volume = None
+        await self._note_end(volume.barcode, verdict)
+        if verdict.is_clean and session_id:
+            await self._after_unmount(volume.barcode, session_id)
+
+    async def _note_end(self, barcode: str, verdict: UnmountVerdict) -> None:
+        if verdict.is_clean:
+            self.log.info("{barcode} unmounted cleanly from drive {drive}", barcode=barcode, drive=self.index)
+            return
+        self.log.warn(
+            "{barcode} was not closed cleanly in drive {drive}: {findings}",
+            barcode=barcode,
+            drive=self.index,
+            findings="; ".join(verdict.findings),
+        )
+        if await self._store.cartridge(barcode) is not None:
+            await self._change(barcode, change=lambda known: replace(known, needs_check=True))
+
+    async def _change(
+        self,
+        barcode: str,
+        *,
+        event: CartridgeEvent | None = None,
+        reason: str = "",
+        change: Callable[[Cartridge], Cartridge] = lambda known: known,
+    ) -> Cartridge:
+        return await change_cartridge(
+            self._store,
+            barcode,
+            at=self._clock.seconds(),
+            by=APPLIANCE,
+            reason=reason,
+            event=event,
+            change=change,
+        )

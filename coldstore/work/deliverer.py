@@ -1,0 +1,72 @@
+"""Empties the outbox: delivers, waits longer after each failure, gives up after a time."""
+
+from dataclasses import dataclass
+from random import Random
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from coldstore.interfaces.metadata import IMetadataStore
+from coldstore.interfaces.notify import DeliveryFailed, INotifier
+
+PAGE = 100
+REST_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryPolicy:
+    """Pauses double from ``first_pause_seconds`` to ``longest_pause_seconds``; older messages than ``age_max_seconds`` die."""
+
+    first_pause_seconds: float
+    longest_pause_seconds: float
+    age_max_seconds: float
+
+
+def pause_after(attempts: int, policy: DeliveryPolicy, *, jitter: float) -> float:
+    """Return the pause before the next attempt; ``jitter`` of 0 to 1 spreads it over half of its length."""
+    whole = min(policy.longest_pause_seconds, policy.first_pause_seconds * 2.0 ** min(attempts, 60))
+    return whole * (0.75 + 0.5 * (jitter - 0.5))
+
+
+class Deliverer:
+    """One round tries every message that is due."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        *,
+        store: IMetadataStore,
+        notifier: INotifier,
+        clock: IReactorTime,
+        random: Random,
+        policy: DeliveryPolicy,
+    ) -> None:
+        self._store = store
+        self._notifier = notifier
+        self._clock = clock
+        self._random = random
+        self._policy = policy
+
+    async def one_round(self) -> float:
+        """Deliver; return how long to rest."""
+        now = self._clock.seconds()
+        due = await self._store.due_messages(now=now, limit=PAGE)
+        for message in due:
+            try:
+                await self._notifier.deliver(message)
+            except DeliveryFailed as failure:
+                now = self._clock.seconds()
+                if now - message.created_at > self._policy.age_max_seconds:
+                    await self._store.message_dead(message.message_id, error=str(failure), at=now)
+                    self.log.warn(
+                        "message {id} is given up: {failure}", id=message.message_id, failure=failure
+                    )
+                else:
+                    pause = pause_after(message.attempts, self._policy, jitter=self._random.random())
+                    await self._store.message_failed(
+                        message.message_id, error=str(failure), next_attempt_at=now + pause
+                    )
+            else:
+                await self._store.message_delivered(message.message_id)
+        return 0.0 if len(due) == PAGE else REST_SECONDS

@@ -1,0 +1,427 @@
+"""Gives drives their work: looks at what waits, asks the mount planner, and starts a session per drive."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from coldstore.interfaces.bell import IBell
+from coldstore.interfaces.library import LibraryFault
+from coldstore.interfaces.metadata import IMetadataStore, WantedExtent
+from coldstore.interfaces.process import CommandFault, LockHeld
+from coldstore.model.bundles import CopyState
+from coldstore.model.cartridges import READABLE, Cartridge, CartridgeEvent, CartridgeState, Drive, DriveState
+from coldstore.model.events import Severity
+from coldstore.plan.blame import Failure, judge, pairs_to_avoid
+from coldstore.plan.messages import restore_failed
+from coldstore.plan.mount import (
+    CopyToVerify,
+    CopyToWrite,
+    DoArchive,
+    DoRecall,
+    DoUnload,
+    DriveView,
+    Job,
+    MountPolicy,
+    plan_drives,
+)
+from coldstore.plan.recall import RecallPlan, Source, Wanted, plan_batches
+from coldstore.work.alerts import Alerts
+from coldstore.work.bay import APPLIANCE, Bay
+from coldstore.work.inventory import InventoryKeeper
+from coldstore.work.reading import RecallSession, RecallWaitsForSpace
+from coldstore.work.records import change_cartridge
+from coldstore.work.trouble import TapeTrouble
+from coldstore.work.writing import ArchiveSession
+
+LOOK_SECONDS = 60.0
+"""A round at least this often, whatever the bells do."""
+RETRY_SECONDS = 30.0
+QUEUE_MAX = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlamePolicy:
+    """How long failures are remembered, and how long a pair that failed together is kept apart (seconds)."""
+
+    window_seconds: float
+    apart_seconds: float
+
+
+class Dispatcher:
+    """Owns the sessions of all drives."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        *,
+        bays: Mapping[int, Bay],
+        store: IMetadataStore,
+        clock: IReactorTime,
+        keeper: InventoryKeeper,
+        policy: MountPolicy,
+        blame: BlamePolicy,
+        region: str,
+        bell: IBell,
+        archive_session: Callable[[Bay], ArchiveSession],
+        recall_session: Callable[[Bay, Callable[[str, str], None]], RecallSession],
+    ) -> None:
+        self._bays = bays
+        self._store = store
+        self._clock = clock
+        self._keeper = keeper
+        self._policy = policy
+        self._blame = blame
+        self._region = region
+        self._bell = bell
+        self._alerts = Alerts(store=store, clock=clock)
+        self._archive_session = archive_session
+        self._recall_session = recall_session
+        self._sessions: dict[int, Deferred[None]] = {}
+        self._idle_since = dict.fromkeys(bays, clock.seconds())
+        self._last_was_archive = dict.fromkeys(bays, False)
+        self._failures: list[Failure] = []
+        self._bad_sources: dict[tuple[str, str], float] = {}
+        self._space_wait_until = 0.0
+        self._is_reconciled = False
+        self._extents: dict[tuple[int, int], WantedExtent] = {}
+
+    @property
+    def is_reconciled(self) -> bool:
+        """Whether library and record have been brought together since the start."""
+        return self._is_reconciled
+
+    def is_any_drive_idle(self) -> bool:
+        """Whether some drive has nothing to do."""
+        return self._is_reconciled and len(self._sessions) < len(self._bays)
+
+    # ── one round ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def one_round(self) -> float:
+        """Look, plan, start sessions; return how long to rest."""
+        if not self._is_reconciled and not await self._reconcile():
+            return RETRY_SECONDS
+        now = self._clock.seconds()
+        await self._alerts.look()
+        records = {drive.index: drive for drive in await self._store.drives()}
+        cartridges = {record.barcode: record for record in await self._store.cartridges()}
+        drives = [self._view(bay, records) for _, bay in sorted(self._bays.items())]
+        recall = await self._recall_plan(now, cartridges, drives)
+        to_write, to_verify = await self._copies()
+        plan = plan_drives(
+            now,
+            drives=drives,
+            batches=recall.batches if now >= self._space_wait_until else (),
+            to_write=to_write,
+            to_verify=to_verify,
+            cartridges=cartridges,
+            avoid=pairs_to_avoid(self._failures, now=now, window_seconds=self._blame.apart_seconds),
+            policy=self._policy,
+        )
+        await self._tell_starved(plan.starved_pools)
+        if now >= self._space_wait_until:
+            await self._alerts.close("waiting-for-space", "staging")
+        for job in plan.jobs:
+            self._start(job)
+        rest = LOOK_SECONDS
+        if plan.look_again_at is not None:
+            rest = min(rest, max(0.05, plan.look_again_at - now))
+        if now < self._space_wait_until:
+            rest = min(rest, max(0.05, self._space_wait_until - now))
+        return rest
+
+    async def stop(self) -> None:
+        """Cancel every session; fires when all have let go. Mounted cartridges stay mounted and are taken over next time."""
+        sessions = list(self._sessions.values())
+        for session in sessions:
+            session.cancel()
+        await DeferredList(sessions, consumeErrors=True)
+
+    def _view(self, bay: Bay, records: Mapping[int, Drive]) -> DriveView:
+        record = records.get(bay.index)
+        return DriveView(
+            index=bay.index,
+            is_up=record is None or record.state is DriveState.UP,
+            is_busy=bay.index in self._sessions,
+            barcode=bay.barcode,
+            idle_since=self._idle_since[bay.index],
+            last_was_archive=self._last_was_archive[bay.index],
+            works_on_archive=bay.job == "archive",
+        )
+
+    # ── bringing library and record together ────────────────────────────────────────────────────────────────────────
+
+    async def _reconcile(self) -> bool:
+        try:
+            await self._keeper.take()
+        except (LibraryFault, CommandFault, LockHeld) as fault:
+            await self._alerts.open(
+                "library", "library", Severity.CRITICAL, f"the library cannot be used: {fault}"
+            )
+            self.log.warn("the library cannot be used yet: {fault}", fault=fault)
+            return False
+        await self._alerts.close("library", "library")
+        for bay in self._bays.values():
+            try:
+                await bay.adopt()
+            except TapeTrouble as trouble:
+                await self._drive_down(bay.index, trouble.sentence)
+        self._is_reconciled = True
+        return True
+
+    async def look_at_library(self) -> None:
+        """Take inventory now: an operator changed something, or a robot error has to be explained."""
+        await self._keeper.take()
+        self._bell.ring()
+
+    # ── what waits ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _copies(self) -> tuple[list[CopyToWrite], list[CopyToVerify]]:
+        to_write: list[CopyToWrite] = []
+        to_verify: list[CopyToVerify] = []
+        copies = await self._store.unfinished_copies(QUEUE_MAX)
+        sizes: dict[str, int] = {}
+        holders: dict[str, frozenset[str]] = {}
+        for copy in copies:
+            if copy.bundle_id not in sizes:
+                bundle = await self._store.bundle(copy.bundle_id)
+                sizes[copy.bundle_id] = 0 if bundle is None else bundle.size_bytes
+                holders[copy.bundle_id] = frozenset(
+                    other.barcode
+                    for other in await self._store.copies(bundle_id=copy.bundle_id)
+                    if other.barcode is not None
+                )
+            if copy.state is CopyState.PLANNED:
+                to_write.append(
+                    CopyToWrite(
+                        bundle_id=copy.bundle_id,
+                        pool=copy.pool,
+                        size_bytes=sizes[copy.bundle_id],
+                        other_barcodes=holders[copy.bundle_id],
+                    )
+                )
+            elif copy.state is CopyState.SYNCED and copy.barcode is not None:
+                to_verify.append(CopyToVerify(bundle_id=copy.bundle_id, pool=copy.pool, barcode=copy.barcode))
+        return to_write, to_verify
+
+    async def _recall_plan(
+        self, now: float, cartridges: Mapping[str, Cartridge], drives: list[DriveView]
+    ) -> RecallPlan:
+        self._bad_sources = {pair: until for pair, until in self._bad_sources.items() if until > now}
+        busy_recalls = {
+            bay.barcode for bay in self._bays.values() if bay.index in self._sessions and bay.job == "recall"
+        }
+        wanted: list[Wanted] = []
+        extents: dict[tuple[int, int], WantedExtent] = {}
+        after = (0, -1)
+        while len(wanted) < QUEUE_MAX and (page := await self._store.wanted_extents(after=after, limit=1000)):
+            for entry in page:
+                key = entry.member.version_uid, entry.member.extent
+                extents[key] = entry
+                after = key
+                item = self._wanted(entry)
+                if item.sources or not await self._give_up(entry, now):
+                    wanted.append(item)
+        self._extents = extents
+        readable = {
+            record.barcode for record in cartridges.values() if record.is_present and record.state in READABLE
+        }
+        loaded = {drive.barcode for drive in drives if drive.barcode is not None}
+        plan = plan_batches(wanted, readable=readable, loaded=loaded)
+        await self._tell_unreachable(plan, cartridges)
+        return replace(
+            plan, batches=tuple(batch for batch in plan.batches if batch.barcode not in busy_recalls)
+        )
+
+    def _wanted(self, entry: WantedExtent) -> Wanted:
+        restore = entry.version.restore
+        assert restore is not None, entry.version.version_uid
+        return Wanted(
+            version_uid=entry.member.version_uid,
+            extent=entry.member.extent,
+            bundle_id=entry.member.bundle_id,
+            bundle_offset_bytes=entry.member.bundle_offset_bytes,
+            length_bytes=entry.member.length_bytes,
+            tier=restore.tier,
+            asked_at=restore.requested_at,
+            sources=tuple(
+                Source(barcode=copy.barcode, partition=copy.partition, start_block=copy.start_block)
+                for copy in entry.copies
+                if copy.barcode is not None
+                and (entry.member.bundle_id, copy.barcode) not in self._bad_sources
+            ),
+        )
+
+    async def _give_up(self, entry: WantedExtent, now: float) -> bool:
+        """End a restore of which no copy is left that could still be tried; tell whether it was ended."""
+        version = await self._store.version(entry.version.version_uid)
+        if version is None or version.restore is None:
+            return True
+        where = ", ".join(sorted(copy.barcode for copy in entry.copies if copy.barcode)) or "no cartridge"
+        name = f"{version.facts.bucket}/{version.facts.key.decode()}"
+        sentence = f"no copy of {name} could be read (bundle {entry.member.bundle_id} on {where})"
+        await self._store.change_restore(
+            version.version_uid,
+            revision=version.revision,
+            restore=None,
+            messages=[restore_failed(version, at=now, region=self._region, reason=sentence)],
+        )
+        await self._alerts.open("restore-failed", f"object {name}", Severity.CRITICAL, sentence)
+        self.log.error("restore failed: {sentence}", sentence=sentence)
+        return True
+
+    # ── sessions ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _start(self, job: Job) -> None:
+        bay = self._bays[job.drive]
+        bay.job = {DoArchive: "archive", DoRecall: "recall", DoUnload: "unload"}[type(job)]
+        self._sessions[job.drive] = session = Deferred.fromCoroutine(self._session(bay, job))
+        if session.called:
+            self._sessions.pop(job.drive, None)
+
+    async def _session(self, bay: Bay, job: Job) -> None:
+        barcode = job.batch.barcode if isinstance(job, DoRecall) else job.barcode
+        try:
+            match job:
+                case DoArchive():
+                    await self._archive_session(bay).run(job)
+                case DoRecall():
+                    session = self._recall_session(bay, self._note_bad_source)
+                    await session.run(job, self._extents)
+                case DoUnload():
+                    await bay.empty()
+            await self._worked(bay, barcode)
+        except RecallWaitsForSpace as full:
+            self._space_wait_until = self._clock.seconds() + RETRY_SECONDS
+            await self._alerts.open(
+                "waiting-for-space",
+                "staging",
+                Severity.WARNING,
+                f"recalls wait until the disk has room: {full}",
+            )
+        except TapeTrouble as trouble:
+            await self._failed(bay, barcode, trouble)
+        except CancelledError:
+            raise
+        except Exception:  # noqa: BLE001 - a bug must not take the drive with it silently
+            self.log.failure(
+                "the session of drive {drive} with {barcode} failed", drive=bay.index, barcode=barcode
+            )
+            self._failures.append(Failure(at=self._clock.seconds(), drive=bay.index, barcode=barcode))
+        finally:
+            self._last_was_archive[bay.index] = isinstance(job, DoArchive)
+            self._idle_since[bay.index] = self._clock.seconds()
+            self._sessions.pop(bay.index, None)
+            bay.job = "idle"
+            bay.tell("idle")
+            self._bell.ring()
+
+    async def _worked(self, bay: Bay, barcode: str) -> None:
+        self._failures = [
+            failure for failure in self._failures if failure.drive != bay.index or failure.barcode != barcode
+        ]
+
+    async def _failed(self, bay: Bay, barcode: str, trouble: TapeTrouble) -> None:
+        now = self._clock.seconds()
+        self.log.error("{sentence}", sentence=trouble.sentence)
+        await self._alerts.open(
+            "tape-failure", f"drive {bay.index} with {barcode}", Severity.WARNING, trouble.sentence
+        )
+        if trouble.must_stop_drive:
+            await self._drive_down(bay.index, trouble.sentence)
+            return
+        if trouble.is_cartridge_wrong:
+            await self._suspect(barcode, trouble.sentence)
+        elif not trouble.is_robot:
+            latest = Failure(at=now, drive=bay.index, barcode=barcode)
+            verdict = judge(self._failures, latest, window_seconds=self._blame.window_seconds)
+            self._failures = [
+                *(f for f in self._failures if now - f.at <= self._blame.window_seconds),
+                latest,
+            ]
+            if verdict.cartridge_is_guilty:
+                await self._suspect(barcode, f"failed in two drives; the last time: {trouble.sentence}")
+            elif verdict.drive_is_guilty:
+                await self._drive_down(
+                    bay.index, f"failed with two cartridges; the last time: {trouble.sentence}"
+                )
+        try:
+            await bay.empty()
+        except TapeTrouble as worse:
+            await self._drive_down(bay.index, f"{worse.sentence} (after: {trouble.sentence})")
+        try:
+            await self._keeper.take()
+        except (LibraryFault, CommandFault, LockHeld) as fault:
+            await self._alerts.open(
+                "library", "library", Severity.CRITICAL, f"the library cannot be used: {fault}"
+            )
+
+    async def _suspect(self, barcode: str, reason: str) -> None:
+        record = await self._store.cartridge(barcode)
+        if record is None or record.state not in (
+            CartridgeState.SCRATCH,
+            CartridgeState.FORMATTING,
+            CartridgeState.FILLING,
+            CartridgeState.FULL,
+            CartridgeState.SUSPECT,
+        ):
+            return
+        await change_cartridge(
+            self._store,
+            barcode,
+            at=self._clock.seconds(),
+            by=APPLIANCE,
+            reason=reason,
+            event=CartridgeEvent.FAIL,
+            change=lambda known: replace(known, failures=known.failures + 1),
+        )
+        await self._alerts.open(
+            "cartridge-suspect",
+            f"cartridge {barcode}",
+            Severity.WARNING,
+            f"{barcode} is only read from now on: {reason}",
+        )
+
+    async def _drive_down(self, index: int, reason: str) -> None:
+        await self._store.set_drive_state(
+            index=index, state=DriveState.DOWN, reason=reason, at=self._clock.seconds(), by=APPLIANCE
+        )
+        await self._alerts.open(
+            "drive-down", f"drive {index}", Severity.CRITICAL, f"drive {index} is down: {reason}"
+        )
+        self.log.error("drive {drive} is down: {reason}", drive=index, reason=reason)
+
+    def _note_bad_source(self, bundle_id: str, barcode: str) -> None:
+        self._bad_sources[bundle_id, barcode] = self._clock.seconds() + self._blame.apart_seconds
+
+    # ── telling ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _tell_starved(self, starved: tuple[str, ...]) -> None:
+        await self._alerts.keep_only(
+            "no-cartridge",
+            {
+                f"pool {pool}": f"pool {pool} has no cartridge with room: "
+                "admit one with `coldstore cartridges admit BARCODE`"
+                for pool in starved
+            },
+            Severity.CRITICAL,
+        )
+
+    async def _tell_unreachable(self, plan: RecallPlan, cartridges: Mapping[str, Cartridge]) -> None:
+        missing = {
+            source.barcode
+            for item in plan.unreachable
+            for source in item.sources
+            if source.barcode not in cartridges or not cartridges[source.barcode].is_present
+        }
+        await self._alerts.keep_only(
+            "cartridge-offline",
+            {
+                f"cartridge {barcode}": f"restores wait for a cartridge that is not in the library: insert {barcode}"
+                for barcode in missing
+            },
+            Severity.WARNING,
+        )

@@ -1,0 +1,264 @@
+"""Makes bundles: looks at what waits for tape, and freezes plans. Nothing is written to tape here."""
+
+from collections.abc import Callable
+from random import Random
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from coldstore.interfaces.bell import IBell
+from coldstore.interfaces.metadata import BATCH_MAX, IMetadataStore
+from coldstore.interfaces.staging import BLOCK_BYTES, IStaging
+from coldstore.model.bundles import BundleState, Member
+from coldstore.model.objects import ArchiveState, ObjectVersion, StorageClass
+from coldstore.ontape import bundle as tar
+from coldstore.ontape.paths import bundle_id as new_bundle_id
+from coldstore.plan.archive import (
+    ArchivePolicy,
+    Candidate,
+    Due,
+    PlannedExtent,
+    Waiting,
+    extent_lengths,
+    last_extents,
+    plan_bundles,
+    plan_start,
+)
+from coldstore.plan.classes import ClassRules, classes_by_pools
+from coldstore.util.checksums import combine_crc64nvme
+from coldstore.work.content import PAGE, all_members, bundle_plan, disk_ranges
+
+CANDIDATES_MAX = 1000
+REST_SECONDS = 3600.0
+
+
+class Packer:
+    """Turns PENDING versions into FROZEN bundles."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        *,
+        store: IMetadataStore,
+        staging: IStaging,
+        clock: IReactorTime,
+        random: Random,
+        rules: ClassRules,
+        policy: Callable[[], ArchivePolicy],
+        epoch: int,
+        is_drive_idle: Callable[[], bool],
+        is_disk_pressing: Callable[[], bool],
+        drives_bell: IBell,
+    ) -> None:
+        self._store = store
+        self._staging = staging
+        self._clock = clock
+        self._random = random
+        self._groups = classes_by_pools(rules)
+        self._policy = policy
+        self._epoch = epoch
+        self._is_drive_idle = is_drive_idle
+        self._is_disk_pressing = is_disk_pressing
+        self._drives_bell = drives_bell
+        self._is_urgent = False
+
+    def hurry(self) -> None:
+        """Make bundles of everything that waits, at the next round."""
+        self._is_urgent = True
+
+    async def one_round(self) -> float:
+        """Freeze what is due; return the seconds until something can become due by age."""
+        is_urgent, self._is_urgent = self._is_urgent or self._is_disk_pressing(), False
+        now = self._clock.seconds()
+        rest = REST_SECONDS
+        for pools, classes in self._groups.items():
+            waiting = await self._waiting(pools, classes)
+            if waiting is None:
+                continue
+            decision = plan_start(
+                now, waiting, self._policy(), is_drive_idle=self._is_drive_idle(), is_urgent=is_urgent
+            )
+            if isinstance(decision, Due):
+                self.log.info("bundles for {pools}: {reason}", pools="+".join(pools), reason=decision.reason)
+                await self._pack(pools, classes)
+            else:
+                rest = min(rest, max(0.05, decision.at - now))
+        return rest
+
+    async def _waiting(self, pools: tuple[str, ...], classes: frozenset[StorageClass]) -> Waiting | None:
+        oldest = await self._store.pending(classes=classes, after_sequence=0, limit=1)
+        if not oldest:
+            return None
+        backlog = [entry for entry in await self._store.backlog() if entry.storage_class in classes]
+        frozen = [
+            bundle
+            for bundle in await self._store.bundles(
+                states=[BundleState.FROZEN], settled=None, after="", limit=1000
+            )
+            if bundle.pools == pools
+        ]
+        return Waiting(
+            object_count=max(
+                1,
+                sum(entry.object_count for entry in backlog) - sum(bundle.member_count for bundle in frozen),
+            ),
+            size_bytes=max(
+                0, sum(entry.size_bytes for entry in backlog) - sum(bundle.content_bytes for bundle in frozen)
+            ),
+            oldest_at=oldest[0].facts.created_at,
+        )
+
+    async def _pack(self, pools: tuple[str, ...], classes: frozenset[StorageClass]) -> None:
+        policy = self._policy()
+        after = 0
+        while versions := await self._gather(classes, after, policy):
+            after = versions[-1].sequence
+            by_uid = {version.version_uid: version for version in versions}
+            candidates = [await self._candidate(version, policy) for version in versions]
+            begun = [
+                (await self._claim(pools, extents, by_uid), extents)
+                for extents in plan_bundles(candidates, policy)
+            ]
+            # Every claim of this batch stands before the first bundle is frozen: recovery relies on it.
+            for bundle_id, _ in begun:
+                await self.freeze(bundle_id)
+            self._drives_bell.ring()
+
+    async def _gather(
+        self, classes: frozenset[StorageClass], after: int, policy: ArchivePolicy
+    ) -> list[ObjectVersion]:
+        """Take versions for a few bundles at most, so that memory and the time of one batch stay bounded."""
+        found: list[ObjectVersion] = []
+        size_bytes = 0
+        while len(found) < policy.bundle_members_max and size_bytes < 4 * policy.bundle_bytes:
+            page = await self._store.pending(classes=classes, after_sequence=after, limit=CANDIDATES_MAX)
+            for version in page:
+                found.append(version)
+                size_bytes += version.facts.size_bytes
+                after = version.sequence
+                if size_bytes >= 4 * policy.bundle_bytes:
+                    break
+            if len(page) < CANDIDATES_MAX:
+                break
+        return found
+
+    async def _candidate(self, version: ObjectVersion, policy: ArchivePolicy) -> Candidate:
+        size_bytes = version.facts.size_bytes
+        if size_bytes <= policy.bundle_bytes:
+            return Candidate(version_uid=version.version_uid, extent_lengths=(size_bytes,))
+        lengths: list[int] = []
+        after = 0
+        while page := await self._store.pieces(version.layout_id, after_ordinal=after, limit=PAGE):
+            lengths += [piece.length_bytes for piece in page]
+            after = page[-1].ordinal
+        return Candidate(
+            version_uid=version.version_uid,
+            extent_lengths=extent_lengths(lengths, extent_bytes=max(BLOCK_BYTES, policy.bundle_bytes)),
+        )
+
+    async def _claim(
+        self, pools: tuple[str, ...], extents: list[PlannedExtent], versions: dict[int, ObjectVersion]
+    ) -> str:
+        now = self._clock.seconds()
+        bundle_id = new_bundle_id(int(now * 1000), self._random.getrandbits(80))
+        await self._store.open_bundle(bundle_id=bundle_id, pools=pools, created_at=now, epoch=self._epoch)
+        position = 0
+        for start in range(0, len(extents), BATCH_MAX):
+            batch = extents[start : start + BATCH_MAX]
+            members = [
+                await self._member(bundle_id, position + number, extent, versions[extent.version_uid])
+                for number, extent in enumerate(batch)
+            ]
+            taken = await self._store.claim_members(bundle_id, members, last_extents=last_extents(batch))
+            position = max((member.position for member in taken), default=position - 1) + 1
+        return bundle_id
+
+    async def _member(
+        self, bundle_id: str, position: int, extent: PlannedExtent, version: ObjectVersion
+    ) -> Member:
+        crc64nvme = version.facts.crc64nvme
+        if extent.extent_count > 1:
+            crc64nvme = 0
+            for found in await disk_ranges(
+                self._store,
+                self._staging,
+                version,
+                offset_bytes=extent.object_offset_bytes,
+                length_bytes=extent.length_bytes,
+            ):
+                crc64nvme = combine_crc64nvme(crc64nvme, found.crc64nvme, found.length_bytes)
+        return Member(
+            bundle_id=bundle_id,
+            position=position,
+            version_uid=version.version_uid,
+            extent=extent.extent,
+            extent_count=extent.extent_count,
+            object_offset_bytes=extent.object_offset_bytes,
+            length_bytes=extent.length_bytes,
+            crc64nvme=crc64nvme,
+        )
+
+    async def freeze(self, bundle_id: str) -> None:
+        """Fix the offsets of a FILLING bundle whose claims are complete, and freeze it. Harmless to repeat."""
+        bundle = await self._store.bundle(bundle_id)
+        if bundle is None or bundle.state is not BundleState.FILLING:
+            return
+        members = await all_members(self._store, bundle_id)
+        if not members:
+            await self.release(bundle_id)
+            return
+        layout = tar.layout(
+            bundle_plan(
+                members,
+                bundle_id=bundle_id,
+                created_at=bundle.created_at,
+                appliance_id=self._store.appliance_id,
+                pools=bundle.pools,
+            )
+        )
+        for start in range(0, len(members), BATCH_MAX):
+            batch = range(start, min(start + BATCH_MAX, len(members)))
+            await self._store.fix_offsets(
+                bundle_id,
+                {members[number].member.position: layout.data_offset_bytes(number) for number in batch},
+            )
+        frozen = await self._store.freeze_bundle(
+            bundle_id,
+            member_count=len(members),
+            size_bytes=layout.total_bytes,
+            content_bytes=sum(entry.member.length_bytes for entry in members),
+        )
+        self.log.info(
+            "bundle {bundle} frozen: {count} members, {size} bytes, for {pools}",
+            bundle=bundle_id,
+            count=frozen.member_count,
+            size=frozen.size_bytes,
+            pools="+".join(frozen.pools),
+        )
+
+    async def release(self, bundle_id: str) -> None:
+        """Give a FILLING bundle up; its versions wait again."""
+        while not await self._store.release_members(bundle_id):
+            pass
+
+    async def recover(self) -> None:
+        """
+        Take up bundles that an earlier run was filling: freeze them when every claim stands, else release them all.
+
+        Bundles of one batch are frozen only after the last claim of the batch. So if one version is claimed in part, no
+        bundle of its batch was frozen, and releasing the FILLING ones gives back everything.
+        """
+        filling = await self._store.bundles(
+            states=[BundleState.FILLING], settled=None, after="", limit=10_000
+        )
+        complete = True
+        for bundle in filling:
+            for entry in await all_members(self._store, bundle.bundle_id):
+                if entry.version.deleted_at is None and entry.version.archive_state is ArchiveState.PENDING:
+                    complete = False
+        for bundle in filling:
+            if complete:
+                await self.freeze(bundle.bundle_id)
+            else:
+                await self.release(bundle.bundle_id)

@@ -1,0 +1,310 @@
+"""Writing copies of bundles onto a mounted cartridge: write, sync by group, verify past the page cache."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from coldstore.interfaces.filesystem import IMountedVolume
+from coldstore.interfaces.metadata import Conflict, IMetadataStore
+from coldstore.interfaces.mover import EndOfTape, NoSuchFileOnVolume, StagedBytesDamaged
+from coldstore.interfaces.staging import IStaging
+from coldstore.model.bundles import Bundle, BundleState, CopyState
+from coldstore.model.cartridges import CartridgeEvent, CartridgeState
+from coldstore.model.events import Severity
+from coldstore.ontape import paths
+from coldstore.plan.mount import CopyToVerify, CopyToWrite, DoArchive
+from coldstore.work.bay import APPLIANCE, Bay
+from coldstore.work.content import bundle_content
+from coldstore.work.records import change_cartridge
+from coldstore.work.trouble import WORLD_FAULTS, TapeTrouble, as_trouble
+
+BUNDLE_ATTRIBUTE = "user.coldstore.bundle"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyncPolicy:
+    """The index goes to tape after so many bytes or seconds of writing, whichever is first."""
+
+    sync_bytes: int
+    sync_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Unsynced:
+    copy: CopyToWrite
+    path: str
+    size_bytes: int
+    sha256: str
+
+
+class ArchiveSession:
+    """Carries out one ``DoArchive``."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        *,
+        bay: Bay,
+        store: IMetadataStore,
+        staging: IStaging,
+        clock: IReactorTime,
+        epoch: int,
+        policy: SyncPolicy,
+    ) -> None:
+        self._bay = bay
+        self._store = store
+        self._staging = staging
+        self._clock = clock
+        self._epoch = epoch
+        self._policy = policy
+        self._unsynced: list[_Unsynced] = []
+
+    async def run(self, job: DoArchive) -> None:
+        """
+        Write, sync and verify; copies that end badly are PLANNED again.
+
+        :raise TapeTrouble: the drive or the cartridge failed
+        """
+        volume = await self._bay.mount(job.barcode, pool=job.pool if job.copies else None)
+        if job.copies:
+            await self._remove_stumps(volume)
+        for pending in job.verify:
+            await self._resume(volume, pending)
+        written: list[CopyToWrite] = []
+        try:
+            written = await self._write_all(volume, job.copies)
+        except WORLD_FAULTS as fault:
+            await self._void_unsynced(str(fault))
+            raise TapeTrouble(f"writing to {volume.barcode} in drive {self._bay.index}: {fault}") from fault
+        for copy in written:
+            await self._verify(volume, copy.bundle_id, copy.pool)
+        await self._bay.note_space()
+
+    async def _remove_stumps(self, volume: IMountedVolume) -> None:
+        """
+        Remove bundles of ours that no record places on this cartridge: their writing was cut off.
+
+        Only what the record proves worthless goes: the bundle is known and its copies are elsewhere or yet to be made.
+        """
+        with as_trouble(f"listing {volume.barcode} in drive {self._bay.index}"):
+            try:
+                listed = await volume.mover.list(path=paths.BUNDLES_DIRECTORY)
+            except NoSuchFileOnVolume:
+                return
+            recorded = {
+                paths.bundle_path(copy.bundle_id) for copy in await self._store.copies(barcode=volume.barcode)
+            }
+            for entry in listed:
+                path = f"{paths.BUNDLES_DIRECTORY}/{entry.name}"
+                if path in recorded or await self._store.bundle(entry.name.removesuffix(".tar")) is None:
+                    continue
+                self.log.info("removing the stump {path} from {barcode}", path=path, barcode=volume.barcode)
+                await volume.mover.unlink(path=path)
+
+    async def _write_all(self, volume: IMountedVolume, copies: Sequence[CopyToWrite]) -> list[CopyToWrite]:
+        synced: list[CopyToWrite] = []
+        last_sync_at = self._clock.seconds()
+        for copy in copies:
+            try:
+                await self._write(volume, copy)
+            except EndOfTape:
+                await self._end_of_tape(volume, copy)
+                break
+            due_bytes = sum(entry.size_bytes for entry in self._unsynced)
+            if (
+                due_bytes >= self._policy.sync_bytes
+                or self._clock.seconds() - last_sync_at >= self._policy.sync_seconds
+            ):
+                synced += await self._sync(volume)
+                last_sync_at = self._clock.seconds()
+        synced += await self._sync(volume)
+        return synced
+
+    async def _write(self, volume: IMountedVolume, copy: CopyToWrite) -> None:
+        bundle = await self._frozen(copy.bundle_id)
+        if bundle is None:
+            return
+        content = await bundle_content(self._store, self._staging, bundle)
+        try:
+            await self._store.start_copy(
+                bundle_id=copy.bundle_id, pool=copy.pool, barcode=volume.barcode, epoch=self._epoch
+            )
+        except Conflict as conflict:
+            self.log.info(
+                "bundle {bundle} for {pool} is no longer to be written: {conflict}",
+                bundle=copy.bundle_id,
+                pool=copy.pool,
+                conflict=conflict,
+            )
+            return
+        path = paths.bundle_path(copy.bundle_id)
+        self._bay.tell("writing", detail=copy.bundle_id, total_bytes=bundle.size_bytes)
+        try:
+            written = await volume.mover.write(
+                path=path,
+                pieces=content.pieces(),
+                attributes={BUNDLE_ATTRIBUTE: copy.bundle_id.encode()},
+                on_progress=self._bay.progress,
+                # No recorded copy of this bundle is on this cartridge, so what has its name is a stump of ours.
+                replace_stump=True,
+            )
+        except StagedBytesDamaged as damage:
+            await self._damaged(copy, damage)
+            await volume.mover.unlink(path=path)
+            return
+        except EndOfTape:
+            raise
+        except WORLD_FAULTS as fault:
+            await self._store.copy_failed(bundle_id=copy.bundle_id, pool=copy.pool, reason=str(fault))
+            raise
+        assert written.size_bytes == bundle.size_bytes, (
+            copy.bundle_id,
+            written.size_bytes,
+            bundle.size_bytes,
+        )
+        self.log.info(
+            "bundle {bundle} written to {barcode} in {seconds:.1f} s",
+            bundle=copy.bundle_id,
+            barcode=volume.barcode,
+            seconds=written.seconds,
+        )
+        self._unsynced.append(
+            _Unsynced(copy=copy, path=path, size_bytes=written.size_bytes, sha256=written.sha256)
+        )
+
+    async def _frozen(self, bundle_id: str) -> Bundle | None:
+        bundle = await self._store.bundle(bundle_id)
+        return bundle if bundle is not None and bundle.state is BundleState.FROZEN else None
+
+    async def _sync(self, volume: IMountedVolume) -> list[CopyToWrite]:
+        group, self._unsynced = self._unsynced, []
+        if not group:
+            return []
+        self._bay.tell("syncing: writing the index", detail=f"{len(group)} bundles")
+        try:
+            index = await volume.sync(
+                f"bundles to {group[-1].copy.bundle_id}", new_files=[entry.path for entry in group]
+            )
+        except WORLD_FAULTS:
+            self._unsynced = group
+            raise
+        synced: list[CopyToWrite] = []
+        for entry in group:
+            place = index.start_blocks[entry.path]
+            try:
+                await self._store.copy_synced(
+                    bundle_id=entry.copy.bundle_id,
+                    pool=entry.copy.pool,
+                    epoch=self._epoch,
+                    partition=place.partition,
+                    start_block=place.block,
+                    size_bytes=entry.size_bytes,
+                    sha256=entry.sha256,
+                    at=self._clock.seconds(),
+                )
+            except Conflict as conflict:
+                await self._alarm(
+                    "copies-differ", f"bundle {entry.copy.bundle_id}", Severity.CRITICAL, str(conflict)
+                )
+                await self._store.copy_failed(
+                    bundle_id=entry.copy.bundle_id, pool=entry.copy.pool, reason=str(conflict)
+                )
+                continue
+            synced.append(entry.copy)
+        await self._note_written(volume.barcode, sum(entry.size_bytes for entry in group))
+        return synced
+
+    async def _verify(self, volume: IMountedVolume, bundle_id: str, pool: str) -> None:
+        bundle = await self._store.bundle(bundle_id)
+        assert bundle is not None, bundle_id
+        self._bay.tell("verifying", detail=bundle_id, total_bytes=bundle.size_bytes)
+        with as_trouble(f"reading {bundle_id} back from {volume.barcode} in drive {self._bay.index}"):
+            try:
+                compared = await volume.mover.verify(
+                    path=paths.bundle_path(bundle_id),
+                    size_bytes=bundle.size_bytes,
+                    sha256=bundle.sha256,
+                    on_progress=self._bay.progress,
+                )
+                is_identical = compared.is_identical
+            except NoSuchFileOnVolume:
+                is_identical = False
+        if not is_identical:
+            reason = f"{volume.barcode} does not give back what was written to it"
+            await self._store.copy_failed(bundle_id=bundle_id, pool=pool, reason=reason)
+            await volume.mover.unlink(path=paths.bundle_path(bundle_id))
+            await self._alarm(
+                "verification-failed",
+                f"cartridge {volume.barcode}",
+                Severity.CRITICAL,
+                f"bundle {bundle_id}: {reason}",
+            )
+            raise TapeTrouble(f"bundle {bundle_id}: {reason}")
+        done = await self._store.copy_verified(
+            bundle_id=bundle_id, pool=pool, epoch=self._epoch, at=self._clock.seconds()
+        )
+        self.log.info(
+            "bundle {bundle} verified on {barcode}; it is {state}",
+            bundle=bundle_id,
+            barcode=volume.barcode,
+            state=done.state.value,
+        )
+
+    async def _resume(self, volume: IMountedVolume, pending: CopyToVerify) -> None:
+        """Verify what an earlier session wrote and synced and did not come to verify."""
+        try:
+            copy = await self._store.resume_copy(
+                bundle_id=pending.bundle_id, pool=pending.pool, epoch=self._epoch
+            )
+        except Conflict:
+            return
+        if copy.state is CopyState.SYNCED and copy.barcode == volume.barcode:
+            await self._verify(volume, pending.bundle_id, pending.pool)
+
+    async def _end_of_tape(self, volume: IMountedVolume, copy: CopyToWrite) -> None:
+        """Not an error: the bundle is void here and will be written whole on the next cartridge."""
+        await self._store.copy_failed(bundle_id=copy.bundle_id, pool=copy.pool, reason="end of tape")
+        await volume.mover.unlink(path=paths.bundle_path(copy.bundle_id))
+        record = await self._store.cartridge(volume.barcode)
+        if record is not None and record.state is CartridgeState.FILLING:
+            await change_cartridge(
+                self._store,
+                volume.barcode,
+                at=self._clock.seconds(),
+                by=APPLIANCE,
+                reason="end of tape",
+                event=CartridgeEvent.FILL_UP,
+            )
+        self.log.info("{barcode} is full", barcode=volume.barcode)
+
+    async def _void_unsynced(self, reason: str) -> None:
+        for entry in self._unsynced:
+            await self._store.copy_failed(bundle_id=entry.copy.bundle_id, pool=entry.copy.pool, reason=reason)
+        self._unsynced = []
+
+    async def _damaged(self, copy: CopyToWrite, damage: StagedBytesDamaged) -> None:
+        await self._store.copy_failed(bundle_id=copy.bundle_id, pool=copy.pool, reason=str(damage))
+        await self._alarm(
+            "staged-bytes-damaged",
+            f"bundle {copy.bundle_id}",
+            Severity.CRITICAL,
+            f"bytes on disk do not match their checksum, so this bundle cannot be written: {damage}",
+        )
+
+    async def _alarm(self, kind: str, subject: str, severity: Severity, sentence: str) -> None:
+        await self._store.raise_alert(
+            kind=kind, subject=subject, severity=severity, sentence=sentence, at=self._clock.seconds()
+        )
+
+    async def _note_written(self, barcode: str, size_bytes: int) -> None:
+        await change_cartridge(
+            self._store,
+            barcode,
+            at=self._clock.seconds(),
+            by=APPLIANCE,
+            reason="",
+            change=lambda known: replace(known, written_bytes=known.written_bytes + size_bytes),
+        )
