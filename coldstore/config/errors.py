@@ -22,9 +22,15 @@ class Problem:
         return ": ".join(part for part in (self.where, self.path, self.text) if part)
 
 
+def _reading_order(problem: Problem) -> tuple[bool, int]:
+    """Lines of the file first, as they follow each other; then what has no line."""
+    _, _, line = problem.where.rpartition(":")
+    return not line.isdecimal(), int(line) if line.isdecimal() else 0
+
+
 class ConfigurationError(Exception):
     """The configuration cannot be used; carries every mistake that was found."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems = tuple(problems)
+        self.problems = tuple(sorted(problems, key=_reading_order))
         super().__init__("\n".join(str(problem) for problem in self.problems))

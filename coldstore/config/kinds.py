@@ -72,7 +72,9 @@ class Number:
         if tag not in (INTEGER, FLOAT) or not re.fullmatch(r"-?\d{1,18}(\.\d{0,18})?", text):
             raise ValueError(f"{text!r} is not a number")
         bounds = _bounds(f"{self.at_least:g}", None if self.at_most is None else f"{self.at_most:g}")
-        _in_bounds(float(text), self.at_least, math.inf if self.at_most is None else self.at_most, text, bounds)
+        _in_bounds(
+            float(text), self.at_least, math.inf if self.at_most is None else self.at_most, text, bounds
+        )
         return float(text)
 
     def write(self, value: object) -> str:
@@ -160,7 +162,9 @@ class Choice:
 
     def read(self, text: str, tag: str, environment: Mapping[str, str]) -> str:
         if text in self.planned:
-            raise ValueError(f"{text!r} is not supported by this release (supported: {', '.join(self.words)})")
+            raise ValueError(
+                f"{text!r} is not supported by this release (supported: {', '.join(self.words)})"
+            )
         if text not in self.words:
             raise ValueError(f"{text!r} is not one of {', '.join(self.words)}")
         return text
@@ -219,3 +223,9 @@ class Keys:
     pattern: str
     meaning: str
     replaces_defaults: bool
+
+    def read(self, name: str) -> str:
+        """Return the name; raise ``ValueError`` when it may not be one."""
+        if not re.fullmatch(self.pattern, name):
+            raise ValueError(f"{name!r} is not {self.meaning}")
+        return name
