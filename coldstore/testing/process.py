@@ -182,6 +182,8 @@ class SimulatedDeviceLock:
     @returns_deferred
     async def acquire(self, *, timeout_seconds: float) -> None:
         """Take the lock; see ``IDeviceLock.acquire``."""
+        if self.is_held:
+            return
         give_up_at = self._clock.seconds() + timeout_seconds
         while self.orphan is not None:
             if self._clock.seconds() >= give_up_at:
