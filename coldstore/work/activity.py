@@ -1,24 +1,8 @@
 """What every drive is doing now, for ``coldstore drives`` and ``coldstore jobs``. In memory: it describes this run only."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DriveActivity:
-    """
-    One drive's present work. ``job`` is idle, archive, recall or unload; ``step`` says what is done at the moment;
-    ``done_bytes`` of ``total_bytes`` tell how far that step is (0 of 0 when it cannot be told).
-    """
-
-    drive: int
-    barcode: str | None
-    is_mounted: bool
-    job: str
-    step: str
-    detail: str
-    done_bytes: int
-    total_bytes: int
-    since: float
+from coldstore.model.activity import DriveActivity
 
 
 class ActivityBoard:

@@ -29,10 +29,11 @@ from coldstore.interfaces.filesystem import (
 )
 from coldstore.interfaces.library import ILibrary
 from coldstore.interfaces.metadata import IMetadataStore
+from coldstore.model.activity import DriveActivity
 from coldstore.model.cartridges import Cartridge, CartridgeEvent, CartridgeState
 from coldstore.ontape import paths
-from coldstore.ontape.volume import VolumeLabel, readme_text
-from coldstore.work.activity import ActivityBoard, DriveActivity
+from coldstore.ontape.volume import VolumeLabel, readme_text, volume_json
+from coldstore.work.activity import ActivityBoard
 from coldstore.work.records import change_cartridge
 from coldstore.work.trouble import WORLD_FAULTS, TapeTrouble, as_trouble
 
@@ -359,7 +360,7 @@ class Bay:
         )
         self.tell("labelling", detail=record.barcode)
         with as_trouble(f"writing the label of {record.barcode}"):
-            await volume.mover.put_file(path=paths.VOLUME_PATH, content=label.to_json())
+            await volume.mover.put_file(path=paths.VOLUME_PATH, content=volume_json(label))
             await volume.mover.put_file(path=paths.README_PATH, content=readme_text(label).encode())
             await volume.sync(f"label of {record.barcode}", new_files=(paths.VOLUME_PATH, paths.README_PATH))
 

@@ -80,6 +80,19 @@ async def disk_ranges(
     return found
 
 
+async def bundle_layout(store: IMetadataStore, bundle: Bundle) -> BundleLayout:
+    """Return the layout of a recorded bundle, without looking for its bytes."""
+    return tar.layout(
+        bundle_plan(
+            await all_members(store, bundle.bundle_id),
+            bundle_id=bundle.bundle_id,
+            created_at=bundle.created_at,
+            appliance_id=store.appliance_id,
+            pools=bundle.pools,
+        )
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class BundleContent:
     """A bundle ready to be written: its layout, and where the bytes of each member lie."""

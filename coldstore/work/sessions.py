@@ -6,11 +6,9 @@ from twisted.internet.interfaces import IReactorTime
 
 from coldstore.interfaces.filesystem import IMountedVolume
 from coldstore.interfaces.metadata import BATCH_MAX, IMetadataStore
-from coldstore.model.bundles import Copy
-from coldstore.ontape import bundle as tar
 from coldstore.ontape import paths
-from coldstore.ontape.manifest import SessionBundle, session_manifest
-from coldstore.work.content import all_members, bundle_plan
+from coldstore.ontape.manifest import BundleFile, SessionFacts, SessionManifestWriter
+from coldstore.work.content import bundle_layout
 
 BUNDLES_MAX = 4096
 """Bundles that one session manifest names; the rest waits for the next session."""
@@ -35,36 +33,31 @@ class SessionWriter:
         if not bundles:
             return ""
         copies = {copy.bundle_id: copy for copy in await self._store.copies(barcode=volume.barcode)}
-        entries: list[SessionBundle] = []
-        for bundle in bundles:
-            copy: Copy = copies[bundle.bundle_id]
-            plan = bundle_plan(
-                await all_members(self._store, bundle.bundle_id),
-                bundle_id=bundle.bundle_id,
-                created_at=bundle.created_at,
+        now = self._clock.seconds()
+        session_id = paths.session_id(int(now * 1000), self._random.getrandbits(80))
+        writer = SessionManifestWriter(
+            SessionFacts(
+                session_id=session_id,
+                created_at=now,
                 appliance_id=self._store.appliance_id,
-                pools=bundle.pools,
+                pool=copies[bundles[0].bundle_id].pool,
+                barcode=volume.barcode,
+                volume_uuid=volume.volume_uuid,
             )
-            entries.append(
-                SessionBundle(
-                    path=paths.bundle_path(bundle.bundle_id),
+        )
+        for bundle in bundles:
+            copy = copies[bundle.bundle_id]
+            writer.add(
+                BundleFile(
+                    bundle_id=bundle.bundle_id,
                     size_bytes=bundle.size_bytes,
                     sha256=bundle.sha256,
                     partition=copy.partition,
                     start_block=copy.start_block,
-                    manifest=b"".join(tar.layout(plan).manifest_lines()),
-                )
+                ),
+                await bundle_layout(self._store, bundle),
             )
-        now = self._clock.seconds()
-        session_id = paths.session_id(int(now * 1000), self._random.getrandbits(80))
-        content = session_manifest(
-            session_id=session_id,
-            created_at=now,
-            appliance_id=self._store.appliance_id,
-            barcode=volume.barcode,
-            bundles=entries,
-        )
-        await volume.mover.put_file(path=paths.session_path(session_id), content=content)
+        await volume.mover.put_file(path=paths.session_path(session_id), content=writer.finish())
         self._named[session_id] = [bundle.bundle_id for bundle in bundles]
         return session_id
 

@@ -1,0 +1,377 @@
+"""The HTTP interface of the ``coldstore`` command, served on a UNIX socket, and the public ``/healthz`` and ``/metrics``."""
+
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from klein import Klein
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.http import Request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+
+from coldstore.admin import metrics, views
+from coldstore.interfaces.control import IControl
+from coldstore.interfaces.library import LibraryFault
+from coldstore.interfaces.metadata import Conflict, IMetadataStore
+from coldstore.model.bundles import BundleState
+from coldstore.model.cartridges import CARTRIDGE_TRANSITIONS, CartridgeEvent, CartridgeState, DriveState
+from coldstore.model.errors import ColdStoreError, NoSuchBucket, NoSuchKey
+from coldstore.model.objects import ObjectVersion, User
+from coldstore.model.states import ImpossibleTransition, after
+from coldstore.plan.classes import ClassRules
+
+BODY_MAX_BYTES = 1_000_000
+PAGE_MAX = 1000
+NAME_MAX = 128
+
+
+class BadRequest(Exception):
+    """The operator's request names something that cannot be; says what."""
+
+
+Answerer = Callable[[Request], Awaitable[object]]
+
+
+def _argument(request: Request, name: str, default: str = "") -> str:
+    values = (request.args or {}).get(name.encode())
+    return values[0].decode("utf-8", "replace") if values else default
+
+
+def _number(request: Request, name: str, default: int, *, most: int) -> int:
+    text = _argument(request, name, str(default))
+    if not text.isascii() or not text.isdigit():
+        raise BadRequest(f"{name} is not a number: {text!r}")
+    return min(int(text), most)
+
+
+def _document(request: Request) -> Mapping[str, Any]:
+    assert request.content is not None
+    raw = request.content.read(BODY_MAX_BYTES + 1)
+    try:
+        document = json.loads(raw or b"{}")
+    except ValueError as error:
+        raise BadRequest(f"the body is not JSON: {error}") from error
+    if len(raw) > BODY_MAX_BYTES or not isinstance(document, dict):
+        raise BadRequest("the body is not a JSON object of at most 1 MB")
+    return document
+
+
+def _text(document: Mapping[str, Any], name: str, default: str | None = None) -> str:
+    value = document.get(name, default)
+    if not isinstance(value, str) or len(value) > NAME_MAX:
+        raise BadRequest(f"{name} must be text of at most {NAME_MAX} characters")
+    return value
+
+
+class OperatorInterface:
+    """Answers the operator's questions and carries out his orders."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        *,
+        store: IMetadataStore,
+        control: IControl,
+        clock: IReactorTime,
+        rules: ClassRules,
+        pools: Sequence[str],
+        new_user: Callable[[str, float], User],
+    ) -> None:
+        """:param new_user: makes a user with fresh keys from a name and the time."""
+        self._store = store
+        self._control = control
+        self._clock = clock
+        self._rules = rules
+        self._pools = tuple(pools)
+        self._new_user = new_user
+
+    # ── applications ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def private(self) -> Klein:
+        """Return the application for the UNIX socket: everything."""
+        app = Klein()
+        for method, path, answerer in (
+            ("GET", "/status", self._status),
+            ("GET", "/objects", self._objects),
+            ("GET", "/cartridges", self._cartridges),
+            ("POST", "/cartridges/admit", self._admit),
+            ("POST", "/cartridges/change", self._change_cartridge),
+            ("GET", "/drives", self._drives),
+            ("POST", "/drives/change", self._change_drive),
+            ("GET", "/jobs", self._jobs),
+            ("POST", "/archive", self._archive),
+            ("POST", "/inventory", self._inventory),
+            ("GET", "/users", self._users),
+            ("POST", "/users", self._create_user),
+            ("GET", "/alerts", self._alerts),
+            ("POST", "/alerts/clear", self._clear_alert),
+            ("GET", "/audit", self._audit),
+        ):
+            self._add(app, method, path, answerer)
+        self._refuse_unknown(app)
+        return app
+
+    def public(self) -> Klein:
+        """Return the application for the operator's TCP port: health and metrics, nothing that changes anything."""
+        app = Klein()
+
+        @app.route("/healthz", methods=["GET"])
+        def healthz(request: Request) -> bytes:
+            health = self._control.health()
+            request.setResponseCode(200 if health.is_serving else 503)
+            return _json(request, views.health_row(health))
+
+        @app.route("/metrics", methods=["GET"])
+        async def show_metrics(request: Request) -> bytes:
+            text = metrics.exposition(
+                health=self._control.health(),
+                totals=await self._store.totals(),
+                backlog=await self._store.backlog(),
+                usage=self._control.usage(),
+                cartridges=await self._store.cartridges(),
+                drives=await self._store.drives(),
+                now=self._clock.seconds(),
+            )
+            body = text.encode()
+            request.responseHeaders.setRawHeaders(
+                "content-type", ["text/plain; version=0.0.4; charset=utf-8"]
+            )
+            request.responseHeaders.setRawHeaders("content-length", [str(len(body))])
+            return body
+
+        @app.handle_errors(ColdStoreError)
+        def unavailable(request: Any, failure: Failure) -> bytes:
+            request.setResponseCode(503)
+            return _json(request, {"error": str(failure.value) or type(failure.value).__name__})
+
+        self._refuse_unknown(app)
+        return app
+
+    def _add(self, app: Klein, method: str, path: str, answerer: Answerer) -> None:
+        async def answer(request: Request) -> bytes:
+            try:
+                return _json(request, await answerer(request))
+            except BadRequest as bad:
+                request.setResponseCode(400)
+                return _json(request, {"error": str(bad)})
+            except (ImpossibleTransition, Conflict, LibraryFault) as refusal:
+                request.setResponseCode(409)
+                return _json(request, {"error": str(refusal)})
+            except ColdStoreError as refusal:
+                request.setResponseCode(404 if isinstance(refusal, NoSuchBucket | NoSuchKey) else 503)
+                return _json(request, {"error": str(refusal) or (type(refusal).__doc__ or "").strip()})
+
+        app.route(path, methods=[method], endpoint=f"{method} {path}")(answer)
+
+    @staticmethod
+    def _refuse_unknown(app: Klein) -> None:
+        @app.handle_errors(NotFound, MethodNotAllowed)
+        def unknown(request: Any, failure: Failure) -> bytes:
+            error = failure.value
+            assert isinstance(error, HTTPException) and error.code is not None
+            request.setResponseCode(error.code)
+            return _json(
+                request, {"error": f"no such question: {request.method.decode()} {request.path.decode()}"}
+            )
+
+    # ── questions ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _status(self, _request: Request) -> object:
+        return views.status_row(
+            self._control.health(),
+            await self._store.totals(),
+            await self._store.backlog(),
+            self._control.usage(),
+            now=self._clock.seconds(),
+        )
+
+    async def _objects(self, request: Request) -> object:
+        bucket = _argument(request, "bucket")
+        if not bucket:
+            return [
+                {"bucket": found.name, "owner": found.owner_id, "created_at": views.moment(found.created_at)}
+                for found in await self._store.buckets(owner_id=None, after="", limit=PAGE_MAX)
+            ]
+        key = _argument(request, "key")
+        if key:
+            return [await self._object(await self._store.current_version(bucket, key.encode()))]
+        prefix = _argument(request, "prefix").encode()
+        start = max(
+            prefix, _argument(request, "after").encode() + b"\x00" if _argument(request, "after") else prefix
+        )
+        versions = await self._store.list_current(
+            bucket, from_key=start, before_key=None, limit=_number(request, "limit", 100, most=PAGE_MAX)
+        )
+        return [await self._object(version) for version in versions if version.facts.key.startswith(prefix)]
+
+    async def _object(self, version: ObjectVersion) -> views.Row:
+        copies = await self._store.copies(version_uid=version.version_uid)
+        return views.object_row(version, copies, wanted=len(self._rules[version.facts.storage_class].pools))
+
+    async def _cartridges(self, _request: Request) -> object:
+        return [views.cartridge_row(cartridge) for cartridge in await self._store.cartridges()]
+
+    async def _drives(self, _request: Request) -> object:
+        activities = {activity.drive: activity for activity in self._control.activities()}
+        return [views.drive_row(drive, activities.get(drive.index)) for drive in await self._store.drives()]
+
+    async def _jobs(self, _request: Request) -> object:
+        bundles = await self._store.bundles(
+            states=[BundleState.FILLING, BundleState.FROZEN], settled=None, after="", limit=PAGE_MAX
+        )
+        return {
+            "bundles": [
+                views.bundle_row(bundle, await self._store.copies(bundle_id=bundle.bundle_id))
+                for bundle in bundles
+            ],
+            "restores": [
+                views.restore_row(version)
+                for version in await self._store.ongoing_restores(on_disk=False, limit=PAGE_MAX)
+            ],
+            "drives": await self._drives(_request),
+        }
+
+    async def _users(self, _request: Request) -> object:
+        return [views.user_row(user) for user in await self._store.users()]
+
+    async def _alerts(self, request: Request) -> object:
+        found = await self._store.alerts(include_cleared=_argument(request, "all") == "1", limit=PAGE_MAX)
+        return [views.alert_row(alert) for alert in found]
+
+    async def _audit(self, request: Request) -> object:
+        before = _argument(request, "before")
+        found = await self._store.audit_trail(
+            before_id=_number(request, "before", 0, most=2**62) if before else None,
+            limit=_number(request, "limit", 100, most=PAGE_MAX),
+        )
+        return [views.audit_row(event) for event in found]
+
+    # ── orders ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _admit(self, request: Request) -> object:
+        document = _document(request)
+        by, pool = _text(document, "by"), _text(document, "pool", "")
+        if pool and pool not in self._pools:
+            raise BadRequest(f"there is no pool {pool!r}; the pools are {', '.join(self._pools)}")
+        wanted = document.get("barcodes")
+        known = {cartridge.barcode: cartridge for cartridge in await self._store.cartridges()}
+        if wanted is None:
+            barcodes = sorted(
+                barcode
+                for barcode, cartridge in known.items()
+                if cartridge.state is CartridgeState.UNADMITTED and cartridge.is_present
+            )
+        elif isinstance(wanted, list) and all(isinstance(barcode, str) for barcode in wanted):
+            barcodes = wanted
+        else:
+            raise BadRequest("barcodes must be a list of barcodes")
+        unknown = [barcode for barcode in barcodes if barcode not in known]
+        if unknown:
+            raise BadRequest(f"not in the library and never seen: {', '.join(unknown)}")
+        for barcode in barcodes:
+            after(CARTRIDGE_TRANSITIONS, known[barcode].state, CartridgeEvent.ADMIT)
+        admitted = []
+        for barcode in barcodes:
+            now = self._clock.seconds()
+            changed = replace(
+                known[barcode],
+                state=CartridgeState.SCRATCH,
+                pool=pool,
+                admitted_at=now,
+                admitted_by=by,
+                reason="admitted by an operator",
+                changed_at=now,
+                changed_by=by,
+            )
+            admitted.append(views.cartridge_row(await self._store.record_cartridge(changed, audit="admit")))
+        self._control.drives_changed()
+        return admitted
+
+    async def _change_cartridge(self, request: Request) -> object:
+        document = _document(request)
+        by, barcode, reason = (_text(document, name) for name in ("by", "barcode", "reason"))
+        events = {
+            "withdraw": CartridgeEvent.WITHDRAW,
+            "trust": CartridgeEvent.TRUST,
+            "condemn": CartridgeEvent.CONDEMN,
+        }
+        action = _text(document, "action")
+        if action not in events:
+            raise BadRequest(f"no such action: {action!r}; there are {', '.join(events)}")
+        cartridge = await self._store.cartridge(barcode)
+        if cartridge is None:
+            raise BadRequest(f"no cartridge {barcode} was ever seen")
+        changed = replace(
+            cartridge,
+            state=after(CARTRIDGE_TRANSITIONS, cartridge.state, events[action]),
+            reason=reason,
+            changed_at=self._clock.seconds(),
+            changed_by=by,
+        )
+        row = views.cartridge_row(await self._store.record_cartridge(changed, audit=action))
+        self._control.drives_changed()
+        return row
+
+    async def _change_drive(self, request: Request) -> object:
+        document = _document(request)
+        index = document.get("drive")
+        if not isinstance(index, int) or index not in {drive.index for drive in await self._store.drives()}:
+            raise BadRequest(f"there is no drive {index!r}")
+        try:
+            state = DriveState(_text(document, "state"))
+        except ValueError as error:
+            raise BadRequest("state must be up or down") from error
+        drive = await self._store.set_drive_state(
+            index=index,
+            state=state,
+            reason=_text(document, "reason"),
+            at=self._clock.seconds(),
+            by=_text(document, "by"),
+        )
+        if state is DriveState.UP:
+            await self._store.clear_alert(
+                kind="drive-down", subject=f"drive {index}", at=self._clock.seconds()
+            )
+        self._control.drives_changed()
+        return views.drive_row(drive, None)
+
+    async def _archive(self, _request: Request) -> object:
+        self._control.archive_now()
+        return {"accepted": True}
+
+    async def _inventory(self, _request: Request) -> object:
+        await self._control.look_at_library()
+        return await self._cartridges(_request)
+
+    async def _create_user(self, request: Request) -> object:
+        name = _text(_document(request), "name")
+        if not name or not name.isprintable():
+            raise BadRequest("name must not be empty, and printable")
+        user = self._new_user(name, self._clock.seconds())
+        await self._store.create_user(user)
+        await self._store.audit(
+            at=user.created_at,
+            who="operator",
+            what="create user",
+            subject=f"user {name}",
+            detail=user.access_key,
+        )
+        return views.user_row(user, shows_secret=True)
+
+    async def _clear_alert(self, request: Request) -> object:
+        document = _document(request)
+        await self._store.clear_alert(
+            kind=_text(document, "kind"), subject=_text(document, "subject"), at=self._clock.seconds()
+        )
+        return {"cleared": True}
+
+
+def _json(request: Request, value: object) -> bytes:
+    body = json.dumps(value, ensure_ascii=False, indent=2).encode() + b"\n"
+    request.responseHeaders.setRawHeaders("content-type", ["application/json; charset=utf-8"])
+    request.responseHeaders.setRawHeaders("content-length", [str(len(body))])
+    return body

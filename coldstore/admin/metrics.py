@@ -1,0 +1,79 @@
+"""``/metrics`` in the Prometheus text format (exposition formats, version 0.0.4)."""
+
+from collections.abc import Sequence
+
+from coldstore.interfaces.control import Health
+from coldstore.interfaces.metadata import Backlog, StoreTotals
+from coldstore.interfaces.staging import StagingUsage
+from coldstore.model.cartridges import Cartridge, CartridgeState, Drive, DriveState
+
+
+def exposition(
+    *,
+    health: Health,
+    totals: StoreTotals,
+    backlog: Sequence[Backlog],
+    usage: StagingUsage,
+    cartridges: Sequence[Cartridge],
+    drives: Sequence[Drive],
+    now: float,
+) -> str:
+    """Return every metric with its help and type. All are gauges: they are read from the record, not counted here."""
+    lines: list[str] = []
+
+    def gauge(name: str, text: str, values: Sequence[tuple[str, float]]) -> None:
+        lines.append(f"# HELP coldstore_{name} {text}")
+        lines.append(f"# TYPE coldstore_{name} gauge")
+        lines.extend(f"coldstore_{name}{labels} {value:.17g}" for labels, value in values)
+
+    by_class = [(f'{{class="{entry.storage_class.value}"}}', entry) for entry in backlog]
+    gauge("up", "1 while S3 is served.", [("", float(health.is_serving))])
+    gauge(
+        "library_reconciled",
+        "1 once library and record were brought together after the start.",
+        [("", float(health.is_library_reconciled))],
+    )
+    gauge(
+        "not_on_every_tape_bytes",
+        "Bytes of objects that do not have all their verified tape copies yet.",
+        [(labels, float(entry.size_bytes)) for labels, entry in by_class] or [("", 0.0)],
+    )
+    gauge(
+        "not_on_every_tape_objects",
+        "Objects that do not have all their verified tape copies yet.",
+        [(labels, float(entry.object_count)) for labels, entry in by_class] or [("", 0.0)],
+    )
+    oldest = min((entry.oldest_at for entry in backlog if entry.oldest_at is not None), default=now)
+    gauge(
+        "not_on_every_tape_oldest_seconds",
+        "Age of the oldest object that does not have all its verified tape copies yet.",
+        [("", max(0.0, now - oldest))],
+    )
+    gauge("buckets", "Buckets.", [("", float(totals.bucket_count))])
+    gauge("objects", "Current objects.", [("", float(totals.object_count))])
+    gauge("object_bytes", "Bytes of current objects.", [("", float(totals.object_bytes))])
+    gauge("on_disk_bytes", "Bytes of objects on disk.", [("", float(totals.on_disk_bytes))])
+    gauge("on_tape_bytes", "Bytes of archived objects, counted once.", [("", float(totals.on_tape_bytes))])
+    gauge("restores_ongoing", "Restores under way.", [("", float(totals.ongoing_restores))])
+    gauge("restored_objects", "Objects with a restored copy.", [("", float(totals.restored_objects))])
+    gauge("outbox_messages", "Notifications not yet delivered.", [("", float(totals.outbox_messages))])
+    gauge("alerts_open", "Open alerts.", [("", float(totals.open_alerts))])
+    gauge("staging_capacity_bytes", "What the disk may hold.", [("", float(usage.capacity_bytes))])
+    gauge("staging_used_bytes", "What the disk holds.", [("", float(usage.used_bytes))])
+    gauge(
+        "staging_reserved_bytes", "What is promised and has not arrived.", [("", float(usage.reserved_bytes))]
+    )
+    gauge(
+        "cartridges",
+        "Cartridges by state.",
+        [
+            (f'{{state="{state.value}"}}', float(sum(cartridge.state is state for cartridge in cartridges)))
+            for state in CartridgeState
+        ],
+    )
+    gauge(
+        "drive_up",
+        "1 while the drive takes work.",
+        [(f'{{drive="{drive.index}"}}', float(drive.state is DriveState.UP)) for drive in drives],
+    )
+    return "\n".join(lines) + "\n"

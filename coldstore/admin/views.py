@@ -1,0 +1,208 @@
+"""What the operator is shown: values of the model as plain data, the same for tables and for ``--json``."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from coldstore.interfaces.control import Health
+from coldstore.interfaces.metadata import Backlog, StoreTotals
+from coldstore.interfaces.staging import StagingUsage
+from coldstore.model.activity import DriveActivity
+from coldstore.model.bundles import Bundle, Copy
+from coldstore.model.cartridges import Cartridge, Drive
+from coldstore.model.events import Alert, AuditEvent
+from coldstore.model.objects import ObjectVersion, User
+
+Row = Mapping[str, object]
+
+
+def moment(at: float | None) -> str | None:
+    """Return unix seconds as ISO 8601 in UTC."""
+    return (
+        None
+        if at is None
+        else datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    )
+
+
+def health_row(health: Health) -> Row:
+    """How the process is."""
+    return {
+        "version": health.version,
+        "epoch": health.epoch,
+        "started_at": moment(health.started_at),
+        "is_serving": health.is_serving,
+        "is_library_reconciled": health.is_library_reconciled,
+        "problems": list(health.problems),
+    }
+
+
+def status_row(
+    health: Health, totals: StoreTotals, backlog: Sequence[Backlog], usage: StagingUsage, *, now: float
+) -> Row:
+    """The state of everything on one page."""
+    oldest = min((entry.oldest_at for entry in backlog if entry.oldest_at is not None), default=None)
+    return {
+        **health_row(health),
+        "buckets": totals.bucket_count,
+        "objects": totals.object_count,
+        "object_bytes": totals.object_bytes,
+        "on_disk_bytes": totals.on_disk_bytes,
+        "on_tape_bytes": totals.on_tape_bytes,
+        "not_yet_on_every_tape_objects": sum(entry.object_count for entry in backlog),
+        "not_yet_on_every_tape_bytes": sum(entry.size_bytes for entry in backlog),
+        "not_yet_on_every_tape_oldest_seconds": None if oldest is None else max(0.0, now - oldest),
+        "ongoing_restores": totals.ongoing_restores,
+        "restored_objects": totals.restored_objects,
+        "outbox_messages": totals.outbox_messages,
+        "open_alerts": totals.open_alerts,
+        "staging_capacity_bytes": usage.capacity_bytes,
+        "staging_used_bytes": usage.used_bytes,
+        "staging_reserved_bytes": usage.reserved_bytes,
+    }
+
+
+def object_row(version: ObjectVersion, copies: Sequence[Copy], *, wanted: int) -> Row:
+    """One object and where its copies lie."""
+    facts = version.facts
+    restore = version.restore
+    return {
+        "bucket": facts.bucket,
+        "key": facts.key.decode(),
+        "size_bytes": facts.size_bytes,
+        "storage_class": facts.storage_class.value,
+        "state": version.archive_state.value,
+        "on_disk": version.on_disk,
+        "copies_wanted": wanted,
+        "copies": [
+            {
+                "pool": copy.pool,
+                "barcode": copy.barcode,
+                "state": copy.state.value,
+                "bundle": copy.bundle_id,
+                "partition": copy.partition,
+                "start_block": copy.start_block,
+            }
+            for copy in copies
+        ],
+        "restore": None
+        if restore is None
+        else {
+            "phase": restore.phase.value,
+            "tier": restore.tier.value,
+            "requested_at": moment(restore.requested_at),
+            "expires_at": moment(restore.expires_at),
+        },
+    }
+
+
+def cartridge_row(cartridge: Cartridge) -> Row:
+    """One cartridge."""
+    return {
+        "barcode": cartridge.barcode,
+        "state": cartridge.state.value,
+        "pool": cartridge.pool,
+        "is_present": cartridge.is_present,
+        "home_slot": cartridge.home_slot,
+        "written_bytes": cartridge.written_bytes,
+        "free_bytes": cartridge.free_bytes,
+        "capacity_bytes": cartridge.capacity_bytes,
+        "loads": cartridge.loads,
+        "failures": cartridge.failures,
+        "needs_check": cartridge.needs_check,
+        "volume_uuid": cartridge.volume_uuid,
+        "reason": cartridge.reason,
+        "changed_at": moment(cartridge.changed_at),
+        "changed_by": cartridge.changed_by,
+    }
+
+
+def drive_row(drive: Drive, activity: DriveActivity | None) -> Row:
+    """One drive and what it does."""
+    return {
+        "drive": drive.index,
+        "state": drive.state.value,
+        "serial": drive.serial,
+        "barcode": None if activity is None else activity.barcode,
+        "is_mounted": False if activity is None else activity.is_mounted,
+        "job": "none" if activity is None else activity.job,
+        "step": "" if activity is None else activity.step,
+        "detail": "" if activity is None else activity.detail,
+        "done_bytes": 0 if activity is None else activity.done_bytes,
+        "total_bytes": 0 if activity is None else activity.total_bytes,
+        "reason": drive.reason,
+    }
+
+
+def bundle_row(bundle: Bundle, copies: Sequence[Copy]) -> Row:
+    """One bundle and its copies."""
+    return {
+        "bundle": bundle.bundle_id,
+        "state": bundle.state.value,
+        "members": bundle.member_count,
+        "size_bytes": bundle.size_bytes,
+        "created_at": moment(bundle.created_at),
+        "copies": [
+            {
+                "pool": copy.pool,
+                "barcode": copy.barcode,
+                "state": copy.state.value,
+                "failures": copy.failures,
+                "reason": copy.reason,
+            }
+            for copy in copies
+        ],
+    }
+
+
+def restore_row(version: ObjectVersion) -> Row:
+    """One restore that is under way."""
+    restore = version.restore
+    assert restore is not None, version.version_uid
+    return {
+        "bucket": version.facts.bucket,
+        "key": version.facts.key.decode(),
+        "size_bytes": version.facts.size_bytes,
+        "tier": restore.tier.value,
+        "days": restore.days,
+        "requested_at": moment(restore.requested_at),
+        "requested_by": restore.requested_by,
+    }
+
+
+def user_row(user: User, *, shows_secret: bool = False) -> Row:
+    """One user; the secret key only when it was made just now."""
+    row: dict[str, object] = {
+        "name": user.name,
+        "user_id": user.user_id,
+        "access_key": user.access_key,
+        "created_at": moment(user.created_at),
+    }
+    if shows_secret:
+        row["secret_key"] = user.secret_key
+    return row
+
+
+def alert_row(alert: Alert) -> Row:
+    """One alert."""
+    return {
+        "severity": alert.severity.value,
+        "kind": alert.kind,
+        "subject": alert.subject,
+        "sentence": alert.sentence,
+        "raised_at": moment(alert.raised_at),
+        "last_seen_at": moment(alert.last_seen_at),
+        "count": alert.count,
+        "cleared_at": moment(alert.cleared_at),
+    }
+
+
+def audit_row(event: AuditEvent) -> Row:
+    """One line of the audit trail."""
+    return {
+        "id": event.event_id,
+        "at": moment(event.at),
+        "who": event.who,
+        "what": event.what,
+        "subject": event.subject,
+        "detail": event.detail,
+    }

@@ -1,0 +1,47 @@
+"""What an operator may ask of the running appliance beside what the metadata store knows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from twisted.internet.defer import Deferred
+from zope.interface import Interface
+
+from coldstore.interfaces.staging import StagingUsage
+from coldstore.model.activity import DriveActivity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """
+    Whether the appliance does its work. ``problems`` name what does not, in sentences; ``is_serving`` tells whether S3
+    answers.
+    """
+
+    version: str
+    epoch: int
+    started_at: float
+    is_serving: bool
+    is_library_reconciled: bool
+    problems: tuple[str, ...]
+
+
+class IControl(Interface):
+    """The appliance, from inside the process."""
+
+    def health() -> Health:
+        """Tell how things are."""
+
+    def activities() -> Sequence[DriveActivity]:
+        """Tell what each drive is doing."""
+
+    def usage() -> StagingUsage:
+        """Tell how full the disk is."""
+
+    def archive_now() -> None:
+        """Make bundles of everything that waits, without waiting for the thresholds. Repeatable."""
+
+    def drives_changed() -> None:
+        """Look again: an operator changed a drive or a cartridge."""
+
+    def look_at_library() -> Deferred[None]:
+        """Take inventory now; fails with ``LibraryFault``."""
