@@ -1,0 +1,349 @@
+"""The ``coldstore`` command."""
+
+import argparse
+import getpass
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from coldstore.admin.client import Client, NotRunning, Refused
+from coldstore.admin.tables import page, size, table
+
+DEFAULT_SOCKET = "/var/lib/coldstore/admin.sock"
+POLL_SECONDS = 0.5
+
+Rows = list[dict[str, Any]]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """
+    Run the command.
+
+    :return: 0 done; 1 refused or not running; 2 wrong usage; 3 waited in vain
+    """
+    options = _parser().parse_args(argv)
+    client = Client(options.socket)
+    try:
+        return int(options.run(client, options) or 0)
+    except (NotRunning, Refused) as error:
+        print(f"coldstore: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the interpreter flushes it at exit
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+def _socket() -> str:
+    socket = os.environ.get("COLDSTORE_ADMIN_SOCKET")
+    if socket:
+        return socket
+    state = os.environ.get("COLDSTORE_STATE_DIRECTORY")
+    return f"{state}/admin.sock" if state else DEFAULT_SOCKET
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="coldstore", description="Look at a running ColdStore, and tell it what to do."
+    )
+    parser.add_argument(
+        "--socket", default=_socket(), help="the appliance's admin socket (default: %(default)s)"
+    )
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--json", action="store_true", help="print JSON for programs")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(
+        name: str, run: Callable[[Client, argparse.Namespace], int | None], text: str
+    ) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text, parents=[shared])
+        added.set_defaults(run=run)
+        return added
+
+    command("status", _status, "Everything on one page.")
+    objects = command("objects", _objects, "Buckets, or the objects of one, and where their copies lie.")
+    objects.add_argument("bucket", nargs="?", default="")
+    objects.add_argument("key", nargs="?", default="")
+    objects.add_argument("--prefix", default="")
+    objects.add_argument("--limit", type=int, default=100)
+    cartridges = command("cartridges", _cartridges, "List cartridges, admit them, or decide about one.")
+    cartridges.add_argument(
+        "action", nargs="?", default="list", choices=["list", "admit", "withdraw", "trust", "condemn"]
+    )
+    cartridges.add_argument("barcodes", nargs="*", metavar="BARCODE")
+    cartridges.add_argument(
+        "--all", action="store_true", help="admit every cartridge that is in the library and not admitted"
+    )
+    cartridges.add_argument("--pool", default="", help="admit for this pool only (default: any)")
+    cartridges.add_argument("--reason", default="by the coldstore command")
+    drives = command("drives", _drives, "List drives and what they do, or put one up or down.")
+    drives.add_argument("action", nargs="?", default="list", choices=["list", "up", "down"])
+    drives.add_argument("drive", nargs="?", type=int)
+    drives.add_argument("--reason", default="by the coldstore command")
+    command("jobs", _jobs, "Bundles being written, restores under way, and what each drive does.")
+    wait = command("wait", _wait, "Wait until objects are on tape or restored, or nothing is left to do.")
+    wait.add_argument("bucket", nargs="?", default="")
+    wait.add_argument("key", nargs="?", default="")
+    wait.add_argument(
+        "--restored",
+        action="store_true",
+        help="wait for a restored copy of BUCKET KEY (default: for tape copies)",
+    )
+    wait.add_argument(
+        "--timeout", type=float, default=0.0, metavar="SECONDS", help="give up after so long (default: never)"
+    )
+    archive = command("archive", _archive, "Archive what waits.")
+    archive.add_argument(
+        "--now", action="store_true", required=True, help="without waiting for the thresholds"
+    )
+    command("inventory", _inventory, "Let the library be looked at now.")
+    user = command("user", _user, "Make users and list them.")
+    user.add_argument("action", choices=["create", "list"])
+    user.add_argument("name", nargs="?")
+    alerts = command("alerts", _alerts, "What wants an operator's attention.")
+    alerts.add_argument("--all", action="store_true", help="closed ones as well")
+    audit = command("audit", _audit, "Who did what to what, newest first.")
+    audit.add_argument("--limit", type=int, default=50)
+    return parser
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def _rows(value: object) -> Rows:
+    assert isinstance(value, list), type(value)
+    return value
+
+
+def _row(value: object) -> dict[str, Any]:
+    assert isinstance(value, dict), type(value)
+    return value
+
+
+def _show(options: argparse.Namespace, value: object, columns: Sequence[str]) -> None:
+    if options.json:
+        _print_json(value)
+    else:
+        print(table(_rows(value), columns))
+
+
+def _status(client: Client, options: argparse.Namespace) -> int:
+    status = _row(client.get("/status"))
+    if options.json:
+        _print_json(status)
+    else:
+        print(page(status))
+    return 0
+
+
+def _objects(client: Client, options: argparse.Namespace) -> None:
+    arguments = {
+        "bucket": options.bucket,
+        "key": options.key,
+        "prefix": options.prefix,
+        "limit": str(options.limit),
+    }
+    found = client.get("/objects", **{name: value for name, value in arguments.items() if value})
+    if not options.bucket:
+        _show(options, found, ["bucket", "owner", "created_at"])
+        return
+    if options.json:
+        _print_json(found)
+        return
+    rows = [
+        {**row, "copies": _copies_text(row), "restore": (row["restore"] or {}).get("phase")}
+        for row in _rows(found)
+    ]
+    print(table(rows, ["key", "size_bytes", "storage_class", "state", "on_disk", "copies", "restore"]))
+
+
+def _copies_text(row: Mapping[str, Any]) -> str:
+    verified = [copy for copy in row["copies"] if copy["state"] == "verified"]
+    places = sorted({f"{copy['barcode']}({copy['pool']})" for copy in verified})
+    by_bundle: dict[str, int] = {copy["bundle"]: 0 for copy in row["copies"]}
+    for copy in verified:
+        by_bundle[copy["bundle"]] += 1
+    return f"{min(by_bundle.values(), default=0)}/{row['copies_wanted']} {' '.join(places)}".strip()
+
+
+def _cartridges(client: Client, options: argparse.Namespace) -> int:
+    columns = [
+        "barcode",
+        "state",
+        "pool",
+        "is_present",
+        "home_slot",
+        "written_bytes",
+        "free_bytes",
+        "loads",
+        "reason",
+    ]
+    if options.action == "list":
+        _show(options, client.get("/cartridges"), columns)
+        return 0
+    if options.action == "admit":
+        if bool(options.barcodes) == options.all:
+            print("coldstore: name the barcodes to admit, or say --all", file=sys.stderr)
+            return 2
+        order = {"by": _who(), "pool": options.pool, "barcodes": None if options.all else options.barcodes}
+        _show(options, client.post("/cartridges/admit", order), columns)
+        return 0
+    if not options.barcodes:
+        print(f"coldstore: name the barcodes to {options.action}", file=sys.stderr)
+        return 2
+    changed = [
+        client.post(
+            "/cartridges/change",
+            {"by": _who(), "barcode": barcode, "action": options.action, "reason": options.reason},
+        )
+        for barcode in options.barcodes
+    ]
+    _show(options, changed, columns)
+    return 0
+
+
+def _drives(client: Client, options: argparse.Namespace) -> int:
+    if options.action != "list":
+        if options.drive is None:
+            print("coldstore: name the drive's number", file=sys.stderr)
+            return 2
+        order = {"by": _who(), "drive": options.drive, "state": options.action, "reason": options.reason}
+        client.post("/drives/change", order)
+    found = client.get("/drives")
+    if options.json:
+        _print_json(found)
+    else:
+        print(_drive_table(_rows(found)))
+    return 0
+
+
+def _drive_table(rows: Rows) -> str:
+    shown = [{**row, "progress": _progress(row)} for row in rows]
+    return table(
+        shown, ["drive", "state", "barcode", "is_mounted", "job", "step", "detail", "progress", "reason"]
+    )
+
+
+def _progress(row: Mapping[str, Any]) -> str:
+    if not row["total_bytes"]:
+        return ""
+    return f"{100 * row['done_bytes'] // row['total_bytes']} % of {size(row['total_bytes'])}"
+
+
+def _jobs(client: Client, options: argparse.Namespace) -> None:
+    found = _row(client.get("/jobs"))
+    if options.json:
+        _print_json(found)
+        return
+    bundles = [
+        {**row, "copies": " ".join(f"{copy['pool']}:{copy['state']}" for copy in row["copies"])}
+        for row in _rows(found["bundles"])
+    ]
+    print("Bundles\n" + table(bundles, ["bundle", "state", "members", "size_bytes", "copies", "created_at"]))
+    print(
+        "\nRestores\n"
+        + table(_rows(found["restores"]), ["bucket", "key", "size_bytes", "tier", "days", "requested_at"])
+    )
+    print("\nDrives\n" + _drive_table(_rows(found["drives"])))
+
+
+def _wait(client: Client, options: argparse.Namespace) -> int:
+    if options.restored and not options.key:
+        print("coldstore: --restored needs BUCKET and KEY", file=sys.stderr)
+        return 2
+    started = time.monotonic()
+    while True:
+        left = _waits_for(client, options)
+        if not left:
+            if options.json:
+                _print_json({"done": True})
+            return 0
+        if options.timeout and time.monotonic() - started >= options.timeout:
+            print(f"coldstore: still waiting for {left}", file=sys.stderr)
+            return 3
+        time.sleep(POLL_SECONDS)
+
+
+def _waits_for(client: Client, options: argparse.Namespace) -> str:
+    """Return what is not done yet, in words; empty when everything is."""
+    if options.key:
+        (found,) = _rows(client.get("/objects", bucket=options.bucket, key=options.key))
+        name = f"{options.bucket}/{options.key}"
+        if options.restored:
+            phase = (found["restore"] or {}).get("phase")
+            if phase is None:
+                raise Refused(f"no restore of {name} was asked for, or it failed")
+            return "" if phase == "restored" else f"the restore of {name}"
+        return "" if found["state"] in ("archived", "not-wanted") else f"the tape copies of {name}"
+    if options.bucket:
+        return _unarchived(client, options.bucket)
+    status = _row(client.get("/status"))
+    objects, restores = status["not_yet_on_every_tape_objects"], status["ongoing_restores"]
+    return "" if not objects and not restores else f"{objects} objects and {restores} restores"
+
+
+def _unarchived(client: Client, bucket: str) -> str:
+    after = ""
+    while True:
+        arguments = {"bucket": bucket, "limit": "1000"} | ({"after": after} if after else {})
+        rows = _rows(client.get("/objects", **arguments))
+        for row in rows:
+            if row["state"] not in ("archived", "not-wanted"):
+                return f"the tape copies of {bucket}/{row['key']}"
+        if len(rows) < 1000:
+            return ""
+        after = rows[-1]["key"]
+
+
+def _archive(client: Client, options: argparse.Namespace) -> None:
+    answer = client.post("/archive")
+    if options.json:
+        _print_json(answer)
+    else:
+        print("Bundles are made of everything that waits; `coldstore jobs` shows them.")
+
+
+def _inventory(client: Client, options: argparse.Namespace) -> None:
+    _show(options, client.post("/inventory"), ["barcode", "state", "pool", "is_present", "home_slot"])
+
+
+def _user(client: Client, options: argparse.Namespace) -> int:
+    if options.action == "list":
+        _show(options, client.get("/users"), ["name", "access_key", "user_id", "created_at"])
+        return 0
+    if not options.name:
+        print("coldstore: name the user", file=sys.stderr)
+        return 2
+    made = _row(client.post("/users", {"name": options.name}))
+    if options.json:
+        _print_json(made)
+    else:
+        print(page(made))
+        print("The secret key is shown this once.")
+    return 0
+
+
+def _alerts(client: Client, options: argparse.Namespace) -> None:
+    found = client.get("/alerts", **({"all": "1"} if options.all else {}))
+    columns = ["severity", "subject", "sentence", "raised_at", "count"]
+    _show(options, found, [*columns, "cleared_at"] if options.all else columns)
+
+
+def _audit(client: Client, options: argparse.Namespace) -> None:
+    _show(options, client.get("/audit", limit=str(options.limit)), ["at", "who", "what", "subject", "detail"])
+
+
+def _who() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
