@@ -9,6 +9,7 @@ from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
+from zlib import crc32
 
 from .member import BundleMember, BundlePlan, member_json_parts, quoted, to_json
 from .names import member_name, version_tag
@@ -18,7 +19,7 @@ from .tarblocks import END_OF_ARCHIVE, member_header, padding_bytes
 __all__ = ["BundleLayout", "BundleMember", "BundlePlan", "Content", "Literal", "Placement", "layout"]
 
 COMMENT_PREFIX = f"coldstore-member {FORMAT_VERSION} "
-"""Begins the pax ``comment`` of every member; the member's canonical JSON follows."""
+"""Begins the pax ``comment`` of every member; a CRC-32 in hexadecimal and the member's canonical JSON follow."""
 
 END_LINE_LEAST_BYTES = 512
 """The manifest's last line is padded with spaces to at least this and so far that the manifest fills whole blocks."""
@@ -58,13 +59,18 @@ def name_of(member: BundleMember) -> str:
     return member_name(facts.bucket, facts.key, tag, member.extent, member.extent_count)
 
 
+def seal(canonical: bytes) -> bytes:
+    """The pax ``comment`` around a member's JSON; the tar header's own checksum does not cover extended headers."""
+    return b"%s%08x %s" % (COMMENT_PREFIX.encode(), crc32(canonical), canonical)
+
+
 def header_of(position: int, member: BundleMember) -> bytes:
     """The tar headers of ``member``; they depend on its position in the plan only by the fallback name."""
     return _header(position, member, name_of(member), *member_json_parts(member))
 
 
 def _header(position: int, member: BundleMember, name: str, numbers: str, texts: str) -> bytes:
-    comment = f"{COMMENT_PREFIX}{{{numbers},{texts}}}".encode()
+    comment = seal(f"{{{numbers},{texts}}}".encode())
     return member_header(position, name.encode(), member.length_bytes, member.facts.created_at, comment)
 
 

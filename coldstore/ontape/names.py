@@ -26,7 +26,7 @@ _UNCUT = re.compile(r"%[0-9A-F]{2}|[^%]")
 _UNICODE = unicodedata.ucd_3_2_0
 _PICTOGRAPHS = range(0x1F000, 0x1FB00)
 _ENCODED_CATEGORIES = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
-_ENCODED_CHARACTERS = frozenset("%~\\/")
+_ENCODED_CHARACTERS = frozenset("%~\\/\u00ad")
 
 
 def _percent(character: str) -> str:
@@ -57,7 +57,7 @@ def encode_component(component: str) -> str:
     """
     One component of a bucket and key path as a file name.
 
-    Letters of every script stay. ``%``, ``~``, backslash, control and format characters, characters unknown to
+    Letters of every script stay. ``%``, ``~``, backslash, soft hyphen, control and format characters, characters unknown to
     Unicode 3.2 (pictographs apart), everything beyond ASCII in a component that is not in normal form C, the
     components ``.`` and ``..`` become ``%XX`` per byte of UTF-8; the empty component becomes ``%-``. What is then
     longer than ``COMPONENT_LIMIT_BYTES`` is cut and gets ``%+`` and 128 bits of the component's SHA-256.

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from .bundle import COMMENT_PREFIX, END_LINE_LEAST_BYTES, header_of, name_of
+from .bundle import COMMENT_PREFIX, END_LINE_LEAST_BYTES, header_of, name_of, seal
 from .errors import BundleDamaged, ManifestDamaged
 from .manifest import BundleManifest, parse_bundle_manifest
 from .member import BundleMember, integer_field, member_from_record, parse_json_object
@@ -110,8 +110,11 @@ def _member(comment: bytes, offset: int) -> BundleMember:
     prefix = COMMENT_PREFIX.encode()
     if not comment.startswith(prefix):
         raise BundleDamaged(f"at byte {offset}: the member's comment is not of a known version")
+    canonical = comment[len(prefix) + len("00000000 ") :]
+    if comment != seal(canonical):
+        raise BundleDamaged(f"at byte {offset}: the CRC-32 of the member's facts differs")
     try:
-        return member_from_record(parse_json_object(comment[len(prefix) :].decode()))
+        return member_from_record(parse_json_object(canonical.decode()))
     except ValueError as error:
         raise BundleDamaged(f"at byte {offset}: {error}") from error
 

@@ -269,10 +269,11 @@ shows "manifest_offset_bytes" and "manifest_length_bytes"; then
 or slower, by name:  tar -xOf ID.tar manifests/ID.jsonl
 
 The manifests of all bundles of a session are together in one small file,
-which is quicker to read than the bundles. Its first line is a checksum, the
+which is quicker to read than the bundles (and the drive finds it at once).
+Its first line is a checksum, the
 rest is compressed:
 
-  tail -n +2 /mnt/tape/coldstore/sessions/ID.manifest | gzip -dc | grep 'holiday'
+  tail -n +2 sessions/ID.manifest | gzip -dc | grep 'holiday'
 
 The same facts also stand in front of every object in the tar file itself, in
 the comment of its header:
@@ -291,7 +292,7 @@ or with the name given in the line:  tar -xOf ID.tar 'NAME' > object
 
 The script in section 6 does all this. Cut it out of this text and run it:
 
-  sed -n '/^{begin}$/,/^{end}$/p' README.txt | sed '1d;$d' > get-object.sh
+  sed -n '/^-----8</,$p' README.txt | sed '1d;/^-----8</,$d' > get-object.sh
   sh get-object.sh /mnt/tape BUCKET 'KEY' > object
 
 The object goes to standard output, the line with its metadata to standard
