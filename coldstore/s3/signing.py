@@ -148,27 +148,37 @@ def same(one: str, other: str) -> bool:
 
 
 def string_to_sign_v2(
-    *, method: str, headers: HeaderFields, expires: str, decoded_resource: bytes, query: Query
+    *, method: str, headers: HeaderFields, expires: str, raw_resource: bytes, query: Query
 ) -> bytes:
     """
     Return what a presigned URL of Version 2 signs.
 
-    :param decoded_resource: path of bucket and key as in path style, whatever the request's own addressing
+    Fields that the URL carries in its query count as if they were sent, for so their signers count them.
+
+    :param raw_resource: path of bucket and key as in path style, encoded as it was sent
     """
-    amz = sorted(name for name in headers.names() if name.startswith("x-amz-") and headers.raw(name))
+    amz = sorted(name for name in headers.names() if name.startswith("x-amz-"))
     named = sorted((name, value) for name, value in query if name in SIGNATURE_V2_SUBRESOURCES)
-    resource = canonical_path(decoded_resource)
+    resource = raw_resource
     if named:
-        resource += "?" + "&".join(f"{name}={value}" if value else name for name, value in named)
+        resource += b"?" + "&".join(f"{name}={value}" if value else name for name, value in named).encode(
+            "utf-8"
+        )
     lines = [
         method.encode("ascii"),
-        b",".join(headers.raw("content-md5")),
-        b",".join(headers.raw("content-type")),
+        _sent(headers, "content-md5"),
+        _sent(headers, "content-type"),
         expires.encode("utf-8"),
-        *(name.encode("utf-8") + b":" + b",".join(v.strip() for v in headers.raw(name)) for name in amz),
-        resource.encode("utf-8"),
+        *(name.encode("utf-8") + b":" + _sent(headers, name) for name in amz),
+        resource,
     ]
     return b"\n".join(lines)
+
+
+def _sent(headers: HeaderFields, name: str) -> bytes:
+    if headers.came_in_query(name):
+        return (headers.get(name) or "").encode("utf-8")
+    return b",".join(value.strip() for value in headers.raw(name))
 
 
 def signature_v2(secret_key: str, text: bytes) -> str:

@@ -1,0 +1,420 @@
+"""
+Who sent a request: the signature is verified from the header section alone, before a byte of the body is asked for.
+
+Accepted are Signature Version 4 in the Authorization header and in the query, and Version 2 in the query, which older
+tools still make (``aws s3 presign``). Source: Amazon S3 API Reference, "Authenticating Requests".
+"""
+
+import re
+from calendar import timegm
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_tz
+
+from twisted.internet.defer import Deferred
+
+from coldstore.model.objects import User
+from coldstore.s3.errors import S3Error
+from coldstore.s3.fields import HeaderFields, Query
+from coldstore.s3.paths import Address
+from coldstore.s3.payload import SIGNED, Payload, payload_of
+from coldstore.s3.signing import (
+    ALGORITHM,
+    ChunkChain,
+    Scope,
+    SigningKeys,
+    canonical_request,
+    same,
+    signature,
+    signature_v2,
+    string_to_sign,
+    string_to_sign_v2,
+)
+from coldstore.util.asynchronous import returns_deferred
+
+SKEW_LIMIT_SECONDS = 15 * 60
+LONGEST_URL_LIFE_SECONDS = 7 * 24 * 3600
+
+CredentialLookup = Callable[[str], "Deferred[User | None]"]
+"""From an access key to the user who signs with it, None when nobody does."""
+
+_V4_PARAMETERS = (
+    "X-Amz-Algorithm",
+    "X-Amz-Credential",
+    "X-Amz-Date",
+    "X-Amz-Expires",
+    "X-Amz-SignedHeaders",
+    "X-Amz-Signature",
+)
+_V2_PARAMETERS = ("AWSAccessKeyId", "Signature", "Expires")
+_TIMESTAMP = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z", re.ASCII)
+_UNSIGNED = "UNSIGNED-PAYLOAD"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedRequest:
+    """The header section of one request. ``body_length_bytes`` is 0 without a body, None when it is chunked."""
+
+    method: str
+    address: Address
+    headers: HeaderFields
+    body_length_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Authentication:
+    """A verified signature: whose it is, what it says of the body, and the chain for signed chunks."""
+
+    user: User
+    payload: Payload
+    chain: ChunkChain | None
+    is_presigned: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Claim:
+    """What a Version 4 signature claims, from header or query."""
+
+    access_key: str
+    scope: Scope
+    timestamp: str
+    signed_headers: tuple[str, ...]
+    signature: str
+    payload_text: str
+    is_presigned: bool
+
+
+def query_fields(query: Query) -> list[tuple[str, str]]:
+    """Return what a presigned URL says in its query instead of in headers; nothing for other requests."""
+    if "X-Amz-Signature" in query:
+        own = {name.lower() for name in _V4_PARAMETERS}
+        return [
+            (name, value)
+            for name, value in query
+            if name.lower().startswith("x-amz-") and name.lower() not in own
+        ]
+    if "Signature" in query and "AWSAccessKeyId" in query:
+        return [
+            (name, value)
+            for name, value in query
+            if name.lower().startswith("x-amz-") or name in ("content-type", "content-md5")
+        ]
+    return []
+
+
+class Authenticator:
+    """Verifies signatures against the secrets of known users."""
+
+    def __init__(
+        self,
+        *,
+        look_up: CredentialLookup,
+        seconds: Callable[[], float],
+        region: str,
+        accepts_version_2_urls: bool = True,
+    ) -> None:
+        """
+        :param seconds: the clock, unix seconds
+        :param region: the endpoint's own region; ``us-east-1`` is accepted besides, as clients sign it unasked
+        """
+        self._look_up = look_up
+        self._seconds = seconds
+        self._region = region
+        self._regions = frozenset({region, "us-east-1"})
+        self._accepts_version_2_urls = accepts_version_2_urls
+        self._keys = SigningKeys()
+
+    @returns_deferred
+    async def authenticate(self, request: SignedRequest) -> Authentication:
+        """
+        Verify the signature of a request.
+
+        :raise S3Error: AccessDenied for anonymous, expired and insufficiently signed requests, InvalidAccessKeyId,
+            SignatureDoesNotMatch, RequestTimeTooSkewed, AuthorizationHeaderMalformed,
+            AuthorizationQueryParametersError, InvalidToken, and what ``payload_of`` refuses
+        """
+        query, authorization = request.address.query, request.headers.get("authorization")
+        in_query = "X-Amz-Algorithm" in query or "X-Amz-Signature" in query
+        in_query_v2 = "AWSAccessKeyId" in query or "Signature" in query
+        if (authorization is not None) + in_query + in_query_v2 > 1:
+            raise S3Error(
+                "InvalidArgument",
+                "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string "
+                "parameter or the Authorization header should be specified",
+                details={"ArgumentName": "Authorization", "ArgumentValue": authorization or ""},
+            )
+        if in_query:
+            return await self._version_4(request, self._claim_of_query(request))
+        if in_query_v2:
+            return await self._version_2(request)
+        if authorization is None:
+            raise S3Error("AccessDenied")
+        return await self._version_4(request, self._claim_of_header(request, authorization))
+
+    # -- Version 4 ---------------------------------------------------------------------------------------------------
+
+    async def _version_4(self, request: SignedRequest, claim: _Claim) -> Authentication:
+        if "x-amz-security-token" in request.headers:
+            raise S3Error("InvalidToken")
+        _require_signed(request.headers, claim.signed_headers)
+        payload = payload_of(claim.payload_text, request.headers, request.body_length_bytes)
+        user = await self._user(claim.access_key)
+        key = self._keys.get(user.secret_key, claim.scope)
+        canonical = canonical_request(
+            method=request.method,
+            decoded_path=request.address.decoded_path,
+            query=request.address.query,
+            headers=request.headers,
+            signed_headers=claim.signed_headers,
+            payload=claim.payload_text,
+            without="X-Amz-Signature" if claim.is_presigned else None,
+        )
+        text = string_to_sign(claim.timestamp, claim.scope, canonical)
+        if not same(signature(key, text), claim.signature):
+            raise _mismatch(claim.access_key, text, claim.signature, canonical.decode("utf-8", "replace"))
+        chain = None
+        if payload.kind in SIGNED:
+            chain = ChunkChain(key=key, timestamp=claim.timestamp, scope=claim.scope, seed=claim.signature)
+        return Authentication(user=user, payload=payload, chain=chain, is_presigned=claim.is_presigned)
+
+    def _claim_of_header(self, request: SignedRequest, authorization: str) -> _Claim:
+        scheme, _, rest = authorization.partition(" ")
+        if scheme != ALGORITHM:
+            raise _unknown_scheme(scheme)
+        fields: dict[str, str] = {}
+        for item in rest.split(","):
+            name, _, value = item.strip().partition("=")
+            fields[name] = value
+        missing = [name for name in ("Credential", "SignedHeaders", "Signature") if not fields.get(name)]
+        if missing:
+            raise _malformed(f"the authorization header requires {', '.join(missing)}")
+        access_key, scope = self._credential(fields["Credential"], _malformed)
+        timestamp, requested_at = _time_of_headers(request.headers)
+        if not timestamp.startswith(scope.date):
+            raise _malformed(
+                f'Invalid credential date "{scope.date}". This date is not the same as X-Amz-Date: "{timestamp[:8]}"'
+            )
+        self._require_recent(requested_at)
+        payload_text = request.headers.get("x-amz-content-sha256")
+        if payload_text is None:
+            raise S3Error("InvalidRequest", "Missing required header for this request: x-amz-content-sha256")
+        return _Claim(
+            access_key=access_key,
+            scope=scope,
+            timestamp=timestamp,
+            signed_headers=tuple(fields["SignedHeaders"].lower().split(";")),
+            signature=fields["Signature"],
+            payload_text=payload_text,
+            is_presigned=False,
+        )
+
+    def _claim_of_query(self, request: SignedRequest) -> _Claim:
+        values = {name: request.address.query.one(name) or "" for name in _V4_PARAMETERS}
+        if not all(values.values()):
+            raise _bad_parameters(
+                "Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, X-Amz-Signature, "
+                "X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires parameters."
+            )
+        if values["X-Amz-Algorithm"].startswith("AWS4-ECDSA"):
+            raise S3Error(
+                "NotImplemented", "ColdStore does not implement this part of S3: Signature Version 4A"
+            )
+        if values["X-Amz-Algorithm"] != ALGORITHM:
+            raise _bad_parameters(f'X-Amz-Algorithm only supports "{ALGORITHM}"')
+        access_key, scope = self._credential(values["X-Amz-Credential"], _bad_parameters)
+        timestamp = values["X-Amz-Date"]
+        requested_at = _unix_seconds(timestamp)
+        if requested_at is None:
+            raise _bad_parameters("X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"")
+        if not timestamp.startswith(scope.date):
+            raise _bad_parameters(
+                f'Invalid credential date "{scope.date}". It is not the date of X-Amz-Date.'
+            )
+        expires = values["X-Amz-Expires"]
+        if not (expires.isascii() and expires.isdigit() and len(expires) < 12):
+            raise _bad_parameters("X-Amz-Expires should be a number")
+        if not 1 <= int(expires) <= LONGEST_URL_LIFE_SECONDS:
+            raise _bad_parameters(f"X-Amz-Expires must be between 1 and {LONGEST_URL_LIFE_SECONDS} seconds")
+        self._require_alive(requested_at, requested_at + int(expires), details={"X-Amz-Expires": expires})
+        return _Claim(
+            access_key=access_key,
+            scope=scope,
+            timestamp=timestamp,
+            signed_headers=tuple(values["X-Amz-SignedHeaders"].lower().split(";")),
+            signature=values["X-Amz-Signature"],
+            payload_text=request.headers.get("x-amz-content-sha256") or _UNSIGNED,
+            is_presigned=True,
+        )
+
+    def _credential(self, text: str, refusal: "Callable[[str, str | None], S3Error]") -> tuple[str, Scope]:
+        """Read ``AK/YYYYMMDD/region/s3/aws4_request``; ``refusal`` makes the error that fits header or query."""
+        parts = text.rsplit("/", 4)
+        if len(parts) != 5 or not parts[0] or not re.fullmatch(r"\d{8}", parts[1], re.ASCII):
+            raise refusal(
+                'the Credential is mal-formed; expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".',
+                None,
+            )
+        access_key, date, region, service, terminator = parts
+        if terminator != "aws4_request":
+            raise refusal(f'incorrect terminal "{terminator}". This endpoint uses "aws4_request".', None)
+        if service != "s3":
+            raise refusal(f'incorrect service "{service}". This endpoint belongs to "s3".', None)
+        if region not in self._regions:
+            raise refusal(f"the region '{region}' is wrong; expecting '{self._region}'", self._region)
+        return access_key, Scope(date=date, region=region, service=service)
+
+    # -- Version 2 ---------------------------------------------------------------------------------------------------
+
+    async def _version_2(self, request: SignedRequest) -> Authentication:
+        if not self._accepts_version_2_urls:
+            raise _version_2_refused()
+        query = request.address.query
+        access_key, given, expires = (query.one(name) or "" for name in _V2_PARAMETERS)
+        if not (access_key and given and expires):
+            raise S3Error(
+                "AccessDenied",
+                "Query-string authentication requires the Signature, Expires and AWSAccessKeyId parameters",
+            )
+        if "x-amz-security-token" in request.headers:
+            raise S3Error("InvalidToken")
+        if not (expires.isascii() and expires.isdigit() and len(expires) < 12):
+            raise S3Error("AccessDenied", "Invalid date (should be seconds since epoch): Expires")
+        self._require_alive(None, int(expires), details={})
+        user = await self._user(access_key)
+        text = string_to_sign_v2(
+            method=request.method,
+            headers=request.headers,
+            expires=expires,
+            raw_resource=request.address.raw_resource,
+            query=query,
+        )
+        if not same(signature_v2(user.secret_key, text), given):
+            raise _mismatch(access_key, text.decode("utf-8", "replace"), given, None)
+        payload_text = request.headers.get("x-amz-content-sha256") or _UNSIGNED
+        payload = payload_of(payload_text, request.headers, request.body_length_bytes)
+        if payload.kind in SIGNED:
+            raise S3Error("InvalidRequest", "Signed chunks need a Version 4 signature.")
+        return Authentication(user=user, payload=payload, chain=None, is_presigned=True)
+
+    # -- both --------------------------------------------------------------------------------------------------------
+
+    async def _user(self, access_key: str) -> User:
+        user = await self._look_up(access_key)
+        if user is None:
+            raise S3Error("InvalidAccessKeyId", details={"AWSAccessKeyId": access_key})
+        return user
+
+    def _require_recent(self, requested_at: float) -> None:
+        now = self._seconds()
+        if abs(now - requested_at) > SKEW_LIMIT_SECONDS:
+            raise S3Error(
+                "RequestTimeTooSkewed",
+                details={
+                    "RequestTime": _shown(requested_at),
+                    "ServerTime": _shown(now),
+                    "MaxAllowedSkewMilliseconds": str(SKEW_LIMIT_SECONDS * 1000),
+                },
+            )
+
+    def _require_alive(self, begins_at: float | None, ends_at: float, *, details: dict[str, str]) -> None:
+        """Refuse a presigned URL before its time and after it."""
+        now = self._seconds()
+        if begins_at is not None and begins_at > now + SKEW_LIMIT_SECONDS:
+            raise S3Error(
+                "AccessDenied",
+                "Request is not valid yet",
+                details={**details, "Expires": _shown(ends_at), "ServerTime": _shown(now)},
+            )
+        if now > ends_at:
+            raise S3Error(
+                "AccessDenied",
+                "Request has expired",
+                details={**details, "Expires": _shown(ends_at), "ServerTime": _shown(now)},
+            )
+
+
+def _require_signed(headers: HeaderFields, signed: Sequence[str]) -> None:
+    """Refuse headers that change what a request does and that its signature does not cover."""
+    must = ["host", *(name for name in headers.names() if name.startswith("x-amz-") and headers.raw(name))]
+    unsigned = [name for name in must if name not in signed]
+    if unsigned:
+        raise S3Error(
+            "AccessDenied",
+            "There were headers present in the request which were not signed",
+            details={"HeadersNotSigned": ", ".join(unsigned)},
+        )
+
+
+def _time_of_headers(headers: HeaderFields) -> tuple[str, float]:
+    """Return the time of a request as it is signed and in unix seconds, from ``x-amz-date`` or ``Date``."""
+    sent = headers.get("x-amz-date") or headers.get("date") or ""
+    seconds = _unix_seconds(sent)
+    if seconds is None:
+        read = parsedate_tz(sent) if sent else None
+        if read is None:
+            raise S3Error("AccessDenied", "AWS authentication requires a valid Date or x-amz-date header")
+        try:
+            seconds = float(timegm((*read[:6], 0, 0, 0)) - (read[9] or 0))
+            sent = datetime.fromtimestamp(seconds, UTC).strftime("%Y%m%dT%H%M%SZ")
+        except (ValueError, OverflowError, OSError):
+            raise S3Error(
+                "AccessDenied", "AWS authentication requires a valid Date or x-amz-date header"
+            ) from None
+    return sent, seconds
+
+
+def _unix_seconds(timestamp: str) -> float | None:
+    match = _TIMESTAMP.fullmatch(timestamp)
+    if match is None:
+        return None
+    try:
+        return datetime(*(int(part) for part in match.groups()), tzinfo=UTC).timestamp()  # type: ignore[misc, arg-type]
+    except ValueError:
+        return None
+
+
+def _shown(unix_seconds: float) -> str:
+    return datetime.fromtimestamp(int(unix_seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _malformed(why: str, region: str | None = None) -> S3Error:
+    details = {} if region is None else {"Region": region}
+    return S3Error(
+        "AuthorizationHeaderMalformed", f"The authorization header is malformed; {why}", details=details
+    )
+
+
+def _bad_parameters(why: str, region: str | None = None) -> S3Error:
+    details = {} if region is None else {"Region": region}
+    return S3Error("AuthorizationQueryParametersError", why, details=details)
+
+
+def _version_2_refused() -> S3Error:
+    return S3Error(
+        "InvalidRequest",
+        "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.",
+    )
+
+
+def _unknown_scheme(scheme: str) -> S3Error:
+    if scheme == "AWS":
+        return _version_2_refused()
+    if scheme.startswith("AWS4-ECDSA"):
+        return S3Error("NotImplemented", "ColdStore does not implement this part of S3: Signature Version 4A")
+    return S3Error(
+        "InvalidArgument", "Unsupported Authorization Type", details={"ArgumentName": "Authorization"}
+    )
+
+
+def _mismatch(access_key: str, text: str, given: str, canonical: str | None) -> S3Error:
+    details = {
+        "AWSAccessKeyId": access_key,
+        "StringToSign": text,
+        "SignatureProvided": given,
+        "StringToSignBytes": text.encode("utf-8").hex(" "),
+    }
+    if canonical is not None:
+        details["CanonicalRequest"] = canonical
+        details["CanonicalRequestBytes"] = canonical.encode("utf-8").hex(" ")
+    return S3Error("SignatureDoesNotMatch", details=details)

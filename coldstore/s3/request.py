@@ -1,0 +1,251 @@
+# mypy: disallow-untyped-calls=False
+# (twisted.web is annotated in part only)
+"""
+An HTTP request whose body is a stream that somebody has to ask for.
+
+``twisted.web`` reads a whole body into memory or a temporary file before a resource sees the request. Here the
+resource is asked when the header section is complete; the body waits in the socket until the operation wants it, and
+``Expect: 100-continue`` is answered only then (RFC 9110, section 10.1.1).
+"""
+
+from collections.abc import Callable
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+from twisted.web import server
+
+from coldstore.s3.body import BodyAborted
+from coldstore.s3.errors import S3Error
+
+if TYPE_CHECKING:
+    from coldstore.s3.site import S3Channel
+
+
+class HttpBody:
+    """
+    The body of one request: a ``coldstore.s3.body.BodySource``.
+
+    Blocks that come before anybody asks are held, with the transport paused: at most what one read brought. A paused
+    transport also does not notice that the client leaves, so nobody should press for long.
+    """
+
+    def __init__(self, request: "S3Request", length_bytes: int | None) -> None:
+        """:param length_bytes: from Content-Length; None for the chunked transfer coding"""
+        self.length_bytes = length_bytes
+        self.received_bytes = 0
+        self.is_complete = False
+        self._request = request
+        self._sink: Callable[[bytes], None] | None = None
+        self._early: list[bytes] = []
+        self._done: Deferred[None] | None = None
+        self._failure: Failure | Exception | None = None
+        self._is_pressed = False
+        self._is_discarding = False
+        self._is_paused = False
+
+    # -- for the operation -------------------------------------------------------------------------------------------
+
+    def deliver(self, sink: Callable[[bytes], None]) -> "Deferred[None]":
+        """Ask the client for the body; see ``BodySource.deliver``."""
+        assert self._done is None, "a body is delivered once"
+        done: Deferred[None] = Deferred(lambda _: self.discard())
+        self._done, self._sink = done, sink
+        if self._failure is None and not self.is_complete:
+            self._request.send_continue()
+        early, self._early = self._early, []
+        for block in early:
+            if not self._is_discarding:
+                sink(block)
+        self._heed()
+        if self._failure is not None or self.is_complete:
+            self._tell()
+        return done
+
+    def pause(self) -> None:
+        """Hold the client back."""
+        self._is_pressed = True
+        self._heed()
+
+    def resume(self) -> None:
+        """Go on."""
+        self._is_pressed = False
+        self._heed()
+
+    def discard(self) -> None:
+        """Drop what is here and what still comes."""
+        self._is_discarding = True
+        self._early.clear()
+        self._heed()
+
+    # -- for the channel ---------------------------------------------------------------------------------------------
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether the next move is the client's: somebody asked, and is not holding it back."""
+        return self._sink is not None and not (self._is_pressed or self.is_complete or self._is_discarding)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the transport must stay paused for now."""
+        if self.is_complete or self._is_discarding:
+            return False
+        return self._is_pressed or (self._sink is None and bool(self._early))
+
+    def received(self, block: bytes) -> None:
+        """Take what the client sent."""
+        self.received_bytes += len(block)
+        if self._is_discarding:
+            return
+        if self._sink is None:
+            self._early.append(block)
+        else:
+            self._sink(block)
+        self._heed()
+
+    def ended(self) -> None:
+        """The client has sent everything."""
+        self.is_complete = True
+        self._heed()
+        if self._sink is not None:
+            self._tell()
+
+    def failed(self, failure: Failure | Exception) -> bool:
+        """End the body before its time; return False when it has ended already."""
+        if self.is_complete or self._failure is not None:
+            return False
+        self._failure = failure
+        self.discard()
+        if self._sink is not None:
+            self._tell()
+        return True
+
+    def _heed(self) -> None:
+        """Bring the transport into the state that ``is_held`` asks for; a transport may have been resumed by others."""
+        if self.is_held:
+            self._is_paused = True
+            self._request.pause_client()
+        elif self._is_paused:
+            self._is_paused = False
+            self._request.resume_client()
+
+    def _tell(self) -> None:
+        done = self._done
+        if done is None or done.called:
+            return
+        if self._failure is None:
+            done.callback(None)
+        else:
+            done.errback(self._failure)
+
+
+class S3Request(server.Request):
+    """
+    One request, given to the site's resource as soon as its header section is complete.
+
+    :ivar raw_target: the request target as it was sent
+    :ivar body: None when the request has no body
+    """
+
+    defaultContentType = None
+    channel: "S3Channel"
+
+    body: HttpBody | None = None
+    raw_target: bytes = b""
+    _expects_continue = False
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the connection is lost, so that nothing can be answered."""
+        return bool(self._disconnected)
+
+    def begin(self, command: bytes, target: bytes, version: bytes, length_bytes: int | None) -> None:
+        """
+        Take the header section; called by the channel instead of ``gotLength``.
+
+        Without a body, processing begins with ``requestReceived``, which follows at once.
+        """
+        self.content = BytesIO()
+        if length_bytes == 0:
+            return
+        self.body = HttpBody(self, length_bytes)
+        expected = self.requestHeaders.getRawHeaders(b"expect") or [b""]
+        self._expects_continue = version == b"HTTP/1.1" and expected[0].strip().lower() == b"100-continue"
+        self._start(command, target, version)
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """Everything has arrived; called by the channel."""
+        if self.body is None:
+            self._start(command, path, version)
+        else:
+            self.body.ended()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Bytes of the body have arrived; called by the channel."""
+        assert self.body is not None
+        self.body.received(data)
+
+    def _start(self, command: bytes, target: bytes, version: bytes) -> None:
+        self.method, self.uri, self.clientproto = command, target, version
+        self.raw_target, self.path, self.args = target, target.partition(b"?")[0], {}
+        self.process()
+
+    def process(self) -> None:
+        """
+        Have the site's resource answer.
+
+        It sees the path ``/`` whatever the target is: routing by path libraries would merge slashes and decode keys.
+        """
+        self.site = self.channel.site
+        self.prepath, self.postpath = [], [b""]
+        self.render(self.site.resource)
+
+    def getRequestHostname(self) -> bytes:
+        """Return a fixed name: the Host field is S3's to read (it may name a bucket), and may be no text at all."""
+        return b"s3"
+
+    def send_continue(self) -> None:
+        """Tell a client that waits for it to send the body."""
+        if self._expects_continue and not self.startedWriting and not self.is_gone:
+            self._expects_continue = False
+            self.channel.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def pause_client(self) -> None:
+        """Stop reading from the connection."""
+        if not self.is_gone and self.channel is not None:
+            self.channel.pause_reading()
+
+    def resume_client(self) -> None:
+        """Read from the connection again."""
+        if not self.is_gone and self.channel is not None:
+            self.channel.resume_reading()
+
+    def write(self, data: bytes) -> None:
+        """Send; an answer that begins before the body has ended announces that the connection closes."""
+        if (
+            not self.startedWriting
+            and self.body is not None
+            and not self.body.is_complete
+            and not self.is_gone
+        ):
+            self.setHeader(b"connection", b"close")
+            self.channel.persistent = False
+        super().write(data)
+
+    def abort(self) -> None:
+        """Break the connection: the client must see that an answer it has begun to read will not be complete."""
+        if not self.is_gone and self.channel is not None:
+            self.channel.transport.abortConnection()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The connection is gone; called by the channel."""
+        body = self.body
+        super().connectionLost(reason)
+        if body is not None:
+            body.failed(BodyAborted())
+
+
+def silent_client() -> S3Error:
+    """Return the refusal of a client that stopped sending its body. SDKs repeat the request."""
+    return S3Error("RequestTimeout")

@@ -1,0 +1,281 @@
+# mypy: disallow-untyped-calls=False
+# (twisted.web is annotated in part only)
+"""
+One request from its headers to its answer: address, signature, route, operation, document; and one log event.
+
+Klein serves a single route that takes everything, since S3's paths are not paths (``coldstore.s3.paths``).
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+from klein import Klein
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.web import http
+from twisted.web.resource import IResource
+
+from coldstore.interfaces.staging import DiskFault
+from coldstore.model.errors import ColdStoreError
+from coldstore.s3.answers import Answer
+from coldstore.s3.auth import Authenticator, SignedRequest, query_fields
+from coldstore.s3.body import BodyAborted, EmptySource, InThread, RequestBody
+from coldstore.s3.call import Call, Caller
+from coldstore.s3.errors import S3Error, error_document, s3_error
+from coldstore.s3.fields import HeaderFields
+from coldstore.s3.ids import IdSource, RequestIds
+from coldstore.s3.paths import Address, address_of
+from coldstore.s3.request import S3Request
+from coldstore.s3.routes import Operation, route
+from coldstore.s3.site import SERVER_NAME
+from coldstore.s3.xml import MalformedDocument
+
+HEADER_SECTION_LIMIT_BYTES = 8 * 1024
+"""S3 User Guide, "Working with object metadata": the header section of a PUT."""
+_WITHOUT_BODY = frozenset({204, 304})
+
+OperationFunction = Callable[[Call], Awaitable[Answer]]
+
+
+@dataclass(slots=True, kw_only=True)
+class _Account:
+    """What the log says of one request; filled as it becomes known."""
+
+    ids: RequestIds
+    began_at: float
+    operation: str = "-"
+    caller: str = "-"
+    bucket: str = "-"
+    key: str = "-"
+    code: str = "-"
+    address: Address | None = field(default=None)
+
+
+class Endpoint:
+    """The S3 protocol over a table of operations."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        *,
+        operations: Mapping[Operation, OperationFunction],
+        authenticator: Authenticator,
+        ids: IdSource,
+        seconds: Callable[[], float],
+        in_thread: InThread,
+        domains: Sequence[str] = (),
+    ) -> None:
+        """
+        :param operations: what is built; everything else answers 501
+        :param seconds: the clock, unix seconds
+        :param in_thread: where signatures of large chunks are computed
+        :param domains: host names under which ``bucket.name`` addresses a bucket
+        """
+        self._operations = dict(operations)
+        self._authenticator = authenticator
+        self._ids = ids
+        self._seconds = seconds
+        self._in_thread = in_thread
+        self._domains = tuple(domain.lower() for domain in domains)
+
+    def resource(self) -> IResource:
+        """Return what an ``S3Site`` serves."""
+        app = Klein()
+        app.route("/")(self._everything)
+        root: IResource = app.resource()
+        return root
+
+    def _everything(self, request: S3Request) -> "Deferred[None]":
+        """
+        Serve a request; Klein finishes it when the Deferred fires.
+
+        Klein cancels the Deferred when the client leaves. That must not reach the operation: it may have just
+        published an object, and ends by itself when its body breaks off.
+        """
+        done: Deferred[None] = Deferred()
+        Deferred.fromCoroutine(self._serve(request)).addBoth(lambda _: done.callback(None))
+        return done
+
+    async def _serve(self, request: S3Request) -> None:
+        account = _Account(ids=self._ids.next(), began_at=self._seconds())
+        try:
+            answer = await self._answer(request, account)
+        except BodyAborted:
+            self._log_request(request, account, status=0, sent_bytes=0)
+            return
+        except Exception as error:  # noqa: BLE001 - every request has an answer; bugs are logged with the request's id
+            answer = self._error_answer(request, account, self._explained(error, account))
+        sent_bytes = await self._send(request, account, answer)
+        self._log_request(request, account, status=answer.status, sent_bytes=sent_bytes)
+
+    async def _answer(self, request: S3Request, account: _Account) -> Answer:
+        fields = [
+            (name, value) for name, values in request.requestHeaders.getAllRawHeaders() for value in values
+        ]
+        sent = HeaderFields(fields)
+        _refuse_large_header_section(sent, fields)
+        address = account.address = address_of(request.raw_target, sent.get("host"), self._domains)
+        account.bucket = address.bucket or "-"
+        account.key = "-" if address.key is None else quote(address.key)
+        headers = HeaderFields(fields, query_fields(address.query))
+        method = request.method.decode("ascii")
+        verified = await self._authenticator.authenticate(
+            SignedRequest(
+                method=method,
+                address=address,
+                headers=headers,
+                body_length_bytes=0 if request.body is None else request.body.length_bytes,
+            )
+        )
+        account.caller = verified.user.name
+        routed = route(method, address.target, address.query, headers)
+        account.operation = routed.operation.value
+        operation = self._operations.get(routed.operation)
+        if operation is None:
+            raise S3Error("NotImplemented", resource=routed.operation.value)
+        call = Call(
+            caller=Caller(
+                user_id=verified.user.user_id, name=verified.user.name, access_key=verified.user.access_key
+            ),
+            operation=routed.operation,
+            subresource=routed.subresource,
+            method=method,
+            bucket=address.bucket,
+            key=address.key,
+            query=address.query,
+            headers=headers,
+            body=RequestBody(
+                source=EmptySource() if request.body is None else request.body,
+                headers=headers,
+                payload=verified.payload,
+                chain=verified.chain,
+                in_thread=self._in_thread,
+            ),
+            request_id=account.ids.request_id,
+            host_id=account.ids.host_id,
+            remote_address=getattr(request.getClientAddress(), "host", None) or "",
+            is_secure=bool(request.isSecure()),
+            is_presigned=verified.is_presigned,
+            received_at=account.began_at,
+        )
+        return await operation(call)
+
+    def _explained(self, error: Exception, account: _Account) -> S3Error:
+        """Return what S3 says of an exception; log those that are not the client's doing."""
+        if isinstance(error, S3Error):
+            return error
+        if isinstance(error, MalformedDocument):
+            return S3Error("MalformedXML", f"The XML you provided was not well-formed: {error}")
+        if isinstance(error, ColdStoreError):
+            return s3_error(error)
+        if isinstance(error, DiskFault):
+            self.log.error(
+                "{request_id}: the disk failed: {why}", request_id=account.ids.request_id, why=str(error)
+            )
+            return S3Error("ServiceUnavailable", headers={"Retry-After": "30"})
+        self.log.failure(
+            "{request_id}: {operation} failed in a way that was not foreseen",
+            request_id=account.ids.request_id,
+            operation=account.operation,
+        )
+        return S3Error("InternalError")
+
+    def _error_answer(self, request: S3Request, account: _Account, error: S3Error) -> Answer:
+        account.code = error.code
+        document = error_document(
+            error,
+            resource=request.path.decode("latin-1"),
+            request_id=account.ids.request_id,
+            host_id=account.ids.host_id,
+        )
+        return Answer(
+            status=error.status, headers={"Content-Type": "application/xml", **error.headers}, body=document
+        )
+
+    async def _send(self, request: S3Request, account: _Account, answer: Answer) -> int:
+        """Send an answer; return how many bytes of body were sent. Klein ends the request afterwards."""
+        stream = answer.stream
+        if request.is_gone:
+            if stream is not None:
+                stream.abandon()
+            return 0
+        has_body = answer.status not in _WITHOUT_BODY and request.method != b"HEAD"
+        self._write_head(request, account, answer, has_body)
+        if stream is None:
+            request.write(answer.body if has_body else b"")
+            return len(answer.body) if has_body else 0
+        request.write(b"")
+        if not has_body:
+            stream.abandon()
+            return 0
+        try:
+            await stream.start(request)
+        except Exception:  # noqa: BLE001 - the header is out: all that can be said is that the body is not complete
+            if not request.is_gone:
+                self.log.failure(
+                    "{request_id}: the bytes of {bucket}/{key} could not be sent to their end",
+                    request_id=account.ids.request_id,
+                    bucket=account.bucket,
+                    key=account.key,
+                )
+                request.abort()
+            account.code = "-aborted-"
+            return 0
+        if request.is_gone:
+            account.code = "-client-gone-"
+        return int(answer.headers.get("Content-Length", "0"))
+
+    def _write_head(self, request: S3Request, account: _Account, answer: Answer, has_body: bool) -> None:
+        request.setResponseCode(answer.status, http.RESPONSES.get(answer.status, b"Unknown"))
+        headers = {
+            "Server": SERVER_NAME,
+            "Date": http.datetimeToString(self._seconds()).decode("ascii"),
+            "x-amz-request-id": account.ids.request_id,
+            "x-amz-id-2": account.ids.host_id,
+            **answer.headers,
+        }
+        if answer.status in _WITHOUT_BODY:
+            headers = {name: value for name, value in headers.items() if name.lower() not in _OF_BODY}
+        elif has_body and answer.stream is None:
+            headers["Content-Length"] = str(len(answer.body))
+        for name, value in headers.items():
+            request.setHeader(name.encode("ascii"), value.encode("utf-8"))
+
+    def _log_request(self, request: S3Request, account: _Account, *, status: int, sent_bytes: int) -> None:
+        received_bytes = 0 if request.body is None else request.body.received_bytes
+        self.log.info(
+            "{request_id} {remote} {caller} {operation} {bucket}/{key}: {status} {code}, {received_bytes} bytes in, "
+            "{sent_bytes} out, {seconds:.3f} s",
+            request_id=account.ids.request_id,
+            remote=getattr(request.getClientAddress(), "host", None) or "-",
+            caller=account.caller,
+            method=request.method.decode("ascii"),
+            operation=account.operation,
+            bucket=account.bucket,
+            key=account.key,
+            status=status,
+            code=account.code if status else "-client-gone-",
+            received_bytes=received_bytes,
+            sent_bytes=sent_bytes,
+            seconds=self._seconds() - account.began_at,
+        )
+
+
+_OF_BODY = frozenset({"content-length", "content-type"})
+
+
+def _refuse_large_header_section(headers: HeaderFields, fields: Sequence[tuple[bytes, bytes]]) -> None:
+    """
+    Refuse a header section over S3's limit, by the more telling name where user metadata is the reason.
+
+    :raise S3Error: MetadataTooLarge or RequestHeaderSectionTooLarge
+    """
+    size_bytes = sum(len(name) + len(value) + len(b": \r\n") for name, value in fields)
+    if size_bytes > HEADER_SECTION_LIMIT_BYTES:
+        headers.user_metadata()
+        raise S3Error(
+            "RequestHeaderSectionTooLarge",
+            details={"MaxSizeAllowed": str(HEADER_SECTION_LIMIT_BYTES), "Size": str(size_bytes)},
+        )
