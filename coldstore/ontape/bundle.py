@@ -14,12 +14,14 @@ from zlib import crc32
 from .member import BundleMember, BundlePlan, member_json_parts, quoted, to_json
 from .names import member_name, version_tag
 from .paths import FORMAT_VERSION, manifest_member_name
-from .tarblocks import END_OF_ARCHIVE, member_header, padding_bytes
+from .tarblocks import END_OF_ARCHIVE, member_header, member_header_bytes, padding_bytes
 
 __all__ = ["BundleLayout", "BundleMember", "BundlePlan", "Content", "Literal", "Placement", "layout"]
 
 COMMENT_PREFIX = f"coldstore-member {FORMAT_VERSION} "
 """Begins the pax ``comment`` of every member; a CRC-32 in hexadecimal and the member's canonical JSON follow."""
+
+_SEAL_BYTES = len(COMMENT_PREFIX) + len("00000000 ")
 
 END_LINE_LEAST_BYTES = 512
 """The manifest's last line is padded with spaces to at least this and so far that the manifest fills whole blocks."""
@@ -66,12 +68,10 @@ def seal(canonical: bytes) -> bytes:
 
 def header_of(position: int, member: BundleMember) -> bytes:
     """The tar headers of ``member``; they depend on its position in the plan only by the fallback name."""
-    return _header(position, member, name_of(member), *member_json_parts(member))
-
-
-def _header(position: int, member: BundleMember, name: str, numbers: str, texts: str) -> bytes:
+    numbers, texts = member_json_parts(member)
     comment = seal(f"{{{numbers},{texts}}}".encode())
-    return member_header(position, name.encode(), member.length_bytes, member.facts.created_at, comment)
+    name = name_of(member).encode()
+    return member_header(position, name, member.length_bytes, member.facts.created_at, comment)
 
 
 def head_line(plan: BundlePlan) -> bytes:
@@ -87,9 +87,12 @@ def head_line(plan: BundlePlan) -> bytes:
     return to_json(head).encode() + b"\n"
 
 
-def _line(header_offset_bytes: int, data_offset_bytes: int, name: str, numbers: str, texts: str) -> bytes:
-    placement = f'"header_offset_bytes":{header_offset_bytes},"data_offset_bytes":{data_offset_bytes},"name":{quoted(name)}'
-    return f"{{{numbers},{placement},{texts}}}\n".encode()
+def _placement_json(header_offset_bytes: int, data_offset_bytes: int, name: str) -> str:
+    return f'"header_offset_bytes":{header_offset_bytes},"data_offset_bytes":{data_offset_bytes},"name":{quoted(name)}'
+
+
+def _utf8_bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
 
 
 class BundleLayout:
@@ -157,7 +160,9 @@ class BundleLayout:
         yield head
         for position, member in enumerate(self.plan.members):
             header_offset, data_offset = self._header_offsets[position], self._data_offsets[position]
-            line = _line(header_offset, data_offset, name_of(member), *member_json_parts(member))
+            placement = _placement_json(header_offset, data_offset, name_of(member))
+            numbers, texts = member_json_parts(member)
+            line = f"{{{numbers},{placement},{texts}}}\n".encode()
             digest.update(line)
             yield line
         yield self._end_line(digest.hexdigest())
@@ -193,12 +198,17 @@ def layout(plan: BundlePlan) -> BundleLayout:
     data_offsets = array("Q")
     offset = 0
     lines_bytes = len(head_line(plan))
-    for position, member in enumerate(plan.members):
+    for member in plan.members:
         header_offsets.append(offset)
         name = name_of(member)
         numbers, texts = member_json_parts(member)
-        data_offset = offset + len(_header(position, member, name, numbers, texts))
+        facts_bytes = _utf8_bytes(numbers) + _utf8_bytes(texts) + len("{,}")
+        created_at = member.facts.created_at
+        comment_bytes = _SEAL_BYTES + facts_bytes
+        data_offset = offset + member_header_bytes(
+            _utf8_bytes(name), member.length_bytes, created_at, comment_bytes
+        )
         data_offsets.append(data_offset)
-        lines_bytes += len(_line(offset, data_offset, name, numbers, texts))
+        lines_bytes += facts_bytes + _utf8_bytes(_placement_json(offset, data_offset, name)) + len(",\n")
         offset = data_offset + member.length_bytes + padding_bytes(member.length_bytes)
     return BundleLayout(plan, header_offsets, data_offsets, offset, lines_bytes)

@@ -31,13 +31,33 @@ def ustar_block(name: bytes, size_bytes: int, mtime: int, kind: bytes) -> bytes:
     return b"%s%06o\0 %s%s" % (varying, checksum, kind, _AFTER_TYPE)
 
 
-def pax_record(keyword: bytes, value: bytes) -> bytes:
-    """``<length> <keyword>=<value>`` and a line feed, the length counting itself (POSIX, pax extended header)."""
-    rest = len(keyword) + len(value) + 3
+def pax_record_bytes(keyword: bytes, value_bytes: int) -> int:
+    """The length of a pax record, which counts its own digits (POSIX, pax extended header)."""
+    rest = len(keyword) + value_bytes + 3
     length = rest + len(str(rest))
-    if len(str(length)) != len(str(rest)):
-        length = rest + len(str(length))
-    return b"%d %s=%s\n" % (length, keyword, value)
+    return length if len(str(length)) == len(str(rest)) else rest + len(str(length))
+
+
+def pax_record(keyword: bytes, value: bytes) -> bytes:
+    """``<length> <keyword>=<value>`` and a line feed."""
+    return b"%d %s=%s\n" % (pax_record_bytes(keyword, len(value)), keyword, value)
+
+
+def _overriding_records(size_bytes: int, mtime: float) -> bytes:
+    """Records for what the fields of the ustar header cannot hold."""
+    records = b""
+    if not 0 <= mtime < FIELD_LIMIT or int(mtime) != mtime:
+        records += pax_record(b"mtime", b"%.6f" % mtime)
+    if size_bytes >= FIELD_LIMIT:
+        records += pax_record(b"size", b"%d" % size_bytes)
+    return records
+
+
+def member_header_bytes(name_bytes: int, size_bytes: int, mtime: float, comment_bytes: int) -> int:
+    """The length of what ``member_header`` makes, from the lengths of a name and of a comment in bytes."""
+    extended_bytes = pax_record_bytes(b"path", name_bytes) + pax_record_bytes(b"comment", comment_bytes)
+    extended_bytes += len(_overriding_records(size_bytes, mtime))
+    return 2 * BLOCK_BYTES + extended_bytes + padding_bytes(extended_bytes)
 
 
 def member_header(number: int, name: bytes, size_bytes: int, mtime: float, comment: bytes | None) -> bytes:
@@ -50,15 +70,11 @@ def member_header(number: int, name: bytes, size_bytes: int, mtime: float, comme
     records = [pax_record(b"path", name)]
     if comment is not None:
         records.append(pax_record(b"comment", comment))
-    seconds = int(mtime)
-    if seconds != mtime or not 0 <= seconds < FIELD_LIMIT:
-        records.append(pax_record(b"mtime", b"%.6f" % mtime))
-    if size_bytes >= FIELD_LIMIT:
-        records.append(pax_record(b"size", b"%d" % size_bytes))
+    records.append(_overriding_records(size_bytes, mtime))
     extended = b"".join(records)
     short = b"member-%08d" % number
     field_size = size_bytes if size_bytes < FIELD_LIMIT else 0
-    field_time = min(max(seconds, 0), FIELD_LIMIT - 1)
+    field_time = min(max(int(mtime), 0), FIELD_LIMIT - 1)
     return b"".join(
         (
             ustar_block(b"PaxHeaders/" + short, len(extended), field_time, b"x"),

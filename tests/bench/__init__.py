@@ -1,0 +1,1 @@
+"""Measurements: ratios against a baseline on the same machine, never absolute times."""
