@@ -31,6 +31,15 @@ class BytesDamaged(Exception):
         self.block = block
 
 
+class WrongLength(Exception):
+    """More or fewer bytes were written than were announced; nothing was kept."""
+
+    def __init__(self, announced_bytes: int, written_bytes: int) -> None:
+        super().__init__(f"{announced_bytes} bytes were announced and {written_bytes} written")
+        self.announced_bytes = announced_bytes
+        self.written_bytes = written_bytes
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Received:
     """Bytes that are on stable storage. ``digests`` has one entry per algorithm that was asked for."""
@@ -46,8 +55,9 @@ class StagingUsage:
     """
     The account of the disk, in bytes.
 
-    ``used`` is what published pieces occupy, ``reserved`` what was promised and has not arrived, ``capacity`` what may be
-    used in all (the smaller of the configured limit and what the file system has left beside us).
+    ``used`` is what published pieces occupy, ``reserved`` what was promised and has not arrived or is allocated ahead for
+    small pieces, ``capacity`` what may be used in all (the smaller of the configured limit and what the file system has
+    left beside us).
     """
 
     capacity_bytes: int
@@ -99,7 +109,11 @@ class IIncoming(Interface):
     """Bytes that are arriving. Ends with exactly one of ``finish`` and ``abandon``."""
 
     def write(block: bytes) -> None:
-        """Take bytes; hashing and writing happen elsewhere. Never blocks; heed ``on_pressure``."""
+        """
+        Take bytes; hashing and writing happen elsewhere. Never blocks; heed ``on_pressure``.
+
+        Never fails: what goes wrong, and bytes beyond what was announced, make ``finish`` fail. Ignored after ``abandon``.
+        """
 
     def on_pressure(pause: Callable[[], None], resume: Callable[[], None]) -> None:
         """Have ``pause`` called when too many blocks are outstanding, and ``resume`` when there is room again."""
@@ -109,12 +123,13 @@ class IIncoming(Interface):
         Everything was written: fires once all bytes and their directory entry are on stable storage.
 
         The piece is published on disk; until a metadata row refers to it, it is an orphan that a sweep may take: so
-        commit the row, or call ``IStaging.discard``. Fails with ``DiskFault``, or ``StagingFull`` when the disk ran full
-        after all; nothing is left then.
+        commit the row, or call ``IStaging.discard``. Fails with ``WrongLength`` when more or fewer bytes came than were
+        announced, with ``DiskFault``, or ``StagingFull`` when the disk ran full after all; nothing is left then. When it is
+        cancelled, nothing is left either, a moment later.
         """
 
     def abandon() -> Deferred[None]:
-        """Drop everything that arrived; harmless after a failed ``finish``, and repeatable."""
+        """Drop everything that arrived; harmless after ``finish`` (what was published stays), and repeatable."""
 
 
 class IPieceReader(Interface):
@@ -153,14 +168,15 @@ class IStaging(Interface):
         """
         Reserve space and begin to take ``size_bytes`` bytes; raises ``StagingFull`` at once when they cannot be promised.
 
-        ``algorithms`` are of md5, sha1, sha256, crc32, crc32c, crc64nvme; CRC64NVME is always computed.
+        ``algorithms`` are of md5, sha1, sha256, crc32, crc32c, crc64nvme; CRC64NVME is always computed. An empty object
+        has no piece: a size below 1 and an unknown algorithm raise ``ValueError``.
         """
 
     def open(piece: Piece) -> Deferred[IPieceReader]:
         """Pin a piece and open it for reading. Fails with ``DiskFault`` when it is not there."""
 
     def pin(piece: Piece) -> None:
-        """Keep a piece's bytes in place for a reader outside this process; counted."""
+        """Keep a piece's bytes in place for a reader outside this process; counted. Raises ``DiskFault`` while they are freed."""
 
     def unpin(piece: Piece) -> None:
         """End one ``pin``."""

@@ -1,0 +1,255 @@
+"""
+Containers: files with many pieces in them, what lives in them, and giving back the space of what does not.
+
+Everything here blocks and runs in threads. A container's state is its list of pieces and the dead among them; it is
+loaded when first asked for and forgotten when too many pieces are remembered, except that of the open segment.
+"""
+
+import threading
+from array import array
+from collections import OrderedDict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from coldstore.disk.blocks import ChecksumsDamaged
+from coldstore.disk.filesystem import ALLOCATION_BYTES, FileSystem, sorted_error
+from coldstore.disk.index import ContainerIndex, dead_entries, whole_entries
+from coldstore.disk.layout import Layout
+from coldstore.interfaces.staging import DiskFault
+
+MOST_PIECES_REMEMBERED = 2_000_000
+"""About 25 bytes each."""
+
+
+class Counts(Protocol):
+    """Who keeps the account; told of every change from whatever thread made it."""
+
+    def used(self, name: str, change_bytes: int) -> None:
+        """The container or file ``name`` occupies so many bytes more (or fewer)."""
+
+    def prepared(self, change_bytes: int) -> None:
+        """So many bytes more (or fewer) are allocated ahead."""
+
+
+@dataclass(slots=True)
+class OpenEnd:
+    """The end of the open segment: where records go next, and how far space is allocated."""
+
+    descriptor: int
+    committed_bytes: int
+    allocated_bytes: int
+    is_preallocated: bool
+    counted_used: int
+    counted_prepared: int
+
+
+class Container:
+    """One container. Whoever reads or changes ``index`` holds ``lock``."""
+
+    def __init__(self, name: str, index: ContainerIndex) -> None:
+        self.name = name
+        self.index = index
+        self.lock = threading.Lock()
+        self.open_end: OpenEnd | None = None
+        self.is_swept = False
+        """Whether this process has made sure that the space of all dead pieces was given back."""
+        self.is_gone = False
+
+
+def publish_list(system: FileSystem, path: Path, index: ContainerIndex) -> None:
+    """Write a list under its name; that name is not durable yet. A list cut off by a crash never gets it."""
+    temporary = path.with_name(path.name + ".new")
+    try:
+        system.put(temporary, index.encoded())
+        system.rename(temporary, path)
+    except OSError:
+        system.unlink(temporary)
+        raise
+
+
+class NotThere(Exception):
+    """No such container, or no such living piece in it."""
+
+
+class Containers:
+    """All containers of the directory."""
+
+    def __init__(self, system: FileSystem, layout: Layout, counts: Counts) -> None:
+        self._system = system
+        self._layout = layout
+        self._counts = counts
+        self._lock = threading.Lock()
+        self._remembered: OrderedDict[str, Container] = OrderedDict()
+
+    def remember(self, container: Container) -> None:
+        """Take in a container that was just made."""
+        with self._lock:
+            self._remembered[container.name] = container
+            self._forget_some()
+
+    def _forget_some(self) -> None:
+        pieces = sum(len(each.index) for each in self._remembered.values())
+        for name, each in list(self._remembered.items())[:-1]:
+            if pieces <= MOST_PIECES_REMEMBERED:
+                break
+            if each.open_end is None and not each.lock.locked():
+                pieces -= len(each.index)
+                del self._remembered[name]
+
+    def known(self, name: str) -> Container:
+        """
+        Return a container, loaded if need be.
+
+        :raise NotThere: there is none of this name.
+        :raise DiskFault: its list cannot be read or is damaged.
+        """
+        with self._lock:
+            found = self._remembered.get(name)
+            if found is not None:
+                self._remembered.move_to_end(name)
+                return found
+            found = Container(name, self._loaded(name))
+            self._remembered[name] = found
+            self._forget_some()
+            return found
+
+    def _loaded(self, name: str) -> ContainerIndex:
+        path = self._layout.records(name)
+        try:
+            content = self._system.content(path)
+        except FileNotFoundError:
+            if self._system.exists(self._layout.container(name)):
+                raise DiskFault(f"the list of pieces {path} is missing") from None
+            raise NotThere(name) from None
+        except OSError as error:
+            raise DiskFault(f"reading {path}: {error}") from error
+        try:
+            dead = self._system.content(self._layout.dead(name))
+        except FileNotFoundError:
+            dead = b""
+        except OSError as error:
+            raise DiskFault(f"reading {self._layout.dead(name)}: {error}") from error
+        try:
+            return ContainerIndex.decoded(content, dead)
+        except ChecksumsDamaged as error:
+            raise DiskFault(f"the list of pieces {path} {error}") from error
+
+    def blocks(self, name: str, offset_bytes: int, length_bytes: int) -> "array[int]":
+        """
+        Return the block checksums of a living piece; empty when it has one block only.
+
+        :raise NotThere: it is not there or was discarded.
+        """
+        container = self.known(name)
+        with container.lock:
+            at = container.index.place(offset_bytes, length_bytes)
+            if at is None or container.index.is_dead(at):
+                raise NotThere(name)
+            return container.index.blocks(at)
+
+    def living(self, name: str, after: tuple[int, int], limit: int) -> list[tuple[int, int]]:
+        """(offset, length) of living pieces behind ``after``, in order; tidies what a crash left of the dead."""
+        try:
+            container = self.known(name)
+        except NotThere:
+            return []
+        with container.lock:
+            self._sweep(container, ())
+            return container.index.living(after, limit)
+
+    def discard(self, name: str, pieces: Collection[tuple[int, int]]) -> None:
+        """
+        Free pieces given by offset and length, durably. Unknown ones are ignored.
+
+        :raise DiskFault: the disk failed; the rest is done when asked again.
+        """
+        try:
+            container = self.known(name)
+        except NotThere:
+            return
+        try:
+            with container.lock:
+                index = container.index
+                found = [at for piece in pieces if (at := index.place(*piece)) is not None]
+                fresh = [at for at in found if not index.is_dead(at)]
+                if fresh:
+                    self._write_dead(name, [index.piece(at) for at in fresh])
+                for at in fresh:
+                    index.mark_dead(at)
+                self._sweep(container, found)
+        except OSError as error:
+            raise sorted_error(error, f"freeing pieces of {self._layout.container(name)}") from error
+
+    def _write_dead(self, name: str, pieces: Sequence[tuple[int, int]]) -> None:
+        path = self._layout.dead(name)
+        before = self._system.occupied(path)
+        is_new = not self._system.exists(path)
+        self._system.append(path, dead_entries(pieces), whole_entries)
+        if is_new:
+            self._system.sync_directory(self._layout.containers)
+        self._counts.used(name, self._system.occupied(path) - before)
+
+    def _sweep(self, container: Container, ordinals: Sequence[int]) -> None:
+        """Give back the space of dead pieces: these, or all of them when this process has not looked before."""
+        if container.is_gone:
+            return
+        if container.index.alive == 0 and container.open_end is None:
+            self._remove(container)
+            return
+        dead = ordinals if container.is_swept else container.index.dead_ordinals()
+        holes = container.index.holes(dead, ALLOCATION_BYTES)
+        if holes:
+            descriptor = self._system.open(self._layout.container(container.name), for_writing=True)
+            try:
+                before = self._system.occupied_open(descriptor)
+                for hole in holes:
+                    if not self._system.punch(descriptor, hole.begin, hole.end - hole.begin):
+                        break
+                self._system.sync(descriptor)
+                if container.open_end is None:
+                    self._counts.used(container.name, self._system.occupied_open(descriptor) - before)
+            finally:
+                self._system.close(descriptor)
+        if container.open_end is not None:
+            self.settled(container)
+        container.is_swept = True
+
+    def _remove(self, container: Container) -> None:
+        """Unlink a container in which nothing lives; its lists only once that is durable, or it would live again."""
+        name = container.name
+        paths = (self._layout.container(name), self._layout.records(name), self._layout.dead(name))
+        occupied = self._system.occupied(paths[0])
+        self._system.unlink(paths[0])
+        self._counts.used(name, -occupied)
+        self._system.sync_directory(self._layout.containers)
+        for path in paths[1:]:
+            occupied = self._system.occupied(path)
+            self._system.unlink(path)
+            self._counts.used(name, -occupied)
+        container.is_gone = True
+        with self._lock:
+            self._remembered.pop(name, None)
+
+    def settled(self, container: Container) -> None:
+        """Have the account follow what the open segment occupies. The caller holds the lock."""
+        end = container.open_end
+        assert end is not None, "only an open segment has space allocated ahead"
+        prepared = end.allocated_bytes - end.committed_bytes if end.is_preallocated else 0
+        used = self._system.occupied_open(end.descriptor) - prepared
+        self._counts.used(container.name, used - end.counted_used)
+        self._counts.prepared(prepared - end.counted_prepared)
+        end.counted_used, end.counted_prepared = used, prepared
+
+    def write_list(self, container: Container) -> None:
+        """Write the list of a container beside it, durably; first for a recalled one, last for a segment."""
+        path = self._layout.records(container.name)
+        before = self._system.occupied(path)
+        publish_list(self._system, path, container.index)
+        self._system.sync_directory(self._layout.containers)
+        self._counts.used(container.name, self._system.occupied(path) - before)
+
+    def tidy(self, container: Container) -> None:
+        """Give back the space of what died in a container. The caller holds the lock."""
+        self._sweep(container, ())

@@ -1,0 +1,588 @@
+"""``DiskStaging``: the parts of this package wired to one ``IStaging``. Lives in the reactor's thread."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from random import Random
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from coldstore.disk import census, files, recall, segments
+from coldstore.disk.accounts import Account
+from coldstore.disk.addresses import FileAddress, Names, SliceAddress, parsed
+from coldstore.disk.blocks import combined
+from coldstore.disk.containers import Containers, NotThere
+from coldstore.disk.filesystem import FileSystem, sorted_error
+from coldstore.disk.hashing import checked
+from coldstore.disk.incoming import GroupCommit, LargeIncoming, SmallIncoming
+from coldstore.disk.layout import Layout
+from coldstore.disk.pins import Pins
+from coldstore.disk.pressure import SharedPressure
+from coldstore.disk.reading import OpenPiece, PieceReader, VerifiedBlocks
+from coldstore.disk.threads import Reactor, Strand, Threads, shielded
+from coldstore.interfaces.staging import (
+    BLOCK_BYTES,
+    DiskFault,
+    DiskRange,
+    IIncoming,
+    IPieceReader,
+    IStaging,
+    RecalledBytes,
+    RecallSlot,
+    RecallSpace,
+    Received,
+    StagingUsage,
+)
+from coldstore.model.errors import StagingFull
+from coldstore.model.objects import Piece
+from coldstore.util.asynchronous import returns_deferred
+
+KIB = 1024
+MIB = 1024 * KIB
+
+PREALLOCATED_BYTES = 64 * MIB
+"""How far the open segment allocates ahead, at most; and never more than a sixteenth of the capacity."""
+COUNTED_AT_START = 20_000
+"""Files of earlier runs that ``start`` waits to be counted; the rest is counted beside the service."""
+SAMPLE_SECONDS = 1.0
+NOTE_SECONDS = 60.0
+
+
+@implementer(IStaging)
+class DiskStaging:
+    """One directory on one file system, used by one process at a time."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        *,
+        reactor: Reactor,
+        random: Random,
+        run: str,
+        directory: Path,
+        capacity_bytes: int,
+        min_free_bytes: int = 0,
+        small_limit_bytes: int = 256 * KIB,
+        segment_bytes: int = 1024 * MIB,
+        hashing_threads: int = 4,
+        reading_threads: int = 4,
+        outstanding_bytes: int = 64 * MIB,
+        system: FileSystem | None = None,
+    ) -> None:
+        """
+        :param random: gives names; need not be unguessable, must differ between runs.
+        :param run: 1 to 32 of a-z and 0-9, another one in every run of the process on this directory (the epoch).
+        :param directory: made if missing. Everything below it is ours.
+        :param capacity_bytes: what may be used in all.
+        :param min_free_bytes: what is left free on the file system.
+        :param small_limit_bytes: pieces up to this size go into segments.
+        :param segment_bytes: size at which a segment is sealed.
+        :param hashing_threads: for digests and writing what arrives; two per upload are of use.
+        :param reading_threads: for reading and checking; each holds up to 4 MiB.
+        :param outstanding_bytes: of all uploads together, waiting for threads.
+        :raise ValueError: a segment would not take the largest small piece.
+        """
+        if segment_bytes < segments.record_bytes(small_limit_bytes):
+            raise ValueError(f"segments of {segment_bytes} bytes do not take pieces of {small_limit_bytes}")
+        self._reactor = reactor
+        self._directory = directory
+        self._small_limit_bytes = small_limit_bytes
+        self._system = system or FileSystem()
+        self._layout = Layout(directory)
+        self._names = Names(random, run)
+        self.account = Account(capacity_bytes, min_free_bytes)
+        self._census = census.Census(
+            self._system, self._layout, run, self._used_changed, self._prepared_changed
+        )
+        self._containers = Containers(self._system, self._layout, self._census)
+        self._writing = Threads(reactor, hashing_threads, "disk-writing")
+        self._reading = Threads(reactor, reading_threads, "disk-reading")
+        self._appending = Threads(reactor, 1, "disk-appending")
+        self._tidying = Threads(reactor, 1, "disk-tidying")
+        self._watching = Threads(reactor, 1, "disk-watching")
+        self._tidy = Strand(self._tidying)
+        self._writer = segments.SegmentWriter(
+            system=self._system,
+            layout=self._layout,
+            names=self._names,
+            containers=self._containers,
+            segment_bytes=segment_bytes,
+            step_bytes=min(PREALLOCATED_BYTES, capacity_bytes // 16),
+        )
+        self._group = GroupCommit(writer=self._writer, threads=self._appending, account=self.account)
+        self._pressure = SharedPressure(max(1, outstanding_bytes // MIB))
+        self._verified = VerifiedBlocks()
+        self._pins = Pins()
+        self._incoming: dict[LargeIncoming | SmallIncoming, None] = {}
+        self._spaces: dict[str, tuple[int, int]] = {}
+        self._timer: IDelayedCall | None = None
+        self._noted_bytes = -1
+        self._since_note = 0.0
+        self._is_running = False
+
+    # The account: told from threads, kept in the reactor's.
+
+    def _used_changed(self, change_bytes: int) -> None:
+        self._reactor.callFromThread(self._take_used, change_bytes)
+
+    def _take_used(self, change_bytes: int) -> None:
+        self.account.used += change_bytes
+
+    def _prepared_changed(self, change_bytes: int) -> None:
+        self._reactor.callFromThread(self._take_prepared, change_bytes)
+
+    def _take_prepared(self, change_bytes: int) -> None:
+        self.account.prepared += change_bytes
+
+    def usage(self) -> StagingUsage:
+        """See ``IStaging``."""
+        account = self.account
+        return StagingUsage(
+            capacity_bytes=account.capacity, used_bytes=account.spoken_for, reserved_bytes=account.reserved
+        )
+
+    # Starting and stopping.
+
+    @returns_deferred
+    async def start(self) -> None:
+        """See ``IStaging``."""
+        self._is_running = True
+        for threads in self._pools():
+            threads.start()
+        try:
+            self.account.estimate = await self._tidy.run(self._recovered)
+            await self._sample()
+            counting = self._census.count()
+            is_complete = await self._tidy.run(_count_some, counting)
+        except OSError as error:
+            await self.stop()
+            raise DiskFault(f"{self._directory} cannot be used: {error}") from error
+        self._timer = self._reactor.callLater(SAMPLE_SECONDS, self._tick)
+        if is_complete:
+            self.account.estimate = 0
+        else:
+            self._count_on(counting).addErrback(self._counting_failed)
+
+    def _pools(self) -> tuple[Threads, ...]:
+        return self._writing, self._appending, self._reading, self._tidying, self._watching
+
+    def _recovered(self) -> int:
+        """Undo what was under way when an earlier run ended; return what it had noted as used."""
+        for directory in self._layout.directories():
+            self._system.make_directory(directory)
+        for directory in (self._layout.root, self._layout.files):
+            self._system.sync_directory(directory)
+        census.drop_arriving(self._system, self._layout)
+        segments.seal_left_open(self._system, self._layout)
+        try:
+            return int(self._system.content(self._layout.used))
+        except (FileNotFoundError, ValueError):
+            return 0
+
+    @returns_deferred
+    async def _count_on(self, counting: Iterator[int]) -> None:
+        while self._is_running:
+            if await self._tidy.run(_count_some, counting):
+                self.account.estimate = 0
+                return
+
+    def _counting_failed(self, failure: object) -> None:
+        self.log.error(
+            "counting what earlier runs left in {directory} failed: {failure}",
+            directory=self._directory,
+            failure=failure,
+        )
+
+    def _tick(self) -> None:
+        self._timer = self._reactor.callLater(SAMPLE_SECONDS, self._tick)
+        self._sample().addErrback(self._sampling_failed)
+        self._since_note += SAMPLE_SECONDS
+        if self._since_note >= NOTE_SECONDS and self.account.estimate == 0:
+            self._since_note = 0.0
+            self._note().addErrback(self._sampling_failed)
+
+    def _sampling_failed(self, failure: object) -> None:
+        self.log.warn("looking at {directory} failed: {failure}", directory=self._directory, failure=failure)
+
+    @returns_deferred
+    async def _sample(self) -> None:
+        """See what the file system has left. What changes meanwhile is taken in the way that promises less."""
+        before = self.account.present
+        free = await self._watching.run(self._system.free_bytes, self._directory)
+        self.account.saw_free(free, min(before, self.account.present))
+
+    @returns_deferred
+    async def _note(self) -> None:
+        used = self.account.used
+        if used != self._noted_bytes:
+            self._noted_bytes = used
+            await self._tidy.run(self._write_note, used)
+
+    def _write_note(self, used: int) -> None:
+        temporary = self._layout.used.with_name("used.new")
+        self._system.put(temporary, b"%d" % used)
+        self._system.rename(temporary, self._layout.used)
+
+    @returns_deferred
+    async def stop(self) -> None:
+        """See ``IStaging``. Pieces that are still arriving are dropped."""
+        was_running, self._is_running = self._is_running, False
+        if not was_running:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for incoming in list(self._incoming):
+            await incoming.abandon()
+        await self._appending.run(self._writer.close)
+        if self.account.estimate == 0:
+            try:
+                await self._note()
+            except OSError as error:
+                self.log.warn("the account could not be noted: {error}", error=error)
+        for threads in self._pools():
+            await threads.stop()
+
+    # Receiving.
+
+    def receive(self, *, size_bytes: int, algorithms: frozenset[str]) -> IIncoming:
+        """See ``IStaging``."""
+        checked(algorithms)
+        if size_bytes < 1:
+            raise ValueError(f"a piece has at least one byte, not {size_bytes}")
+        if not self._is_running:
+            raise DiskFault("the disk is not started")
+        incoming: LargeIncoming | SmallIncoming
+        if size_bytes <= self._small_limit_bytes:
+            if not self.account.claim(segments.record_bytes(size_bytes)):
+                raise self._full(size_bytes)
+            incoming = SmallIncoming(
+                owner=self,
+                size_bytes=size_bytes,
+                algorithms=algorithms,
+                threads=self._writing,
+                group=self._group,
+            )
+        else:
+            held = _held_bytes(size_bytes)
+            if not self.account.hold(held):
+                raise self._full(size_bytes)
+            file = files.ArrivingFile(
+                system=self._system,
+                layout=self._layout,
+                address=self._names.file(),
+                size_bytes=size_bytes,
+                counts=self._census,
+            )
+            incoming = LargeIncoming(
+                owner=self,
+                file=file,
+                size_bytes=size_bytes,
+                held_bytes=held,
+                algorithms=algorithms,
+                threads=self._writing,
+                pressure=self._pressure,
+            )
+        self._incoming[incoming] = None
+        return incoming
+
+    def _full(self, size_bytes: int) -> StagingFull:
+        usage = self.usage()
+        return StagingFull(
+            f"{size_bytes} bytes do not fit: {usage.used_bytes} used and {usage.reserved_bytes} reserved "
+            f"of {usage.capacity_bytes}"
+        )
+
+    def ended(self, incoming: LargeIncoming | SmallIncoming) -> None:
+        """One that was arriving is through."""
+        self._incoming.pop(incoming, None)
+
+    def unwanted(self, received: Received) -> None:
+        """Who waited for a piece has gone: discard it."""
+        self._discard_quietly([received.address])
+
+    def _discard_quietly(self, addresses: Sequence[str]) -> None:
+        def failed(failure: object) -> None:
+            self.log.warn(
+                "{count} pieces nobody wanted stay as orphans: {failure}",
+                count=len(addresses),
+                failure=failure,
+            )
+
+        self.discard(addresses).addErrback(failed)
+
+    # Reading.
+
+    def open(self, piece: Piece) -> Deferred[IPieceReader]:
+        """See ``IStaging``."""
+        return shielded(self._open(piece), lambda reader: reader.close())
+
+    @returns_deferred
+    async def _open(self, piece: Piece) -> IPieceReader:
+        self._pins.pin(piece.address)
+        try:
+            opened = await self._reading.run(self._opened, piece)
+        except Exception:
+            self._pins.unpin(piece.address)
+            raise
+        return PieceReader(
+            address=piece.address,
+            length_bytes=piece.length_bytes,
+            opened=opened,
+            system=self._system,
+            threads=self._reading,
+            verified=self._verified,
+            closed=lambda: self._pins.unpin(piece.address),
+        )
+
+    def _opened(self, piece: Piece) -> OpenPiece:
+        """Open the file of a piece and find its checksums. Blocks."""
+        path, base_bytes, checksums = self._located(piece)
+        try:
+            descriptor = self._system.open(path)
+        except FileNotFoundError:
+            raise DiskFault(f"{path} is gone") from None
+        except OSError as error:
+            raise DiskFault(f"opening {path}: {error.strerror}") from error
+        size = self._system.size(descriptor)
+        if size < base_bytes + piece.length_bytes:
+            self._system.close(descriptor)
+            raise DiskFault(
+                f"{path} has {size} bytes and should have {base_bytes + piece.length_bytes} at least"
+            )
+        return OpenPiece(descriptor, str(path), base_bytes, checksums)
+
+    def _located(self, piece: Piece) -> tuple[Path, int, Sequence[int]]:
+        """Return where a piece lies and the checksums of its blocks. Blocks."""
+        address = parsed(piece.address)
+        if isinstance(address, SliceAddress) and address.length_bytes == piece.length_bytes:
+            path = self._layout.container(address.container)
+            base_bytes = address.offset_bytes + (segments.HEADER_BYTES if address.is_record else 0)
+            try:
+                checksums = self._containers.blocks(
+                    address.container, address.offset_bytes, address.length_bytes
+                )
+            except NotThere:
+                raise DiskFault(f"{piece.address} is not there") from None
+        elif isinstance(address, FileAddress):
+            path, base_bytes = self._layout.file(address), 0
+            if not self._system.exists(path):
+                raise DiskFault(f"{path} is gone")
+            checksums = files.block_checksums(self._system, self._layout, address, piece.length_bytes)
+        else:
+            raise DiskFault(f"{piece.address} is no address of {piece.length_bytes} bytes")
+        if not checksums:
+            return path, base_bytes, (piece.crc64nvme,)
+        if combined(checksums, piece.length_bytes) != piece.crc64nvme:
+            raise DiskFault(f"the block checksums of {piece.address} do not add up to the piece's own")
+        return path, base_bytes, checksums
+
+    def pin(self, piece: Piece) -> None:
+        """See ``IStaging``."""
+        self._pins.pin(piece.address)
+
+    def unpin(self, piece: Piece) -> None:
+        """See ``IStaging``."""
+        self._pins.unpin(piece.address)
+
+    @returns_deferred
+    async def ranges(self, piece: Piece, *, offset_bytes: int, length_bytes: int) -> list[DiskRange]:
+        """See ``IStaging``."""
+        end = offset_bytes + length_bytes
+        is_inside = 0 <= offset_bytes <= end <= piece.length_bytes
+        if not is_inside or offset_bytes % BLOCK_BYTES or (end % BLOCK_BYTES and end != piece.length_bytes):
+            raise ValueError(
+                f"{length_bytes} bytes at {offset_bytes} are not whole blocks of {piece.length_bytes}"
+            )
+        if length_bytes == 0:
+            return []
+        path, base_bytes, checksums = await self._reading.run(self._located, piece)
+        covered = checksums[offset_bytes // BLOCK_BYTES : -(-end // BLOCK_BYTES)]
+        return [
+            DiskRange(
+                path=str(path),
+                offset_bytes=base_bytes + offset_bytes,
+                length_bytes=length_bytes,
+                crc64nvme=combined(covered, length_bytes),
+            )
+        ]
+
+    # Discarding.
+
+    def discard(self, addresses: Sequence[str]) -> Deferred[None]:
+        """See ``IStaging``."""
+        return shielded(self._discard(tuple(dict.fromkeys(addresses))), lambda _: None)
+
+    @returns_deferred
+    async def _discard(self, addresses: Sequence[str]) -> None:
+        pinned = [each for each in addresses if self._pins.released(each) is not None]
+        free = [each for each in addresses if each not in pinned]
+        later = [self._discard_unpinned(each) for each in pinned]
+        await self._free(free)
+        for each in later:
+            await each
+
+    @returns_deferred
+    async def _discard_unpinned(self, address: str) -> None:
+        while (released := self._pins.released(address)) is not None:
+            await released
+        await self._free([address])
+
+    @returns_deferred
+    async def _free(self, addresses: Sequence[str]) -> None:
+        known = {text: address for text in addresses if (address := parsed(text)) is not None}
+        if not known:
+            return
+        self._pins.begin_freeing(tuple(known))
+        try:
+            await self._tidy.run(self._free_now, list(known.values()))
+        finally:
+            self._pins.end_freeing(tuple(known))
+            for text in known:
+                self._verified.forget(text)
+
+    def _free_now(self, addresses: Sequence[FileAddress | SliceAddress]) -> None:
+        """Free pieces that nobody reads. Blocks."""
+        slices: dict[str, list[tuple[int, int]]] = {}
+        for address in addresses:
+            if isinstance(address, SliceAddress):
+                slices.setdefault(address.container, []).append((address.offset_bytes, address.length_bytes))
+        whole_files = [each for each in addresses if isinstance(each, FileAddress)]
+        with self._census.lock:
+            files.discard(self._system, self._layout, whole_files, self._census)
+            for container, pieces in slices.items():
+                self._containers.discard(container, pieces)
+
+    # Recalling.
+
+    def reserve_recall(self, lengths: Sequence[int]) -> Deferred[RecallSpace]:
+        """See ``IStaging``. Fails with ``ValueError`` when there is no extent or an empty one."""
+        return shielded(self._reserve_recall(tuple(lengths)), self._release_quietly)
+
+    def _release_quietly(self, space: RecallSpace) -> None:
+        self.release_recall(space)
+
+    @returns_deferred
+    async def _reserve_recall(self, lengths: Sequence[int]) -> RecallSpace:
+        plan = recall.planned(lengths)
+        if not self._is_running:
+            raise DiskFault("the disk is not started")
+        if not self.account.hold(plan.size_bytes):
+            raise self._full(plan.size_bytes)
+        name = self._names.recalled()
+        try:
+            is_allocated = await self._writing.run(
+                recall.make, self._system, self._layout, name, plan.size_bytes
+            )
+        except Exception:
+            self.account.let_go(plan.size_bytes)
+            raise
+        placed = plan.size_bytes if is_allocated else 0
+        self.account.placed += placed
+        self._spaces[name] = (plan.size_bytes, placed)
+        path = str(self._layout.filling(name))
+        slots = (
+            RecallSlot(path=path, offset_bytes=offset, length_bytes=length)
+            for offset, length in zip(plan.offsets, lengths, strict=True)
+        )
+        return RecallSpace(recall_id=name, slots=tuple(slots))
+
+    def adopt_recalled(self, space: RecallSpace, arrived: Sequence[RecalledBytes]) -> Deferred[list[str]]:
+        """See ``IStaging``. Fails with ``ValueError`` for a space that is used up, or checksums that contradict each other."""
+        return shielded(self._adopt_recalled(space, tuple(arrived)), self._discard_quietly)
+
+    @returns_deferred
+    async def _adopt_recalled(self, space: RecallSpace, arrived: Sequence[RecalledBytes]) -> list[str]:
+        lengths = tuple(slot.length_bytes for slot in space.slots)
+        recall.checked(lengths, arrived)
+        held = self._spaces.pop(space.recall_id, None)
+        if held is None:
+            raise ValueError(f"the recall space {space.recall_id} was adopted or released before")
+        if not arrived:
+            await self._drop_space(space.recall_id, held)
+            return []
+        by_slot = {each.slot: each for each in arrived}
+        try:
+            addresses = await self._writing.run(self._published, space.recall_id, lengths, by_slot)
+        except Exception:
+            await self._drop_space(space.recall_id, held)
+            raise
+        self._give_back(held)
+        return [addresses[each.slot] for each in arrived]
+
+    def _published(
+        self, name: str, lengths: Sequence[int], arrived: dict[int, RecalledBytes]
+    ) -> dict[int, str]:
+        return recall.publish(
+            system=self._system,
+            layout=self._layout,
+            containers=self._containers,
+            counts=self._census,
+            name=name,
+            lengths=lengths,
+            arrived=arrived,
+        )
+
+    @returns_deferred
+    async def release_recall(self, space: RecallSpace) -> None:
+        """See ``IStaging``."""
+        held = self._spaces.pop(space.recall_id, None)
+        if held is not None:
+            await self._drop_space(space.recall_id, held)
+
+    @returns_deferred
+    async def _drop_space(self, name: str, held: tuple[int, int]) -> None:
+        try:
+            await self._writing.run(recall.drop, self._system, self._layout, name, self._census)
+        except (DiskFault, StagingFull) as error:
+            # The bytes are still there, so the promise stays taken; the next start drops them.
+            self.log.error("recall space {name} could not be removed: {error}", name=name, error=error)
+        else:
+            self._give_back(held)
+
+    def _give_back(self, held: tuple[int, int]) -> None:
+        size_bytes, placed = held
+        self.account.let_go(size_bytes)
+        self.account.placed -= placed
+
+    # Sweeping.
+
+    @returns_deferred
+    async def stored(self, *, after: str, limit: int) -> list[str]:
+        """See ``IStaging``."""
+        if limit < 1:
+            raise ValueError(f"at least one address is asked for, not {limit}")
+        return await self._tidy.run(self._stored, after, limit)
+
+    def _stored(self, after: str, limit: int) -> list[str]:
+        try:
+            with self._census.lock:
+                return census.stored(
+                    self._system, self._layout, self._containers, self._names.run, after, limit
+                )
+        except OSError as error:
+            raise sorted_error(error, f"listing {self._directory}") from error
+
+
+def _held_bytes(size_bytes: int) -> int:
+    """What a large piece will occupy: whole blocks of the file system, and its block checksums."""
+    blocks = -(-size_bytes // BLOCK_BYTES)
+    beside = _rounded(64 + 8 * blocks) if blocks > 1 else 0
+    return _rounded(size_bytes) + beside
+
+
+def _rounded(size_bytes: int) -> int:
+    return -(-size_bytes // (4 * KIB)) * 4 * KIB
+
+
+def _count_some(counting: Iterator[int]) -> bool:
+    """Count some directories; tell whether that was all. Blocks."""
+    seen = 0
+    for entries in counting:
+        seen += entries
+        if seen >= COUNTED_AT_START:
+            return False
+    return True
