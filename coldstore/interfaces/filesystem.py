@@ -17,6 +17,7 @@ from coldstore.interfaces.mover import IMover, VolumeSpace
 
 __all__ = [
     "AlreadyFormatted",
+    "CheckFailed",
     "CheckVerdict",
     "DriveBusy",
     "EndedMount",
@@ -155,12 +156,16 @@ class FormatFailed(FilesystemFault):
     """Formatting failed; what is on the cartridge now is unknown."""
 
 
+class CheckFailed(FilesystemFault):
+    """The check could not look at the volume; nothing is known about it."""
+
+
 class NeedsCheck(FilesystemFault):
     """The volume was not closed cleanly and must be checked before it can be mounted."""
 
 
 class NotFormatted(FilesystemFault):
-    """There is no LTFS volume on the cartridge: blank, or foreign data."""
+    """There is no LTFS volume on the cartridge: blank, foreign data, or a volume whose labels are lost. Formatting would destroy the latter."""
 
 
 class WrongVolume(FilesystemFault):
@@ -213,8 +218,8 @@ class IMountedVolume(Interface):
         Write the index to tape and prove that it is there. Blocks the volume for seconds to minutes. Repeatable.
 
         When the Deferred fires: the sync returned without error, the generation grew (unless nothing had changed and no new files are
-        named), the index lies on the data partition, the volume has no write-error lock, and each of ``new_files`` that is not empty has
-        a start block. They can be recorded as synced.
+        named), the index lies on the data partition, the volume has no write-error lock, and each of ``new_files`` (none of them empty) has a
+        start block. They can be recorded as synced.
 
         :param message: is stored with the index, for people who list the generations of the volume.
         :raise SyncFailed: one of these does not hold. The bytes may be there nevertheless: find out by unmount, check and mount.
@@ -271,6 +276,7 @@ class ITapeFilesystem(Interface):
         :return: fires with the verdict, good or bad.
         :raise NoMedium: no cartridge is loaded.
         :raise DriveBusy: something else has the drive.
+        :raise CheckFailed: the check could not be made for another reason.
         :raise OutcomeUnknown: the time limit passed and the command was killed.
         """
 
@@ -297,6 +303,6 @@ class ITapeFilesystem(Interface):
 
         :return: fires with the mounted volume when its ``ltfs`` runs (waits when it is about to get ready or about to end); with how it
             ended when it is over, also after a stale mount was cleared (an unclean verdict means: check before the next mount); with None
-            when nothing was mounted since the last clean end. An ended mount is reported until the next format, check or mount.
+            when nothing was mounted since the last format or check. An ended mount is reported until the next format, check or mount.
         :raise OutcomeUnknown: ``ltfs`` runs and neither gets ready nor ends within the time limit.
         """
