@@ -78,13 +78,13 @@ def _paths(shape: Shape, node: Node | None, rest: str) -> Iterator[Path]:
     elif isinstance(shape, Named) and isinstance(node, Mapping):
         steps = [(key, shape.value) for key in node.entries]
     elif isinstance(shape, Items):
-        index = re.match(r"(0|[1-9]\d{0,3})(?:_|$)", rest)
+        index = re.match(r"(0|[1-9][0-9]{0,3})(?:_|$)", rest)
         count = len(node.items) if isinstance(node, Sequence) else 0
         if index is not None and int(index[1]) <= count:
             steps = [(int(index[1]), shape.item)]
     for step, inner in steps:
         word = str(step).upper()
-        if rest == word or rest.startswith(word + "_"):
+        if rest == word or (rest.startswith(word + "_") and rest != word + "_"):
             for path in _paths(inner, _child(node, step), rest[len(word) + 1 :]):
                 yield (step, *path)
 

@@ -51,7 +51,7 @@ class Whole:
     at_most: int | None = None
 
     def read(self, text: str, tag: str, environment: Mapping[str, str]) -> int:
-        if tag != INTEGER or not re.fullmatch(r"-?\d{1,18}", text):
+        if tag != INTEGER or not re.fullmatch(r"-?[0-9]{1,18}", text):
             raise ValueError(f"{text!r} is not a whole number")
         bounds = _bounds(str(self.at_least), None if self.at_most is None else str(self.at_most))
         _in_bounds(int(text), self.at_least, math.inf if self.at_most is None else self.at_most, text, bounds)
@@ -69,7 +69,7 @@ class Number:
     at_most: float | None = None
 
     def read(self, text: str, tag: str, environment: Mapping[str, str]) -> float:
-        if tag not in (INTEGER, FLOAT) or not re.fullmatch(r"-?\d{1,18}(\.\d{0,18})?", text):
+        if tag not in (INTEGER, FLOAT) or not re.fullmatch(r"-?[0-9]{1,18}(\.[0-9]{0,18})?", text):
             raise ValueError(f"{text!r} is not a number")
         bounds = _bounds(f"{self.at_least:g}", None if self.at_most is None else f"{self.at_most:g}")
         _in_bounds(

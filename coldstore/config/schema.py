@@ -196,7 +196,7 @@ class Archive:
     How objects are packed and written.
 
     :ivar bundle_cartridge_share: a bundle takes at most this part of a cartridge, however large ``bundle_size_bytes``.
-    :ivar reserve_share: the part of a cartridge that stays free for its indexes and manifests, at least ``reserve_bytes``.
+    :ivar reserve_share: the part of a cartridge that stays free for its indexes and manifests, at most ``reserve_bytes``.
     :ivar session_bytes: what one mount writes at most before the cartridge is given a rest.
     :ivar sync_bytes: the index goes to tape after so many bytes or ``sync_age_seconds``, whichever comes first.
     """
@@ -206,7 +206,7 @@ class Archive:
     bundle_cartridge_share: Annotated[float, Number(0.001, 1)] = 0.25
     trigger: ArchiveTrigger = field(default_factory=ArchiveTrigger)
     reserve_share: Annotated[float, Number(0, 0.5)] = 0.05
-    reserve_bytes: Bytes = 64 * MIB
+    reserve_bytes: Bytes = 10 * GIB
     session_bytes: SomeBytes = 2 * TIB
     sync_bytes: SomeBytes = 32 * GIB
     sync_age_seconds: SomeSeconds = 10 * MINUTE

@@ -3,7 +3,7 @@
 import re
 from decimal import Decimal
 
-_NUMBER_AND_UNIT = re.compile(r"(\d{1,18}(?:\.\d{1,9})?)\s*([A-Za-z]*)")
+_NUMBER_AND_UNIT = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,9})?)\s*([A-Za-z]*)")
 
 SIZE_UNITS = {
     "B": 1,
