@@ -22,6 +22,9 @@ from coldstore.s3.errors import S3Error
 if TYPE_CHECKING:
     from coldstore.s3.site import S3Channel
 
+DRAIN_LIMIT_BYTES = 64 * 1024
+"""After an early answer, up to this much of a body is read and dropped to keep the connection; more closes it."""
+
 
 class HttpBody:
     """
@@ -87,6 +90,13 @@ class HttpBody:
         return self._sink is not None and not (self._is_pressed or self.is_complete or self._is_discarding)
 
     @property
+    def is_nearly_here(self) -> bool:
+        """Whether so little is left that dropping it is cheaper than a new connection."""
+        if self.length_bytes is None or self._failure is not None:
+            return False
+        return self.length_bytes - self.received_bytes <= DRAIN_LIMIT_BYTES
+
+    @property
     def is_held(self) -> bool:
         """Whether the transport must stay paused for now."""
         if self.is_complete or self._is_discarding:
@@ -146,6 +156,7 @@ class S3Request(server.Request):
 
     :ivar raw_target: the request target as it was sent
     :ivar body: None when the request has no body
+    :ivar is_answered: the answer is out, and only the rest of a small body is awaited, to be dropped
     """
 
     defaultContentType = None
@@ -153,7 +164,9 @@ class S3Request(server.Request):
 
     body: HttpBody | None = None
     raw_target: bytes = b""
+    is_answered = False
     _expects_continue = False
+    _keeps_connection = True
 
     @property
     def is_gone(self) -> bool:
@@ -180,6 +193,8 @@ class S3Request(server.Request):
             self._start(command, path, version)
         else:
             self.body.ended()
+            if self.is_answered:
+                super().finish()
 
     def handleContentChunk(self, data: bytes) -> None:
         """Bytes of the body have arrived; called by the channel."""
@@ -222,16 +237,32 @@ class S3Request(server.Request):
             self.channel.resume_reading()
 
     def write(self, data: bytes) -> None:
-        """Send; an answer that begins before the body has ended announces that the connection closes."""
+        """
+        Send. An answer that begins before the body has ended announces that the connection closes, unless what is
+        left of the body is little and surely on its way.
+        """
         if (
             not self.startedWriting
             and self.body is not None
             and not self.body.is_complete
             and not self.is_gone
         ):
-            self.setHeader(b"connection", b"close")
-            self.channel.persistent = False
+            self._keeps_connection = self.body.is_nearly_here and not self._expects_continue
+            if not self._keeps_connection:
+                self.setHeader(b"connection", b"close")
+                self.channel.persistent = False
         super().write(data)
+
+    def finish(self) -> None:
+        """The answer is complete; the request is over when a small body that was not wanted has been dropped."""
+        if not self.startedWriting:
+            self.write(b"")
+        body = self.body
+        if body is None or body.is_complete or self.is_gone or not self._keeps_connection:
+            super().finish()
+        else:
+            self.is_answered = True
+            body.discard()
 
     def abort(self) -> None:
         """Break the connection: the client must see that an answer it has begun to read will not be complete."""

@@ -208,15 +208,13 @@ class S3Channel(http.HTTPChannel):
 
         The timeout is put off rather than switched off: the base class keeps it in one variable, and would forget it.
         """
-        body = self.requests[-1].body if self.requests else None
-        if (
-            body is not None
-            and not body.is_complete
-            and (not body.is_awaited or body.failed(silent_client()))
-        ):
+        request = self.requests[-1] if self.requests else None
+        body = None if request is None or request.is_answered else request.body
+        is_ours = body is not None and not body.is_complete and not body.is_awaited
+        if is_ours or (body is not None and body.failed(silent_client())):
             self.setTimeout(self.timeOut)
-            return
-        self._close()
+        else:
+            self._close()
 
 
 class S3Site(server.Site):

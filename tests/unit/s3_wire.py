@@ -119,7 +119,6 @@ class WireTransport(StringTransport):
     def abortConnection(self) -> None:
         """Note the abort."""
         self.aborted = True
-        self.disconnecting = True
 
 
 OperationTable = Mapping[Operation, Callable[[Call], Awaitable[Answer]]]
