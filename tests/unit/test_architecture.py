@@ -91,6 +91,7 @@ def imports(package: Path) -> Iterator[Import]:
                     yield Import(by=here, module=f"{base}.{name.name}", line=node.lineno)
             elif isinstance(node, ast.Call) and ast.unparse(node.func) in (
                 "__import__",
+                "import_module",
                 "importlib.import_module",
             ):
                 yield Import(by=here, module="a module by a name made at run time", line=node.lineno)
