@@ -9,7 +9,7 @@ operator said.
 import hmac
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
@@ -48,13 +48,6 @@ class WebhookTarget:
         )
 
 
-class PostsJson(Protocol):
-    """What of ``treq.client.HTTPClient`` is used here."""
-
-    def post(self, url: str, **options: Any) -> "Deferred[Any]":
-        """POST; fires with the response."""
-
-
 def signature(secret: bytes, at: int, body: bytes) -> str:
     """Return the signature header's value."""
     digest = hmac.digest(secret, f"{at}.".encode() + body, "sha256").hex()
@@ -69,14 +62,17 @@ class WebhookNotifier:
         self,
         *,
         targets: Sequence[WebhookTarget],
-        client: PostsJson,
+        post: Callable[..., Deferred[Any]],
         clock: IReactorTime,
         timeout_seconds: float,
         read_body: Callable[[Any], "Deferred[bytes]"],
     ) -> None:
-        """:param read_body: reads a response to its end, so that its connection is free again."""
+        """
+        :param post: ``treq.client.HTTPClient.post`` or its like
+        :param read_body: reads a response to its end, so that its connection is free again
+        """
         self._targets = tuple(targets)
-        self._client = client
+        self._post_url = post
         self._clock = clock
         self._timeout_seconds = timeout_seconds
         self._read_body = read_body
@@ -105,7 +101,7 @@ class WebhookNotifier:
         if target.secret is not None:
             headers["X-ColdStore-Signature"] = signature(target.secret, int(self._clock.seconds()), body)
         try:
-            response = await self._client.post(
+            response = await self._post_url(
                 target.url, data=body, headers=headers, allow_redirects=False, timeout=self._timeout_seconds
             )
             await self._read_body(response)

@@ -1,7 +1,7 @@
 """When to make bundles, and of what."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 BLOCK_BYTES = 4 * 1024 * 1024
 """Objects are split at multiples of the checksum block, so that every extent's checksum follows from recorded ones."""
@@ -13,15 +13,26 @@ class ArchivePolicy:
     Thresholds of the archive (sizes in bytes, ages in seconds).
 
     A bundle is begun when the waiting objects of a set of pools reach ``trigger_bytes`` or ``trigger_objects``, or when
-    the oldest has waited for ``trigger_age`` (``idle_age`` while a drive has nothing to do).
+    the oldest has waited for ``trigger_age`` (``idle_age`` while a drive has nothing to do). A bundle takes at most
+    ``cartridge_share`` of the smallest cartridge that can be written.
     """
 
     bundle_bytes: int
+    cartridge_share: float
     bundle_members_max: int
     trigger_bytes: int
     trigger_objects: int
     trigger_age: float
     idle_age: float
+
+
+def fitted(policy: ArchivePolicy, cartridge_bytes: Iterable[int]) -> ArchivePolicy:
+    """Return the policy with bundles that fit cartridges of these capacities."""
+    smallest = min((size for size in cartridge_bytes if size > 0), default=None)
+    if smallest is None:
+        return policy
+    most = max(BLOCK_BYTES, int(smallest * policy.cartridge_share))
+    return replace(policy, bundle_bytes=min(policy.bundle_bytes, most))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

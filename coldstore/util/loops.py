@@ -1,3 +1,5 @@
+# mypy: disallow-untyped-calls=False
+# (twisted.application is not annotated)
 """Loops: look, decide, act, rest; with an owner that stops them and a growing pause after faults."""
 
 from collections.abc import Awaitable, Callable

@@ -29,6 +29,7 @@ from coldstore.interfaces.filesystem import (
 )
 from coldstore.interfaces.library import ILibrary
 from coldstore.interfaces.metadata import IMetadataStore
+from coldstore.interfaces.process import IDeviceLock
 from coldstore.model.activity import DriveActivity
 from coldstore.model.cartridges import Cartridge, CartridgeEvent, CartridgeState
 from coldstore.ontape import paths
@@ -58,6 +59,7 @@ class Bay:
         self,
         *,
         index: int,
+        lock: IDeviceLock,
         library: ILibrary,
         drive: IDrive,
         filesystem: ITapeFilesystem,
@@ -77,6 +79,7 @@ class Bay:
         self.barcode: str | None = None
         self.volume: IMountedVolume | None = None
         self.job = "idle"
+        self._lock = lock
         self._library = library
         self._drive = drive
         self._filesystem = filesystem
@@ -120,6 +123,8 @@ class Bay:
         """
         self.tell("looking")
         with as_trouble(f"looking at drive {self.index}"):
+            # A command of an earlier run may still be at work in the drive: it holds this lock until it ends.
+            await self._lock.acquire(timeout_seconds=self._limits.first_ready_seconds)
             inventory = await self._library.inventory()
             element = inventory.drive(self.index)
             self.barcode = element.barcode

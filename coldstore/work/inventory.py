@@ -29,12 +29,17 @@ class InventoryKeeper:
         store: IMetadataStore,
         clock: IReactorTime,
         capacity_of: Callable[[str], int],
+        admitted_by: Callable[[str], str],
     ) -> None:
-        """:param capacity_of: native capacity in bytes of a cartridge that was never mounted, by barcode."""
+        """
+        :param capacity_of: native capacity in bytes of a cartridge that was never mounted, by barcode
+        :param admitted_by: who admitted a new cartridge before we saw it, "" for nobody (every real one)
+        """
         self._library = library
         self._store = store
         self._clock = clock
         self._capacity_of = capacity_of
+        self._admitted_by = admitted_by
         self._alerts = Alerts(store=store, clock=clock)
         self.latest: Inventory | None = None
 
@@ -61,7 +66,7 @@ class InventoryKeeper:
         return inventory
 
     async def _add_new(self, barcodes: list[str], seen: dict[str, int | None], now: float) -> None:
-        new = [self._unadmitted(barcode, seen[barcode], now) for barcode in sorted(barcodes)]
+        new = [self._new(barcode, seen[barcode], now) for barcode in sorted(barcodes)]
         for start in range(0, len(new), BATCH_MAX):
             await self._store.add_cartridges(new[start : start + BATCH_MAX])
         if new:
@@ -69,11 +74,12 @@ class InventoryKeeper:
                 "{count} new cartridges: {barcodes}", count=len(new), barcodes=", ".join(sorted(barcodes))
             )
 
-    def _unadmitted(self, barcode: str, slot: int | None, now: float) -> Cartridge:
+    def _new(self, barcode: str, slot: int | None, now: float) -> Cartridge:
         capacity_bytes = self._capacity_of(barcode)
+        admitted_by = self._admitted_by(barcode)
         return Cartridge(
             barcode=barcode,
-            state=CartridgeState.UNADMITTED,
+            state=CartridgeState.SCRATCH if admitted_by else CartridgeState.UNADMITTED,
             pool="",
             volume_uuid="",
             home_slot=slot,
@@ -85,9 +91,9 @@ class InventoryKeeper:
             failures=0,
             needs_check=False,
             format_nonce="",
-            admitted_at=None,
-            admitted_by="",
-            reason="seen in the library",
+            admitted_at=now if admitted_by else None,
+            admitted_by=admitted_by,
+            reason=f"made by {admitted_by}" if admitted_by else "seen in the library",
             changed_at=now,
             changed_by=APPLIANCE,
         )

@@ -10,6 +10,7 @@ from coldstore.interfaces.bell import IBell
 from coldstore.interfaces.metadata import BATCH_MAX, IMetadataStore
 from coldstore.interfaces.staging import BLOCK_BYTES, IStaging
 from coldstore.model.bundles import BundleState, Member
+from coldstore.model.cartridges import WRITABLE
 from coldstore.model.objects import ArchiveState, ObjectVersion, StorageClass
 from coldstore.ontape import bundle as tar
 from coldstore.ontape.paths import bundle_id as new_bundle_id
@@ -20,6 +21,7 @@ from coldstore.plan.archive import (
     PlannedExtent,
     Waiting,
     extent_lengths,
+    fitted,
     last_extents,
     plan_bundles,
     plan_start,
@@ -45,7 +47,7 @@ class Packer:
         clock: IReactorTime,
         random: Random,
         rules: ClassRules,
-        policy: Callable[[], ArchivePolicy],
+        policy: ArchivePolicy,
         epoch: int,
         is_drive_idle: Callable[[], bool],
         is_disk_pressing: Callable[[], bool],
@@ -77,7 +79,7 @@ class Packer:
             if waiting is None:
                 continue
             decision = plan_start(
-                now, waiting, self._policy(), is_drive_idle=self._is_drive_idle(), is_urgent=is_urgent
+                now, waiting, self._policy, is_drive_idle=self._is_drive_idle(), is_urgent=is_urgent
             )
             if isinstance(decision, Due):
                 self.log.info("bundles for {pools}: {reason}", pools="+".join(pools), reason=decision.reason)
@@ -110,7 +112,10 @@ class Packer:
         )
 
     async def _pack(self, pools: tuple[str, ...], classes: frozenset[StorageClass]) -> None:
-        policy = self._policy()
+        policy = fitted(
+            self._policy,
+            (record.capacity_bytes for record in await self._store.cartridges() if record.state in WRITABLE),
+        )
         after = 0
         while versions := await self._gather(classes, after, policy):
             after = versions[-1].sequence

@@ -21,7 +21,6 @@ from coldstore.work.bay import Bay
 from coldstore.work.completing import Completer
 from coldstore.work.trouble import TapeTrouble, as_trouble
 
-PORTION_ITEMS = 1000
 PORTION_BYTES = 16 * 1024**3
 
 
@@ -29,12 +28,12 @@ class RecallWaitsForSpace(Exception):
     """The disk cannot take what the batch would bring; nothing was mounted for it."""
 
 
-def portions(items: Sequence[Wanted]) -> list[list[Wanted]]:
+def portions(items: Sequence[Wanted], *, items_max: int) -> list[list[Wanted]]:
     """Cut a batch into portions of bounded size, in order; an item alone may be larger."""
     found: list[list[Wanted]] = []
     size_bytes = 0
     for item in items:
-        if not found or len(found[-1]) >= PORTION_ITEMS or size_bytes + item.length_bytes > PORTION_BYTES:
+        if not found or len(found[-1]) >= items_max or size_bytes + item.length_bytes > PORTION_BYTES:
             found.append([])
             size_bytes = 0
         found[-1].append(item)
@@ -58,9 +57,11 @@ class RecallSession:
         bell: IBell,
         new_layout_id: Callable[[], str],
         on_bad_source: Callable[[str, str], None],
+        portion_items: int,
     ) -> None:
         """
-        :param on_bad_source: is told bundle id and barcode of a copy that could not deliver.
+        :param on_bad_source: is told bundle id and barcode of a copy that could not deliver
+        :param portion_items: extents that are read, published and recorded in one go
         """
         self._bay = bay
         self._store = store
@@ -70,6 +71,7 @@ class RecallSession:
         self._bell = bell
         self._new_layout_id = new_layout_id
         self._on_bad_source = on_bad_source
+        self._portion_items = portion_items
 
     async def run(self, job: DoRecall, extents: dict[tuple[int, int], WantedExtent]) -> None:
         """
@@ -78,7 +80,7 @@ class RecallSession:
         :raise RecallWaitsForSpace: the disk is too full for the first portion
         :raise TapeTrouble: the drive or the cartridge failed
         """
-        for portion in portions(job.batch.items):
+        for portion in portions(job.batch.items, items_max=self._portion_items):
             try:
                 space = await self._staging.reserve_recall([item.length_bytes for item in portion])
             except StagingFull as full:

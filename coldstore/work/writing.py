@@ -1,6 +1,6 @@
 """Writing copies of bundles onto a mounted cartridge: write, sync by group, verify past the page cache."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from twisted.internet.interfaces import IReactorTime
@@ -15,6 +15,7 @@ from coldstore.model.cartridges import CartridgeEvent, CartridgeState
 from coldstore.model.events import Severity
 from coldstore.ontape import paths
 from coldstore.plan.mount import CopyToVerify, CopyToWrite, DoArchive
+from coldstore.plan.verify import VerifyMode, to_read_back
 from coldstore.work.bay import APPLIANCE, Bay
 from coldstore.work.content import bundle_content
 from coldstore.work.records import change_cartridge
@@ -25,10 +26,14 @@ BUNDLE_ATTRIBUTE = "user.coldstore.bundle"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncPolicy:
-    """The index goes to tape after so many bytes or seconds of writing, whichever is first."""
+    """
+    The index goes to tape after so many bytes or seconds of writing, whichever is first; ``verify`` says per pool what is
+    read back afterwards.
+    """
 
     sync_bytes: int
     sync_seconds: float
+    verify: Mapping[str, VerifyMode]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,13 +58,16 @@ class ArchiveSession:
         clock: IReactorTime,
         epoch: int,
         policy: SyncPolicy,
+        on_archived: Callable[[], None],
     ) -> None:
+        """:param on_archived: is called when a bundle has all its copies."""
         self._bay = bay
         self._store = store
         self._staging = staging
         self._clock = clock
         self._epoch = epoch
         self._policy = policy
+        self._on_archived = on_archived
         self._unsynced: list[_Unsynced] = []
 
     async def run(self, job: DoArchive) -> None:
@@ -79,8 +87,12 @@ class ArchiveSession:
         except WORLD_FAULTS as fault:
             await self._void_unsynced(str(fault))
             raise TapeTrouble(f"writing to {volume.barcode} in drive {self._bay.index}: {fault}") from fault
+        chosen = to_read_back([copy.bundle_id for copy in written], self._policy.verify[job.pool])
         for copy in written:
-            await self._verify(volume, copy.bundle_id, copy.pool)
+            if copy.bundle_id in chosen:
+                await self._verify(volume, copy.bundle_id, copy.pool)
+            else:
+                await self._count_as_verified(volume, copy.bundle_id, copy.pool)
         await self._bay.note_space()
 
     async def _remove_stumps(self, volume: IMountedVolume) -> None:
@@ -243,6 +255,9 @@ class ArchiveSession:
                 f"bundle {bundle_id}: {reason}",
             )
             raise TapeTrouble(f"bundle {bundle_id}: {reason}")
+        await self._count_as_verified(volume, bundle_id, pool)
+
+    async def _count_as_verified(self, volume: IMountedVolume, bundle_id: str, pool: str) -> None:
         done = await self._store.copy_verified(
             bundle_id=bundle_id, pool=pool, epoch=self._epoch, at=self._clock.seconds()
         )
@@ -252,6 +267,8 @@ class ArchiveSession:
             barcode=volume.barcode,
             state=done.state.value,
         )
+        if done.state is BundleState.ARCHIVED:
+            self._on_archived()
 
     async def _resume(self, volume: IMountedVolume, pending: CopyToVerify) -> None:
         """Verify what an earlier session wrote and synced and did not come to verify."""

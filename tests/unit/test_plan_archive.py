@@ -19,6 +19,7 @@ from coldstore.plan.archive import (
 
 POLICY = ArchivePolicy(
     bundle_bytes=100,
+    cartridge_share=0.25,
     bundle_members_max=3,
     trigger_bytes=1000,
     trigger_objects=10,

@@ -60,7 +60,7 @@ class WebhookTests(SynchronousTestCase):
         clock.advance(1000)
         return WebhookNotifier(
             targets=targets,
-            client=client,
+            post=client.post,
             clock=clock,
             timeout_seconds=5,
             read_body=lambda _response: succeed(b""),

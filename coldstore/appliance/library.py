@@ -1,0 +1,321 @@
+"""Builds the tape side: the library (a real one, or the virtual one of a first run), a bay per drive, the keeper of the inventory."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from twisted.python.threadpool import ThreadPool
+
+from coldstore.config.schema import Configuration, Drive, Tools
+from coldstore.interfaces.metadata import IMetadataStore
+from coldstore.interfaces.mover import IMover
+from coldstore.model.barcodes import BadBarcode, parse_barcode
+from coldstore.tape.drive import DriveTimes, MtDrive
+from coldstore.tape.filesystem import LtfsDrive, LtfsFilesystem, LtfsLimits
+from coldstore.tape.launcher import ChildLauncher
+from coldstore.tape.library import LibraryTimes, MtxLibrary
+from coldstore.tape.locks import FlockDeviceLocks
+from coldstore.tape.ltfs import LtfsOptions, LtfsTools
+from coldstore.tape.mover import MoverLimits, MoverProcess
+from coldstore.tape.process import ReactorCommandRunner
+from coldstore.tape.sysfs import tape_device
+from coldstore.vtl import LibrarySpec, create_library, fuse_available
+from coldstore.vtl.latency import Latency
+from coldstore.vtl.library import barcodes_of
+from coldstore.work.activity import ActivityBoard
+from coldstore.work.bay import Bay, BayLimits
+from coldstore.work.inventory import InventoryKeeper
+from coldstore.work.sessions import SessionWriter
+
+VIRTUAL = "the virtual library"
+LTO8 = Latency(move=13.0, load=15.0, unload=24.0, locate=59.0, rewind=59.0, format=60.0, index=4.0)
+"""Seconds of a full-height LTO-8 drive behind a small robot, as their makers publish them; format and index are estimates."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriveDevices:
+    """One drive's nodes. ``generic`` is what ``ltfs`` takes."""
+
+    index: int
+    tape: str
+    generic: str
+    serial: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hardware:
+    """What a library consists of, real or virtual. ``remarks`` are sentences for an operator."""
+
+    changer: str
+    drives: tuple[DriveDevices, ...]
+    mtx: str
+    mt: str
+    ltfs: LtfsTools
+    accepts_plain_directory: bool
+    capacity_of: Callable[[str], int]
+    admitted_by: Callable[[str], str]
+    remarks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TapeSide:
+    """What the dispatcher needs of the tape side. ``stop`` ends its threads."""
+
+    bays: dict[int, Bay]
+    keeper: InventoryKeeper
+    serials: dict[int, str]
+    remarks: tuple[str, ...]
+    stop: Callable[[], None]
+
+
+class NoSuchDevice(OSError):
+    """The configuration names a device that this machine does not have, or another one than it says."""
+
+
+def build_tape_side(
+    settings: Configuration,
+    reactor: Any,
+    *,
+    store: IMetadataStore,
+    random: Random,
+    board: ActivityBoard,
+    sessions: SessionWriter,
+) -> TapeSide:
+    """
+    Build it; devices are looked at, nothing is moved.
+
+    :raise NoSuchDevice: a configured drive cannot be found
+    """
+    hardware = _virtual(settings) if settings.tape.library == "virtual" else _scsi(settings)
+    run = Path(settings.state_directory) / "run"
+    run.mkdir(mode=0o700, exist_ok=True)
+    locks = FlockDeviceLocks(run / "locks", reactor)
+    environment = {"PATH": os.environ.get("PATH", os.defpath)}
+    runner = ReactorCommandRunner(reactor, environment)
+    timeouts = settings.tape.timeouts
+    library = MtxLibrary(
+        runner,
+        hardware.changer,
+        lock=locks.changer(),
+        clock=reactor,
+        mtx=hardware.mtx,
+        times=LibraryTimes(move=timeouts.move_seconds, status=timeouts.status_seconds),
+    )
+    # Their work is a look at the local disk or the mount table; never joined, so that a stuck one cannot hold up the end.
+    threads = ThreadPool(0, 2 * len(hardware.drives), "tape")
+    threads.start()
+    bays = {}
+    for devices in hardware.drives:
+        bays[devices.index] = _bay(
+            settings, reactor, hardware, devices,
+            locks=locks, runner=runner, library=library, threads=threads, run=run, environment=environment,
+            store=store, random=random, board=board, sessions=sessions,
+        )  # fmt: skip
+    keeper = InventoryKeeper(
+        library=library,
+        store=store,
+        clock=reactor,
+        capacity_of=hardware.capacity_of,
+        admitted_by=hardware.admitted_by,
+    )
+    weak = [name for name, pool in settings.pools.items() if pool.verify != "read_back"]
+    remarks = hardware.remarks + tuple(
+        f"pool {name} promises less than reading back every copy before bytes leave the disk (verify: {settings.pools[name].verify})"
+        for name in weak
+    )
+    return TapeSide(
+        bays=bays,
+        keeper=keeper,
+        serials={devices.index: devices.serial for devices in hardware.drives},
+        remarks=remarks,
+        stop=threads.stop,
+    )
+
+
+def _bay(
+    settings: Configuration,
+    reactor: Any,
+    hardware: Hardware,
+    devices: DriveDevices,
+    *,
+    locks: FlockDeviceLocks,
+    runner: ReactorCommandRunner,
+    library: MtxLibrary,
+    threads: ThreadPool,
+    run: Path,
+    environment: dict[str, str],
+    store: IMetadataStore,
+    random: Random,
+    board: ActivityBoard,
+    sessions: SessionWriter,
+) -> Bay:
+    timeouts, tools = settings.tape.timeouts, settings.tape.tools
+    lock = locks.drive(devices.index)
+    folder = run / f"drive-{devices.index}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+
+    def descriptors() -> list[int]:
+        return [lock.descriptor()]
+
+    def mover(mountpoint: str, is_plain: bool) -> IMover:
+        return MoverProcess(
+            reactor=reactor,
+            threads=threads,
+            mountpoint=mountpoint,
+            is_plain=is_plain,
+            run_directory=str(folder),
+            descriptors=descriptors,
+            limits=MoverLimits(silence_seconds=timeouts.transfer_stall_seconds),
+            environment=environment,
+        )
+
+    filesystem = LtfsFilesystem(
+        reactor=reactor,
+        threads=threads,
+        runner=runner,
+        launcher=ChildLauncher(reactor=reactor, environment=environment),
+        movers=mover,
+        drive=LtfsDrive(
+            device=devices.generic,
+            guard=devices.tape,
+            mountpoint=str(folder / "mnt"),
+            state_directory=str(folder / "mounts"),
+        ),
+        descriptors=descriptors,
+        tools=hardware.ltfs,
+        options=LtfsOptions(
+            ltfs=tools.ltfs_options, mkltfs=tools.mkltfs_options, ltfsck=tools.ltfsck_options
+        ),
+        limits=LtfsLimits(
+            format_seconds=timeouts.format_seconds,
+            check_seconds=timeouts.check_seconds,
+            mount_seconds=timeouts.mount_seconds,
+            unmount_seconds=timeouts.unmount_seconds,
+        ),
+        accept_plain_directory=hardware.accepts_plain_directory,
+    )
+    return Bay(
+        index=devices.index,
+        lock=lock,
+        library=library,
+        drive=MtDrive(
+            runner,
+            devices.tape,
+            number=devices.index,
+            lock=lock,
+            clock=reactor,
+            mt=hardware.mt,
+            times=DriveTimes(status=timeouts.status_seconds, offline=timeouts.offline_seconds),
+        ),
+        filesystem=filesystem,
+        store=store,
+        clock=reactor,
+        random=random,
+        board=board,
+        limits=BayLimits(
+            ready_seconds=timeouts.load_seconds, first_ready_seconds=timeouts.first_load_seconds
+        ),
+        before_unmount=sessions.before_unmount,
+        after_unmount=sessions.after_unmount,
+    )
+
+
+def _virtual(settings: Configuration) -> Hardware:
+    virtual = settings.tape.virtual
+    directory = settings.virtual_library_directory
+    has_fuse, why_not = fuse_available()
+    spec = LibrarySpec(
+        drives=virtual.drives,
+        slots=virtual.slots,
+        mail_slots=virtual.mail_slots,
+        cartridges=virtual.cartridges,
+        capacity_bytes=virtual.capacity_bytes,
+    )
+    library = create_library(directory, spec)
+    if virtual.latency_scale:
+        library.set_latency(replace(LTO8, scale=virtual.latency_scale))
+    made = frozenset(barcodes_of(spec))
+    programs = Path(directory) / "bin"
+    devices = Path(directory) / "dev"
+    remarks: tuple[str, ...] = ()
+    if not has_fuse:
+        remarks = (
+            f"the virtual library serves cartridges as plain directories, because FUSE cannot be had: {why_not}; "
+            "failures of a tape file system cannot be tried this way",
+        )
+    return Hardware(
+        changer=str(devices / "changer"),
+        drives=tuple(
+            DriveDevices(
+                index=drive.number,
+                tape=str(devices / f"nst{drive.number}"),
+                generic=str(devices / f"sg{drive.number}"),
+                serial=drive.serial,
+            )
+            for drive in library.elements().drives
+        ),
+        mtx=str(programs / "mtx"),
+        mt=str(programs / "mt"),
+        ltfs=LtfsTools(
+            ltfs=str(programs / "ltfs"),
+            mkltfs=str(programs / "mkltfs"),
+            ltfsck=str(programs / "ltfsck"),
+            umount=(str(programs / "umount"),),
+        ),
+        accepts_plain_directory=not has_fuse,
+        capacity_of=lambda _barcode: virtual.capacity_bytes,
+        admitted_by=lambda barcode: VIRTUAL if barcode in made else "",
+        remarks=remarks,
+    )
+
+
+def _scsi(settings: Configuration) -> Hardware:
+    tape = settings.tape
+    if tape.changer is None:
+        raise NoSuchDevice("tape.changer is not set")
+    return Hardware(
+        changer=tape.changer,
+        drives=tuple(_scsi_drive(drive) for drive in tape.drives),
+        mtx=tape.tools.mtx,
+        mt=tape.tools.mt,
+        ltfs=LtfsTools(
+            ltfs=tape.tools.ltfs,
+            mkltfs=tape.tools.mkltfs,
+            ltfsck=tape.tools.ltfsck,
+            umount=_umount(tape.tools),
+        ),
+        accepts_plain_directory=False,
+        capacity_of=_native_capacity,
+        admitted_by=lambda _barcode: "",
+        remarks=(),
+    )
+
+
+def _umount(tools: Tools) -> tuple[str, ...]:
+    return (tools.umount,) if os.geteuid() == 0 else (tools.fusermount, "-u")
+
+
+def _scsi_drive(drive: Drive) -> DriveDevices:
+    found = tape_device(drive.device)
+    serial = drive.serial or (found.serial if found is not None else None) or ""
+    if drive.serial and found is not None and found.serial not in (None, drive.serial):
+        raise NoSuchDevice(
+            f"tape.drives[{drive.element}]: {drive.device} has the serial number {found.serial}, not {drive.serial}"
+        )
+    generic = drive.generic_device or (found.generic if found is not None else None)
+    if generic is None:
+        raise NoSuchDevice(
+            f"tape.drives[{drive.element}]: the generic SCSI device of {drive.device} cannot be found; set generic_device"
+        )
+    return DriveDevices(index=drive.element, tape=drive.device, generic=generic, serial=serial)
+
+
+def _native_capacity(barcode: str) -> int:
+    try:
+        media = parse_barcode(barcode).media
+    except BadBarcode:
+        return 0
+    return 0 if media is None else media.capacity_bytes

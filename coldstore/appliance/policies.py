@@ -1,0 +1,101 @@
+"""From settings to the values that planners and loops take."""
+
+from types import MappingProxyType
+
+from coldstore.config.schema import Configuration, RecallTier
+from coldstore.model.objects import StorageClass, Tier
+from coldstore.plan.archive import ArchivePolicy
+from coldstore.plan.classes import ClassRule, ClassRules
+from coldstore.plan.evict import EvictPolicy, Preference
+from coldstore.plan.mount import MountPolicy, TierPolicy
+from coldstore.plan.verify import VerifyMode
+from coldstore.work.deliverer import DeliveryPolicy
+from coldstore.work.writing import SyncPolicy
+
+
+def class_rules(configuration: Configuration) -> ClassRules:
+    """Return what each storage class promises."""
+    return MappingProxyType(
+        {
+            StorageClass(name): ClassRule(
+                pools=settings.tape_copies,
+                keep_on_disk=settings.keep_on_disk,
+                needs_restore=settings.needs_restore,
+                allows_expedited=settings.allows_expedited,
+            )
+            for name, settings in configuration.classes.items()
+        }
+    )
+
+
+def archive_policy(configuration: Configuration) -> ArchivePolicy:
+    """Return the thresholds of the archive."""
+    archive = configuration.archive
+    return ArchivePolicy(
+        bundle_bytes=archive.bundle_size_bytes,
+        cartridge_share=archive.bundle_cartridge_share,
+        bundle_members_max=archive.bundle_members_max,
+        trigger_bytes=archive.trigger.size_bytes,
+        trigger_objects=archive.trigger.objects,
+        trigger_age=archive.trigger.age_seconds,
+        idle_age=archive.trigger.idle_age_seconds,
+    )
+
+
+def sync_policy(configuration: Configuration) -> SyncPolicy:
+    """Return when the index goes to tape, and what is read back."""
+    return SyncPolicy(
+        sync_bytes=configuration.archive.sync_bytes,
+        sync_seconds=configuration.archive.sync_age_seconds,
+        verify=MappingProxyType(
+            {name: VerifyMode(pool.verify) for name, pool in configuration.pools.items()}
+        ),
+    )
+
+
+def mount_policy(configuration: Configuration) -> MountPolicy:
+    """Return when cartridges come and go."""
+    tiers = configuration.recall.tiers
+
+    def tier(settings: RecallTier) -> TierPolicy:
+        return TierPolicy(
+            hold_seconds=settings.hold_seconds,
+            enough_bytes=settings.enough_bytes,
+            enough_items=settings.enough_items,
+            limit_seconds=settings.target_seconds,
+        )
+
+    return MountPolicy(
+        tiers=MappingProxyType(
+            {
+                Tier.EXPEDITED: tier(tiers.expedited),
+                Tier.STANDARD: tier(tiers.standard),
+                Tier.BULK: tier(tiers.bulk),
+            }
+        ),
+        idle_unload_seconds=configuration.mount.idle_unload_seconds,
+        reserve_fraction=configuration.archive.reserve_share,
+        reserve_bytes=configuration.archive.reserve_bytes,
+        session_bytes_max=configuration.archive.session_bytes,
+    )
+
+
+def evict_policy(configuration: Configuration) -> EvictPolicy:
+    """Return what leaves the disk."""
+    cache = configuration.cache
+    return EvictPolicy(
+        linger_seconds=cache.linger_seconds,
+        high_fraction=cache.high_mark,
+        low_fraction=cache.low_mark,
+        preference=Preference(cache.policy),
+    )
+
+
+def delivery_policy(configuration: Configuration) -> DeliveryPolicy:
+    """Return how often a message is tried."""
+    notify = configuration.notify
+    return DeliveryPolicy(
+        first_pause_seconds=notify.pause_first_seconds,
+        longest_pause_seconds=notify.pause_max_seconds,
+        age_max_seconds=notify.give_up_seconds,
+    )

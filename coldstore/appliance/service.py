@@ -1,0 +1,449 @@
+# mypy: disallow-untyped-calls=False
+# (twisted.application is not annotated)
+"""
+The appliance as a Twisted service.
+
+Starting is recovering: take the state directory, open the metadata under a new epoch, recover the disk, undo or take up
+what an earlier run left, then serve S3; the library is reconciled beside that, by the dispatcher's first round.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from importlib.metadata import version as package_version
+from pathlib import Path
+from random import Random, SystemRandom
+from typing import Any
+
+import treq
+from treq.client import HTTPClient
+from twisted.application.service import IServiceCollection, MultiService
+from twisted.internet import ssl, threads
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.endpoints import SSL4ServerEndpoint, TCP4ServerEndpoint, UNIXServerEndpoint
+from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.logger import ILogObserver, Logger
+from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
+from twisted.web.client import Agent, HTTPConnectionPool
+from twisted.web.server import Site
+from zope.interface import implementer
+
+from coldstore.admin.endpoint import OperatorInterface
+from coldstore.appliance import policies
+from coldstore.appliance.library import build_tape_side
+from coldstore.appliance.logs import observer
+from coldstore.config.schema import Configuration, Webhook
+from coldstore.disk.staging import DiskStaging
+from coldstore.interfaces.control import Health, IControl
+from coldstore.interfaces.metadata import SchemaTooNew
+from coldstore.interfaces.staging import DiskFault, StagingUsage
+from coldstore.metadata.sqlite.store import SqliteStore
+from coldstore.model.activity import DriveActivity
+from coldstore.model.errors import MetadataUnavailable
+from coldstore.model.objects import User
+from coldstore.notify.webhook import WebhookNotifier, WebhookTarget
+from coldstore.s3.auth import Authenticator
+from coldstore.s3.ids import IdSource
+from coldstore.s3.operations import S3Operations
+from coldstore.s3.resource import Endpoint
+from coldstore.s3.site import S3Site
+from coldstore.util.loops import Loop
+from coldstore.util.statedir import StateDirectory, StateDirectoryInUse
+from coldstore.work.activity import ActivityBoard
+from coldstore.work.bells import ReactorBell
+from coldstore.work.completing import Completer
+from coldstore.work.deliverer import Deliverer
+from coldstore.work.dispatcher import BlamePolicy, Dispatcher
+from coldstore.work.drives import record_drives
+from coldstore.work.evictor import Evictor
+from coldstore.work.expirer import Expirer
+from coldstore.work.janitor import Janitor
+from coldstore.work.packer import Packer
+from coldstore.work.reading import RecallSession
+from coldstore.work.recovery import Recovery
+from coldstore.work.restorer import Restorer
+from coldstore.work.sessions import SessionWriter
+from coldstore.work.sweeper import Sweeper
+from coldstore.work.writing import ArchiveSession
+
+PLAIN_FAULTS = (OSError, StateDirectoryInUse, DiskFault, MetadataUnavailable, SchemaTooNew)
+"""Reasons not to start that an operator understands without a traceback."""
+BLAME = BlamePolicy(window_seconds=86_400.0, apart_seconds=3600.0)
+EVICTION_LOOK_SECONDS = 60.0
+S3_LINGER_SECONDS = 5.0
+
+
+class Appliance(MultiService):
+    """One ColdStore."""
+
+    log = Logger()
+
+    def __init__(self, configuration: Configuration, reactor: Any, *, log_file: str | None = None) -> None:
+        super().__init__()
+        self._configuration = configuration
+        self._reactor = reactor
+        self._log_file = log_file
+        self._starting: Deferred[None] | None = None
+        self._closing: list[Callable[[], Any]] = []
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Give the application our log observer, then join it as any service does."""
+        settings = self._configuration.logging
+        if hasattr(parent, "setComponent"):
+            parent.setComponent(ILogObserver, observer(settings.level, settings.format, self._log_file))
+        super().setServiceParent(IServiceCollection(parent, parent))
+
+    def startService(self) -> None:
+        """Begin to start; a failure ends the process with exit status 1."""
+        super().startService()
+        self._starting = Deferred.fromCoroutine(self._start())
+        self._starting.addErrback(self._failed_to_start)
+
+    def _failed_to_start(self, failure: Failure) -> None:
+        if failure.check(CancelledError):
+            return
+        if failure.check(*PLAIN_FAULTS):
+            self.log.critical(
+                "cannot start: {reason}", reason=str(failure.value) or type(failure.value).__name__
+            )
+        else:
+            self.log.failure("cannot start", failure)
+        # twistd has no other way to end with a status of its service's choice.
+        self._reactor.addSystemEventTrigger("after", "shutdown", os._exit, 1)
+        self._reactor.callLater(0, self._reactor.stop)
+
+    def stopService(self) -> "Deferred[None]":
+        """Stop; mounted cartridges stay mounted and are taken over by the next start."""
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        if self._starting is not None:
+            self._starting.cancel()
+        stopped = MultiService.stopService(self)
+        if isinstance(stopped, Deferred):
+            await stopped
+        while self._closing:
+            await _maybe(self._closing.pop()())
+
+    # ── starting ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _start(self) -> None:
+        settings, clock = self._configuration, self._reactor
+        state = StateDirectory(Path(settings.state_directory))
+        self._closing.append(state.release)
+        unguessable, ordinary = SystemRandom(), Random(SystemRandom().getrandbits(128))
+
+        store = SqliteStore(Path(settings.sqlite_path), reactor=self._reactor)
+        await store.open()
+        self._closing.append(store.close)
+        epoch = await store.take_epoch(at=clock.seconds())
+        self.log.info("epoch {epoch} of appliance {id}", epoch=epoch, id=store.appliance_id)
+
+        staging = DiskStaging(
+            reactor=self._reactor,
+            random=ordinary,
+            run=_base36(epoch),
+            directory=Path(settings.staging_directory),
+            capacity_bytes=settings.staging.capacity_bytes,
+            min_free_bytes=settings.staging.min_free_bytes,
+            small_limit_bytes=settings.staging.small_object_bytes,
+            segment_bytes=settings.staging.segment_bytes,
+            hashing_threads=max(2, settings.staging.threads // 2),
+            reading_threads=max(2, settings.staging.threads // 2),
+        )
+        await staging.start()
+        self._closing.append(staging.stop)
+
+        board = ActivityBoard()
+        sessions = SessionWriter(store=store, clock=clock, random=ordinary)
+        tape = build_tape_side(
+            settings, self._reactor, store=store, random=ordinary, board=board, sessions=sessions
+        )
+        self._closing.append(tape.stop)
+        await record_drives(store, clock, tape.serials)
+
+        rules = policies.class_rules(settings)
+        region, day_seconds = settings.server.region, settings.time.day_seconds
+        bells = {name: ReactorBell(clock) for name in LOOPS}
+        completer = Completer(store=store, clock=clock, region=region, day_seconds=day_seconds)
+        evictor = Evictor(
+            store=store,
+            staging=staging,
+            clock=clock,
+            rules=rules,
+            policy=policies.evict_policy(settings),
+            rest_seconds=min(EVICTION_LOOK_SECONDS, max(0.5, settings.cache.linger_seconds)),
+            janitor_bell=bells["janitor"],
+        )
+        sync_policy = policies.sync_policy(settings)
+
+        def archive_session(bay: Any) -> ArchiveSession:
+            return ArchiveSession(
+                bay=bay,
+                store=store,
+                staging=staging,
+                clock=clock,
+                epoch=epoch,
+                policy=sync_policy,
+                on_archived=bells["janitor"].ring,
+            )
+
+        def recall_session(bay: Any, on_bad_source: Callable[[str, str], None]) -> RecallSession:
+            return RecallSession(
+                bay=bay,
+                store=store,
+                staging=staging,
+                clock=clock,
+                completer=completer,
+                bell=bells["deliverer"],
+                new_layout_id=lambda: f"{ordinary.getrandbits(128):032x}",
+                on_bad_source=on_bad_source,
+                portion_items=settings.recall.batch_members,
+            )
+
+        dispatcher = Dispatcher(
+            bays=tape.bays,
+            store=store,
+            clock=clock,
+            keeper=tape.keeper,
+            policy=policies.mount_policy(settings),
+            blame=BLAME,
+            region=region,
+            bell=bells["dispatcher"],
+            archive_session=archive_session,
+            recall_session=recall_session,
+        )
+        packer = Packer(
+            store=store,
+            staging=staging,
+            clock=clock,
+            random=ordinary,
+            rules=rules,
+            policy=policies.archive_policy(settings),
+            epoch=epoch,
+            is_drive_idle=dispatcher.is_any_drive_idle,
+            is_disk_pressing=lambda: evictor.pressure() > 0,
+            drives_bell=bells["dispatcher"],
+        )
+        await Recovery(store=store, packer=packer, epoch=epoch).run()
+
+        rounds = {
+            "packer": packer.one_round,
+            "dispatcher": dispatcher.one_round,
+            "restorer": Restorer(store=store, completer=completer).one_round,
+            "expirer": Expirer(
+                store=store,
+                clock=clock,
+                region=region,
+                rest_seconds=max(0.25, min(60.0, day_seconds / 100)),
+                evictor_bell=bells["evictor"],
+            ).one_round,
+            "evictor": evictor.one_round,
+            "janitor": Janitor(
+                store=store, staging=staging, clock=clock, on_settled=bells["evictor"].ring
+            ).one_round,
+            "sweeper": Sweeper(store=store, staging=staging, janitor_bell=bells["janitor"]).one_round,
+            "deliverer": Deliverer(
+                store=store,
+                notifier=self._notifier(),
+                clock=clock,
+                random=ordinary,
+                policy=policies.delivery_policy(settings),
+            ).one_round,
+        }
+        for name in LOOPS:
+            Loop(name, rounds[name], bells[name]).setServiceParent(self)
+        self._closing.append(dispatcher.stop)
+
+        control = _Control(
+            epoch=epoch,
+            started_at=clock.seconds(),
+            board=board,
+            staging=staging,
+            dispatcher=dispatcher,
+            packer=packer,
+            bells=bells,
+            remarks=tape.remarks,
+        )
+        operator = OperatorInterface(
+            store=store,
+            control=control,
+            clock=clock,
+            rules=rules,
+            pools=tuple(settings.pools),
+            new_user=lambda name, at: _new_user(unguessable, name, at),
+        )
+        pool = ThreadPool(0, 2, "signatures")
+        pool.start()
+        self._closing.append(pool.stop)
+        operations = S3Operations(
+            store=store,
+            staging=staging,
+            clock=clock,
+            random=unguessable,
+            rules=rules,
+            region=region,
+            day_seconds=day_seconds,
+            days_max=settings.recall.days_max,
+            archive_bell=bells["packer"],
+            recall_bell=bells["dispatcher"],
+            janitor_bell=bells["janitor"],
+        )
+        ids = IdSource(ordinary)
+        endpoint = Endpoint(
+            operations=operations.registry(),
+            authenticator=Authenticator(
+                look_up=store.user_by_access_key,
+                seconds=clock.seconds,
+                region=region,
+                accepts_version_2_urls=settings.server.sigv2_presigned,
+            ),
+            ids=ids,
+            seconds=clock.seconds,
+            in_thread=lambda work: threads.deferToThreadPool(self._reactor, pool, work),
+            domains=settings.server.domains,
+        )
+        site = S3Site(
+            endpoint.resource(),
+            reactor=self._reactor,
+            ids=ids,
+            idle_timeout_seconds=settings.server.idle_timeout_seconds,
+            linger_seconds=S3_LINGER_SECONDS,
+        )
+        socket = Path(settings.admin_socket)
+        socket.unlink(missing_ok=True)
+        admin = UNIXServerEndpoint(self._reactor, str(socket), mode=0o600)
+        await self._listen(admin, Site(operator.private().resource()), f"operators at {socket}")
+        await self._listen(
+            TCP4ServerEndpoint(self._reactor, settings.operator.port, interface=settings.operator.address),
+            Site(operator.public().resource()),
+            "health and metrics",
+        )
+        await self._listen(self._s3_endpoint(), site, "S3")
+        control.is_serving = True
+        for remark in tape.remarks:
+            self.log.warn("{remark}", remark=remark)
+
+    def _s3_endpoint(self) -> IStreamServerEndpoint:
+        server = self._configuration.server
+        common = {"interface": server.address, "backlog": 512}
+        if server.tls.certificate_file is None or server.tls.key_file is None:
+            return TCP4ServerEndpoint(self._reactor, server.port, **common)
+        pem = Path(server.tls.certificate_file).read_bytes() + b"\n" + Path(server.tls.key_file).read_bytes()
+        certificate = ssl.PrivateCertificate.loadPEM(pem)
+        return SSL4ServerEndpoint(self._reactor, server.port, certificate.options(), **common)
+
+    async def _listen(self, endpoint: IStreamServerEndpoint, site: Site, what: str) -> None:
+        port: IListeningPort = await endpoint.listen(site)
+        self._closing.append(port.stopListening)
+        address = port.getHost()
+        where = f"at {address.host}:{address.port}" if isinstance(address, IPv4Address | IPv6Address) else ""
+        self.log.info("serving {what} {where}", what=what, where=where)
+
+    def _notifier(self) -> WebhookNotifier:
+        notify = self._configuration.notify
+        pool = HTTPConnectionPool(self._reactor, persistent=False)
+        return WebhookNotifier(
+            targets=[_target(webhook) for webhook in notify.webhooks],
+            post=HTTPClient(Agent(self._reactor, pool=pool, connectTimeout=notify.timeout_seconds)).post,
+            clock=self._reactor,
+            timeout_seconds=notify.timeout_seconds,
+            read_body=treq.content,
+        )
+
+
+LOOPS = ("packer", "dispatcher", "restorer", "expirer", "evictor", "janitor", "sweeper", "deliverer")
+
+
+@implementer(IControl)
+class _Control:
+    """The running appliance, as an operator reaches it."""
+
+    def __init__(
+        self,
+        *,
+        epoch: int,
+        started_at: float,
+        board: ActivityBoard,
+        staging: DiskStaging,
+        dispatcher: Dispatcher,
+        packer: Packer,
+        bells: dict[str, ReactorBell],
+        remarks: Sequence[str],
+    ) -> None:
+        self.is_serving = False
+        self._epoch = epoch
+        self._started_at = started_at
+        self._board = board
+        self._staging = staging
+        self._dispatcher = dispatcher
+        self._packer = packer
+        self._bells = bells
+        self._remarks = tuple(remarks)
+
+    def health(self) -> Health:
+        """See ``IControl.health``."""
+        waiting = () if self._dispatcher.is_reconciled else ("the library is not reconciled yet: tapes wait",)
+        return Health(
+            version=package_version("coldstore"),
+            epoch=self._epoch,
+            started_at=self._started_at,
+            is_serving=self.is_serving,
+            is_library_reconciled=self._dispatcher.is_reconciled,
+            problems=(*self._remarks, *waiting),
+        )
+
+    def activities(self) -> Sequence[DriveActivity]:
+        """See ``IControl.activities``."""
+        return self._board.entries()
+
+    def usage(self) -> StagingUsage:
+        """See ``IControl.usage``."""
+        return self._staging.usage()
+
+    def archive_now(self) -> None:
+        """See ``IControl.archive_now``."""
+        self._packer.hurry()
+        self._bells["packer"].ring()
+
+    def drives_changed(self) -> None:
+        """See ``IControl.drives_changed``."""
+        self._bells["dispatcher"].ring()
+
+    def look_at_library(self) -> "Deferred[None]":
+        """See ``IControl.look_at_library``."""
+        return Deferred.fromCoroutine(self._dispatcher.look_at_library())
+
+
+async def _maybe(result: Any) -> None:
+    if isinstance(result, Deferred) or hasattr(result, "__await__"):
+        await result
+
+
+def _base36(number: int) -> str:
+    digits = "0123456789abcdefghijklmnopqrstuvwxyz"
+    text = ""
+    while True:
+        number, digit = divmod(number, 36)
+        text = digits[digit] + text
+        if not number:
+            return text
+
+
+def _target(webhook: Webhook) -> WebhookTarget:
+    secret = None if webhook.secret_file is None else Path(webhook.secret_file).read_bytes().strip()
+    return WebhookTarget(name=webhook.name, url=webhook.url, secret=secret, events=webhook.events)
+
+
+def _new_user(random: Random, name: str, at: float) -> User:
+    """Make a user with keys of the shape that S3 tools expect: 20 upper-case letters and digits, and 40 of base64."""
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+    secret = letters + letters.lower() + "0123456789"
+    return User(
+        user_id=f"{random.getrandbits(256):064x}",
+        name=name,
+        access_key="CS" + "".join(random.choice(letters) for _ in range(18)),
+        secret_key="".join(random.choice(secret) for _ in range(40)),
+        created_at=at,
+    )
