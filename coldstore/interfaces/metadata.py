@@ -109,7 +109,10 @@ class CopyCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreTotals:
-    """Counts for ``status`` and ``/metrics``; ``on_tape_bytes`` counts content once, not per copy."""
+    """
+    Counts for ``status`` and ``/metrics``. ``on_disk_bytes`` is everything that was not freed yet, ``on_tape_bytes`` the
+    content of archived bundles, counted once, not per copy, what was deleted since included.
+    """
 
     bucket_count: int
     object_count: int
@@ -125,7 +128,9 @@ class StoreTotals:
 class IMetadataStore(Interface):
     """Everything ColdStore remembers."""
 
-    appliance_id = Attribute("The appliance's id (a UUID in text), made when the store was new. Known once open fired.")
+    appliance_id = Attribute(
+        "The appliance's id (a UUID in text), made when the store was new. Known once open fired."
+    )
 
     # ── life of the store ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -192,14 +197,18 @@ class IMetadataStore(Interface):
         ``pieces`` are at most BATCH_MAX (none for an empty object); they are referenced from now on.
 
         Fails with ``NoSuchBucket``; ``PreconditionFailed`` or (``if_match`` and no such key) ``NoSuchKey`` when the
-        condition does not hold. Nothing has changed then. Not repeatable: look up the key after an unknown outcome.
+        condition does not hold; ``Conflict`` when the layout exists, or an address is in use or about to be freed.
+        Nothing has changed then. Not repeatable: look up the key after an unknown outcome.
         """
 
     def current_version(bucket: str, key: bytes) -> Deferred[ObjectVersion]:
         """Return what is under the key; fails with ``NoSuchBucket`` or ``NoSuchKey``."""
 
     def version(version_uid: int) -> Deferred[ObjectVersion | None]:
-        """Return a version by its uid, deleted or not; None once it is forgotten."""
+        """
+        Return a version by its uid, deleted or not; None once it is forgotten. A deleted version is remembered, without
+        bytes on disk, as long as a bundle holds it.
+        """
 
     def list_current(
         bucket: str, *, from_key: bytes, before_key: bytes | None, limit: int
@@ -211,7 +220,12 @@ class IMetadataStore(Interface):
         """
 
     def delete_current(
-        bucket: str, keys: Sequence[bytes], *, at: float, messages: Mapping[bytes, NewMessage], if_match: str | None = None
+        bucket: str,
+        keys: Sequence[bytes],
+        *,
+        at: float,
+        messages: Mapping[bytes, NewMessage],
+        if_match: str | None = None,
     ) -> Deferred[list[ObjectVersion]]:
         """
         Delete what is under each of at most BATCH_MAX keys; return what was there before (missing keys are left out).
@@ -234,7 +248,7 @@ class IMetadataStore(Interface):
     # ── multipart uploads ───────────────────────────────────────────────────────────────────────────────────────────
 
     def create_upload(upload: Upload) -> Deferred[None]:
-        """Begin a multipart upload; fails with ``NoSuchBucket``."""
+        """Begin a multipart upload; fails with ``NoSuchBucket``, and ``Conflict`` when the upload id is in use."""
 
     def upload(bucket: str, key: bytes, upload_id: str) -> Deferred[Upload]:
         """Return an upload in progress; fails with ``NoSuchBucket`` or ``NoSuchUpload``."""
@@ -249,7 +263,9 @@ class IMetadataStore(Interface):
 
     def put_part(upload_id: str, piece: Piece) -> Deferred[None]:
         """
-        Record a part; an earlier one of this number is discarded. Fails with ``NoSuchUpload``.
+        Record a part; an earlier one of this number is discarded. Harmless to repeat with the same piece.
+
+        Fails with ``NoSuchUpload`` (the bucket being gone counts), and ``Conflict`` when the address is in use.
         """
 
     def parts(upload_id: str, *, after_ordinal: int, limit: int) -> Deferred[list[Piece]]:
@@ -263,12 +279,15 @@ class IMetadataStore(Interface):
         wants_tape: bool,
         condition: WriteCondition | None,
         messages: Sequence[NewMessage],
+        revision: int | None = None,
     ) -> Deferred[ObjectVersion]:
         """
-        Publish the parts whose numbers are ``listed`` (ascending, at most 10,000) as a version, as ``publish_version``
-        does. Parts that are not listed no longer count and are discarded in batches afterwards.
+        Publish the parts whose numbers are ``listed`` (ascending, at most 10,000, at least one) as a version, as
+        ``publish_version`` does. Parts that are not listed no longer count and are discarded in batches afterwards.
 
-        Fails with ``NoSuchUpload``, and as ``publish_version``.
+        Fails with ``NoSuchUpload``, and as ``publish_version``; with ``Conflict`` when a listed part is missing, the
+        sizes do not add up to the version's, or a part was recorded since the upload had ``revision`` (read it before
+        the parts: a part sent again meanwhile would otherwise be published under the checksums of the earlier one).
         """
 
     def completed_upload(bucket: str, key: bytes, upload_id: str) -> Deferred[ObjectVersion | None]:
@@ -289,7 +308,7 @@ class IMetadataStore(Interface):
         """
         Return pieces whose bytes may go, oldest first: at most ``limit`` (up to 1,000).
 
-        May first take dead layouts apart in a bounded step.
+        May first take dead versions and layouts apart, in bounded steps; an empty answer means that none is left.
         """
 
     def forget_discards(discard_ids: Sequence[int]) -> Deferred[None]:
@@ -306,23 +325,37 @@ class IMetadataStore(Interface):
     def backlog() -> Deferred[list[Backlog]]:
         """Sum what is PENDING or CLAIMED (and not deleted), per class."""
 
-    def pending(*, classes: Collection[StorageClass], after_sequence: int, limit: int) -> Deferred[list[ObjectVersion]]:
+    def pending(
+        *, classes: Collection[StorageClass], after_sequence: int, limit: int
+    ) -> Deferred[list[ObjectVersion]]:
         """Return PENDING versions of these classes in order of sequence, at most ``limit`` (up to 1,000)."""
 
-    def open_bundle(*, bundle_id: str, pools: tuple[str, ...], created_at: float, epoch: int) -> Deferred[None]:
+    def open_bundle(
+        *, bundle_id: str, pools: tuple[str, ...], created_at: float, epoch: int
+    ) -> Deferred[None]:
         """Begin a bundle, FILLING. Fails with ``Conflict`` when the id exists."""
 
-    def claim_members(bundle_id: str, members: Sequence[Member], *, last_extents: Collection[int]) -> Deferred[list[Member]]:
+    def claim_members(
+        bundle_id: str, members: Sequence[Member], *, last_extents: Collection[int]
+    ) -> Deferred[list[Member]]:
         """
         Add at most BATCH_MAX members to a FILLING bundle; return those that were taken.
 
         A member is left out when its version is deleted or not PENDING. A version whose uid is in ``last_extents``
         gets all its extents with this call (or had the others before, in this or earlier bundles) and becomes CLAIMED.
-        Positions must continue those of the bundle. Repeating a member that is there already returns it unchanged.
+        It is left out as well when its extent is in another bundle. Positions must ascend beyond those of the bundle;
+        those left out leave gaps. Repeating a member that is there already returns it unchanged.
+
+        Fails with ``Conflict`` when the bundle is not FILLING, a position does not continue it, or a version of
+        ``last_extents`` would have extents without a bundle.
         """
 
     def fix_offsets(bundle_id: str, offsets: Mapping[int, int]) -> Deferred[None]:
-        """Record ``bundle_offset_bytes`` of at most BATCH_MAX positions of a FILLING bundle; harmless to repeat."""
+        """
+        Record ``bundle_offset_bytes`` of at most BATCH_MAX positions of a FILLING bundle; harmless to repeat.
+
+        Fails with ``Conflict`` when the bundle is not FILLING or has no such position.
+        """
 
     def freeze_bundle(
         bundle_id: str, *, member_count: int, size_bytes: int, content_bytes: int
@@ -338,9 +371,13 @@ class IMetadataStore(Interface):
         Give back at most BATCH_MAX claims of a FILLING bundle (its versions become PENDING again, deleted ones are
         discarded); true when none is left: the bundle is then VOID. Extents of one version in several bundles: all
         FILLING bundles that hold an extent of it must be released. Harmless to repeat.
+
+        Fails with ``Conflict`` when the bundle is unknown, FROZEN or ARCHIVED.
         """
 
-    def bundles(*, states: Collection[BundleState], settled: bool | None, after: str, limit: int) -> Deferred[list[Bundle]]:
+    def bundles(
+        *, states: Collection[BundleState], settled: bool | None, after: str, limit: int
+    ) -> Deferred[list[Bundle]]:
         """Return bundles by id that are in one of the states (and settled or not, None: either)."""
 
     def bundle(bundle_id: str) -> Deferred[Bundle | None]:
@@ -369,24 +406,46 @@ class IMetadataStore(Interface):
         """
 
     def copy_synced(
-        *, bundle_id: str, pool: str, epoch: int, partition: str, start_block: int, size_bytes: int, sha256: str, at: float
+        *,
+        bundle_id: str,
+        pool: str,
+        epoch: int,
+        partition: str,
+        start_block: int,
+        size_bytes: int,
+        sha256: str,
+        at: float,
     ) -> Deferred[Copy]:
         """
-        WRITING to SYNCED. The first copy fixes the bundle's SHA-256; another one that differs fails with
-        ``Conflict``, as does an ``epoch`` that is not the copy's.
+        WRITING to SYNCED. The first copy fixes the bundle's SHA-256 (until it fails with no other good one there);
+        another one that differs fails with ``Conflict``, as does an ``epoch`` that is not the copy's, another state, or
+        a size that is not the frozen one.
         """
 
     def copy_verified(*, bundle_id: str, pool: str, epoch: int, at: float) -> Deferred[Bundle]:
-        """SYNCED to VERIFIED; the bundle becomes ARCHIVED in the same step when this was the last copy."""
+        """
+        SYNCED to VERIFIED; the bundle becomes ARCHIVED in the same step when every copy is VERIFIED now.
+
+        Fails with ``Conflict`` on another state or epoch.
+        """
 
     def copy_failed(*, bundle_id: str, pool: str, reason: str) -> Deferred[Copy]:
-        """WRITING or SYNCED back to PLANNED without a cartridge, one failure more. Harmless on a PLANNED copy."""
+        """
+        WRITING or SYNCED back to PLANNED without a cartridge, one failure more. Harmless on a PLANNED copy.
+
+        Fails with ``Conflict`` on a VERIFIED or LOST one.
+        """
 
     def resume_copy(*, bundle_id: str, pool: str, epoch: int) -> Deferred[Copy]:
         """Take over a SYNCED copy of an earlier epoch, to verify it. Fails with ``Conflict`` when it is not SYNCED."""
 
     def lose_copy(*, bundle_id: str, pool: str, reason: str) -> Deferred[Copy]:
-        """VERIFIED to LOST: it could not be read. The bundle stays ARCHIVED. Harmless on a LOST copy."""
+        """
+        VERIFIED to LOST: it could not be read. An ARCHIVED bundle stays so. Harmless on a LOST copy.
+
+        While the bundle is FROZEN its members are still on disk, so the copy becomes PLANNED again, as upon a failure.
+        Fails with ``Conflict`` on any other state.
+        """
 
     def settle_members(bundle_id: str, *, after_position: int, at: float) -> Deferred[int | None]:
         """
@@ -394,6 +453,7 @@ class IMetadataStore(Interface):
         ARCHIVED become ARCHIVED; deleted ones have their bytes discarded.
 
         Return the position to go on after, or None when the bundle was done: it is then ``is_settled``. Harmless to repeat.
+        Fails with ``Conflict`` when the bundle is not ARCHIVED.
         """
 
     def unmanifested(barcode: str) -> Deferred[list[Bundle]]:
@@ -428,7 +488,7 @@ class IMetadataStore(Interface):
         Begin, extend, upgrade or (None) end a restore of a version that is not deleted, with its messages.
 
         Ending it discards pieces that an unfinished recall had brought; a version on disk stays on disk (the evictor
-        decides). Fails with ``Conflict`` when the version moved, or is deleted.
+        decides). Fails with ``Conflict`` when the version moved, is deleted, or would be RESTORED without bytes on disk.
         """
 
     def wanted_extents(*, after: tuple[int, int], limit: int) -> Deferred[list[WantedExtent]]:
@@ -440,16 +500,15 @@ class IMetadataStore(Interface):
     def ongoing_restores(*, on_disk: bool, limit: int) -> Deferred[list[ObjectVersion]]:
         """Return versions with an ONGOING restore whose bytes are (or are not) on disk, oldest request first."""
 
-    def add_recalled(
-        version_uid: int, *, extent: int, layout_id: str, piece: Piece
-    ) -> Deferred[bool]:
+    def add_recalled(version_uid: int, *, extent: int, layout_id: str, piece: Piece) -> Deferred[bool]:
         """
         Record that an extent's bytes are back (durable) as part of ``layout_id``, a new layout for this recall; the
         piece's ordinal is the extent's plus one. All extents of one recall use the layout that the first one named
-        (``recall_layout`` tells it).
+        (``recall_layout`` tells it), whatever later ones name. The version's revision stays.
 
         Return true when the version still wants them; false when it does not (deleted, restore ended, extent there
-        already): the piece was then recorded for discarding.
+        already): the piece was then recorded for discarding. Harmless to repeat with the same piece. A piece that is
+        not the extent by length and CRC raises ``ValueError``: a bug of the caller.
         """
 
     def recall_layout(version_uid: int) -> Deferred[str | None]:
@@ -490,15 +549,13 @@ class IMetadataStore(Interface):
     def record_drive(drive: Drive, *, audit: str) -> Deferred[None]:
         """Insert or replace a drive's record; audit as for cartridges."""
 
-    def set_drive_state(
-        *, index: int, state: DriveState, reason: str, at: float, by: str
-    ) -> Deferred[Drive]:
+    def set_drive_state(*, index: int, state: DriveState, reason: str, at: float, by: str) -> Deferred[Drive]:
         """Put a known drive up or down, audited; fails with ``Conflict`` when there is no such drive."""
 
     # ── telling others ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def due_messages(*, now: float, limit: int) -> Deferred[list[OutboxMessage]]:
-        """Return messages whose next attempt is due, oldest first."""
+        """Return messages whose next attempt is due, longest due first: a new message is due since it was made."""
 
     def message_delivered(message_id: int) -> Deferred[None]:
         """Forget a delivered message; harmless to repeat."""

@@ -6,12 +6,17 @@ from enum import StrEnum
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewMessage:
-    """A message to be delivered, written in the same step as the fact that it tells. ``body`` is JSON text."""
+    """
+    A message to be delivered, written in the same step as the fact that it tells. ``body`` is JSON text.
+
+    ``created_at`` is when the fact became one: the message's age counts from it.
+    """
 
     event: str
     bucket: str
     key: bytes
     body: str
+    created_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -174,7 +174,11 @@ class ObjectVersion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upload:
-    """A multipart upload in progress; ``upload_id`` is also the layout that its parts will form."""
+    """
+    A multipart upload in progress; ``upload_id`` is also the layout that its parts will form.
+
+    ``revision`` grows with every recorded part: a completion can tell whether the parts are still those it has read.
+    """
 
     upload_id: str
     bucket: str
@@ -186,3 +190,4 @@ class Upload:
     checksum_algorithm: str
     checksum_kind: ChecksumKind | None
     created_at: float
+    revision: int = 0

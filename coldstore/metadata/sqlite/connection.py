@@ -1,0 +1,64 @@
+"""Opening the database file, for the one writer and for readers."""
+
+import os
+import sqlite3
+from pathlib import Path
+
+from coldstore.model.errors import MetadataUnavailable
+
+IN_MEMORY = ":memory:"
+_BUSY_TIMEOUT_SECONDS = 10.0
+"""How long a step waits for another process (a backup, an operator's shell) that holds the file."""
+
+
+def open_for_writing(path: str) -> sqlite3.Connection:
+    """
+    Open the database, which is made if it is missing, with mode 0600: it holds users' secrets.
+
+    :raise sqlite3.Error: when the file cannot be opened or is no database
+    :raise OSError: when the file cannot be made
+    """
+    if path != IN_MEMORY:
+        # SQLite gives the -wal and -shm files the mode of the database, so this must come before its first open.
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.fchmod(descriptor, 0o600)
+        finally:
+            os.close(descriptor)
+    connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_SECONDS, isolation_level=None)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA journal_size_limit = 67108864")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def open_for_reading(path: str) -> sqlite3.Connection:
+    """Open an existing database in a way that cannot change it."""
+    uri = f"{Path(path).absolute().as_uri()}?mode=ro"
+    connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_TIMEOUT_SECONDS, isolation_level=None)
+    connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+def told_apart(error: Exception) -> Exception:
+    """
+    Return the fault that an exception of SQLite stands for; anything else is returned as it is.
+
+    A broken promise of ours (bad SQL, a constraint, misuse) stays what it is, a bug; whatever the file or the disk
+    did (locked, full, unreadable, malformed) is ``MetadataUnavailable``.
+    """
+    if not isinstance(error, sqlite3.DatabaseError) or isinstance(
+        error, sqlite3.IntegrityError | sqlite3.ProgrammingError
+    ):
+        return error
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None or code in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISUSE, sqlite3.SQLITE_RANGE):
+        return error
+    fault = MetadataUnavailable(f"the metadata file: {error}")
+    fault.__cause__ = error
+    return fault

@@ -1,0 +1,235 @@
+"""Copies of bundles on cartridges, and the session manifests that name them."""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+from coldstore.interfaces.metadata import Conflict, CopyCount
+from coldstore.metadata.sqlite import bundles
+from coldstore.metadata.sqlite.rows import BUNDLE_COLUMNS, COPY_COLUMNS, bundle_of, copy_of, marks
+from coldstore.model.bundles import COPY_TRANSITIONS, Bundle, BundleState, Copy, CopyEvent, CopyState
+from coldstore.model.states import ImpossibleTransition, after
+
+
+def listed(
+    connection: sqlite3.Connection, *, bundle_id: str | None, barcode: str | None, version_uid: int | None
+) -> list[Copy]:
+    """Return copies of a bundle, on a cartridge or of a version's bundles."""
+    if [bundle_id, barcode, version_uid].count(None) != 2:
+        raise ValueError("exactly one of bundle_id, barcode and version_uid says which copies")
+    if bundle_id is not None:
+        which = "c.bundle_id = ?"
+    elif barcode is not None:
+        which = "c.barcode = ?"
+    else:
+        which = "c.bundle_id IN (SELECT bundle_id FROM members WHERE version_uid = ?)"
+    argument = next(named for named in (bundle_id, barcode, version_uid) if named is not None)
+    return _selected(connection, f"WHERE {which} ORDER BY c.bundle_id, c.pool", (argument,))
+
+
+def unfinished(connection: sqlite3.Connection, limit: int) -> list[Copy]:
+    """Return copies of FROZEN bundles that are not verified yet."""
+    return _selected(
+        connection,
+        "INDEXED BY unfinished_copies CROSS JOIN bundles AS b ON b.bundle_id = c.bundle_id"
+        " WHERE c.state IN ('planned', 'writing', 'synced') AND b.state = 'frozen' ORDER BY c.bundle_id, c.pool LIMIT ?",
+        (limit,),
+    )
+
+
+def readable(connection: sqlite3.Connection, bundle_id: str) -> tuple[Copy, ...]:
+    """Return the copies of a bundle that can be read from tape."""
+    return tuple(
+        _selected(
+            connection,
+            "WHERE c.bundle_id = ? AND c.state IN ('synced', 'verified') ORDER BY c.pool",
+            (bundle_id,),
+        )
+    )
+
+
+def start(connection: sqlite3.Connection, *, bundle_id: str, pool: str, barcode: str, epoch: int) -> Copy:
+    """Begin to write a copy."""
+    copy = _one(connection, bundle_id, pool)
+    state = _after(copy, CopyEvent.START)
+    other = connection.execute(
+        "SELECT pool FROM copies WHERE bundle_id = ? AND barcode = ? AND pool <> ? AND state <> 'planned'",
+        (bundle_id, barcode, pool),
+    ).fetchone()
+    if other is not None:
+        raise Conflict(f"cartridge {barcode} holds the copy of bundle {bundle_id} for {other[0]}")
+    return _changed(connection, copy, state=state.value, barcode=barcode, epoch=epoch, reason="")
+
+
+def synced(
+    connection: sqlite3.Connection,
+    *,
+    bundle_id: str,
+    pool: str,
+    epoch: int,
+    partition: str,
+    start_block: int,
+    size_bytes: int,
+    sha256: str,
+    at: float,
+) -> Copy:
+    """Record that a copy is on tape, the same bytes as every other copy of its bundle."""
+    copy = _of_epoch(connection, bundle_id, pool, epoch)
+    state = _after(copy, CopyEvent.SYNC)
+    bundle = _bundle(connection, bundle_id)
+    if size_bytes != bundle.size_bytes:
+        raise Conflict(f"a copy of bundle {bundle_id} has {size_bytes} bytes, the plan {bundle.size_bytes}")
+    if bundle.sha256 == "":
+        connection.execute("UPDATE bundles SET sha256 = ? WHERE bundle_id = ?", (sha256, bundle_id))
+    elif bundle.sha256 != sha256:
+        raise Conflict(f"a copy of bundle {bundle_id} hashes to {sha256}, the first one to {bundle.sha256}")
+    return _changed(
+        connection,
+        copy,
+        state=state.value,
+        partition=partition,
+        start_block=start_block,
+        synced_at=at,
+        session_id="",
+    )
+
+
+def verified(connection: sqlite3.Connection, *, bundle_id: str, pool: str, epoch: int, at: float) -> Bundle:
+    """Record that a copy was read back; the last one archives its bundle."""
+    copy = _of_epoch(connection, bundle_id, pool, epoch)
+    _changed(connection, copy, state=_after(copy, CopyEvent.VERIFY).value, verified_at=at)
+    missing = connection.execute(
+        "SELECT 1 FROM copies WHERE bundle_id = ? AND state <> 'verified' LIMIT 1", (bundle_id,)
+    ).fetchone()
+    if missing is None:
+        connection.execute(
+            "UPDATE bundles SET state = ? WHERE bundle_id = ? AND state = ?",
+            (BundleState.ARCHIVED.value, bundle_id, BundleState.FROZEN.value),
+        )
+    return _bundle(connection, bundle_id)
+
+
+def failed(connection: sqlite3.Connection, *, bundle_id: str, pool: str, reason: str) -> Copy:
+    """Give an attempt up."""
+    copy = _one(connection, bundle_id, pool)
+    if copy.state is CopyState.PLANNED:
+        return copy
+    state = _after(copy, CopyEvent.FAIL)
+    return _given_up(connection, copy, state, reason)
+
+
+def resume(connection: sqlite3.Connection, *, bundle_id: str, pool: str, epoch: int) -> Copy:
+    """Take over a SYNCED copy."""
+    copy = _one(connection, bundle_id, pool)
+    if copy.state is not CopyState.SYNCED:
+        raise Conflict(f"the copy of bundle {bundle_id} for {pool} is {copy.state.value}, not synced")
+    return _changed(connection, copy, epoch=epoch)
+
+
+def lost(connection: sqlite3.Connection, *, bundle_id: str, pool: str, reason: str) -> Copy:
+    """Record that a good copy is no longer readable."""
+    copy = _one(connection, bundle_id, pool)
+    if copy.state is CopyState.LOST:
+        return copy
+    state = _after(copy, CopyEvent.LOSE)
+    if _bundle(connection, bundle_id).state is BundleState.FROZEN:
+        # Its members are still on disk: the copy is simply made again, and the bundle cannot be archived without it.
+        return _given_up(connection, copy, after(COPY_TRANSITIONS, state, CopyEvent.RENEW), reason)
+    return _changed(connection, copy, state=state.value, failures=copy.failures + 1, reason=reason)
+
+
+def count(connection: sqlite3.Connection, version_uid: int, *, wanted: int) -> CopyCount:
+    """Count the verified copies of the least copied extent."""
+    extents, extent_count, verified_copies = connection.execute(
+        "SELECT count(*), max(extent_count), min((SELECT count(*) FROM copies AS c"
+        " WHERE c.bundle_id = m.bundle_id AND c.state = 'verified')) FROM members AS m WHERE version_uid = ?",
+        (version_uid,),
+    ).fetchone()
+    is_whole = extents > 0 and extents == extent_count
+    return CopyCount(verified=verified_copies if is_whole else 0, wanted=wanted)
+
+
+def unmanifested(connection: sqlite3.Connection, barcode: str) -> list[Bundle]:
+    """Return bundles of copies on the cartridge that no proven manifest names."""
+    found = connection.execute(
+        f"SELECT {BUNDLE_COLUMNS} FROM bundles WHERE bundle_id IN (SELECT c.bundle_id FROM copies AS c"
+        " INDEXED BY unmanifested_copies WHERE c.barcode = ? AND c.session_id = '' AND c.state IN ('synced', 'verified'))"
+        " ORDER BY bundle_id",
+        (barcode,),
+    )
+    return [bundle_of(row) for row in found]
+
+
+def mark_manifested(
+    connection: sqlite3.Connection, *, barcode: str, session_id: str, bundle_ids: Sequence[str]
+) -> None:
+    """Record which session's manifest names the copies of these bundles on the cartridge."""
+    connection.execute(
+        f"UPDATE copies SET session_id = ? WHERE barcode = ? AND bundle_id IN ({marks(bundle_ids)})"
+        " AND state IN ('synced', 'verified')",
+        (session_id, barcode, *bundle_ids),
+    )
+
+
+def _given_up(connection: sqlite3.Connection, copy: Copy, state: CopyState, reason: str) -> Copy:
+    """Plan a copy anew. Without any other that was good, the hash of the bundle is no longer known for certain."""
+    changed = _changed(
+        connection,
+        copy,
+        state=state.value,
+        barcode=None,
+        partition="",
+        start_block=0,
+        session_id="",
+        synced_at=None,
+        verified_at=None,
+        failures=copy.failures + 1,
+        reason=reason,
+    )
+    connection.execute(
+        "UPDATE bundles SET sha256 = '' WHERE bundle_id = ? AND sha256 <> '' AND NOT EXISTS"
+        " (SELECT 1 FROM copies WHERE bundle_id = ? AND state IN ('synced', 'verified', 'lost'))",
+        (copy.bundle_id, copy.bundle_id),
+    )
+    return changed
+
+
+def _selected(connection: sqlite3.Connection, rest: str, arguments: Sequence[object]) -> list[Copy]:
+    found = connection.execute(f"SELECT {COPY_COLUMNS} FROM copies AS c {rest}", tuple(arguments))
+    return [copy_of(row) for row in found]
+
+
+def _one(connection: sqlite3.Connection, bundle_id: str, pool: str) -> Copy:
+    found = _selected(connection, "WHERE c.bundle_id = ? AND c.pool = ?", (bundle_id, pool))
+    if not found:
+        raise Conflict(f"bundle {bundle_id} has no copy for {pool}")
+    return found[0]
+
+
+def _of_epoch(connection: sqlite3.Connection, bundle_id: str, pool: str, epoch: int) -> Copy:
+    copy = _one(connection, bundle_id, pool)
+    if copy.epoch != epoch:
+        raise Conflict(f"the copy of bundle {bundle_id} for {pool} is of epoch {copy.epoch}, not {epoch}")
+    return copy
+
+
+def _bundle(connection: sqlite3.Connection, bundle_id: str) -> Bundle:
+    bundle = bundles.one(connection, bundle_id)
+    assert bundle is not None, bundle_id
+    return bundle
+
+
+def _after(copy: Copy, event: CopyEvent) -> CopyState:
+    try:
+        return after(COPY_TRANSITIONS, copy.state, event)
+    except ImpossibleTransition as impossible:
+        raise Conflict(f"the copy of bundle {copy.bundle_id} for {copy.pool}: {impossible}") from None
+
+
+def _changed(connection: sqlite3.Connection, copy: Copy, **columns: Any) -> Copy:
+    assignments = ", ".join(f"{column} = ?" for column in columns)
+    connection.execute(
+        f"UPDATE copies SET {assignments} WHERE bundle_id = ? AND pool = ?",
+        (*columns.values(), copy.bundle_id, copy.pool),
+    )
+    return _one(connection, copy.bundle_id, copy.pool)

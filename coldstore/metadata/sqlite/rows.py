@@ -1,0 +1,498 @@
+"""Rows to the model and back: the one place that knows in which order columns come."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from coldstore.interfaces.metadata import DiscardedPiece
+from coldstore.model.bundles import Bundle, BundleState, Copy, CopyState, Member
+from coldstore.model.cartridges import Cartridge, CartridgeState, Drive, DriveState
+from coldstore.model.events import Alert, AuditEvent, OutboxMessage, Severity
+from coldstore.model.objects import (
+    ArchiveState,
+    Bucket,
+    Checksum,
+    ChecksumKind,
+    ObjectVersion,
+    Pairs,
+    Piece,
+    Restore,
+    RestorePhase,
+    StorageClass,
+    Tier,
+    Upload,
+    User,
+    VersionFacts,
+)
+
+Row = Sequence[Any]
+
+USER_COLUMNS = "user_id, name, access_key, secret_key, created_at"
+BUCKET_COLUMNS = "bucket_uid, name, owner_id, region, created_at, default_class"
+VERSION_COLUMNS = """
+    v.version_uid, v.sequence, b.name, v.key, v.version_id, v.size_bytes, v.etag, v.storage_class, v.headers,
+    v.user_metadata, v.checksum_algorithm, v.checksum_value, v.checksum_kind, v.crc64nvme, v.part_sizes, v.created_at,
+    v.owner_id, v.layout_id, v.on_disk, v.archive_state, v.archived_at, v.restore_phase, v.restore_tier, v.restore_days,
+    v.restore_requested_at, v.restore_expires_at, v.restore_requested_by, v.last_read_at, v.read_count, v.deleted_at,
+    v.revision"""
+VERSION_WIDTH = 31
+PIECE_COLUMNS = "ordinal, address, length_bytes, crc64nvme, etag, checksum_algorithm, checksum_value, checksum_kind, created_at"
+UPLOAD_COLUMNS = """
+    u.upload_id, b.name, u.key, u.owner_id, u.storage_class, u.headers, u.user_metadata, u.checksum_algorithm,
+    u.checksum_kind, u.created_at, u.revision"""
+BUNDLE_COLUMNS = (
+    "bundle_id, state, pools, created_at, epoch, member_count, size_bytes, content_bytes, sha256, is_settled"
+)
+MEMBER_COLUMNS = """
+    m.bundle_id, m.position, m.version_uid, m.extent, m.extent_count, m.object_offset_bytes, m.length_bytes, m.crc64nvme,
+    m.bundle_offset_bytes"""
+MEMBER_WIDTH = 9
+COPY_COLUMNS = """
+    c.bundle_id, c.pool, c.state, c.barcode, c.partition, c.start_block, c.epoch, c.session_id, c.synced_at, c.verified_at,
+    c.failures, c.reason"""
+CARTRIDGE_COLUMNS = """
+    barcode, state, pool, volume_uuid, home_slot, is_present, capacity_bytes, free_bytes, written_bytes, loads, failures,
+    needs_check, format_nonce, admitted_at, admitted_by, reason, changed_at, changed_by, revision"""
+DRIVE_COLUMNS = "element, serial, state, reason, failures, changed_at, changed_by"
+MESSAGE_COLUMNS = "message_id, event, bucket, key, body, created_at, attempts, next_attempt_at, last_error"
+ALERT_COLUMNS = "alert_id, kind, subject, severity, sentence, raised_at, last_seen_at, count, cleared_at"
+AUDIT_COLUMNS = "event_id, at, who, what, subject, detail"
+
+
+def signed(crc64nvme: int) -> int:
+    """Return an unsigned 64-bit number as the signed one with the same bits, which SQLite can hold."""
+    return crc64nvme - (1 << 64) if crc64nvme >= 1 << 63 else crc64nvme
+
+
+def unsigned(stored: int) -> int:
+    """Undo ``signed``."""
+    return stored + (1 << 64) if stored < 0 else stored
+
+
+def pairs_text(pairs: Pairs) -> str:
+    """Write names and values down as JSON; nothing at all when there are none."""
+    return json.dumps(pairs, separators=(",", ":")) if pairs else ""
+
+
+def pairs_of(text: str) -> Pairs:
+    """Undo ``pairs_text``."""
+    return tuple((name, value) for name, value in json.loads(text)) if text else ()
+
+
+def checksum_row(checksum: Checksum | None) -> tuple[str | None, str | None, str | None]:
+    """Return the three columns of a checksum."""
+    return (
+        (checksum.algorithm, checksum.value, checksum.kind.value)
+        if checksum is not None
+        else (None, None, None)
+    )
+
+
+def checksum_of(algorithm: str | None, value: str | None, kind: str | None) -> Checksum | None:
+    """Undo ``checksum_row``."""
+    if algorithm is None or value is None or kind is None:
+        return None
+    return Checksum(algorithm=algorithm, value=value, kind=ChecksumKind(kind))
+
+
+def marks(values: Sequence[object]) -> str:
+    """Return as many placeholders as there are values: ``?,?,?``."""
+    return ",".join("?" * len(values))
+
+
+def user_of(row: Row) -> User:
+    """Of ``USER_COLUMNS``."""
+    user_id, name, access_key, secret_key, created_at = row
+    return User(
+        user_id=user_id, name=name, access_key=access_key, secret_key=secret_key, created_at=created_at
+    )
+
+
+def bucket_of(row: Row) -> Bucket:
+    """Of ``BUCKET_COLUMNS``."""
+    bucket_uid, name, owner_id, region, created_at, default_class = row
+    return Bucket(
+        bucket_uid=bucket_uid,
+        name=name,
+        owner_id=owner_id,
+        region=region,
+        created_at=created_at,
+        default_class=None if default_class is None else StorageClass(default_class),
+    )
+
+
+def version_of(row: Row) -> ObjectVersion:
+    """Of ``VERSION_COLUMNS``."""
+    (
+        version_uid,
+        sequence,
+        bucket,
+        key,
+        version_id,
+        size_bytes,
+        etag,
+        storage_class,
+        headers,
+        user_metadata,
+        checksum_algorithm,
+        checksum_value,
+        checksum_kind,
+        crc64nvme,
+        part_sizes,
+        created_at,
+        owner_id,
+        layout_id,
+        on_disk,
+        archive_state,
+        archived_at,
+        restore_phase,
+        restore_tier,
+        restore_days,
+        restore_requested_at,
+        restore_expires_at,
+        restore_requested_by,
+        last_read_at,
+        read_count,
+        deleted_at,
+        revision,
+    ) = row
+    facts = VersionFacts(
+        bucket=bucket,
+        key=key,
+        version_id=version_id,
+        size_bytes=size_bytes,
+        etag=etag,
+        storage_class=StorageClass(storage_class),
+        headers=pairs_of(headers),
+        user_metadata=pairs_of(user_metadata),
+        checksum=checksum_of(checksum_algorithm, checksum_value, checksum_kind),
+        crc64nvme=unsigned(crc64nvme),
+        part_sizes=part_sizes,
+        created_at=created_at,
+        owner_id=owner_id,
+    )
+    restore = None
+    if restore_phase is not None:
+        restore = Restore(
+            phase=RestorePhase(restore_phase),
+            tier=Tier(restore_tier),
+            days=restore_days,
+            requested_at=restore_requested_at,
+            expires_at=restore_expires_at,
+            requested_by=restore_requested_by,
+        )
+    return ObjectVersion(
+        version_uid=version_uid,
+        sequence=sequence,
+        facts=facts,
+        layout_id=layout_id,
+        on_disk=bool(on_disk),
+        archive_state=ArchiveState(archive_state),
+        archived_at=archived_at,
+        restore=restore,
+        last_read_at=last_read_at,
+        read_count=read_count,
+        deleted_at=deleted_at,
+        revision=revision,
+    )
+
+
+def restore_row(restore: Restore | None) -> tuple[Any, ...]:
+    """Return the six columns of a restore, from ``restore_phase`` on."""
+    if restore is None:
+        return (None,) * 6
+    return (
+        restore.phase.value,
+        restore.tier.value,
+        restore.days,
+        restore.requested_at,
+        restore.expires_at,
+        restore.requested_by,
+    )
+
+
+def piece_of(row: Row) -> Piece:
+    """Of ``PIECE_COLUMNS``."""
+    ordinal, address, length_bytes, crc64nvme, etag, algorithm, value, kind, created_at = row
+    return Piece(
+        ordinal=ordinal,
+        address=address,
+        length_bytes=length_bytes,
+        crc64nvme=unsigned(crc64nvme),
+        etag=etag,
+        checksum=checksum_of(algorithm, value, kind),
+        created_at=created_at,
+    )
+
+
+def piece_row(piece: Piece) -> tuple[Any, ...]:
+    """Return ``PIECE_COLUMNS``."""
+    return (
+        piece.ordinal,
+        piece.address,
+        piece.length_bytes,
+        signed(piece.crc64nvme),
+        piece.etag,
+        *checksum_row(piece.checksum),
+        piece.created_at,
+    )
+
+
+def discarded_of(row: Row) -> DiscardedPiece:
+    """Of ``discard_id, address, length_bytes``."""
+    discard_id, address, length_bytes = row
+    return DiscardedPiece(discard_id=discard_id, address=address, length_bytes=length_bytes)
+
+
+def upload_of(row: Row) -> Upload:
+    """Of ``UPLOAD_COLUMNS``."""
+    (
+        upload_id,
+        bucket,
+        key,
+        owner_id,
+        storage_class,
+        headers,
+        user_metadata,
+        algorithm,
+        kind,
+        created_at,
+        revision,
+    ) = row
+    return Upload(
+        upload_id=upload_id,
+        bucket=bucket,
+        key=key,
+        owner_id=owner_id,
+        storage_class=StorageClass(storage_class),
+        headers=pairs_of(headers),
+        user_metadata=pairs_of(user_metadata),
+        checksum_algorithm=algorithm,
+        checksum_kind=None if kind is None else ChecksumKind(kind),
+        created_at=created_at,
+        revision=revision,
+    )
+
+
+def bundle_of(row: Row) -> Bundle:
+    """Of ``BUNDLE_COLUMNS``."""
+    (
+        bundle_id,
+        state,
+        pools,
+        created_at,
+        epoch,
+        member_count,
+        size_bytes,
+        content_bytes,
+        sha256,
+        is_settled,
+    ) = row
+    return Bundle(
+        bundle_id=bundle_id,
+        state=BundleState(state),
+        pools=tuple(json.loads(pools)),
+        created_at=created_at,
+        epoch=epoch,
+        member_count=member_count,
+        size_bytes=size_bytes,
+        content_bytes=content_bytes,
+        sha256=sha256,
+        is_settled=bool(is_settled),
+    )
+
+
+def member_of(row: Row) -> Member:
+    """Of ``MEMBER_COLUMNS``."""
+    (
+        bundle_id,
+        position,
+        version_uid,
+        extent,
+        extent_count,
+        object_offset,
+        length,
+        crc64nvme,
+        bundle_offset,
+    ) = row
+    return Member(
+        bundle_id=bundle_id,
+        position=position,
+        version_uid=version_uid,
+        extent=extent,
+        extent_count=extent_count,
+        object_offset_bytes=object_offset,
+        length_bytes=length,
+        crc64nvme=unsigned(crc64nvme),
+        bundle_offset_bytes=bundle_offset,
+    )
+
+
+def member_row(member: Member) -> tuple[Any, ...]:
+    """Return ``MEMBER_COLUMNS``."""
+    return (
+        member.bundle_id,
+        member.position,
+        member.version_uid,
+        member.extent,
+        member.extent_count,
+        member.object_offset_bytes,
+        member.length_bytes,
+        signed(member.crc64nvme),
+        member.bundle_offset_bytes,
+    )
+
+
+def copy_of(row: Row) -> Copy:
+    """Of ``COPY_COLUMNS``."""
+    (
+        bundle_id,
+        pool,
+        state,
+        barcode,
+        partition,
+        start_block,
+        epoch,
+        session_id,
+        synced_at,
+        verified_at,
+        failures,
+        reason,
+    ) = row
+    return Copy(
+        bundle_id=bundle_id,
+        pool=pool,
+        state=CopyState(state),
+        barcode=barcode,
+        partition=partition,
+        start_block=start_block,
+        epoch=epoch,
+        session_id=session_id,
+        synced_at=synced_at,
+        verified_at=verified_at,
+        failures=failures,
+        reason=reason,
+    )
+
+
+def cartridge_of(row: Row) -> Cartridge:
+    """Of ``CARTRIDGE_COLUMNS``."""
+    (
+        barcode,
+        state,
+        pool,
+        volume_uuid,
+        home_slot,
+        is_present,
+        capacity_bytes,
+        free_bytes,
+        written_bytes,
+        loads,
+        failures,
+        needs_check,
+        format_nonce,
+        admitted_at,
+        admitted_by,
+        reason,
+        changed_at,
+        changed_by,
+        revision,
+    ) = row
+    return Cartridge(
+        barcode=barcode,
+        state=CartridgeState(state),
+        pool=pool,
+        volume_uuid=volume_uuid,
+        home_slot=home_slot,
+        is_present=bool(is_present),
+        capacity_bytes=capacity_bytes,
+        free_bytes=free_bytes,
+        written_bytes=written_bytes,
+        loads=loads,
+        failures=failures,
+        needs_check=bool(needs_check),
+        format_nonce=format_nonce,
+        admitted_at=admitted_at,
+        admitted_by=admitted_by,
+        reason=reason,
+        changed_at=changed_at,
+        changed_by=changed_by,
+        revision=revision,
+    )
+
+
+def cartridge_row(cartridge: Cartridge) -> tuple[Any, ...]:
+    """Return ``CARTRIDGE_COLUMNS``."""
+    return (
+        cartridge.barcode,
+        cartridge.state.value,
+        cartridge.pool,
+        cartridge.volume_uuid,
+        cartridge.home_slot,
+        int(cartridge.is_present),
+        cartridge.capacity_bytes,
+        cartridge.free_bytes,
+        cartridge.written_bytes,
+        cartridge.loads,
+        cartridge.failures,
+        int(cartridge.needs_check),
+        cartridge.format_nonce,
+        cartridge.admitted_at,
+        cartridge.admitted_by,
+        cartridge.reason,
+        cartridge.changed_at,
+        cartridge.changed_by,
+        cartridge.revision,
+    )
+
+
+def drive_of(row: Row) -> Drive:
+    """Of ``DRIVE_COLUMNS``."""
+    index, serial, state, reason, failures, changed_at, changed_by = row
+    return Drive(
+        index=index,
+        serial=serial,
+        state=DriveState(state),
+        reason=reason,
+        failures=failures,
+        changed_at=changed_at,
+        changed_by=changed_by,
+    )
+
+
+def message_of(row: Row) -> OutboxMessage:
+    """Of ``MESSAGE_COLUMNS``."""
+    message_id, event, bucket, key, body, created_at, attempts, next_attempt_at, last_error = row
+    return OutboxMessage(
+        message_id=message_id,
+        event=event,
+        bucket=bucket,
+        key=key,
+        body=body,
+        created_at=created_at,
+        attempts=attempts,
+        next_attempt_at=next_attempt_at,
+        last_error=last_error,
+    )
+
+
+def alert_of(row: Row) -> Alert:
+    """Of ``ALERT_COLUMNS``."""
+    alert_id, kind, subject, severity, sentence, raised_at, last_seen_at, count, cleared_at = row
+    return Alert(
+        alert_id=alert_id,
+        kind=kind,
+        subject=subject,
+        severity=Severity(severity),
+        sentence=sentence,
+        raised_at=raised_at,
+        last_seen_at=last_seen_at,
+        count=count,
+        cleared_at=cleared_at,
+    )
+
+
+def audit_event_of(row: Row) -> AuditEvent:
+    """Of ``AUDIT_COLUMNS``."""
+    event_id, at, who, what, subject, detail = row
+    return AuditEvent(event_id=event_id, at=at, who=who, what=what, subject=subject, detail=detail)

@@ -1,0 +1,105 @@
+"""Outbox, alerts, audit trail."""
+
+import sqlite3
+from collections.abc import Iterable
+
+from coldstore.metadata.sqlite.rows import (
+    ALERT_COLUMNS,
+    AUDIT_COLUMNS,
+    MESSAGE_COLUMNS,
+    alert_of,
+    audit_event_of,
+    message_of,
+)
+from coldstore.model.events import Alert, AuditEvent, NewMessage, OutboxMessage, Severity
+
+
+def write_messages(connection: sqlite3.Connection, messages: Iterable[NewMessage]) -> None:
+    """Put messages into the outbox, due since they were made."""
+    connection.executemany(
+        "INSERT INTO outbox (event, bucket, key, body, created_at, next_attempt_at) VALUES (?, ?, ?, ?, ?, ?)",
+        [(new.event, new.bucket, new.key, new.body, new.created_at, new.created_at) for new in messages],
+    )
+
+
+def due_messages(connection: sqlite3.Connection, *, now: float, limit: int) -> list[OutboxMessage]:
+    """Return due messages, longest due first."""
+    found = connection.execute(
+        f"SELECT {MESSAGE_COLUMNS} FROM outbox WHERE dead_at IS NULL AND next_attempt_at <= ?"
+        " ORDER BY next_attempt_at, message_id LIMIT ?",
+        (now, limit),
+    )
+    return [message_of(row) for row in found]
+
+
+def message_delivered(connection: sqlite3.Connection, message_id: int) -> None:
+    """Forget a message."""
+    connection.execute("DELETE FROM outbox WHERE message_id = ?", (message_id,))
+
+
+def message_failed(
+    connection: sqlite3.Connection, message_id: int, *, error: str, next_attempt_at: float
+) -> None:
+    """Count a failed attempt."""
+    connection.execute(
+        "UPDATE outbox SET attempts = attempts + 1, last_error = ?, next_attempt_at = ? WHERE message_id = ?",
+        (error, next_attempt_at, message_id),
+    )
+
+
+def message_dead(connection: sqlite3.Connection, message_id: int, *, error: str, at: float) -> None:
+    """Make a message a dead letter."""
+    connection.execute(
+        "UPDATE outbox SET attempts = attempts + 1, last_error = ?, dead_at = ? WHERE message_id = ? AND dead_at IS NULL",
+        (error, at, message_id),
+    )
+
+
+def raise_alert(
+    connection: sqlite3.Connection, *, kind: str, subject: str, severity: Severity, sentence: str, at: float
+) -> Alert:
+    """Open an alert or count it once more."""
+    row = connection.execute(
+        "INSERT INTO alerts (kind, subject, severity, sentence, raised_at, last_seen_at, count)"
+        " VALUES (?, ?, ?, ?, ?, ?, 1) ON CONFLICT (kind, subject) WHERE cleared_at IS NULL DO UPDATE SET"
+        " count = count + 1, sentence = excluded.sentence, severity = excluded.severity,"
+        f" last_seen_at = excluded.last_seen_at RETURNING {ALERT_COLUMNS}",
+        (kind, subject, severity.value, sentence, at, at),
+    ).fetchone()
+    return alert_of(row)
+
+
+def clear_alert(connection: sqlite3.Connection, *, kind: str, subject: str, at: float) -> None:
+    """Close an open alert."""
+    connection.execute(
+        "UPDATE alerts SET cleared_at = ? WHERE kind = ? AND subject = ? AND cleared_at IS NULL",
+        (at, kind, subject),
+    )
+
+
+def alerts(connection: sqlite3.Connection, *, include_cleared: bool, limit: int) -> list[Alert]:
+    """Return alerts, newest first."""
+    which = "" if include_cleared else "WHERE cleared_at IS NULL"
+    found = connection.execute(
+        f"SELECT {ALERT_COLUMNS} FROM alerts {which} ORDER BY alert_id DESC LIMIT ?", (limit,)
+    )
+    return [alert_of(row) for row in found]
+
+
+def audit(
+    connection: sqlite3.Connection, *, at: float, who: str, what: str, subject: str, detail: str
+) -> None:
+    """Write down who did what."""
+    connection.execute(
+        "INSERT INTO audit_events (at, who, what, subject, detail) VALUES (?, ?, ?, ?, ?)",
+        (at, who, what, subject, detail),
+    )
+
+
+def audit_trail(connection: sqlite3.Connection, *, before_id: int | None, limit: int) -> list[AuditEvent]:
+    """Return the audit trail, newest first."""
+    found = connection.execute(
+        f"SELECT {AUDIT_COLUMNS} FROM audit_events WHERE ? IS NULL OR event_id < ? ORDER BY event_id DESC LIMIT ?",
+        (before_id, before_id, limit),
+    )
+    return [audit_event_of(row) for row in found]
