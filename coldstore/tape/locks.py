@@ -86,18 +86,21 @@ class FlockDeviceLock:
         """Take the lock; see ``IDeviceLock.acquire``."""
         if self._descriptor is not None:
             return
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor: int | None = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            await self._take(descriptor, timeout_seconds)
-        except BaseException:
-            os.close(descriptor)
-            raise
-        self._descriptor = descriptor
+            assert descriptor is not None
+            await self._wait_for(descriptor, timeout_seconds)
+            if self._descriptor is None:
+                self._descriptor, descriptor = descriptor, None
+        finally:
+            if descriptor is not None:
+                os.close(descriptor)
 
-    async def _take(self, descriptor: int, timeout_seconds: float) -> None:
+    async def _wait_for(self, descriptor: int, timeout_seconds: float) -> None:
+        """Wait until the flock is taken through this descriptor, or by another caller of ours through another one."""
         started_at = self._clock.seconds()
         has_told = False
-        while True:
+        while self._descriptor is None:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return
@@ -105,22 +108,18 @@ class FlockDeviceLock:
                 pass
             waited = self._clock.seconds() - started_at
             if waited >= timeout_seconds:
-                holders = tuple(
-                    holder for holder in holders_of(self._path) if holder.process_id != os.getpid()
-                )
-                raise LockHeld(self.name, timeout_seconds=timeout_seconds, holders=holders)
+                raise LockHeld(self.name, timeout_seconds=timeout_seconds, holders=self._other_holders())
             if not has_told:
                 has_told = True
                 self.log.info(
                     "waiting for {name}, which another process still uses: {holders}",
                     name=self.name,
-                    holders=[
-                        f"{holder.process_id} ({holder.command})"
-                        for holder in holders_of(self._path)
-                        if holder.process_id != os.getpid()
-                    ],
+                    holders=[f"{holder.process_id} ({holder.command})" for holder in self._other_holders()],
                 )
             await deferLater(self._clock, min(self._poll_seconds, timeout_seconds - waited))
+
+    def _other_holders(self) -> tuple[LockHolder, ...]:
+        return tuple(holder for holder in holders_of(self._path) if holder.process_id != os.getpid())
 
     def descriptor(self) -> int:
         """Return the descriptor for a command to inherit; see ``IDeviceLock.descriptor``."""

@@ -26,8 +26,8 @@ _T = TypeVar("_T")
 READY_SECONDS = 120.0
 
 
-class LibraryContract(_Base):
-    """What every library and its drives keep. There are two drives, a mail slot and three cartridges at least."""
+class LibraryInHand(_Base):
+    """Tests with a library and its drives: two of them, a mail slot, and three data cartridges at least."""
 
     library: ILibrary
     drives: tuple[IDrive, ...]
@@ -71,6 +71,10 @@ class LibraryContract(_Base):
         except kind as fault:
             return fault
         self.fail(f"{kind.__name__} not raised")
+
+
+class LibraryContract(LibraryInHand):
+    """What every library and its drives keep."""
 
     def test_interfaces(self) -> None:
         """Library and drives have what the interfaces list."""

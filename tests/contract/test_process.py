@@ -390,6 +390,19 @@ class DeviceLockContract(_Base):
         self.assertTrue(lock.is_held)
 
     @returns_deferred
+    async def test_two_callers(self) -> None:
+        """Two callers of one process that wait for the same lock both get it."""
+        lock = self.locks.drive(0)
+        await self.orphan(lock)
+        waiting = [lock.acquire(timeout_seconds=30) for _ in range(2)]
+        self.end_orphan()
+        self.pass_time(0.25)
+        self.pass_time(0.25)
+        for one in waiting:
+            await one
+        self.assertTrue(lock.is_held)
+
+    @returns_deferred
     async def test_other_devices_are_free(self) -> None:
         """A lock on one drive does not hold up another."""
         await self.orphan(self.locks.drive(0))
