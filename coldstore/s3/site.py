@@ -11,12 +11,13 @@ Everything that could make two readers disagree about the length of a request is
 from io import BytesIO
 from typing import Any
 
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IDelayedCall, IProtocolFactory
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import http, server
 from twisted.web.resource import IResource
+from zope.interface import implementer_only
 
 from coldstore.s3.errors import S3Error, error_document
 from coldstore.s3.ids import IdSource
@@ -217,6 +218,9 @@ class S3Channel(http.HTTPChannel):
             self._close()
 
 
+# The base class offers to negotiate protocols under TLS, for which Twisted 25.5 changes the TLS context on each
+# connection; pyOpenSSL 26 refuses that on the second one. HTTP/1.1 is all there is here: nothing to negotiate.
+@implementer_only(IProtocolFactory)
 class S3Site(server.Site):
     """The factory of connections; ``resource`` answers every request."""
 
