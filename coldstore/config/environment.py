@@ -17,7 +17,7 @@ from coldstore.config.shape import Items, Leaf, Named, Nullable, Section, Shape
 from coldstore.config.tree import Mapping, Node, Sequence, is_null, laid_over, parsed, plain
 
 PREFIX = "COLDSTORE_"
-NOT_SETTINGS = ("COLDSTORE_TEST_", "COLDSTORE_VTL_", "COLDSTORE_SETUP_")
+NOT_SETTINGS = ("COLDSTORE_TEST_", "COLDSTORE_TAPEVM_", "COLDSTORE_VTL_", "COLDSTORE_SETUP_")
 """Variables of the tests, of the virtual library's programs and of the set-up scripts; the appliance ignores them."""
 
 Path = tuple[str | int, ...]

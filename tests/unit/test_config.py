@@ -1,6 +1,8 @@
 """Reading the configuration."""
 
 import dataclasses
+import io
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from coldstore.config.errors import ConfigurationError
 from coldstore.config.reading import load, read
 from coldstore.config.schema import Configuration, Drive
 from coldstore.config.shape import section
+from coldstore.tap import Options, makeService
 
 EXAMPLE = Path(__file__).parents[2] / "etc" / "coldstore.yaml"
 Step = str | int
@@ -373,6 +376,25 @@ class EnvironmentTests(ReadingTests):
         """A value with YAML's own signs needs no quotes."""
         self.assertEqual(self.read("", SERVER_ADDRESS="::1").server.address, "::1")
         self.assertIsNone(self.read("admin: {socket: /s}", ADMIN_SOCKET="null").admin.socket)
+
+
+class CommandLineTests(SynchronousTestCase):
+    """What ``twistd coldstore`` does with a configuration that cannot be used."""
+
+    def test_all_printed_nothing_touched(self) -> None:
+        """Every mistake is printed, the exit status is 1, and the state directory is not made."""
+        state = Path(self.mktemp()).absolute()
+        path = Path(self.mktemp())
+        path.write_text(f"state_directory: {state}\nserver: {{port: x}}\nfoo: 1\n")
+        printed = io.StringIO()
+        self.patch(sys, "stderr", printed)
+        options = Options()
+        options.parseOptions(["--config", str(path)])
+        self.assertEqual(self.assertRaises(SystemExit, makeService, options).code, 1)
+        self.assertIn("coldstore: 2 mistakes in the configuration\n", printed.getvalue())
+        self.assertIn(f"{path}:2: server.port: 'x' is not a whole number\n", printed.getvalue())
+        self.assertIn(f"{path}:3: foo: there is no such setting", printed.getvalue())
+        self.assertFalse(state.exists())
 
 
 class YamlAgreesTests(SynchronousTestCase):
