@@ -104,6 +104,7 @@ class OperatorInterface:
             ("POST", "/drives/change", self._change_drive),
             ("GET", "/jobs", self._jobs),
             ("POST", "/archive", self._archive),
+            ("POST", "/drain", self._drain),
             ("POST", "/inventory", self._inventory),
             ("GET", "/users", self._users),
             ("POST", "/users", self._create_user),
@@ -342,6 +343,13 @@ class OperatorInterface:
     async def _archive(self, _request: Request) -> object:
         self._control.archive_now()
         return {"accepted": True}
+
+    async def _drain(self, request: Request) -> object:
+        is_draining = _document(request).get("on")
+        if not isinstance(is_draining, bool):
+            raise BadRequest("on must be true or false")
+        self._control.drain(is_draining)
+        return {"draining": is_draining}
 
     async def _inventory(self, _request: Request) -> object:
         await self._control.look_at_library()

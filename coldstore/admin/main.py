@@ -100,6 +100,11 @@ def _parser() -> argparse.ArgumentParser:
     archive.add_argument(
         "--now", action="store_true", required=True, help="without waiting for the thresholds"
     )
+    drain = command("drain", _drain, "Let drives finish, take no more work, and put their cartridges away.")
+    drain.add_argument(
+        "--timeout", type=float, default=0.0, metavar="SECONDS", help="give up after so long (default: never)"
+    )
+    command("resume", _resume, "Take up work again after a drain.")
     command("inventory", _inventory, "Let the library be looked at now.")
     user = command("user", _user, "Make users and list them.")
     user.add_argument("action", choices=["create", "list"])
@@ -306,6 +311,27 @@ def _archive(client: Client, options: argparse.Namespace) -> None:
         _print_json(answer)
     else:
         print("Bundles are made of everything that waits; `coldstore jobs` shows them.")
+
+
+def _drain(client: Client, options: argparse.Namespace) -> int:
+    client.post("/drain", {"on": True})
+    started = time.monotonic()
+    while loaded := [
+        row["barcode"] for row in _rows(client.get("/drives")) if row["barcode"] and row["state"] == "up"
+    ]:
+        if options.timeout and time.monotonic() - started >= options.timeout:
+            print(f"coldstore: still in drives: {', '.join(loaded)}", file=sys.stderr)
+            return 3
+        time.sleep(POLL_SECONDS)
+    if options.json:
+        _print_json({"drained": True})
+    return 0
+
+
+def _resume(client: Client, options: argparse.Namespace) -> None:
+    answer = client.post("/drain", {"on": False})
+    if options.json:
+        _print_json(answer)
 
 
 def _inventory(client: Client, options: argparse.Namespace) -> None:

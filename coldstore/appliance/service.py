@@ -9,7 +9,6 @@ what an earlier run left, then serve S3; the library is reconciled beside that, 
 
 import os
 from collections.abc import Callable, Sequence
-from importlib.metadata import version as package_version
 from pathlib import Path
 from random import Random, SystemRandom
 from typing import Any
@@ -50,6 +49,7 @@ from coldstore.s3.resource import Endpoint
 from coldstore.s3.site import S3Site
 from coldstore.util.loops import Loop
 from coldstore.util.statedir import StateDirectory, StateDirectoryInUse
+from coldstore.util.version import VERSION
 from coldstore.work.activity import ActivityBoard
 from coldstore.work.bells import ReactorBell
 from coldstore.work.completing import Completer
@@ -134,7 +134,7 @@ class Appliance(MultiService):
         self._closing.append(state.release)
         unguessable, ordinary = SystemRandom(), Random(SystemRandom().getrandbits(128))
 
-        store = SqliteStore(Path(settings.sqlite_path), reactor=self._reactor)
+        store = SqliteStore(settings.sqlite_path, reactor=self._reactor)
         await store.open()
         self._closing.append(store.close)
         epoch = await store.take_epoch(at=clock.seconds())
@@ -385,8 +385,10 @@ class _Control:
     def health(self) -> Health:
         """See ``IControl.health``."""
         waiting = () if self._dispatcher.is_reconciled else ("the library is not reconciled yet: tapes wait",)
+        if self._dispatcher.is_draining:
+            waiting = (*waiting, "draining: drives take no new work until `coldstore resume`")
         return Health(
-            version=package_version("coldstore"),
+            version=VERSION,
             epoch=self._epoch,
             started_at=self._started_at,
             is_serving=self.is_serving,
@@ -410,6 +412,10 @@ class _Control:
     def drives_changed(self) -> None:
         """See ``IControl.drives_changed``."""
         self._bells["dispatcher"].ring()
+
+    def drain(self, is_draining: bool) -> None:
+        """See ``IControl.drain``."""
+        self._dispatcher.drain(is_draining)
 
     def look_at_library(self) -> "Deferred[None]":
         """See ``IControl.look_at_library``."""

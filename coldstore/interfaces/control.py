@@ -43,5 +43,11 @@ class IControl(Interface):
     def drives_changed() -> None:
         """Look again: an operator changed a drive or a cartridge."""
 
+    def drain(is_draining: bool) -> None:
+        """
+        Let drives finish what they do, take no more work, and put their cartridges away; or take up work again.
+        Lasts until it is taken back or the process ends.
+        """
+
     def look_at_library() -> Deferred[None]:
         """Take inventory now; fails with ``LibraryFault``."""

@@ -139,6 +139,15 @@ def plan_drives(
     )
 
 
+def plan_drain(drives: Sequence[DriveView]) -> list[DoUnload]:
+    """Return what empties the drives that have nothing to do."""
+    return [
+        DoUnload(drive=drive.index, barcode=drive.barcode)
+        for drive in drives
+        if drive.is_up and not drive.is_busy and drive.barcode is not None
+    ]
+
+
 def _single_drive_owes_archive(drives: Sequence[DriveView], ready: Sequence[Batch]) -> bool:
     usable = [drive for drive in drives if drive.is_up]
     return (

@@ -25,6 +25,7 @@ from coldstore.plan.mount import (
     DriveView,
     Job,
     MountPolicy,
+    plan_drain,
     plan_drives,
 )
 from coldstore.plan.recall import RecallPlan, Source, Wanted, plan_batches
@@ -87,12 +88,23 @@ class Dispatcher:
         self._bad_sources: dict[tuple[str, str], float] = {}
         self._space_wait_until = 0.0
         self._is_reconciled = False
+        self._is_draining = False
         self._extents: dict[tuple[int, int], WantedExtent] = {}
 
     @property
     def is_reconciled(self) -> bool:
         """Whether library and record have been brought together since the start."""
         return self._is_reconciled
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether drives take no new work."""
+        return self._is_draining
+
+    def drain(self, is_draining: bool) -> None:
+        """Take no more work and put cartridges away, or take up work again."""
+        self._is_draining = is_draining
+        self._bell.ring()
 
     def is_any_drive_idle(self) -> bool:
         """Whether some drive has nothing to do."""
@@ -109,6 +121,10 @@ class Dispatcher:
         records = {drive.index: drive for drive in await self._store.drives()}
         cartridges = {record.barcode: record for record in await self._store.cartridges()}
         drives = [self._view(bay, records) for _, bay in sorted(self._bays.items())]
+        if self._is_draining:
+            for job in plan_drain(drives):
+                self._start(job)
+            return LOOK_SECONDS
         recall = await self._recall_plan(now, cartridges, drives)
         to_write, to_verify = await self._copies()
         plan = plan_drives(
