@@ -8,7 +8,6 @@ returned, and what was taken is noted in ``faults/taken.log``. More rows: add a 
 
 import json
 import os
-import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -228,6 +227,13 @@ def load_fault(path: str) -> Fault:
     return fault
 
 
+def _chance(fault: Fault) -> float:
+    """Return the number between 0 and 1 that decides this try; equal seeds decide alike."""
+    import random
+
+    return random.Random(f"{fault.seed}:{fault.tries}").random()
+
+
 class Faults:
     """The armed faults of one library."""
 
@@ -289,10 +295,7 @@ class Faults:
         if fault.count < 0:  # spent, kept so that clearing it ends a hang
             return False
         fault.tries += 1
-        strikes = fault.after == 0 and (
-            fault.probability >= 1
-            or random.Random(f"{fault.seed}:{fault.tries}").random() < fault.probability
-        )
+        strikes = fault.after == 0 and (fault.probability >= 1 or _chance(fault) < fault.probability)
         fault.after = max(0, fault.after - 1)
         if strikes and fault.count:
             fault.count = fault.count - 1 or -1

@@ -312,6 +312,8 @@ def serve(files: Files, mountpoint: str, *, source: str, options: dict[str, Any]
     libfuse has its signal handlers meanwhile: SIGTERM, SIGINT and SIGHUP unmount, SIGPIPE is ignored; afterwards the defaults hold again,
     so that a second SIGTERM, or a broken stderr pipe, kills before the index is written.
     """
+    if mfusepy.fuse_version_minor >= 12:  # without a number libfuse 3.14 warns of its own default
+        options = options | {"max_threads": 10}
     escaped = source.replace("\\", "\\\\").replace(",", "\\,")
     try:
         _Session(files, mountpoint, raw_fi=True, foreground=True, fsname=escaped, **options)

@@ -6,7 +6,6 @@ their end and *settle* when somebody looks after it: a process that is killed wh
 """
 
 import os
-import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -285,6 +284,8 @@ def create_library(directory: str, spec: LibrarySpec) -> Library:
 
 
 def _populate(library: Library, spec: LibrarySpec) -> None:
+    import random
+
     from coldstore.vtl.medium import new_cartridge
 
     if spec.generation not in GENERATIONS:

@@ -307,24 +307,12 @@ def _parser() -> argparse.ArgumentParser:
         "--at", choices=sorted({point for points in POINTS.values() for point in points}), required=True
     )
     add.add_argument("--kind", required=True, help="see `fault kinds`; sense:K/ASC/ASCQ carries its code")
-    for name, kind in (
-        ("id", str),
-        ("barcode", str),
-        ("path", str),
-        ("text", str),
-        ("sense", str),
-        ("drive", int),
-        ("exit", int),
-    ):
-        add.add_argument(f"--{name}", type=kind)
-    for name, number in (
-        ("count", int),
-        ("after", int),
-        ("seed", int),
-        ("seconds", float),
-        ("probability", float),
-    ):
-        add.add_argument(f"--{name}", type=number)
+    for name in ("id", "barcode", "path", "text", "sense"):
+        add.add_argument(f"--{name}")
+    for name in ("drive", "exit", "count", "after", "seed"):
+        add.add_argument(f"--{name}", type=int)
+    for name in ("seconds", "probability"):
+        add.add_argument(f"--{name}", type=float)
     add.add_argument("--after-bytes", type=_size)
     listing = faults.add_parser("list", help="show the armed faults")
     listing.set_defaults(action=_fault_list)

@@ -400,7 +400,7 @@ def _run(arguments: list[str]) -> None:
     if len(arguments) > 1 and arguments[0] in ("-f", "-t"):
         device, arguments = arguments[1], arguments[2:]
     if not device:
-        raise Failed("The default '/dev/tape' is not a character device.\n" + _USAGE, 1)
+        raise Failed("The default '/dev/tape' is not a character device.\n\n" + _USAGE, 1)
     if not arguments:
         raise Failed(_USAGE, 1)
     command = _command_named(arguments[0])
