@@ -7,7 +7,7 @@ Klein serves a single route that takes everything, since S3's paths are not path
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from urllib.parse import quote
 
 from klein import Klein
@@ -25,7 +25,7 @@ from coldstore.s3.call import Call, Caller
 from coldstore.s3.errors import S3Error, error_document, s3_error
 from coldstore.s3.fields import HeaderFields
 from coldstore.s3.ids import IdSource, RequestIds
-from coldstore.s3.paths import Address, address_of
+from coldstore.s3.paths import address_of
 from coldstore.s3.request import S3Request
 from coldstore.s3.routes import Operation, route
 from coldstore.s3.site import SERVER_NAME
@@ -49,7 +49,6 @@ class _Account:
     bucket: str = "-"
     key: str = "-"
     code: str = "-"
-    address: Address | None = field(default=None)
 
 
 class Endpoint:
@@ -116,7 +115,7 @@ class Endpoint:
         ]
         sent = HeaderFields(fields)
         _refuse_large_header_section(sent, fields)
-        address = account.address = address_of(request.raw_target, sent.get("host"), self._domains)
+        address = address_of(request.raw_target, sent.get("host"), self._domains)
         account.bucket = address.bucket or "-"
         account.key = "-" if address.key is None else quote(address.key)
         headers = HeaderFields(fields, query_fields(address.query))
