@@ -1,0 +1,39 @@
+"""The contract of tape file systems, on the programs of the virtual library with and without FUSE, and on the simulated file system."""
+
+import os
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import TestCase
+
+from tests.contract.filesystem_contract import TapeFilesystemContract
+from tests.contract.filesystem_rigs import VirtualLibraryRig
+
+
+class VirtualLibraryFilesystemTests(TapeFilesystemContract, TestCase):
+    """``LtfsFilesystem`` over the virtual library's programs and FUSE."""
+
+    timeout = 120
+    if not os.path.exists("/dev/fuse"):
+        skip = "no /dev/fuse: the virtual library cannot mount"
+
+    def setUp(self) -> None:
+        """Make a library."""
+        self.rig = VirtualLibraryRig()
+
+    def tearDown(self) -> Deferred[None]:
+        """Remove it."""
+        return self.rig.close()
+
+
+class PlainDirectoryFilesystemTests(TapeFilesystemContract, TestCase):
+    """``LtfsFilesystem`` over the virtual library's fallback without FUSE."""
+
+    timeout = 120
+
+    def setUp(self) -> None:
+        """Make a library."""
+        self.rig = VirtualLibraryRig(directory_only=True)
+
+    def tearDown(self) -> Deferred[None]:
+        """Remove it."""
+        return self.rig.close()
