@@ -21,15 +21,3 @@ Decisions:
 - Faults are rows of one table (:mod:`coldstore.vtl.faults`), armed by files in ``faults/``.
 - Without FUSE, ``ltfs`` serves a plain directory and says so (:mod:`coldstore.vtl.plain`).
 """
-
-from importlib import import_module
-from typing import Any
-
-_PUBLIC = {"create_library": "library", "LibrarySpec": "library", "fuse_available": "fuse"}
-
-
-def __getattr__(name: str) -> Any:
-    """Load the few public names only when somebody asks, since each program starts a new interpreter."""
-    if name in _PUBLIC:
-        return getattr(import_module(f"coldstore.vtl.{_PUBLIC[name]}"), name)
-    raise AttributeError(name)

@@ -54,6 +54,8 @@ def _as_user() -> tuple[bool, str]:
     found = os.stat(helper)
     if found.st_uid != 0 or not found.st_mode & stat.S_ISUID:
         return False, f"{helper} is not set-uid root"
+    if not os.access("/dev/fuse", os.R_OK | os.W_OK):
+        return False, "/dev/fuse may not be opened by this user (mode 0666 is usual)"
     with open("/proc/self/status", encoding="ascii") as stream:
         if any(line.split() == ["NoNewPrivs:", "1"] for line in stream):
             return False, "this process may gain no privileges, so fusermount3 cannot mount"

@@ -313,7 +313,7 @@ def serve(files: Files, mountpoint: str, *, source: str, options: dict[str, Any]
     so that a second SIGTERM, or a broken stderr pipe, kills before the index is written.
     """
     if mfusepy.fuse_version_minor >= 12:  # without a number libfuse 3.14 warns of its own default
-        options = options | {"max_threads": 10}
+        options = options | {"max_threads": 10, "max_idle_threads": 10}
     escaped = source.replace("\\", "\\\\").replace(",", "\\,")
     try:
         _Session(files, mountpoint, raw_fi=True, foreground=True, fsname=escaped, **options)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from coldstore.vtl import LibrarySpec, create_library, fuse_available
 from coldstore.vtl.faults import Fault, Faults
-from coldstore.vtl.library import Library
+from coldstore.vtl.fuse import fuse_available
+from coldstore.vtl.library import Library, LibrarySpec, create_library
 
 GOLDEN = Path(__file__).resolve().parent.parent / "fixtures" / "golden"
 MIB = 1024**2
