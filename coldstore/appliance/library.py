@@ -22,9 +22,9 @@ from coldstore.tape.ltfs import LtfsOptions, LtfsTools
 from coldstore.tape.mover import MoverLimits, MoverProcess
 from coldstore.tape.process import ReactorCommandRunner
 from coldstore.tape.sysfs import tape_device
-from coldstore.vtl import LibrarySpec, create_library, fuse_available
+from coldstore.vtl.fuse import fuse_available
 from coldstore.vtl.latency import Latency
-from coldstore.vtl.library import barcodes_of
+from coldstore.vtl.library import LibrarySpec, barcodes_of, create_library
 from coldstore.work.activity import ActivityBoard
 from coldstore.work.bay import Bay, BayLimits
 from coldstore.work.inventory import InventoryKeeper

@@ -310,6 +310,7 @@ class Appliance(MultiService):
             ids=ids,
             idle_timeout_seconds=settings.server.idle_timeout_seconds,
             linger_seconds=S3_LINGER_SECONDS,
+            connections_max=settings.server.max_connections,
         )
         socket = Path(settings.admin_socket)
         socket.unlink(missing_ok=True)

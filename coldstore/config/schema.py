@@ -76,9 +76,6 @@ class Server:
     tls: Tls = field(default_factory=Tls)
     max_connections: Count = 1024
     idle_timeout_seconds: SomeSeconds = 2 * MINUTE
-    header_timeout_seconds: SomeSeconds = 30.0
-    header_limit_bytes: Annotated[int, Size(1 * KIB, 1 * MIB)] = 64 * KIB
-    header_count_max: Annotated[int, Whole(16, 10_000)] = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ Everything that could make two readers disagree about the length of a request is
 from io import BytesIO
 from typing import Any
 
-from twisted.internet.interfaces import IDelayedCall, IProtocolFactory
+from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocolFactory
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -54,6 +54,7 @@ class S3Channel(http.HTTPChannel):
     def connectionMade(self) -> None:
         """Begin; plain TCP reads in large blocks (a TLS transport reads 64 KiB by itself)."""
         super().connectionMade()
+        self.site.connections += 1
         if hasattr(self.transport, "bufferSize"):
             self.transport.bufferSize = READ_BUFFER_BYTES
 
@@ -181,6 +182,7 @@ class S3Channel(http.HTTPChannel):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone."""
+        self.site.connections -= 1
         if self._lingering is not None and self._lingering.active():
             self._lingering.cancel()
         super().connectionLost(reason)
@@ -224,6 +226,7 @@ class S3Channel(http.HTTPChannel):
 class S3Site(server.Site):
     """The factory of connections; ``resource`` answers every request."""
 
+    events = Logger()
     protocol = S3Channel
     requestFactory = S3Request
 
@@ -235,8 +238,10 @@ class S3Site(server.Site):
         ids: IdSource,
         idle_timeout_seconds: float = 60.0,
         linger_seconds: float = 5.0,
+        connections_max: int = 1024,
     ) -> None:
         """
+        :param connections_max: connections at once; more are closed at once, so that memory stays bounded
         :param reactor: the clock of all timeouts
         :param idle_timeout_seconds: how long a client may say nothing when it is its turn
         :param linger_seconds: how long a client may take to read the answer after which the connection closes
@@ -246,6 +251,15 @@ class S3Site(server.Site):
         )
         self.ids = ids
         self.linger_seconds = linger_seconds
+        self.connections = 0
+        self._connections_max = connections_max
+
+    def buildProtocol(self, addr: IAddress) -> Any:
+        """Return a channel for a new connection, or None (which closes it) when there are too many."""
+        if self.connections >= self._connections_max:
+            self.events.warn("refusing a connection: {count} are open", count=self.connections)
+            return None
+        return super().buildProtocol(addr)
 
     def getContentFile(self, length: int) -> BytesIO:
         """Return an empty file: no body is ever kept in one."""

@@ -25,7 +25,7 @@ from coldstore.tape.mountrecord import MountFolders
 from coldstore.tape.mover import MoverLimits, MoverProcess
 from coldstore.tape.process import ReactorCommandRunner
 from coldstore.tape.processtable import is_alive
-from coldstore.vtl import LibrarySpec, create_library
+from coldstore.vtl.library import LibrarySpec, create_library
 
 reactor: Any = global_reactor
 
