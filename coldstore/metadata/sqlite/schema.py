@@ -94,7 +94,11 @@ def _name_store(connection: sqlite3.Connection, new_appliance_id: Callable[[], s
 
 
 def _statements(text: str) -> Iterator[str]:
-    """Yield the statements of a script; ``executescript`` would commit the transaction that must hold them all."""
+    """
+    Yield the statements of a script, of which each begins on a line of its own.
+
+    ``executescript`` would commit the transaction that must hold them all.
+    """
     statement = ""
     for line in text.splitlines(keepends=True):
         statement += line

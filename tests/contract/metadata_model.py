@@ -1,0 +1,296 @@
+"""A random life of a metadata store, compared all the way with a small model of what must be true."""
+
+from random import Random
+
+from coldstore.interfaces.metadata import Conflict
+from coldstore.model.bundles import BundleState, CopyState
+from coldstore.model.errors import NoSuchKey
+from coldstore.model.objects import ArchiveState, ObjectVersion, RestorePhase
+from tests.contract.metadata_contract import (
+    EVERY_CLASS,
+    MAX_CRC,
+    MetadataSteps,
+    facts_of,
+    piece_of,
+    upload_of,
+)
+
+KEYS = [b"", b"a", b"a/b", b"a\xff", b"b", b"\x00", b"\xff"]
+
+
+class MetadataModel(MetadataSteps):
+    """Every address that was ever handed in is tracked: it is held by something that lives, or freed exactly once."""
+
+    seeds = range(3)
+    steps = 300
+
+    async def test_random_life(self) -> None:
+        """After any course of events the store holds what was acknowledged, and frees the rest exactly once."""
+        for seed in self.seeds:
+            await self.store.close()
+            self.store = self.make_store()
+            await self.store.open()
+            await self.create_bucket("b")
+            try:
+                await self.live(Random(seed))
+            except Exception as error:
+                error.add_note(f"seed {seed}")
+                raise
+
+    async def live(self, chance: Random) -> None:
+        """Do random things, then let everything come to its end, and compare."""
+        self.chance = chance
+        self.now = 1000.0
+        self.current: dict[bytes, str] = {}
+        """Key to ETag of what must be current."""
+        self.open_uploads: dict[str, dict[int, str]] = {}
+        """Upload id to address by part number."""
+        self.given: set[str] = set()
+        self.freed: list[str] = []
+        moves = [
+            (self.put, 6), (self.remove, 3), (self.begin_upload, 2), (self.send_part, 6), (self.end_upload, 2),
+            (self.pack, 4), (self.advance_bundle, 10), (self.begin_restore, 3), (self.bring_back, 3),
+            (self.expire, 1), (self.evict, 4), (self.free, 2), (self.read, 1),
+        ]  # fmt: skip
+        for number in range(self.steps):
+            self.now += chance.random() * 10
+            move = chance.choices([move for move, _ in moves], [weight for _, weight in moves])[0]
+            await move()
+            if number % 25 == 0:
+                await self.compare()
+        await self.compare()
+        await self.come_to_rest()
+
+    async def compare(self) -> None:
+        """The store shows exactly what was acknowledged, and nothing that is held was freed."""
+        found = await self.store.list_current("b", from_key=b"", before_key=None, limit=999)
+        self.assertEqual({one.facts.key: one.facts.etag for one in found}, self.current)
+        self.assertEqual([one.facts.key for one in found], sorted(self.current))
+        await self.check_backlog()
+        self.assertEqual(len(self.freed), len(set(self.freed)))
+        held = await self.held(found)
+        self.assertEqual(len(held), len(set(held)))
+        self.assertEqual(set(held) & set(self.freed), set())
+        known = await self.known(self.given)
+        self.assertEqual(known, self.given - set(self.freed))
+
+    async def held(self, versions: list[ObjectVersion]) -> list[str]:
+        """Return the addresses that living versions, recalls and uploads need."""
+        addresses = [address for parts in self.open_uploads.values() for address in parts.values()]
+        for version in versions:
+            if version.on_disk:
+                mine = await self.addresses(version)
+                self.assertTrue(mine, version)
+                addresses += mine
+            else:
+                self.assertEqual(version.archive_state, ArchiveState.ARCHIVED)
+        return addresses
+
+    async def known(self, addresses: set[str]) -> set[str]:
+        """Return which addresses the store knows."""
+        asked = sorted(addresses)
+        found: set[str] = set()
+        for start in range(0, len(asked), 100):
+            found |= await self.store.referenced(asked[start : start + 100])
+        return found
+
+    async def come_to_rest(self) -> None:
+        """When every bundle, upload and restore has ended, exactly what lives is still held."""
+        for upload_id in list(self.open_uploads):
+            await self.store.abandon_upload(upload_id)
+            del self.open_uploads[upload_id]
+        for _ in range(500):
+            if not await self.advance_bundle():
+                break
+        for version in await self.versions():
+            if version.restore is not None:
+                await self.ask_restore(version, None)
+        await self.free()
+        held = await self.held(await self.versions())
+        self.assertEqual(self.given - set(self.freed), set(held))
+        self.assertEqual(len(self.freed), len(set(self.freed)))
+        await self.compare()
+
+    # ── what can happen ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def versions(self) -> list[ObjectVersion]:
+        """Return all current versions."""
+        return await self.store.list_current("b", from_key=b"", before_key=None, limit=999)
+
+    def address(self) -> str:
+        """Return a new address."""
+        address = self.unique("address")
+        self.given.add(address)
+        return address
+
+    async def put(self) -> None:
+        """Publish an object of one to three pieces."""
+        key, etag = self.chance.choice(KEYS), self.unique("etag")
+        pieces = [piece_of(self.address(), n + 1) for n in range(self.chance.choice([1, 1, 2, 3]))]
+        await self.publish(
+            key, pieces=pieces, etag=etag, size_bytes=10 * len(pieces), created_at=self.now,
+            wants_tape=self.chance.random() < 0.8, storage_class=self.chance.choice(EVERY_CLASS),
+        )  # fmt: skip
+        self.current[key] = etag
+
+    async def remove(self) -> None:
+        """Delete some keys."""
+        keys = self.chance.sample(KEYS, self.chance.randint(1, 3))
+        gone = await self.delete(*keys, at=self.now)
+        self.assertEqual({one.facts.key for one in gone}, set(keys) & set(self.current))
+        for key in keys:
+            self.current.pop(key, None)
+
+    async def begin_upload(self) -> None:
+        """Begin an upload."""
+        upload_id = self.unique("upload")
+        await self.store.create_upload(upload_of(upload_id, self.chance.choice(KEYS)))
+        self.open_uploads[upload_id] = {}
+
+    async def send_part(self) -> None:
+        """Send a part, perhaps again."""
+        if self.open_uploads:
+            upload_id = self.chance.choice(sorted(self.open_uploads))
+            number, address = self.chance.randint(1, 4), self.address()
+            await self.store.put_part(upload_id, piece_of(address, number))
+            self.open_uploads[upload_id][number] = address
+
+    async def end_upload(self) -> None:
+        """Complete an upload with some of its parts, or give it up."""
+        if not self.open_uploads:
+            return
+        upload_id = self.chance.choice(sorted(self.open_uploads))
+        parts = self.open_uploads.pop(upload_id)
+        (upload,) = [
+            one
+            for one in await self.store.uploads("b", prefix=b"", after_key=b"", after_upload_id="", limit=999)
+            if one.upload_id == upload_id
+        ]
+        if not parts or self.chance.random() < 0.3:
+            await self.store.abort_upload("b", upload.key, upload_id)
+            return
+        listed = sorted(self.chance.sample(sorted(parts), self.chance.randint(1, len(parts))))
+        facts = facts_of(
+            upload.key, etag=self.unique("etag"), size_bytes=10 * len(listed), created_at=self.now
+        )
+        version = await self.store.complete_upload(
+            upload_id,
+            facts,
+            listed=listed,
+            wants_tape=True,
+            condition=None,
+            messages=(),
+            revision=upload.revision,
+        )
+        self.assertEqual(await self.addresses(version), [parts[number] for number in listed])
+        self.current[upload.key] = facts.etag
+
+    async def pack(self) -> None:
+        """Claim what waits, versions of several pieces in two bundles, perhaps only in part."""
+        waiting = await self.store.pending(
+            classes=EVERY_CLASS, after_sequence=0, limit=self.chance.randint(1, 9)
+        )
+        bundles = [await self.open_bundle(), await self.open_bundle()]
+        positions = [0, 0]
+        for version in waiting:
+            wanted = version.facts.size_bytes // 10
+            held = {one.extent for one in await self.store.extents(version.version_uid)}
+            for extent in range(wanted):
+                if extent in held or (extent < wanted - 1 and self.chance.random() < 0.1):
+                    continue
+                which = extent % 2
+                member = self.member(bundles[which], version, positions[which], extent, wanted)
+                held.add(extent)
+                last = {version.version_uid} if len(held) == wanted else set()
+                await self.store.claim_members(bundles[which], [member], last_extents=last)
+                positions[which] += 1
+
+    async def advance_bundle(self) -> bool:
+        """Take some bundle a step further; return whether there was one."""
+        unsettled = await self.store.bundles(
+            states=[BundleState.FILLING, BundleState.FROZEN, BundleState.ARCHIVED],
+            settled=False,
+            after="",
+            limit=999,
+        )
+        if not unsettled:
+            return False
+        bundle = self.chance.choice(unsettled)
+        if bundle.state is BundleState.FILLING:
+            members = await self.store.members(bundle.bundle_id, after_position=-1, limit=999)
+            if not members or self.chance.random() < 0.3:
+                await self.store.release_members(bundle.bundle_id)
+            else:
+                await self.freeze(bundle.bundle_id)
+        elif bundle.state is BundleState.FROZEN:
+            await self.advance_copy(bundle.bundle_id)
+        else:
+            await self.settle(bundle.bundle_id, at=self.now)
+        return True
+
+    async def advance_copy(self, bundle_id: str) -> None:
+        """Write, verify or fail a copy."""
+        copies = await self.store.copies(bundle_id=bundle_id)
+        copy = self.chance.choice([one for one in copies if one.state is not CopyState.VERIFIED])
+        if copy.state is CopyState.PLANNED:
+            await self.sync(bundle_id, copy.pool)
+        elif self.chance.random() < 0.2:
+            await self.store.copy_failed(bundle_id=bundle_id, pool=copy.pool, reason="chance")
+        else:
+            await self.store.copy_verified(bundle_id=bundle_id, pool=copy.pool, epoch=1, at=self.now)
+
+    async def begin_restore(self) -> None:
+        """Ask for a restore of something that has none."""
+        idle = [version for version in await self.versions() if version.restore is None]
+        if idle:
+            await self.ask_restore(self.chance.choice(idle))
+
+    async def bring_back(self) -> None:
+        """Bring some wanted extents back, complete what is complete, and try to bring one that nobody wants."""
+        for wanted in await self.store.wanted_extents(after=(0, -1), limit=self.chance.randint(1, 9)):
+            extent = wanted.member.extent
+            took = await self.store.add_recalled(
+                wanted.version.version_uid,
+                extent=extent,
+                layout_id=self.unique("recall"),
+                piece=piece_of(self.address(), extent + 1, crc64nvme=MAX_CRC - extent),
+            )
+            self.assertTrue(took)
+        lost = await self.store.add_recalled(
+            10**9, extent=0, layout_id=self.unique("recall"), piece=piece_of(self.address())
+        )
+        self.assertFalse(lost)
+        for is_on_disk in (True, False):
+            for version in await self.store.ongoing_restores(on_disk=is_on_disk, limit=9):
+                try:
+                    await self.complete(version, expires_at=self.now + 50)
+                except Conflict:
+                    self.assertFalse(is_on_disk)
+
+    async def expire(self) -> None:
+        """End what is over, and now and then what is not."""
+        for version in await self.store.expired_restores(now=self.now, limit=99):
+            await self.ask_restore(version, None)
+        ongoing = [
+            one for one in await self.versions() if one.restore and one.restore.phase is RestorePhase.ONGOING
+        ]
+        if ongoing and self.chance.random() < 0.3:
+            await self.ask_restore(self.chance.choice(ongoing), None)
+
+    async def evict(self) -> None:
+        """Take something off the disk."""
+        found = await self.store.evictable(classes=EVERY_CLASS, archived_before=self.now, limit=2)
+        for version in found:
+            await self.store.evict_version(version.version_uid, revision=version.revision)
+
+    async def free(self) -> None:
+        """Free everything that may be freed."""
+        self.freed += await self.drain()
+
+    async def read(self) -> None:
+        """Read something."""
+        try:
+            version = await self.store.current_version("b", self.chance.choice(KEYS))
+        except NoSuchKey:
+            return
+        await self.store.note_reads({version.version_uid: 1}, at=self.now)
