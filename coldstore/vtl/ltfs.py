@@ -6,8 +6,8 @@ mountpoint was not empty, an option was unknown, or the index could not be writt
 """
 
 import os
+import signal
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -265,6 +265,7 @@ class Ltfs:
             self._reporter.say("14029I")
             self._ready()
 
+        _set_handlers(signal.SIG_DFL)  # libfuse puts its own where it finds the default
         umask = int(options.get("umask") or "0", 8)
         files = Files(
             volume,
@@ -358,14 +359,26 @@ class Ltfs:
         self._ready = ready
 
 
+class Interrupted(Exception):
+    """A signal came before the volume was mounted."""
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise Interrupted(number)
+
+
+def _set_handlers(handler: Callable[[int, Any], None] | signal.Handlers) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, handler)
+
+
 def main(words: list[str], directory: str | None = None) -> int:
     """Run ``ltfs``; returns its exit status."""
-    import signal
-
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as in C; libfuse ignores it while mounted
     with open("/proc/self/comm", "w", encoding="ascii") as comm:
         comm.write("ltfs")
     reporter = Reporter(with_thread=True)
+    _set_handlers(_interrupt)
     try:
         if not os.environ.get("LANG"):
             reporter.raw(
@@ -374,8 +387,7 @@ def main(words: list[str], directory: str | None = None) -> int:
         return Ltfs(read_arguments(words), directory, reporter).run()
     except Ends as end:
         return end.status
-    except KeyboardInterrupt:
-        time.sleep(0)
-        reporter.raw("LTFS17159I Process was interrupted by user.\n")
+    except Interrupted:
+        reporter.say("17159I")
         reporter.say("14013E")
         return 1

@@ -48,6 +48,7 @@ TEXTS = MappingProxyType(
         "11024E": "Cannot mount volume: read index failed on the index partition.",
         "11027E": "Cannot mount volume: medium consistency check failed.",
         "11333I": "A cartridge with a write error is mounted from generation {generation} on partition {partition}.",
+        "17159I": "Process was interrupted by user.",
         "17079E": "Traverse: cannot find target generation {generation}.",
         # opening a drive, loading
         "10004E": "Cannot open device '{device}'.",

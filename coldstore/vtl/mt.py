@@ -182,7 +182,7 @@ class Mt:
         drive = self._drive()
         if (fault is not None and fault.name == "eio") or drive.locked:
             raise self._failed(errno.EIO, 2)
-        seconds = self._latency.seconds("unload") + self._latency.locate_seconds(drive.logical, 1)
+        seconds = self._latency.seconds("unload") + self._latency.seconds("rewind")
         with self._library.changing() as elements:
             changed = elements.drives[self._number]
             changed.state = "unloading"

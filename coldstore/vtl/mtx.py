@@ -279,12 +279,24 @@ class Mtx:
             if kind == "wrong-slot":
                 source, destination = self._mistaken(source, destination)
             self._robot.move(source, destination)
+            if at == "load" and drive is not None:
+                self._count_load(drive)
             if fault is not None and kind == "sense-after":
                 raise MoveRefused(*fault.sense_code, source, destination)
         except MoveRefused as refused:
             raise self._move_failed(refused) from None
         if fault is not None and kind == "hang-after":
             self._faults.endure(fault)
+
+    def _count_load(self, number: int) -> None:
+        """Count a load in the cartridge memory, as the drive does."""
+        from coldstore.vtl.medium import Cartridge
+
+        barcode = self._library.elements().drives[number].barcode
+        if barcode:
+            cartridge = Cartridge(self._library.cartridge_directory(barcode))
+            cartridge.memory.loads += 1
+            cartridge.remember()
 
     def _mistaken(self, source: int, destination: int) -> tuple[int, int]:
         elements = self._library.elements()

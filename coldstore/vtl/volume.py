@@ -221,6 +221,7 @@ class Volume:
                     raise refused(errno.EIO)
                 done += count
             charge(self._latency.stream_seconds(done))
+            self.cartridge.memory.bytes_read += done
             self._head = (extent.partition, (position + done) // BLOCK_BYTES)
 
     def _locate(self, partition: str, block: int) -> None:

@@ -273,6 +273,19 @@ class KillTests(FuseCase):
         self.assertIn("LTFS11034I", self.messages())
         self.assertFalse(os.path.ismount(self.mountpoint))
 
+    def test_terminated_while_mounting(self) -> None:
+        """SIGTERM before the mount is up: 17159I, exit 1, the drive is free again."""
+        self.load()
+        self.format()
+        self.arm(program="ltfs", at="mount", kind="hang")
+        process = self.mount_process()
+        wait_for(lambda: os.path.exists(self.library.path("faults", "taken.log")))
+        process.terminate()
+        self.assertEqual(process.wait(10), 1)
+        self.assertIn("LTFS17159I Process was interrupted by user.", self.messages())
+        Faults(self.directory).clear()
+        self.mount()
+
     def test_terminated_twice(self) -> None:
         """A second SIGTERM while the index is written kills; what was not synced is gone."""
         self.library.set_latency(Latency(index=2))
@@ -419,6 +432,7 @@ class FileTests(FuseCase):
         self.assertEqual(self.attribute("mediaStorageAlert"), "0x0000000000000000")
         self.assertEqual(self.attribute("mediaEfficiency"), "-1")
         self.assertEqual(self.attribute("fileUID"), "1")
+        self.assertEqual(self.attribute("mediaLoads"), "1")
         self.assertEqual(int(self.attribute("fileUID", "x")), os.stat(self.path("x")).st_ino)
         self.assertEqual(os.listxattr(self.path("x")), [])
         os.setxattr(self.path("x"), "user.mine", bytes(range(256)) * 16)
