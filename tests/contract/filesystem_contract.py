@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -52,9 +53,8 @@ MEBIBYTE = 1024 * 1024
 
 
 def sample(size_bytes: int, seed: int = 0) -> bytes:
-    """Bytes that do not repeat: a stream cipher's worth of SHA-256 blocks."""
-    blocks = (hashlib.sha256(b"%d:%d" % (seed, number)).digest() for number in range(size_bytes // 32 + 1))
-    return b"".join(blocks)[:size_bytes]
+    """Bytes that do not repeat, the same ones for the same seed."""
+    return random.Random(seed).randbytes(size_bytes)
 
 
 def ignore(_: object) -> None:

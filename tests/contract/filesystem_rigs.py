@@ -1,6 +1,7 @@
 """Rigs for the contract of tape file systems: a drive, two cartridges, and what a test may do to them."""
 
 import fcntl
+import itertools
 import os
 import shutil
 import signal
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from twisted.internet import reactor as global_reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.threads import deferToThread
 from twisted.python.threadpool import ThreadPool
 
@@ -25,6 +26,7 @@ from coldstore.tape.mountrecord import MountFolders
 from coldstore.tape.mover import MoverLimits, MoverProcess
 from coldstore.tape.process import ReactorCommandRunner
 from coldstore.tape.processtable import is_alive
+from coldstore.testing.filesystem import SimulatedTapeFilesystem, SimulatedTapes
 from coldstore.vtl.library import LibrarySpec, create_library
 
 reactor: Any = global_reactor
@@ -313,6 +315,63 @@ class VirtualLibraryRig(ProgramRig):
     def fault(self, *words: str) -> "Deferred[None]":
         """Arm a fault of the virtual library."""
         return self.operate("fault", "add", self.library, *words)
+
+
+class SimulatedRig:
+    """Everything in memory, but for the staged files."""
+
+    lacks: frozenset[str] = frozenset()
+
+    def __init__(self) -> None:
+        self.directory = tempfile.mkdtemp(prefix="coldstore-simulated-")
+        numbers = itertools.count(1)
+        self.tapes = SimulatedTapes(
+            new_uuid=lambda: f"00000000-0000-4000-8000-{next(numbers):012}", capacity_bytes=200 * 1024**2
+        )
+        self.loaded: str | None = None
+        self.filesystem: ITapeFilesystem = self.restart()
+
+    def restart(self) -> ITapeFilesystem:
+        """See ``Rig``."""
+        self.filesystem = SimulatedTapeFilesystem(
+            tapes=self.tapes,
+            drive=0,
+            clock=reactor,
+            loaded=lambda: self.loaded,
+            seconds={"mount": 0.01, "unmount": 0.01, "sync": 0.01},
+            bytes_per_second=1e9,
+        )
+        return self.filesystem
+
+    def load(self, barcode: str) -> "Deferred[None]":
+        """See ``Rig``."""
+        self.loaded = barcode
+        return succeed(None)
+
+    def unload(self) -> "Deferred[None]":
+        """See ``Rig``."""
+        self.loaded = None
+        return succeed(None)
+
+    def kill_filesystem(self) -> "Deferred[None]":
+        """See ``Rig``."""
+        self.tapes.kill(0)
+        return succeed(None)
+
+    def protect(self, barcode: str) -> "Deferred[None]":
+        """See ``Rig``."""
+        self.tapes.medium(barcode).is_protected = True
+        return succeed(None)
+
+    def damage(self, barcode: str, marker: bytes) -> "Deferred[None]":
+        """See ``Rig``."""
+        self.tapes.medium(barcode).damage(marker)
+        return succeed(None)
+
+    def close(self) -> "Deferred[None]":
+        """See ``Rig``."""
+        shutil.rmtree(self.directory)
+        return succeed(None)
 
 
 class ReferenceRig(ProgramRig):

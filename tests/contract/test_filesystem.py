@@ -6,7 +6,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
 from tests.contract.filesystem_contract import TapeFilesystemContract
-from tests.contract.filesystem_rigs import VirtualLibraryRig
+from tests.contract.filesystem_rigs import SimulatedRig, VirtualLibraryRig
 
 
 class VirtualLibraryFilesystemTests(TapeFilesystemContract, TestCase):
@@ -36,4 +36,18 @@ class PlainDirectoryFilesystemTests(TapeFilesystemContract, TestCase):
 
     def tearDown(self) -> Deferred[None]:
         """Remove it."""
+        return self.rig.close()
+
+
+class SimulatedFilesystemTests(TapeFilesystemContract, TestCase):
+    """``SimulatedTapeFilesystem``."""
+
+    timeout = 120
+
+    def setUp(self) -> None:
+        """Make two cartridges."""
+        self.rig = SimulatedRig()
+
+    def tearDown(self) -> Deferred[None]:
+        """Remove them."""
         return self.rig.close()
