@@ -29,6 +29,18 @@ MOST_IN_GROUP = 256
 MOST_GROUP_BYTES = 16 * 1024 * 1024
 
 
+def through(event: Deferred[None]) -> Deferred[None]:
+    """Return a Deferred of its own for each who waits for the same event."""
+    waiting: Deferred[None] = Deferred(lambda _: None)
+
+    def tell(_: None) -> None:
+        if not waiting.called:
+            waiting.callback(None)
+
+    event.addCallback(tell)
+    return waiting
+
+
 class Owner(Protocol):
     """Who has the account and frees what nobody wants."""
 
@@ -174,18 +186,18 @@ class LargeIncoming:
         finally:
             self._end()
 
-    @returns_deferred
-    async def abandon(self) -> None:
+    def abandon(self) -> Deferred[None]:
         """See ``IIncoming``."""
+        return shielded(self._abandoned())
+
+    @returns_deferred
+    async def _abandoned(self) -> None:
         if self._ending is None:
             self._is_closed = True
             self._ending = Deferred()
             await self._dropped()
             self._end()
-        elif not self._ending.called:
-            through: Deferred[None] = Deferred(lambda _: None)
-            self._ending.addCallback(lambda _: None if through.called else through.callback(None))
-            await through
+        await through(self._ending)
 
     def _end(self) -> None:
         assert self._ending is not None, "an end has a beginning"
@@ -231,7 +243,7 @@ class SmallIncoming:
         self._buffers: list[bytes] = []
         self._written_bytes = 0
         self._is_closed = False
-        self._has_claim = True
+        self._ending: Deferred[None] | None = None
 
     def write(self, block: bytes) -> None:
         """See ``IIncoming``."""
@@ -249,6 +261,7 @@ class SmallIncoming:
         if self._is_closed:
             raise RuntimeError("this piece was finished or abandoned before")
         self._is_closed = True
+        self._ending = Deferred()
         return shielded(self._finished(), self._owner.unwanted)
 
     @returns_deferred
@@ -265,19 +278,24 @@ class SmallIncoming:
         finally:
             self._end()
 
-    @returns_deferred
-    async def abandon(self) -> None:
+    def abandon(self) -> Deferred[None]:
         """See ``IIncoming``."""
-        if not self._is_closed:
+        return shielded(self._abandoned())
+
+    @returns_deferred
+    async def _abandoned(self) -> None:
+        if self._ending is None:
             self._is_closed = True
+            self._ending = Deferred()
             self._end()
+        await through(self._ending)
 
     def _end(self) -> None:
-        if self._has_claim:
-            self._has_claim = False
-            self._buffers.clear()
-            self._owner.account.unclaim(record_bytes(self._size_bytes))
-            self._owner.ended(self)
+        assert self._ending is not None, "an end has a beginning"
+        self._buffers.clear()
+        self._owner.account.unclaim(record_bytes(self._size_bytes))
+        self._owner.ended(self)
+        self._ending.callback(None)
 
 
 class GroupCommit:
@@ -310,7 +328,7 @@ class GroupCommit:
             return
         pieces = [piece for piece, _ in group]
 
-        def through(outcomes: "list[Outcome] | Failure") -> None:
+        def written(outcomes: "list[Outcome] | Failure") -> None:
             self._next()
             for at, (_, done) in enumerate(group):
                 if isinstance(outcomes, Failure):
@@ -322,4 +340,4 @@ class GroupCommit:
                 else:
                     done.callback(str(outcome))
 
-        self._threads.run(self._writer.commit, pieces, self._account.preparable()).addBoth(through)
+        self._threads.run(self._writer.commit, pieces, self._account.preparable()).addBoth(written)

@@ -14,7 +14,7 @@ from zope.interface import implementer
 
 from coldstore.disk.blocks import block_length
 from coldstore.disk.filesystem import FileSystem
-from coldstore.disk.threads import Threads
+from coldstore.disk.threads import Threads, shielded
 from coldstore.interfaces.staging import BLOCK_BYTES, BytesDamaged, DiskFault, IPieceReader
 from coldstore.util.asynchronous import returns_deferred
 from coldstore.util.checksums import crc64nvme
@@ -111,8 +111,15 @@ class PieceReader:
         self._check_bounds(offset_bytes, length_bytes)
         if length_bytes > BLOCK_BYTES:
             raise ValueError(f"at most {BLOCK_BYTES} bytes are read at once, not {length_bytes}")
+        self._under_way += 1
+        try:
+            return await self._read(offset_bytes, offset_bytes + length_bytes)
+        finally:
+            self._through()
+
+    @returns_deferred
+    async def _read(self, offset_bytes: int, end: int) -> bytes:
         parts: list[bytes] = []
-        end = offset_bytes + length_bytes
         while offset_bytes < end:
             block = offset_bytes // BLOCK_BYTES
             begin = offset_bytes - block * BLOCK_BYTES
@@ -129,9 +136,13 @@ class PieceReader:
     async def verified_range(self, offset_bytes: int, length_bytes: int) -> tuple[int, int]:
         """See ``IPieceReader``."""
         self._check_bounds(offset_bytes, length_bytes)
-        for block in range(offset_bytes // BLOCK_BYTES, -(-(offset_bytes + length_bytes) // BLOCK_BYTES)):
-            if not self._verified.has(self._address, block):
-                await self._check(block)
+        self._under_way += 1
+        try:
+            for block in range(offset_bytes // BLOCK_BYTES, -(-(offset_bytes + length_bytes) // BLOCK_BYTES)):
+                if not self._verified.has(self._address, block):
+                    await self._check(block)
+        finally:
+            self._through()
         if self._is_closed:
             raise ValueError("the reader was closed")
         return self._opened.descriptor, self._opened.base_bytes + offset_bytes
@@ -143,20 +154,21 @@ class PieceReader:
             raise ValueError(f"{length_bytes} bytes at {offset_bytes} are not inside {self.length_bytes}")
 
     def _check(self, block: int) -> Deferred[bytes]:
-        if self._is_closed:
-            raise ValueError("the reader was closed")
         return self._verified.check(self._address, block, lambda: self._in_thread(self._checked, block))
 
     def _in_thread(self, function: Callable[..., bytes], *arguments: int) -> Deferred[bytes]:
-        if self._is_closed:
-            raise ValueError("the reader was closed")
+        # The call goes on when who asked for it has gone, and needs the descriptor until then.
         self._under_way += 1
-        return self._threads.run(function, *arguments).addBoth(self._through)
 
-    def _through(self, outcome: bytes | Failure) -> bytes | Failure:
+        def through(outcome: bytes | Failure) -> bytes | Failure:
+            self._through()
+            return outcome
+
+        return shielded(self._threads.run(function, *arguments).addBoth(through))
+
+    def _through(self) -> None:
         self._under_way -= 1
         self._close_when_idle()
-        return outcome
 
     def _exactly(self, offset_bytes: int, length_bytes: int) -> bytes:
         opened = self._opened

@@ -16,7 +16,7 @@ from coldstore.disk.blocks import combined
 from coldstore.disk.containers import Containers, NotThere
 from coldstore.disk.filesystem import FileSystem, sorted_error
 from coldstore.disk.hashing import checked
-from coldstore.disk.incoming import GroupCommit, LargeIncoming, SmallIncoming
+from coldstore.disk.incoming import GroupCommit, LargeIncoming, SmallIncoming, through
 from coldstore.disk.layout import Layout
 from coldstore.disk.pins import Pins
 from coldstore.disk.pressure import SharedPressure
@@ -122,6 +122,8 @@ class DiskStaging:
         self._noted_bytes = -1
         self._since_note = 0.0
         self._is_running = False
+        self._clearing: dict[Deferred[None], None] = {}
+        """Pieces and spaces being freed because who asked for them has gone."""
 
     # The account: told from threads, kept in the reactor's.
 
@@ -238,6 +240,8 @@ class DiskStaging:
         for incoming in list(self._incoming):
             await incoming.abandon()
         await self._appending.run(self._writer.close)
+        while self._clearing:
+            await through(next(iter(self._clearing)))
         if self.account.estimate == 0:
             try:
                 await self._note()
@@ -312,7 +316,12 @@ class DiskStaging:
                 failure=failure,
             )
 
-        self.discard(addresses).addErrback(failed)
+        self._clear_up(self.discard(addresses).addErrback(failed))
+
+    def _clear_up(self, work: Deferred[None]) -> None:
+        if not work.called:
+            self._clearing[work] = None
+            work.addCallback(lambda _: self._clearing.pop(work, None))
 
     # Reading.
 
@@ -414,7 +423,7 @@ class DiskStaging:
 
     def discard(self, addresses: Sequence[str]) -> Deferred[None]:
         """See ``IStaging``."""
-        return shielded(self._discard(tuple(dict.fromkeys(addresses))), lambda _: None)
+        return shielded(self._discard(tuple(dict.fromkeys(addresses))))
 
     @returns_deferred
     async def _discard(self, addresses: Sequence[str]) -> None:
@@ -463,7 +472,7 @@ class DiskStaging:
         return shielded(self._reserve_recall(tuple(lengths)), self._release_quietly)
 
     def _release_quietly(self, space: RecallSpace) -> None:
-        self.release_recall(space)
+        self._clear_up(self.release_recall(space))
 
     @returns_deferred
     async def _reserve_recall(self, lengths: Sequence[int]) -> RecallSpace:
@@ -526,9 +535,12 @@ class DiskStaging:
             arrived=arrived,
         )
 
-    @returns_deferred
-    async def release_recall(self, space: RecallSpace) -> None:
+    def release_recall(self, space: RecallSpace) -> Deferred[None]:
         """See ``IStaging``."""
+        return shielded(self._released(space))
+
+    @returns_deferred
+    async def _released(self, space: RecallSpace) -> None:
         held = self._spaces.pop(space.recall_id, None)
         if held is not None:
             await self._drop_space(space.recall_id, held)

@@ -17,6 +17,40 @@ from coldstore.util.asynchronous import returns_deferred
 _T = TypeVar("_T")
 
 
+def _left_alone(_: object) -> None:
+    """There is nothing to undo."""
+
+
+def shielded(inner: Deferred[_T], undo: Callable[[_T], object] = _left_alone) -> Deferred[_T]:
+    """
+    Let work that must not stop half-way run to its end, though who asked for it may cancel.
+
+    :param undo: is given the result when nobody waits for it any more.
+    """
+    outer: Deferred[_T] = Deferred(lambda _: None)
+    is_wanted = True
+
+    def left(outcome: Any) -> Any:
+        nonlocal is_wanted
+        if isinstance(outcome, Failure) and isinstance(outcome.value, CancelledError) and not inner.called:
+            is_wanted = False
+        return outcome
+
+    def pass_on(result: _T) -> None:
+        if is_wanted:
+            outer.callback(result)
+        else:
+            undo(result)
+
+    def fail(failure: Failure) -> None:
+        if is_wanted:
+            outer.errback(failure)
+
+    outer.addBoth(left)
+    inner.addCallbacks(pass_on, fail)
+    return outer
+
+
 class Reactor(Protocol):
     """What the disk needs of a reactor: a way back from threads, and time."""
 
@@ -46,15 +80,19 @@ class Threads:
         """Call in a thread. A cancelled call goes on; only its outcome is dropped."""
         self._under_way += 1
         done = deferToThreadPool(cast(IReactorFromThreads, self._reactor), self._pool, function, *args)
-        return cast("Deferred[_T]", done.addBoth(self._ended))
+        return shielded(cast("Deferred[_T]", done.addBoth(self._ended)))
 
     def _ended(self, outcome: Any) -> Any:
         self._under_way -= 1
-        if self._under_way == 0:
-            waiting, self._idle = self._idle, []
-            for each in waiting:
-                each.callback(None)
+        if self._under_way == 0 and self._idle:
+            # Later: whoever takes this outcome may have the next call ready.
+            self._reactor.callLater(0, self._tell_idle)
         return outcome
+
+    def _tell_idle(self) -> None:
+        waiting, self._idle = self._idle, []
+        for each in waiting:
+            each.callback(None)
 
     @returns_deferred
     async def stop(self) -> None:
@@ -99,33 +137,3 @@ class Strand:
             self._next()
 
         self._threads.run(function, *args).addBoth(pass_on)
-
-
-def shielded(inner: Deferred[_T], undo: Callable[[_T], object]) -> Deferred[_T]:
-    """
-    Let work that must not stop half-way run to its end, though who asked for it may cancel.
-
-    :param undo: is given the result when nobody waits for it any more.
-    """
-    outer: Deferred[_T] = Deferred(lambda _: None)
-    is_wanted = True
-
-    def left(outcome: Any) -> Any:
-        nonlocal is_wanted
-        if isinstance(outcome, Failure) and isinstance(outcome.value, CancelledError) and not inner.called:
-            is_wanted = False
-        return outcome
-
-    def pass_on(result: _T) -> None:
-        if is_wanted:
-            outer.callback(result)
-        else:
-            undo(result)
-
-    def fail(failure: Failure) -> None:
-        if is_wanted:
-            outer.errback(failure)
-
-    outer.addBoth(left)
-    inner.addCallbacks(pass_on, fail)
-    return outer
