@@ -1,0 +1,192 @@
+"""Operations on buckets: ListBuckets, CreateBucket, HeadBucket, DeleteBucket, and what is asked of their settings."""
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error as Base64Error
+
+from coldstore.model.errors import BucketAlreadyOwned
+from coldstore.model.objects import Bucket
+from coldstore.plan.messages import iso_time
+from coldstore.s3.answers import Answer, xml_answer
+from coldstore.s3.call import Call
+from coldstore.s3.errors import S3Error
+from coldstore.s3.names import check_bucket_name
+from coldstore.s3.services import Services, check_version_id
+from coldstore.s3.stored import known_class
+from coldstore.s3.unset import unset_configuration
+from coldstore.s3.xml import node, read_document
+
+BUCKETS_MAX = 10_000
+FETCH = 1000
+UNNAMED_REGION = "us-east-1"
+"""The region whose LocationConstraint is empty, and where creating one's own bucket again succeeds (S3 API)."""
+
+
+class BucketOperations:
+    """The operations of this family."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._store = services.store
+
+    async def list_buckets(self, call: Call) -> Answer:
+        """ListBuckets: the caller's own, by name, in pages when the caller asks for pages."""
+        limit = _max_buckets(call.query.one("max-buckets"))
+        prefix = call.query.one("prefix") or ""
+        region = call.query.one("bucket-region")
+        after = _name_in(call.query.one("continuation-token"))
+        found, is_truncated = await self._page(call.caller.user_id, prefix, region, after, limit)
+        return xml_answer(
+            node(
+                "ListAllMyBucketsResult",
+                node("Owner", node("ID", call.caller.user_id), node("DisplayName", call.caller.name)),
+                node(
+                    "Buckets",
+                    *(
+                        node(
+                            "Bucket",
+                            node("Name", bucket.name),
+                            node("CreationDate", iso_time(bucket.created_at)),
+                            node("BucketRegion", bucket.region),
+                        )
+                        for bucket in found
+                    ),
+                ),
+                node("Prefix", prefix) if prefix else None,
+                node("ContinuationToken", _token(found[-1].name)) if is_truncated else None,
+            )
+        )
+
+    async def _page(
+        self, owner_id: str, prefix: str, region: str | None, after: str, limit: int
+    ) -> tuple[list[Bucket], bool]:
+        found: list[Bucket] = []
+        while True:
+            page = await self._store.buckets(owner_id=owner_id, after=after, limit=FETCH)
+            for bucket in page:
+                if bucket.name.startswith(prefix) and region in (None, bucket.region):
+                    if len(found) == limit:
+                        return found, True
+                    found.append(bucket)
+            if len(page) < FETCH:
+                return found, False
+            after = page[-1].name
+
+    async def create_bucket(self, call: Call) -> Answer:
+        """CreateBucket; the region is the appliance's, whatever constraint names it."""
+        name = call.bucket_name
+        check_bucket_name(name)
+        document = await call.body.read_document()
+        if document.strip():
+            constraint = (
+                read_document(document, "CreateBucketConfiguration").text_of("LocationConstraint") or ""
+            ).strip()
+            if constraint not in ("", self._services.region):
+                raise S3Error("InvalidLocationConstraint", details={"LocationConstraint": constraint})
+        try:
+            await self._store.create_bucket(
+                name=name,
+                owner_id=call.caller.user_id,
+                region=self._services.region,
+                created_at=self._services.now(),
+                default_class=None,
+            )
+        except BucketAlreadyOwned:
+            if self._services.region != UNNAMED_REGION:
+                raise
+        return Answer(headers={"Location": f"/{name}"})
+
+    async def head_bucket(self, call: Call) -> Answer:
+        """HeadBucket."""
+        bucket = await self._services.bucket(call)
+        return Answer(
+            headers={
+                "x-amz-bucket-region": bucket.region,
+                "Content-Type": "application/xml",
+                "Content-Length": "0",
+            }
+        )
+
+    async def delete_bucket(self, call: Call) -> Answer:
+        """DeleteBucket; open multipart uploads go with it."""
+        await self._services.bucket(call)
+        await self._store.delete_bucket(call.bucket_name)
+        self._services.janitor_bell.ring()
+        return Answer(status=204)
+
+    async def location(self, call: Call) -> Answer:
+        """GetBucketLocation."""
+        bucket = await self._services.bucket(call)
+        return xml_answer(
+            node("LocationConstraint", "" if bucket.region == UNNAMED_REGION else bucket.region)
+        )
+
+    async def versioning(self, call: Call) -> Answer:
+        """GetBucketVersioning: it was never set."""
+        await self._services.bucket(call)
+        return xml_answer(node("VersioningConfiguration"))
+
+    async def get_default_class(self, call: Call) -> Answer:
+        """The class of objects whose writer names none, as ``DefaultStorageClass``; empty when there is none."""
+        bucket = await self._services.bucket(call)
+        return xml_answer(
+            node("DefaultStorageClass", "" if bucket.default_class is None else bucket.default_class.value)
+        )
+
+    async def put_default_class(self, call: Call) -> Answer:
+        """Set that class by a document ``DefaultStorageClass``; an empty one clears it."""
+        await self._services.bucket(call)
+        document = await call.body.read_document()
+        if not document.strip():
+            raise S3Error("MissingRequestBodyError")
+        name = read_document(document, "DefaultStorageClass").text.strip()
+        await self._store.set_default_class(
+            name=call.bucket_name,
+            default_class=known_class(name, self._services.rules) if name else None,
+        )
+        return Answer()
+
+    async def unset_of_bucket(self, call: Call) -> Answer:
+        """The reading of a configuration that a bucket never has."""
+        bucket = await self._services.bucket(call)
+        return self._unset(call, bucket)
+
+    async def unset_of_object(self, call: Call) -> Answer:
+        """The reading of a configuration that an object never has."""
+        bucket = await self._services.bucket(call)
+        check_version_id(call.version_id)
+        await self._services.current(bucket.name, call.object_key)
+        return self._unset(call, bucket)
+
+    def _unset(self, call: Call, bucket: Bucket) -> Answer:
+        return unset_configuration(
+            call.operation, call.subresource or "", owner_id=bucket.owner_id, owner_name=call.caller.name
+        )
+
+
+def _max_buckets(value: str | None) -> int:
+    if value is None:
+        return BUCKETS_MAX
+    if not (value.isascii() and value.isdigit() and 1 <= int(value[:9]) <= BUCKETS_MAX):
+        raise S3Error(
+            "InvalidArgument",
+            f"max-buckets must be between 1 and {BUCKETS_MAX}",
+            details={"ArgumentName": "max-buckets", "ArgumentValue": value},
+        )
+    return int(value)
+
+
+def _token(name: str) -> str:
+    return urlsafe_b64encode(name.encode("utf-8")).decode("ascii")
+
+
+def _name_in(token: str | None) -> str:
+    if not token:
+        return ""
+    try:
+        return urlsafe_b64decode(token.encode("ascii")).decode("utf-8")
+    except (Base64Error, ValueError):
+        raise S3Error(
+            "InvalidArgument",
+            "The continuation token provided is incorrect",
+            details={"ArgumentName": "continuation-token", "ArgumentValue": token},
+        ) from None

@@ -1,0 +1,251 @@
+"""CopyObject, and the reading of a source for it and for UploadPartCopy: bytes go through staging and are verified twice."""
+
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
+
+from twisted.internet.defer import Deferred, succeed
+
+from coldstore.interfaces.staging import BytesDamaged
+from coldstore.model.errors import ObjectDamaged, ObjectIsCold
+from coldstore.model.objects import Bucket, Checksum, ObjectVersion
+from coldstore.plan.messages import iso_time
+from coldstore.plan.restore import check_readable
+from coldstore.s3.answers import Answer, xml_answer
+from coldstore.s3.authorise import authorise_source
+from coldstore.s3.call import Call
+from coldstore.s3.conditions import COPY_SOURCE, check_copy_source, read_conditions, write_condition
+from coldstore.s3.errors import S3Error
+from coldstore.s3.multipart_plan import DEFAULT_ALGORITHM, checksum_choice
+from coldstore.s3.names import is_bucket_name
+from coldstore.s3.objects import publish
+from coldstore.s3.pieces import pinned_run
+from coldstore.s3.receiving import SINGLE_PUT_MAX_BYTES, Arrived, discard
+from coldstore.s3.services import Services, check_version_id
+from coldstore.s3.stored import Description, quoted, storage_class, stored_headers, user_metadata
+from coldstore.s3.xml import node
+from coldstore.util.checksums import new_digest
+
+DIRECTIVES = ("COPY", "REPLACE")
+COPY_READ_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceName:
+    """What ``x-amz-copy-source`` names."""
+
+    bucket: str
+    key: bytes
+    version_id: str | None
+
+
+def source_name(value: str) -> SourceName:
+    """
+    Read ``[/]bucket/key[?versionId=id]``, percent-encoded once; ``+`` is a plus.
+
+    :raise S3Error: InvalidArgument
+    """
+    path, mark, version_id = value.partition("?versionId=")
+    decoded = unquote_to_bytes(path).removeprefix(b"/")
+    raw_bucket, _, key = decoded.partition(b"/")
+    try:
+        bucket = raw_bucket.decode("ascii")
+        key.decode("utf-8")
+    except UnicodeDecodeError:
+        bucket = ""
+    if not is_bucket_name(bucket) or not key:
+        raise S3Error(
+            "InvalidArgument",
+            "Copy Source must mention the source bucket and key: sourcebucket/sourcekey",
+            details={"ArgumentName": "x-amz-copy-source", "ArgumentValue": value},
+        )
+    return SourceName(bucket=bucket, key=key, version_id=version_id if mark else None)
+
+
+class CopySource:
+    """An object that may be copied by the caller, and can be."""
+
+    def __init__(self, services: Services, version: ObjectVersion) -> None:
+        self._services = services
+        self.version = version
+
+    @classmethod
+    async def of(cls, services: Services, call: Call) -> "CopySource":
+        """
+        Find the source of a call.
+
+        :raise S3Error: InvalidArgument, NoSuchBucket, AccessDenied, NoSuchKey, PreconditionFailed,
+            InvalidObjectState for a cold source, ServiceUnavailable while its bytes are not on disk
+        """
+        name = source_name(call.headers.get("x-amz-copy-source") or "")
+        bucket = await services.store.bucket(name.bucket)
+        authorise_source(call, bucket.owner_id)
+        check_version_id(name.version_id)
+        version = await services.current(name.bucket, name.key)
+        facts = version.facts
+        check_copy_source(
+            read_conditions(call.headers, COPY_SOURCE), etag=facts.etag, modified_at=facts.created_at
+        )
+        try:
+            check_readable(version, services.now(), needs_restore=services.needs_restore(facts.storage_class))
+        except ObjectIsCold:
+            raise S3Error(
+                "InvalidObjectState",
+                "Operation is not valid for the source object's storage class",
+                details={"StorageClass": facts.storage_class.value},
+            ) from None
+        if facts.size_bytes and not version.on_disk:
+            raise S3Error(
+                "ServiceUnavailable",
+                "The bytes of the source object are not on disk at the moment. Please try again later.",
+                headers={"Retry-After": "60"},
+            )
+        return cls(services, version)
+
+    async def copy(self, offset_bytes: int, length_bytes: int, algorithm: str) -> Arrived:
+        """
+        Write a run of the source's bytes once more.
+
+        :param algorithm: of the checksum that the copy shall have, upper case
+        :raise ObjectDamaged: the source's bytes are not what was written; nothing is kept
+        :raise StagingFull: there is no room
+        :raise DiskFault: the disk failed
+        """
+        algorithms = frozenset({"md5", algorithm.lower()})
+        if length_bytes == 0:
+            digests = {name: new_digest(name).digest() for name in algorithms}
+            return _arrived("", 0, 0, digests, algorithm)
+        services, facts = self._services, self.version.facts
+        incoming = services.staging.receive(size_bytes=length_bytes, algorithms=algorithms)
+        try:
+            run = await pinned_run(services.store, services.staging, self.version, offset_bytes, length_bytes)
+            gate = _Gate()
+            incoming.on_pressure(gate.close, gate.open)
+            try:
+                while (step := run.next_step(COPY_READ_BYTES)) is not None:
+                    reader = await run.reader(step[0])
+                    incoming.write(await reader.read(step[1], step[2]))
+                    await gate.passage()
+            finally:
+                run.close()
+            kept = await incoming.finish()
+        except BaseException as error:
+            await incoming.abandon()
+            if isinstance(error, BytesDamaged):
+                await services.damaged(self.version, error)
+                raise ObjectDamaged from None
+            raise
+        if length_bytes == facts.size_bytes and kept.crc64nvme != facts.crc64nvme:
+            await discard(services.staging, kept.address)
+            await services.damaged(self.version, BytesDamaged(f"layout {self.version.layout_id}", 0))
+            raise ObjectDamaged
+        return _arrived(kept.address, length_bytes, kept.crc64nvme, kept.digests, algorithm)
+
+
+class CopyOperations:
+    """The operation of this family."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def copy_object(self, call: Call) -> Answer:
+        """CopyObject: class and metadata are the copy's own; the bytes are written again."""
+        services = self._services
+        bucket = await services.bucket(call)
+        condition = write_condition(call.headers)
+        replaces = _directive(call, "x-amz-metadata-directive") == "REPLACE"
+        _directive(call, "x-amz-tagging-directive")
+        source = await CopySource.of(services, call)
+        facts = source.version.facts
+        described = _description(call, bucket, source.version, services, replaces)
+        if facts.size_bytes > SINGLE_PUT_MAX_BYTES:
+            raise S3Error(
+                "InvalidRequest",
+                "The specified copy source is larger than the maximum allowable size for a copy source: "
+                f"{SINGLE_PUT_MAX_BYTES}",
+            )
+        is_itself = (facts.bucket, facts.key) == (bucket.name, call.object_key)
+        if is_itself and not replaces and described.storage_class is facts.storage_class:
+            raise S3Error(
+                "InvalidRequest",
+                "This copy request is illegal because it is trying to copy an object to itself without changing the "
+                "object's metadata, storage class, website redirect location or encryption attributes.",
+            )
+        algorithm, _ = checksum_choice(call.headers.get("x-amz-checksum-algorithm"), None)
+        if not algorithm:
+            algorithm = DEFAULT_ALGORITHM if facts.checksum is None else facts.checksum.algorithm
+        await services.check_write(bucket.name, call.object_key, condition)
+        arrived = await source.copy(0, facts.size_bytes, algorithm)
+        version = await publish(services, call, described, arrived, condition)
+        return xml_answer(
+            node(
+                "CopyObjectResult",
+                node("LastModified", iso_time(version.facts.created_at)),
+                node("ETag", quoted(version.facts.etag)),
+                node("ChecksumType", arrived.checksum.kind.value),
+                node(f"Checksum{arrived.checksum.algorithm}", arrived.checksum.value),
+            )
+        )
+
+
+def _description(
+    call: Call, bucket: Bucket, source: ObjectVersion, services: Services, replaces: bool
+) -> Description:
+    return Description(
+        storage_class=storage_class(call.headers, bucket, services.rules),
+        headers=stored_headers(call.headers) if replaces else source.facts.headers,
+        user_metadata=user_metadata(call.headers) if replaces else source.facts.user_metadata,
+    )
+
+
+def _directive(call: Call, name: str) -> str:
+    value = call.headers.get(name)
+    if value is None:
+        return "COPY"
+    if value not in DIRECTIVES:
+        raise S3Error(
+            "InvalidArgument",
+            f"Unknown {name.removeprefix('x-amz-').replace('-', ' ')}.",
+            details={"ArgumentName": name, "ArgumentValue": value},
+        )
+    return value
+
+
+def _arrived(
+    address: str, length_bytes: int, crc64nvme: int, digests: Mapping[str, bytes], algorithm: str
+) -> Arrived:
+    checksum = Checksum(algorithm=algorithm, value=b64encode(digests[algorithm.lower()]).decode("ascii"))
+    return Arrived(
+        address=address,
+        length_bytes=length_bytes,
+        crc64nvme=crc64nvme,
+        etag=digests["md5"].hex(),
+        checksum=checksum,
+    )
+
+
+class _Gate:
+    """Holds a writer back while the disk has enough to do."""
+
+    def __init__(self) -> None:
+        self._is_open = True
+        self._waiting: Deferred[None] | None = None
+
+    def close(self) -> None:
+        """Let nobody pass."""
+        self._is_open = False
+
+    def open(self) -> None:
+        """Let pass again."""
+        self._is_open = True
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.callback(None)
+
+    def passage(self) -> "Deferred[None]":
+        """Fire when the gate is open."""
+        if self._is_open:
+            return succeed(None)
+        self._waiting = Deferred()
+        return self._waiting

@@ -1,0 +1,254 @@
+"""ListObjects in both versions: a page of what is in a bucket."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from coldstore.model.objects import ObjectVersion, RestorePhase
+from coldstore.plan.messages import iso_time
+from coldstore.s3.answers import Answer, xml_answer
+from coldstore.s3.call import Call
+from coldstore.s3.errors import S3Error
+from coldstore.s3.fields import Query
+from coldstore.s3.listing_plan import ListingPlan, position_of, token_of
+from coldstore.s3.services import Services
+from coldstore.s3.stored import quoted
+from coldstore.s3.xml import Node, node, url_encoded
+
+KEYS_MAX = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListingRequest:
+    """What both versions, and the listing of uploads, are asked with. Texts are as sent."""
+
+    prefix: str
+    delimiter: str
+    max_entries: int
+    is_url_encoded: bool
+
+    @classmethod
+    def of(cls, query: Query, max_name: str) -> "ListingRequest":
+        """
+        Read the query.
+
+        :param max_name: name of the parameter that bounds the page
+        :raise S3Error: InvalidArgument
+        """
+        encoding = query.one("encoding-type")
+        if encoding not in (None, "", "url"):
+            raise S3Error(
+                "InvalidArgument",
+                "Invalid Encoding Method specified in Request",
+                details={"ArgumentName": "encoding-type", "ArgumentValue": encoding or ""},
+            )
+        return cls(
+            prefix=query.one("prefix") or "",
+            delimiter=query.one("delimiter") or "",
+            max_entries=bounded(query.one(max_name), max_name, KEYS_MAX),
+            is_url_encoded=encoding == "url",
+        )
+
+    @property
+    def shown(self) -> Callable[[str | bytes], str]:
+        """How keys and prefixes are written in the answer."""
+        return url_encoded if self.is_url_encoded else _plain
+
+    def plan(self, after: bytes) -> ListingPlan[ObjectVersion]:
+        """Return the plan of a page of objects behind ``after``."""
+        return ListingPlan(
+            prefix=self.prefix.encode("utf-8"),
+            delimiter=self.delimiter.encode("utf-8"),
+            after=after,
+            max_entries=self.max_entries,
+            key_of=lambda version: version.facts.key,
+        )
+
+
+class ListingOperations:
+    """The operations of this family."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def list_objects(self, call: Call) -> Answer:
+        """ListObjects, version 1: pages by ``marker``."""
+        await self._services.bucket(call)
+        asked = ListingRequest.of(call.query, "max-keys")
+        wants_restore = wants_restore_status(call)
+        marker = call.query.one("marker") or ""
+        plan = await self._filled(call.bucket_name, asked.plan(marker.encode("utf-8")))
+        shown = asked.shown
+        has_next = plan.is_truncated and bool(asked.delimiter)
+        return xml_answer(
+            node(
+                "ListBucketResult",
+                node("Name", call.bucket_name),
+                node("Prefix", shown(asked.prefix)),
+                node("Marker", shown(marker)),
+                node("NextMarker", shown(plan.last)) if has_next else None,
+                node("MaxKeys", asked.max_entries),
+                *_common(asked, plan),
+                *self._contents(call, plan, shown, with_owner=True, with_restore=wants_restore),
+                *prefix_nodes(plan.prefixes, shown),
+            )
+        )
+
+    async def list_objects_v2(self, call: Call) -> Answer:
+        """ListObjectsV2: pages by ``continuation-token``, which wins over ``start-after``."""
+        await self._services.bucket(call)
+        asked = ListingRequest.of(call.query, "max-keys")
+        wants_restore = wants_restore_status(call)
+        start_after, token = call.query.one("start-after"), call.query.one("continuation-token")
+        after = (start_after or "").encode("utf-8") if token is None else _position(token)
+        plan = await self._filled(call.bucket_name, asked.plan(after))
+        shown = asked.shown
+        with_owner = (call.query.one("fetch-owner") or "").lower() == "true"
+        return xml_answer(
+            node(
+                "ListBucketResult",
+                node("Name", call.bucket_name),
+                node("Prefix", shown(asked.prefix)),
+                node("StartAfter", shown(start_after)) if start_after else None,
+                node("ContinuationToken", token) if token is not None else None,
+                node("NextContinuationToken", token_of(plan.last)) if plan.is_truncated else None,
+                node("KeyCount", plan.entry_count),
+                node("MaxKeys", asked.max_entries),
+                *_common(asked, plan),
+                *self._contents(call, plan, shown, with_owner=with_owner, with_restore=wants_restore),
+                *prefix_nodes(plan.prefixes, shown),
+            )
+        )
+
+    async def _filled(self, bucket: str, plan: ListingPlan[ObjectVersion]) -> ListingPlan[ObjectVersion]:
+        while (fetch := plan.next_fetch()) is not None:
+            rows = await self._services.store.list_current(
+                bucket,
+                from_key=max(fetch.after_key + b"\x00" if fetch.after_key else b"", fetch.from_key),
+                before_key=fetch.before_key,
+                limit=fetch.limit,
+            )
+            plan.take(fetch, rows)
+        return plan
+
+    def _contents(
+        self,
+        call: Call,
+        plan: ListingPlan[ObjectVersion],
+        shown: Callable[[str | bytes], str],
+        *,
+        with_owner: bool,
+        with_restore: bool,
+    ) -> list[Node]:
+        now = self._services.now()
+        return [
+            _content_node(
+                version,
+                shown,
+                owner=owner_node("Owner", version.facts.owner_id, call) if with_owner else None,
+                restore=_restore_node(version, now) if with_restore else None,
+            )
+            for version in plan.rows
+        ]
+
+
+def wants_restore_status(call: Call) -> bool:
+    """
+    Whether ``x-amz-optional-object-attributes`` asks for the state of restores.
+
+    :raise S3Error: InvalidArgument for any other attribute
+    """
+    value = call.headers.get("x-amz-optional-object-attributes")
+    if value is None:
+        return False
+    names = {name.strip() for name in value.split(",")}
+    if names != {"RestoreStatus"}:
+        raise S3Error(
+            "InvalidArgument",
+            "Invalid attribute name specified",
+            details={"ArgumentName": "x-amz-optional-object-attributes", "ArgumentValue": value},
+        )
+    return True
+
+
+def bounded(value: str | None, name: str, most: int) -> int:
+    """
+    Return how many entries a page may have: 0 to ``most``, larger numbers are cut to that.
+
+    :raise S3Error: InvalidArgument for anything but a number from 0 to 2^31-1
+    """
+    if value is None or value == "":
+        return most
+    if not (value.isascii() and value.isdigit() and len(value) <= 10 and int(value) < 2**31):
+        raise S3Error(
+            "InvalidArgument",
+            f"Provided {name} not an integer or within integer range",
+            details={"ArgumentName": name, "ArgumentValue": value},
+        )
+    return min(int(value), most)
+
+
+def prefix_nodes(prefixes: list[bytes], shown: Callable[[str | bytes], str]) -> list[Node]:
+    """Return the elements of common prefixes."""
+    return [node("CommonPrefixes", node("Prefix", shown(prefix))) for prefix in prefixes]
+
+
+def owner_node(name: str, user_id: str, call: Call) -> Node:
+    """Return the element of a user; the display name is known of the caller alone."""
+    display = call.caller.name if user_id == call.caller.user_id else user_id
+    return node(name, node("ID", user_id), node("DisplayName", display))
+
+
+def _common(asked: ListingRequest, plan: ListingPlan[ObjectVersion]) -> list[Node]:
+    nodes = [node("Delimiter", asked.shown(asked.delimiter))] if asked.delimiter else []
+    if asked.is_url_encoded:
+        nodes.append(node("EncodingType", "url"))
+    return [*nodes, node("IsTruncated", plan.is_truncated)]
+
+
+def _content_node(
+    version: ObjectVersion, shown: Callable[[str | bytes], str], *, owner: Node | None, restore: Node | None
+) -> Node:
+    facts = version.facts
+    checksum = facts.checksum
+    return node(
+        "Contents",
+        node("Key", shown(facts.key)),
+        node("LastModified", iso_time(facts.created_at)),
+        node("ETag", quoted(facts.etag)),
+        None if checksum is None else node("ChecksumAlgorithm", checksum.algorithm),
+        None if checksum is None else node("ChecksumType", checksum.kind.value),
+        node("Size", facts.size_bytes),
+        owner,
+        restore,
+        node("StorageClass", facts.storage_class.value),
+    )
+
+
+def _restore_node(version: ObjectVersion, now: float) -> Node | None:
+    restore = version.restore
+    if restore is None:
+        return None
+    if restore.phase is RestorePhase.ONGOING:
+        return node("RestoreStatus", node("IsRestoreInProgress", True))
+    if restore.expires_at is None or restore.expires_at <= now:
+        return None
+    return node(
+        "RestoreStatus",
+        node("IsRestoreInProgress", False),
+        node("RestoreExpiryDate", iso_time(restore.expires_at)),
+    )
+
+
+def _plain(text: str | bytes) -> str:
+    return text if isinstance(text, str) else text.decode("utf-8")
+
+
+def _position(token: str) -> bytes:
+    try:
+        return position_of(token)
+    except ValueError:
+        raise S3Error(
+            "InvalidArgument",
+            "The continuation token provided is incorrect",
+            details={"ArgumentName": "continuation-token", "ArgumentValue": token},
+        ) from None

@@ -1,0 +1,151 @@
+"""
+Which keys to ask for so that a page of a listing is full, and what the page shows: pure.
+
+Keys that share the part up to the delimiter are *rolled up* into one common prefix. When one is met, the rest of its
+keys is skipped by asking for keys behind all of them, so the cost of a page follows what it shows and not what lies
+below. What is asked for starts small where keys roll up and grows where they do not.
+"""
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error as Base64Error
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from coldstore.util.checksums import crc32
+
+T = TypeVar("T")
+
+FETCH_MAX = 1000
+FETCH_FIRST = 16
+"""How many keys are asked for at first where keys may roll up."""
+BEHIND_ALL = b"\xff"
+"""A byte that no UTF-8 text holds: a prefix followed by it is greater than every key with that prefix."""
+
+
+def rolled_up(key: bytes, prefix: bytes, delimiter: bytes) -> bytes | None:
+    """Return the common prefix that a key is shown as, None when it is shown itself."""
+    if not delimiter or not key.startswith(prefix):
+        return None
+    found = key.find(delimiter, len(prefix))
+    return None if found < 0 else key[: found + len(delimiter)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetch:
+    """What to ask for: at most ``limit`` rows with ``from_key <= key < before_key`` and ``after_key < key``, in order."""
+
+    from_key: bytes
+    after_key: bytes
+    before_key: bytes | None
+    limit: int
+
+
+class ListingPlan(Generic[T]):
+    """
+    One page in the making: ``next_fetch``, ask, ``take``, and again until there is no next fetch.
+
+    :ivar rows: what is shown itself, in order
+    :ivar prefixes: the common prefixes, in order
+    :ivar last: the last entry of the page, a key or a common prefix; where the next page begins
+    :ivar last_row: the row that is the last entry, None when that is a common prefix
+    :ivar after_row: the last row that was taken; None where the next fetch skips by key
+    :ivar is_truncated: whether there is more behind ``last``
+    """
+
+    def __init__(
+        self,
+        *,
+        prefix: bytes,
+        delimiter: bytes,
+        after: bytes,
+        max_entries: int,
+        key_of: Callable[[T], bytes],
+    ) -> None:
+        """:param after: entries up to and including this one are left out (empty: none)"""
+        self.rows: list[T] = []
+        self.prefixes: list[bytes] = []
+        self.last = b""
+        self.last_row: T | None = None
+        self.after_row: T | None = None
+        self.is_truncated = False
+        self._prefix = prefix
+        self._delimiter = delimiter
+        self._max_entries = max_entries
+        self._key_of = key_of
+        self._is_done = max_entries == 0
+        self._fetch_size = FETCH_FIRST if delimiter else FETCH_MAX
+        common = rolled_up(after, prefix, delimiter)
+        self._after = after if common is None else common + BEHIND_ALL
+
+    @property
+    def entry_count(self) -> int:
+        """How many entries the page has."""
+        return len(self.rows) + len(self.prefixes)
+
+    def next_fetch(self) -> Fetch | None:
+        """Return what to ask for next, None when the page is complete."""
+        if self._is_done:
+            return None
+        wanted = self._max_entries - self.entry_count + 1
+        return Fetch(
+            from_key=self._prefix,
+            after_key=self._after,
+            before_key=self._prefix + BEHIND_ALL if self._prefix else None,
+            limit=min(wanted, self._fetch_size),
+        )
+
+    def take(self, fetch: Fetch, rows: Sequence[T]) -> None:
+        """Take what was found."""
+        skipped = 0
+        common: bytes | None = None
+        for row in rows:
+            key = self._key_of(row)
+            if common is not None and key.startswith(common):
+                skipped += 1
+                continue
+            common = rolled_up(key, self._prefix, self._delimiter)
+            if self.entry_count == self._max_entries:
+                self.is_truncated = self._is_done = True
+                return
+            if common is None:
+                self.rows.append(row)
+                self.last, self.last_row = key, row
+            else:
+                self.prefixes.append(common)
+                self.last, self.last_row = common, None
+        if len(rows) < fetch.limit:
+            self._is_done = True
+            return
+        if common is None:
+            self._after, self.after_row = self._key_of(rows[-1]), rows[-1]
+        else:
+            self._after, self.after_row = common + BEHIND_ALL, None
+        if self._delimiter:
+            self._fetch_size = (
+                FETCH_FIRST if 2 * skipped > len(rows) else min(FETCH_MAX, 2 * self._fetch_size)
+            )
+
+
+def token_of(position: bytes) -> str:
+    """Return a continuation token for the page behind ``position``."""
+    return urlsafe_b64encode(crc32(position).to_bytes(4, "big") + position).decode("ascii")
+
+
+def position_of(token: str) -> bytes:
+    """
+    Return the position that a token of ours holds.
+
+    :raise ValueError: for anything else
+    """
+    try:
+        content = urlsafe_b64decode(token.encode("ascii"))
+    except (Base64Error, ValueError):
+        raise ValueError("not a token") from None
+    if (
+        len(content) < 5
+        or crc32(content[4:]).to_bytes(4, "big") != content[:4]
+        or token_of(content[4:]) != token
+    ):
+        raise ValueError("not a token")
+    return content[4:]

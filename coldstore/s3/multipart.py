@@ -1,0 +1,401 @@
+"""Operations on multipart uploads; the rules of completing one are in ``multipart_plan``."""
+
+from urllib.parse import quote
+
+from coldstore.interfaces.metadata import Conflict, WriteCondition
+from coldstore.model.errors import ColdStoreError, NoSuchUpload
+from coldstore.model.objects import Checksum, ChecksumKind, ObjectVersion, Piece, Upload
+from coldstore.plan.messages import iso_time
+from coldstore.s3.answers import Answer, xml_answer
+from coldstore.s3.call import Call
+from coldstore.s3.conditions import write_condition
+from coldstore.s3.copying import CopySource
+from coldstore.s3.errors import S3Error
+from coldstore.s3.integrity import checksum_headers, object_checksum
+from coldstore.s3.listing import ListingRequest, bounded, owner_node, prefix_nodes
+from coldstore.s3.listing_plan import ListingPlan
+from coldstore.s3.multipart_plan import (
+    COMPLETE_DOCUMENT_MAX_BYTES,
+    DEFAULT_ALGORITHM,
+    Claims,
+    ListedPart,
+    checksum_choice,
+    checksum_kind,
+    parse_complete,
+    plan_completion,
+)
+from coldstore.s3.objects import explained, facts_of, is_definite, ring_after_publishing
+from coldstore.s3.ranges import PART_NUMBER_MAX, copy_range, part_number
+from coldstore.s3.receiving import SINGLE_PUT_MAX_BYTES, Arrived, check_size, receive
+from coldstore.s3.services import Services
+from coldstore.s3.stored import Description, description, quoted
+from coldstore.s3.xml import Node, node
+
+PARTS_PAGE = 1000
+COMPLETE_TRIES = 5
+"""How often completing starts again because parts came in meanwhile."""
+
+
+class MultipartOperations:
+    """The operations of this family."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._store = services.store
+
+    async def create(self, call: Call) -> Answer:
+        """CreateMultipartUpload: class, headers, metadata and checksum are fixed here."""
+        services = self._services
+        bucket = await services.bucket(call)
+        described = description(call.headers, bucket, services.rules)
+        algorithm, kind = checksum_choice(
+            call.headers.get("x-amz-checksum-algorithm"), call.headers.get("x-amz-checksum-type")
+        )
+        upload = Upload(
+            upload_id=services.new_id(),
+            bucket=bucket.name,
+            key=call.object_key,
+            owner_id=call.caller.user_id,
+            storage_class=described.storage_class,
+            headers=described.headers,
+            user_metadata=described.user_metadata,
+            checksum_algorithm=algorithm,
+            checksum_kind=kind,
+            created_at=services.now(),
+        )
+        await self._store.create_upload(upload)
+        headers = {}
+        if kind is not None:
+            headers = {"x-amz-checksum-algorithm": algorithm, "x-amz-checksum-type": kind.value}
+        return xml_answer(
+            node(
+                "InitiateMultipartUploadResult",
+                node("Bucket", bucket.name),
+                node("Key", call.object_key.decode("utf-8")),
+                node("UploadId", upload.upload_id),
+            ),
+            headers=headers,
+        )
+
+    async def upload_part(self, call: Call) -> Answer:
+        """UploadPart."""
+        await self._services.bucket(call)
+        number = part_number(call.query.one("partNumber"))
+        upload = await self._upload(call)
+        plan = call.body.object_plan(
+            default_algorithm=(upload.checksum_algorithm or DEFAULT_ALGORITHM).lower()
+        )
+        check_size(call.body)
+        if upload.checksum_algorithm not in ("", (plan.algorithm or "").upper()):
+            raise S3Error(
+                "InvalidRequest",
+                f"Checksum Type mismatch occurred, expected checksum Type: {upload.checksum_algorithm.lower()}, "
+                f"actual checksum Type: {plan.algorithm}",
+            )
+        arrived = await receive(self._services.staging, call.body, plan)
+        piece = await self._record(upload, number, arrived)
+        return Answer(headers={"ETag": quoted(piece.etag), **checksum_headers(arrived.checksum)})
+
+    async def upload_part_copy(self, call: Call) -> Answer:
+        """UploadPartCopy: the bytes come from an object that can be read."""
+        services = self._services
+        await services.bucket(call)
+        number = part_number(call.query.one("partNumber"))
+        upload = await self._upload(call)
+        source = await CopySource.of(services, call)
+        wanted = copy_range(call.headers.get("x-amz-copy-source-range"), source.version.facts.size_bytes)
+        if wanted.length_bytes > SINGLE_PUT_MAX_BYTES:
+            raise S3Error(
+                "EntityTooLarge",
+                details={
+                    "ProposedSize": str(wanted.length_bytes),
+                    "MaxSizeAllowed": str(SINGLE_PUT_MAX_BYTES),
+                },
+            )
+        algorithm = upload.checksum_algorithm or DEFAULT_ALGORITHM
+        arrived = await source.copy(wanted.offset_bytes, wanted.length_bytes, algorithm)
+        piece = await self._record(upload, number, arrived)
+        return xml_answer(
+            node(
+                "CopyPartResult",
+                node("LastModified", iso_time(piece.created_at)),
+                node("ETag", quoted(piece.etag)),
+                node(f"Checksum{arrived.checksum.algorithm}", arrived.checksum.value),
+            )
+        )
+
+    async def _record(self, upload: Upload, number: int, arrived: Arrived) -> Piece:
+        services = self._services
+        piece = arrived.piece(number, services.now())
+        if not piece.address:
+            # Every piece has an address of its own; one without bytes has one that no disk knows.
+            piece = Piece(
+                ordinal=number,
+                address=f"empty-{services.new_id()}",
+                length_bytes=0,
+                crc64nvme=0,
+                etag=piece.etag,
+                checksum=piece.checksum,
+                created_at=piece.created_at,
+            )
+        try:
+            await self._store.put_part(upload.upload_id, piece)
+        except ColdStoreError as error:
+            if is_definite(error) and arrived.address:
+                await services.hand_back([arrived.address])
+            raise
+        services.janitor_bell.ring()
+        return piece
+
+    async def _upload(self, call: Call) -> Upload:
+        return await self._store.upload(call.bucket_name, call.object_key, _upload_id(call))
+
+    # ── ending an upload ────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def complete(self, call: Call) -> Answer:
+        """CompleteMultipartUpload; asked for again after it succeeded, it answers the same again."""
+        await self._services.bucket(call)
+        upload_id = _upload_id(call)
+        condition = write_condition(call.headers)
+        claims = Claims(
+            size_bytes=_claimed_size(call.headers.get("x-amz-mp-object-size")),
+            checksum=object_checksum(call.headers),
+            kind=_claimed_kind(call.headers.get("x-amz-checksum-type")),
+        )
+        if call.body.length_bytes == 0:
+            raise S3Error("MissingRequestBodyError")
+        document = await call.body.read_document(COMPLETE_DOCUMENT_MAX_BYTES, checksum_is_of_object=True)
+        listed = parse_complete(document)
+        for attempt in range(COMPLETE_TRIES):
+            try:
+                version = await self._complete(call, upload_id, listed, claims, condition)
+                break
+            except NoSuchUpload:
+                completed = await self._store.completed_upload(call.bucket_name, call.object_key, upload_id)
+                if completed is None:
+                    raise
+                version = completed
+                break
+            except Conflict:
+                if attempt == COMPLETE_TRIES - 1:
+                    raise S3Error("OperationAborted") from None
+        return _completed(call, version)
+
+    async def _complete(
+        self,
+        call: Call,
+        upload_id: str,
+        listed: list[ListedPart],
+        claims: Claims,
+        condition: WriteCondition | None,
+    ) -> ObjectVersion:
+        services = self._services
+        upload = await self._upload(call)
+        uploaded = {piece.ordinal: piece for piece in await self._parts(upload_id, 0, PART_NUMBER_MAX)}
+        completion = plan_completion(
+            listed,
+            uploaded,
+            upload_id=upload_id,
+            algorithm=upload.checksum_algorithm,
+            kind=upload.checksum_kind,
+            claims=claims,
+        )
+        facts = facts_of(
+            services,
+            call,
+            Description(
+                storage_class=upload.storage_class,
+                headers=upload.headers,
+                user_metadata=upload.user_metadata,
+            ),
+            size_bytes=completion.size_bytes,
+            etag=completion.etag,
+            checksum=completion.checksum,
+            crc64nvme=completion.crc64nvme,
+            part_sizes=completion.part_sizes,
+        )
+        wants_tape = services.wants_tape(upload.storage_class)
+        try:
+            version = await self._store.complete_upload(
+                upload_id,
+                facts,
+                listed=completion.numbers,
+                wants_tape=wants_tape,
+                condition=condition,
+                messages=[],
+                revision=upload.revision,
+            )
+        except NoSuchUpload:
+            raise
+        except ColdStoreError as error:
+            raise explained(error, condition) from None
+        ring_after_publishing(services, wants_tape)
+        return version
+
+    async def abort(self, call: Call) -> Answer:
+        """AbortMultipartUpload."""
+        await self._services.bucket(call)
+        await self._store.abort_upload(call.bucket_name, call.object_key, _upload_id(call))
+        self._services.janitor_bell.ring()
+        return Answer(status=204)
+
+    # ── looking at uploads ──────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _parts(self, upload_id: str, after: int, limit: int) -> list[Piece]:
+        found: list[Piece] = []
+        while len(found) < limit:
+            wanted = min(PARTS_PAGE, limit - len(found))
+            page = await self._store.parts(upload_id, after_ordinal=after, limit=wanted)
+            found += page
+            if len(page) < wanted:
+                break
+            after = page[-1].ordinal
+        return found
+
+    async def list_parts(self, call: Call) -> Answer:
+        """ListParts."""
+        await self._services.bucket(call)
+        upload = await self._upload(call)
+        most = bounded(call.query.one("max-parts"), "max-parts", PARTS_PAGE)
+        marker = bounded(call.query.one("part-number-marker") or "0", "part-number-marker", PART_NUMBER_MAX)
+        found = await self._parts(upload.upload_id, marker, most + 1) if most else []
+        shown = found[:most]
+        return xml_answer(
+            node(
+                "ListPartsResult",
+                node("Bucket", call.bucket_name),
+                node("Key", upload.key.decode("utf-8")),
+                node("UploadId", upload.upload_id),
+                owner_node("Initiator", upload.owner_id, call),
+                owner_node("Owner", upload.owner_id, call),
+                node("StorageClass", upload.storage_class.value),
+                node("ChecksumAlgorithm", upload.checksum_algorithm) if upload.checksum_algorithm else None,
+                None if upload.checksum_kind is None else node("ChecksumType", upload.checksum_kind.value),
+                node("PartNumberMarker", marker),
+                node("NextPartNumberMarker", shown[-1].ordinal if shown else 0),
+                node("MaxParts", most),
+                node("IsTruncated", len(found) > most),
+                *(_part_node(piece) for piece in shown),
+            )
+        )
+
+    async def list_uploads(self, call: Call) -> Answer:
+        """ListMultipartUploads: by key, and by upload id within a key."""
+        await self._services.bucket(call)
+        asked = ListingRequest.of(call.query, "max-uploads")
+        key_marker = call.query.one("key-marker") or ""
+        # Without a key there is nothing that an upload id could mark (S3 API).
+        id_marker = (call.query.one("upload-id-marker") or "") if key_marker else ""
+        plan: ListingPlan[Upload] = ListingPlan(
+            prefix=asked.prefix.encode("utf-8"),
+            delimiter=asked.delimiter.encode("utf-8"),
+            after=key_marker.encode("utf-8"),
+            max_entries=asked.max_entries,
+            key_of=lambda upload: upload.key,
+        )
+        after_id = id_marker
+        while (fetch := plan.next_fetch()) is not None:
+            rows = await self._store.uploads(
+                call.bucket_name,
+                prefix=fetch.from_key,
+                after_key=fetch.after_key,
+                after_upload_id=after_id if fetch.after_key else "",
+                limit=fetch.limit,
+            )
+            plan.take(fetch, rows)
+            after_id = "" if plan.after_row is None else plan.after_row.upload_id
+        shown = asked.shown
+        last = plan.last_row
+        return xml_answer(
+            node(
+                "ListMultipartUploadsResult",
+                node("Bucket", call.bucket_name),
+                node("KeyMarker", shown(key_marker)),
+                node("UploadIdMarker", id_marker),
+                node("NextKeyMarker", shown(plan.last)) if plan.is_truncated else None,
+                node("NextUploadIdMarker", "" if last is None else last.upload_id)
+                if plan.is_truncated
+                else None,
+                node("Prefix", shown(asked.prefix)),
+                node("Delimiter", shown(asked.delimiter)) if asked.delimiter else None,
+                node("EncodingType", "url") if asked.is_url_encoded else None,
+                node("MaxUploads", asked.max_entries),
+                node("IsTruncated", plan.is_truncated),
+                *(
+                    node(
+                        "Upload",
+                        node("Key", shown(upload.key)),
+                        node("UploadId", upload.upload_id),
+                        owner_node("Initiator", upload.owner_id, call),
+                        owner_node("Owner", upload.owner_id, call),
+                        node("StorageClass", upload.storage_class.value),
+                        node("Initiated", iso_time(upload.created_at)),
+                        node("ChecksumAlgorithm", upload.checksum_algorithm)
+                        if upload.checksum_algorithm
+                        else None,
+                        None
+                        if upload.checksum_kind is None
+                        else node("ChecksumType", upload.checksum_kind.value),
+                    )
+                    for upload in plan.rows
+                ),
+                *prefix_nodes(plan.prefixes, shown),
+            )
+        )
+
+
+def _upload_id(call: Call) -> str:
+    upload_id = call.query.one("uploadId")
+    if not upload_id:
+        raise S3Error("NoSuchUpload", details={"UploadId": upload_id or ""})
+    return upload_id
+
+
+def _claimed_size(value: str | None) -> int | None:
+    if value is None:
+        return None
+    if not (value.isascii() and value.isdigit() and len(value) <= 19):
+        raise S3Error("InvalidRequest", "Value for x-amz-mp-object-size header is invalid.")
+    return int(value)
+
+
+def _claimed_kind(value: str | None) -> ChecksumKind | None:
+    return None if value is None else checksum_kind(value)
+
+
+def _completed(call: Call, version: ObjectVersion) -> Answer:
+    facts = version.facts
+    scheme = "https" if call.is_secure else "http"
+    host = call.headers.get("host") or "localhost"
+    return xml_answer(
+        node(
+            "CompleteMultipartUploadResult",
+            node("Location", f"{scheme}://{host}/{facts.bucket}/{quote(facts.key)}"),
+            node("Bucket", facts.bucket),
+            node("Key", facts.key.decode("utf-8")),
+            node("ETag", quoted(facts.etag)),
+            *checksum_nodes(facts.checksum),
+        )
+    )
+
+
+def checksum_nodes(checksum: Checksum | None) -> list[Node]:
+    """Return the elements that show a checksum."""
+    if checksum is None:
+        return []
+    return [
+        node(f"Checksum{checksum.algorithm}", checksum.value),
+        node("ChecksumType", checksum.kind.value),
+    ]
+
+
+def _part_node(piece: Piece) -> Node:
+    checksum = piece.checksum
+    return node(
+        "Part",
+        node("PartNumber", piece.ordinal),
+        node("LastModified", iso_time(piece.created_at)),
+        node("ETag", quoted(piece.etag)),
+        node("Size", piece.length_bytes),
+        None if checksum is None else node(f"Checksum{checksum.algorithm}", checksum.value),
+    )

@@ -1,0 +1,294 @@
+"""
+Completing a multipart upload: whether the list of parts is right, and what the object they make is like. Pure.
+
+Source: S3 API Reference, CompleteMultipartUpload; S3 User Guide, "Checking object integrity for multipart uploads".
+"""
+
+import re
+from base64 import b64decode, b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from types import MappingProxyType
+
+from coldstore.model.objects import Checksum, ChecksumKind, Piece
+from coldstore.s3.conditions import unquoted
+from coldstore.s3.errors import S3Error
+from coldstore.s3.part_sizes import part_sizes_text
+from coldstore.s3.payload import CHECKSUM_ALGORITHMS, UNSUPPORTED_ALGORITHMS
+from coldstore.s3.ranges import PART_NUMBER_MAX
+from coldstore.s3.xml import Element, MalformedDocument, read_document
+from coldstore.util.checksums import (
+    combine_crc32,
+    combine_crc32c,
+    combine_crc64nvme,
+    new_digest,
+)
+
+PART_MIN_BYTES = 5 * 1024**2
+COMPLETE_DOCUMENT_MAX_BYTES = 8 * 1024**2
+DEFAULT_ALGORITHM = "CRC64NVME"
+_COMBINE = MappingProxyType(
+    {"CRC32": combine_crc32, "CRC32C": combine_crc32c, "CRC64NVME": combine_crc64nvme}
+)
+_KINDS: Mapping[str, tuple[ChecksumKind, ...]] = MappingProxyType(
+    {
+        "CRC32": (ChecksumKind.COMPOSITE, ChecksumKind.FULL_OBJECT),
+        "CRC32C": (ChecksumKind.COMPOSITE, ChecksumKind.FULL_OBJECT),
+        "CRC64NVME": (ChecksumKind.FULL_OBJECT,),
+        "SHA1": (ChecksumKind.COMPOSITE,),
+        "SHA256": (ChecksumKind.COMPOSITE,),
+    }
+)
+"""Which kinds an algorithm can have; the first is the one without being asked for."""
+_MD5_HEX = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedPart:
+    """One entry of the client's list; ``checksums`` by algorithm in upper case, values in base64."""
+
+    number: int
+    etag: str
+    checksums: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claims:
+    """What the client says of the whole object. ``kind`` is of ``x-amz-checksum-type``."""
+
+    size_bytes: int | None = None
+    checksum: Checksum | None = None
+    kind: ChecksumKind | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """The object that the listed parts make."""
+
+    numbers: tuple[int, ...]
+    size_bytes: int
+    etag: str
+    checksum: Checksum
+    crc64nvme: int
+    part_sizes: str
+
+
+def checksum_choice(algorithm: str | None, kind: str | None) -> tuple[str, ChecksumKind | None]:
+    """
+    Return algorithm (upper case, empty when the client names none) and kind that an upload shall have.
+
+    :raise S3Error: InvalidRequest for unknown names and for pairs that do not exist
+    """
+    if algorithm is None:
+        if kind is not None:
+            raise S3Error(
+                "InvalidRequest",
+                "The x-amz-checksum-type header can only be used with the x-amz-checksum-algorithm header.",
+            )
+        return "", None
+    name = algorithm.strip().upper()
+    if name.lower() in UNSUPPORTED_ALGORITHMS or name.lower() not in CHECKSUM_ALGORITHMS:
+        raise S3Error(
+            "InvalidRequest",
+            "Checksum algorithm provided is unsupported. "
+            "Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]",
+        )
+    kinds = _KINDS[name]
+    asked = kinds[0] if kind is None else checksum_kind(kind)
+    if asked not in kinds:
+        raise S3Error(
+            "InvalidRequest",
+            f"The {asked.value} checksum type cannot be used with the {name.lower()} checksum algorithm.",
+        )
+    return name, asked
+
+
+def checksum_kind(value: str) -> ChecksumKind:
+    """
+    Return the kind that ``x-amz-checksum-type`` names.
+
+    :raise S3Error: InvalidRequest
+    """
+    try:
+        return ChecksumKind(value.strip().upper())
+    except ValueError:
+        raise S3Error("InvalidRequest", "Value for x-amz-checksum-type header is invalid.") from None
+
+
+def parse_complete(document: bytes) -> list[ListedPart]:
+    """
+    Read a CompleteMultipartUpload document.
+
+    :raise S3Error: MalformedXML for an empty list or one of more than 10,000 parts
+    :raise MalformedDocument: for anything else that is no such document
+    """
+    root = read_document(
+        document,
+        ("CompleteMultipartUpload", "CompletedMultipartUpload"),
+        limit_bytes=COMPLETE_DOCUMENT_MAX_BYTES,
+    )
+    parts = root.all("Part")
+    if not 1 <= len(parts) <= PART_NUMBER_MAX:
+        raise S3Error("MalformedXML")
+    return [_listed_part(part) for part in parts]
+
+
+def _listed_part(part: Element) -> ListedPart:
+    number, etag = (part.text_of("PartNumber") or "").strip(), part.text_of("ETag")
+    if not (number.isascii() and number.isdigit() and len(number) <= 9) or etag is None:
+        raise MalformedDocument("a Part has no PartNumber or no ETag")
+    checksums = {}
+    for name in _KINDS:
+        value = part.text_of(f"Checksum{name}")
+        if value is not None and value.strip():
+            checksums[name] = value.strip()
+    return ListedPart(number=int(number), etag=unquoted(etag), checksums=checksums)
+
+
+def plan_completion(
+    listed: Sequence[ListedPart],
+    uploaded: Mapping[int, Piece],
+    *,
+    upload_id: str,
+    algorithm: str,
+    kind: ChecksumKind | None,
+    claims: Claims,
+) -> Completion:
+    """
+    Check a list of parts against what was uploaded and against the client's claims.
+
+    :param uploaded: the parts by number
+    :param algorithm: of the upload, empty when it named none
+    :raise S3Error: InvalidPartOrder, InvalidPart, EntityTooSmall, InvalidRequest, BadDigest
+    """
+    numbers = tuple(part.number for part in listed)
+    if any(later <= earlier for earlier, later in pairwise(numbers)):
+        raise S3Error("InvalidPartOrder", details={"UploadId": upload_id})
+    pieces = [_matching(part, uploaded, upload_id, algorithm, kind) for part in listed]
+    for piece in pieces[:-1]:
+        if piece.length_bytes < PART_MIN_BYTES:
+            raise S3Error(
+                "EntityTooSmall",
+                details={
+                    "ProposedSize": str(piece.length_bytes),
+                    "MinSizeAllowed": str(PART_MIN_BYTES),
+                    "PartNumber": str(piece.ordinal),
+                    "ETag": piece.etag,
+                },
+            )
+    size_bytes = sum(piece.length_bytes for piece in pieces)
+    if claims.size_bytes is not None and claims.size_bytes != size_bytes:
+        raise S3Error(
+            "InvalidRequest",
+            f"The provided 'x-amz-mp-object-size' header value {claims.size_bytes} does not match what was computed: "
+            f"{size_bytes}",
+        )
+    crc64nvme = _combined("CRC64NVME", [(piece.crc64nvme, piece.length_bytes) for piece in pieces])
+    checksum = _object_checksum(pieces, algorithm, kind, crc64nvme)
+    _check_claims(claims, checksum)
+    return Completion(
+        numbers=numbers,
+        size_bytes=size_bytes,
+        etag=multipart_etag([piece.etag for piece in pieces]),
+        checksum=checksum,
+        crc64nvme=crc64nvme,
+        part_sizes=part_sizes_text(piece.length_bytes for piece in pieces),
+    )
+
+
+def multipart_etag(part_etags: Sequence[str]) -> str:
+    """Return the ETag of an object of parts: the MD5 of their MD5s, and how many there are."""
+    digest = new_digest("md5")
+    digest.update(b"".join(bytes.fromhex(etag) for etag in part_etags))
+    return f"{digest.digest().hex()}-{len(part_etags)}"
+
+
+def _matching(
+    part: ListedPart,
+    uploaded: Mapping[int, Piece],
+    upload_id: str,
+    algorithm: str,
+    kind: ChecksumKind | None,
+) -> Piece:
+    piece = uploaded.get(part.number)
+    refusal = S3Error(
+        "InvalidPart",
+        "One or more of the specified parts could not be found. The part may not have been uploaded, "
+        "or the specified entity tag may not match the part's entity tag.",
+        details={"UploadId": upload_id, "PartNumber": str(part.number), "ETag": part.etag},
+    )
+    if piece is None or piece.etag != part.etag or not _MD5_HEX.fullmatch(piece.etag):
+        raise refusal
+    if kind is ChecksumKind.COMPOSITE and algorithm not in part.checksums:
+        raise S3Error(
+            "InvalidRequest",
+            f"The upload was created using a {algorithm.lower()} checksum. The complete request must include the "
+            f"checksum for each part. It was missing for part {part.number} in the request.",
+        )
+    if piece.checksum is not None:
+        claimed = part.checksums.get(piece.checksum.algorithm)
+        if claimed is not None and claimed != piece.checksum.value:
+            raise refusal
+    return piece
+
+
+def _object_checksum(
+    pieces: Sequence[Piece], algorithm: str, kind: ChecksumKind | None, crc64nvme: int
+) -> Checksum:
+    if algorithm in ("", DEFAULT_ALGORITHM):
+        return Checksum(algorithm=DEFAULT_ALGORITHM, value=b64encode(crc64nvme.to_bytes(8, "big")).decode())
+    digests = [_part_digest(piece, algorithm) for piece in pieces]
+    if kind is ChecksumKind.COMPOSITE:
+        total = new_digest(algorithm.lower())
+        total.update(b"".join(digests))
+        value = f"{b64encode(total.digest()).decode()}-{len(pieces)}"
+        return Checksum(algorithm=algorithm, value=value, kind=ChecksumKind.COMPOSITE)
+    combined = _combined(
+        algorithm,
+        [
+            (int.from_bytes(digest, "big"), piece.length_bytes)
+            for digest, piece in zip(digests, pieces, strict=True)
+        ],
+    )
+    return Checksum(algorithm=algorithm, value=b64encode(combined.to_bytes(len(digests[0]), "big")).decode())
+
+
+def _part_digest(piece: Piece, algorithm: str) -> bytes:
+    checksum = piece.checksum
+    assert checksum is not None and checksum.algorithm == algorithm, "a part has its upload's checksum"
+    return b64decode(checksum.value)
+
+
+def _combined(algorithm: str, parts: Sequence[tuple[int, int]]) -> int:
+    value = 0
+    for crc, length_bytes in parts:
+        value = _COMBINE[algorithm](value, crc, length_bytes)
+    return value
+
+
+def _check_claims(claims: Claims, checksum: Checksum) -> None:
+    if claims.kind is not None and claims.kind is not checksum.kind:
+        raise S3Error(
+            "InvalidRequest",
+            f"The upload was created using the {checksum.kind.value} checksum mode. "
+            "The complete request must use the same checksum mode.",
+        )
+    claimed = claims.checksum
+    if claimed is None:
+        return
+    if claimed.algorithm != checksum.algorithm:
+        raise S3Error(
+            "InvalidRequest",
+            f"Checksum Type mismatch occurred, expected checksum Type: {checksum.algorithm.lower()}, "
+            f"actual checksum Type: {claimed.algorithm.lower()}",
+        )
+    value = claimed.value
+    if checksum.kind is ChecksumKind.COMPOSITE and "-" not in value:
+        value += "-" + checksum.value.rpartition("-")[2]
+    if value != checksum.value:
+        raise S3Error(
+            "BadDigest",
+            f"The {checksum.algorithm} you specified did not match the calculated checksum.",
+            details={"ExpectedDigest": claimed.value, "CalculatedDigest": checksum.value},
+        )

@@ -1,0 +1,103 @@
+"""All operations of S3 that are built, over one store and one disk."""
+
+from collections.abc import Mapping
+from random import Random
+from types import MappingProxyType
+
+from twisted.internet.interfaces import IReactorTime
+
+from coldstore.interfaces.bell import IBell
+from coldstore.interfaces.metadata import IMetadataStore
+from coldstore.interfaces.staging import IStaging
+from coldstore.plan.classes import ClassRules
+from coldstore.plan.restore import SECONDS_PER_DAY
+from coldstore.s3.buckets import BucketOperations
+from coldstore.s3.copying import CopyOperations
+from coldstore.s3.listing import ListingOperations
+from coldstore.s3.multipart import MultipartOperations
+from coldstore.s3.objects import ObjectOperations
+from coldstore.s3.reads import ReadCounts
+from coldstore.s3.resource import OperationFunction
+from coldstore.s3.restore import RestoreOperations
+from coldstore.s3.routes import Operation
+from coldstore.s3.services import Services
+
+
+class S3Operations:
+    """The table of operations."""
+
+    def __init__(
+        self,
+        *,
+        store: IMetadataStore,
+        staging: IStaging,
+        clock: IReactorTime,
+        random: Random,
+        rules: ClassRules,
+        region: str,
+        archive_bell: IBell,
+        recall_bell: IBell,
+        janitor_bell: IBell,
+        day_seconds: float = SECONDS_PER_DAY,
+        days_max: int = 2**31 - 1,
+    ) -> None:
+        """
+        :param random: where layout and upload ids come from; not guessable
+        :param rules: what each storage class promises; a class that is not there is refused
+        :param region: the one region that buckets are in
+        :param day_seconds: length of a day of a restore; shortened for tests
+        :param days_max: most days that a restore may be asked for
+        :param archive_bell: rung when there is something new to archive
+        :param recall_bell: rung when a restore begins or becomes more urgent
+        :param janitor_bell: rung when bytes on disk are needed no more
+        """
+        self._services = Services(
+            store=store,
+            staging=staging,
+            clock=clock,
+            random=random,
+            rules=rules,
+            region=region,
+            day_seconds=day_seconds,
+            days_max=days_max,
+            archive_bell=archive_bell,
+            recall_bell=recall_bell,
+            janitor_bell=janitor_bell,
+            reads=ReadCounts(store, clock),
+        )
+
+    def registry(self) -> Mapping[Operation, OperationFunction]:
+        """Return what ``coldstore.s3.resource.Endpoint`` serves."""
+        buckets, objects = BucketOperations(self._services), ObjectOperations(self._services)
+        listing, multipart = ListingOperations(self._services), MultipartOperations(self._services)
+        copying, restore = CopyOperations(self._services), RestoreOperations(self._services)
+        return MappingProxyType(
+            {
+                Operation.LIST_BUCKETS: buckets.list_buckets,
+                Operation.CREATE_BUCKET: buckets.create_bucket,
+                Operation.HEAD_BUCKET: buckets.head_bucket,
+                Operation.DELETE_BUCKET: buckets.delete_bucket,
+                Operation.GET_BUCKET_LOCATION: buckets.location,
+                Operation.GET_BUCKET_VERSIONING: buckets.versioning,
+                Operation.GET_DEFAULT_CLASS: buckets.get_default_class,
+                Operation.PUT_DEFAULT_CLASS: buckets.put_default_class,
+                Operation.GET_UNSET_BUCKET_CONFIGURATION: buckets.unset_of_bucket,
+                Operation.GET_UNSET_OBJECT_CONFIGURATION: buckets.unset_of_object,
+                Operation.LIST_OBJECTS: listing.list_objects,
+                Operation.LIST_OBJECTS_V2: listing.list_objects_v2,
+                Operation.PUT_OBJECT: objects.put_object,
+                Operation.GET_OBJECT: objects.get_object,
+                Operation.HEAD_OBJECT: objects.head_object,
+                Operation.DELETE_OBJECT: objects.delete_object,
+                Operation.DELETE_OBJECTS: objects.delete_objects,
+                Operation.COPY_OBJECT: copying.copy_object,
+                Operation.CREATE_MULTIPART_UPLOAD: multipart.create,
+                Operation.UPLOAD_PART: multipart.upload_part,
+                Operation.UPLOAD_PART_COPY: multipart.upload_part_copy,
+                Operation.LIST_PARTS: multipart.list_parts,
+                Operation.LIST_MULTIPART_UPLOADS: multipart.list_uploads,
+                Operation.COMPLETE_MULTIPART_UPLOAD: multipart.complete,
+                Operation.ABORT_MULTIPART_UPLOAD: multipart.abort,
+                Operation.RESTORE_OBJECT: restore.restore_object,
+            }
+        )

@@ -1,0 +1,121 @@
+"""The pieces that hold a run of a version's bytes: found, kept in place, and read one after the other."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from coldstore.interfaces.metadata import IMetadataStore
+from coldstore.interfaces.staging import BLOCK_BYTES, DiskFault, IPieceReader, IStaging
+from coldstore.model.objects import ObjectVersion, Piece
+
+PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """The bytes of one piece that are wanted."""
+
+    piece: Piece
+    offset_bytes: int
+    length_bytes: int
+
+
+def cut(pieces: Iterable[Piece], offset_bytes: int, length_bytes: int) -> list[Segment]:
+    """Return the segments of consecutive pieces that hold the given run of their bytes."""
+    segments = []
+    begin, end, position = offset_bytes, offset_bytes + length_bytes, 0
+    for piece in pieces:
+        first, last = max(begin, position), min(end, position + piece.length_bytes)
+        if first < last:
+            segments.append(Segment(piece=piece, offset_bytes=first - position, length_bytes=last - first))
+        position += piece.length_bytes
+    return segments
+
+
+class PinnedRun:
+    """
+    A run of a version's bytes whose pieces stay on disk until ``close``, even when the version goes meanwhile.
+
+    At most one piece is open at a time. ``next_step`` walks along the run in steps that end at block boundaries.
+    """
+
+    def __init__(self, staging: IStaging, segments: list[Segment]) -> None:
+        """:raise DiskFault: when a piece is being freed; nothing is held then"""
+        self._staging = staging
+        self._segments = segments
+        self._pinned: list[Piece] = []
+        self._index = 0
+        self._done_bytes = 0
+        self._reader: IPieceReader | None = None
+        self._reader_index = -1
+        self._is_closed = False
+        try:
+            for segment in segments:
+                staging.pin(segment.piece)
+                self._pinned.append(segment.piece)
+        except DiskFault:
+            self.close()
+            raise
+
+    def peek(self, most_bytes: int = BLOCK_BYTES) -> tuple[int, int, int] | None:
+        """Return (segment, offset in its piece, length) of the next step of at most ``most_bytes``; None at the end."""
+        if self._index == len(self._segments):
+            return None
+        segment = self._segments[self._index]
+        offset_bytes = segment.offset_bytes + self._done_bytes
+        length_bytes = min(
+            segment.length_bytes - self._done_bytes, BLOCK_BYTES - offset_bytes % BLOCK_BYTES, most_bytes
+        )
+        return self._index, offset_bytes, length_bytes
+
+    def next_step(self, most_bytes: int = BLOCK_BYTES) -> tuple[int, int, int] | None:
+        """Return what ``peek`` does, and go on to the step after it."""
+        step = self.peek(most_bytes)
+        if step is not None:
+            self._done_bytes += step[2]
+            if self._done_bytes == self._segments[self._index].length_bytes:
+                self._index, self._done_bytes = self._index + 1, 0
+        return step
+
+    async def reader(self, index: int) -> IPieceReader:
+        """Return the open reader of a segment's piece; the one before it is closed."""
+        if self._reader is None or self._reader_index != index:
+            self._close_reader()
+            reader = await self._staging.open(self._segments[index].piece)
+            if self._is_closed:
+                reader.close()
+                raise DiskFault("the run was closed while a piece was being opened")
+            self._reader, self._reader_index = reader, index
+        return self._reader
+
+    def close(self) -> None:
+        """Let go of everything. Repeatable."""
+        self._is_closed = True
+        self._close_reader()
+        pinned, self._pinned = self._pinned, []
+        for piece in pinned:
+            self._staging.unpin(piece)
+
+    def _close_reader(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+
+async def pinned_run(
+    store: IMetadataStore, staging: IStaging, version: ObjectVersion, offset_bytes: int, length_bytes: int
+) -> PinnedRun:
+    """
+    Find and pin the pieces that hold a run of a version's bytes.
+
+    :raise DiskFault: when pieces are missing or being freed: the version has probably moved, read it again
+    """
+    pieces: list[Piece] = []
+    known_bytes = after = 0
+    while known_bytes < offset_bytes + length_bytes:
+        page = await store.pieces(version.layout_id, after_ordinal=after, limit=PAGE)
+        if not page:
+            raise DiskFault(f"pieces of layout {version.layout_id} are missing")
+        pieces += page
+        known_bytes += sum(piece.length_bytes for piece in page)
+        after = page[-1].ordinal
+    return PinnedRun(staging, cut(pieces, offset_bytes, length_bytes))

@@ -1,0 +1,140 @@
+"""What every operation works with, and the questions that all of them ask first."""
+
+import re
+from base64 import urlsafe_b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from coldstore.interfaces.bell import IBell
+from coldstore.interfaces.metadata import IMetadataStore, WriteCondition
+from coldstore.interfaces.staging import BytesDamaged, IStaging
+from coldstore.model.errors import ColdStoreError, MetadataUnavailable, NoSuchKey
+from coldstore.model.events import Severity
+from coldstore.model.objects import Bucket, ObjectVersion, StorageClass
+from coldstore.plan.classes import ClassRules
+from coldstore.s3.authorise import authorise
+from coldstore.s3.call import Call
+from coldstore.s3.conditions import check_write
+from coldstore.s3.errors import S3Error
+from coldstore.s3.reads import ReadCounts
+
+CURRENT_VERSION_ID = "null"
+_VERSION_ID = re.compile(r"[A-Za-z0-9._-]{1,1024}")
+_log = Logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """The world of the operations. ``random`` must not be guessable: ids made from it are secrets of a kind."""
+
+    store: IMetadataStore
+    staging: IStaging
+    clock: IReactorTime
+    random: Random
+    rules: ClassRules
+    region: str
+    day_seconds: float
+    days_max: int
+    archive_bell: IBell
+    recall_bell: IBell
+    janitor_bell: IBell
+    reads: ReadCounts
+
+    def now(self) -> float:
+        """Return unix seconds."""
+        return float(self.clock.seconds())
+
+    def new_id(self) -> str:
+        """Return a fresh id of 32 URL-safe characters that nobody can guess."""
+        return urlsafe_b64encode(self.random.randbytes(24)).decode("ascii")
+
+    def wants_tape(self, name: StorageClass) -> bool:
+        """Whether objects of a class get copies on tape."""
+        rule = self.rules.get(name)
+        return rule is not None and bool(rule.pools)
+
+    def needs_restore(self, name: StorageClass) -> bool:
+        """Whether the bytes of objects of a class may only be read after a restore."""
+        rule = self.rules.get(name)
+        return rule is not None and rule.needs_restore
+
+    async def bucket(self, call: Call) -> Bucket:
+        """
+        Return the bucket of a call whose caller may use it.
+
+        :raise S3Error: NoSuchBucket, AccessDenied
+        """
+        bucket = await self.store.bucket(call.bucket_name)
+        authorise(call, bucket.owner_id)
+        return bucket
+
+    async def current(self, bucket: str, key: bytes) -> ObjectVersion:
+        """
+        Return what is under a key.
+
+        :raise S3Error: NoSuchKey, naming the key
+        """
+        try:
+            return await self.store.current_version(bucket, key)
+        except NoSuchKey:
+            raise S3Error("NoSuchKey", details={"Key": key.decode("utf-8")}) from None
+
+    async def check_write(self, bucket: str, key: bytes, condition: WriteCondition | None) -> None:
+        """
+        Refuse a conditional write early, before its body is asked for; publishing decides in the end.
+
+        :raise S3Error: PreconditionFailed, NoSuchKey
+        """
+        if condition is None:
+            return
+        try:
+            etag: str | None = (await self.store.current_version(bucket, key)).facts.etag
+        except NoSuchKey:
+            etag = None
+        check_write(condition, etag)
+
+    async def hand_back(self, addresses: Sequence[str]) -> None:
+        """Have pieces freed that were received and then not wanted; failing that the next start finds them."""
+        if not addresses:
+            return
+        try:
+            await self.store.add_discards(addresses)
+        except ColdStoreError as error:
+            _log.warn("pieces could not be handed back: {reason}", reason=str(error) or type(error).__name__)
+        self.janitor_bell.ring()
+
+    async def damaged(self, version: ObjectVersion, error: BytesDamaged) -> None:
+        """Tell the operator that a version's bytes on disk are not what was written."""
+        name = f"{version.facts.bucket}/{version.facts.key.decode('utf-8', 'replace')}"
+        _log.error("bytes of {name} are damaged: {reason}", name=name, reason=str(error))
+        try:
+            await self.store.raise_alert(
+                kind="bytes-damaged",
+                subject=f"object {name}",
+                severity=Severity.CRITICAL,
+                sentence=f"The bytes of {name} on the staging disk are damaged ({error}); they were not served.",
+                at=self.now(),
+            )
+        except MetadataUnavailable:
+            _log.error("the alert about {name} could not be recorded", name=name)
+
+
+def check_version_id(version_id: str | None) -> None:
+    """
+    Let requests pass that mean the current version, which is the only one while there is no versioning.
+
+    :raise S3Error: InvalidArgument for what is no version id, NoSuchVersion for any other
+    """
+    if version_id is None or version_id == CURRENT_VERSION_ID:
+        return
+    if not _VERSION_ID.fullmatch(version_id):
+        raise S3Error(
+            "InvalidArgument",
+            "Invalid version id specified",
+            details={"ArgumentName": "versionId", "ArgumentValue": version_id},
+        )
+    raise S3Error("NoSuchVersion", details={"VersionId": version_id})

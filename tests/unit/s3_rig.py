@@ -1,0 +1,135 @@
+"""The whole S3 side in memory: the real HTTP parser and operations over an SQLite store and a simulated disk."""
+
+import re
+from collections.abc import Mapping
+from random import Random
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
+from zope.interface import implementer
+
+from coldstore.interfaces.bell import IBell
+from coldstore.metadata.sqlite.store import SqliteStore
+from coldstore.model.objects import ObjectVersion, StorageClass
+from coldstore.plan.classes import ClassRule
+from coldstore.s3.operations import S3Operations
+from coldstore.testing.staging import SimulatedStaging
+
+from tests.unit.s3_wire import NOW, ParsedAnswer, Wire, request_bytes
+
+HOT = ClassRule(pools=(), keep_on_disk=True, needs_restore=False)
+COLD = ClassRule(pools=("a", "b"), keep_on_disk=False, needs_restore=True)
+RULES = {
+    StorageClass.STANDARD: HOT,
+    StorageClass.STANDARD_IA: HOT,
+    StorageClass.GLACIER: COLD,
+    StorageClass.DEEP_ARCHIVE: ClassRule(
+        pools=("a", "b"), keep_on_disk=False, needs_restore=True, allows_expedited=False
+    ),
+}
+
+
+@implementer(IBell)
+class CountingBell:
+    """A bell that counts its rings."""
+
+    def __init__(self) -> None:
+        self.rings = 0
+
+    def ring(self) -> None:
+        """Count."""
+        self.rings += 1
+
+    def wait(self, seconds: float) -> Deferred[None]:
+        """Nobody waits in these tests."""
+        return succeed(None)
+
+
+class Rig:
+    """One endpoint with one user; every request goes over a connection of its own."""
+
+    def __init__(
+        self, *, capacity_bytes: int = 1 << 30, region: str = "us-east-1", days_max: int = 365
+    ) -> None:
+        self.clock = Clock()
+        self.clock.advance(NOW)
+        self.store = SqliteStore(":memory:")
+        self.store.open()
+        self.staging = SimulatedStaging(capacity_bytes=capacity_bytes)
+        self.staging.start()
+        self.archive_bell, self.recall_bell, self.janitor_bell = (
+            CountingBell(),
+            CountingBell(),
+            CountingBell(),
+        )
+        self.region = region
+        self.operations = S3Operations(
+            store=self.store,
+            staging=self.staging,
+            clock=self.clock,
+            random=Random(11),
+            rules=RULES,
+            region=region,
+            day_seconds=86_400.0,
+            days_max=days_max,
+            archive_bell=self.archive_bell,
+            recall_bell=self.recall_bell,
+            janitor_bell=self.janitor_bell,
+        )
+
+    def wire(self) -> Wire:
+        """Open a connection."""
+        return Wire(self.operations.registry(), clock=self.clock)
+
+    def ask(
+        self,
+        method: str,
+        target: str,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        *,
+        payload: str | None = None,
+    ) -> ParsedAnswer:
+        """Send one request and return its answer."""
+        wire = self.wire()
+        seconds = self.clock.seconds()
+        wire.send(request_bytes(method, target, headers, body, payload=payload, seconds=seconds))
+        return wire.answer()
+
+    def put(self, target: str, body: bytes = b"", **headers: str) -> ParsedAnswer:
+        """Put an object; underscores in names of headers stand for dashes."""
+        return self.ask(
+            "PUT", target, body, {name.replace("_", "-"): value for name, value in headers.items()}
+        )
+
+    def version(self, bucket: str, key: bytes) -> ObjectVersion:
+        """Return what is under a key."""
+        found: list[ObjectVersion] = []
+        self.store.current_version(bucket, key).addCallback(found.append)
+        return found[0]
+
+    def evict(self, bucket: str, key: bytes) -> None:
+        """Have a version's bytes be on tape only, as the archive and the evictor would bring about."""
+        version = self.version(bucket, key)
+        connection = self.store._executor._connection  # type: ignore[attr-defined]
+        connection.execute(
+            "UPDATE versions SET on_disk = 0, archive_state = 'archived', revision = revision + 1"
+            " WHERE version_uid = ?",
+            (version.version_uid,),
+        )
+
+    @property
+    def piece_count(self) -> int:
+        """How many pieces the disk holds."""
+        return len(self.staging.medium.pieces)
+
+
+def text_of(body: bytes, name: str) -> str | None:
+    """Return the text of the first element of that name."""
+    match = re.search(rf"<{name}>([^<]*)</{name}>", body.decode())
+    return None if match is None else match.group(1)
+
+
+def texts_of(body: bytes, name: str) -> list[str]:
+    """Return the texts of all elements of that name, in order."""
+    return re.findall(rf"<{name}>([^<]*)</{name}>", body.decode())
