@@ -141,7 +141,7 @@ class MetadataSteps(_Base):
         """Return a new, empty store."""
         raise NotImplementedError
 
-    async def setUp(self) -> None:
+    async def setUp(self) -> None:  # type: ignore[override]
         """Open a new store with one bucket."""
         self.serial = 0
         self.store = self.make_store()
@@ -391,7 +391,8 @@ class MetadataContract(MetadataSteps):
         self.assertIsNone(await self.store.user_by_access_key("AK3"))
         self.assertEqual(await self.store.users(), [other, user])
         fresh = replace(user, user_id="3", name="eve", access_key="AK3")
-        for taken in ({"user_id": "1"}, {"name": "zoe"}, {"access_key": "AK1"}):
+        takings: list[dict[str, Any]] = [{"user_id": "1"}, {"name": "zoe"}, {"access_key": "AK1"}]
+        for taken in takings:
             refusal = await self.refused(Conflict, self.store.create_user(replace(fresh, **taken)))
             self.assertNotIn("secret", str(refusal))
         self.assertEqual(len(await self.store.users()), 2)
@@ -970,7 +971,7 @@ class MetadataContract(MetadataSteps):
         version = await self.publish(b"k")
         bundle_id = await self.claim([version])
         await self.freeze(bundle_id)
-        main = {"bundle_id": bundle_id, "pool": "main"}
+        main: dict[str, Any] = {"bundle_id": bundle_id, "pool": "main"}
         copy = await self.store.start_copy(**main, barcode="T1", epoch=1)
         self.assertEqual((copy.state, copy.barcode, copy.epoch), (CopyState.WRITING, "T1", 1))
         await self.refused(Conflict, self.store.start_copy(**main, barcode="T2", epoch=1))
@@ -1042,7 +1043,7 @@ class MetadataContract(MetadataSteps):
         version = await self.publish(b"k")
         bundle_id = await self.claim([version])
         await self.freeze(bundle_id)
-        main = {"bundle_id": bundle_id, "pool": "main"}
+        main: dict[str, Any] = {"bundle_id": bundle_id, "pool": "main"}
         await self.refused(Conflict, self.store.lose_copy(**main, reason="?"))
         await self.sync(bundle_id, "main")
         await self.store.copy_verified(**main, epoch=1, at=1.0)

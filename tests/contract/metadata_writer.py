@@ -2,15 +2,18 @@
 
 import contextlib
 import sys
+from typing import cast
 
-from twisted.internet import reactor
+from twisted.internet import reactor as installed_reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorCore, IReactorFromThreads
 
 from coldstore.metadata.sqlite.store import SqliteStore
 from coldstore.model.errors import BucketAlreadyOwned
 from tests.contract.metadata_contract import facts_of, piece_of
 
 LANES = 16
+reactor = cast(IReactorFromThreads, installed_reactor)
 
 
 async def publish_for_ever(path: str, run: str) -> None:
@@ -41,5 +44,6 @@ async def publish_for_ever(path: str, run: str) -> None:
 
 
 if __name__ == "__main__":
-    reactor.callWhenRunning(lambda: Deferred.fromCoroutine(publish_for_ever(sys.argv[1], sys.argv[2])))
-    reactor.run()
+    core = IReactorCore(installed_reactor)
+    core.callWhenRunning(lambda: Deferred.fromCoroutine(publish_for_ever(sys.argv[1], sys.argv[2])))
+    core.run()

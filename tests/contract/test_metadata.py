@@ -7,26 +7,40 @@ import sqlite3
 import stat
 import sys
 from pathlib import Path
+from typing import Any, cast
 
-from twisted.internet import reactor
+from twisted.internet import reactor as installed_reactor
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.error import ProcessTerminated
+from twisted.internet.interfaces import IReactorFromThreads, IReactorProcess
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
 from coldstore.interfaces.metadata import IMetadataStore, SchemaTooNew, StepTooLarge
-from coldstore.metadata.sqlite.groupcommit import commit_together, read_together
+from coldstore.metadata.sqlite import backlog, bundles, copies, layouts, restores, telling, uploads, versions
+from coldstore.metadata.sqlite.groupcommit import Step, commit_together, read_together
 from coldstore.metadata.sqlite.rows import signed, unsigned
 from coldstore.metadata.sqlite.runs import Runs, runs_text
 from coldstore.metadata.sqlite.schema import Migration, MigrationAltered, migrate, shipped_migrations
 from coldstore.metadata.sqlite.store import SqliteStore
+from coldstore.model.bundles import BundleState
 from coldstore.model.errors import MetadataUnavailable, PreconditionFailed
 from coldstore.model.objects import StorageClass
 from coldstore.testing.metadata import FaultyStore
 from tests.contract.metadata_contract import MetadataContract, MetadataSteps, facts_of, piece_of
 from tests.contract.metadata_model import MetadataModel
+
+reactor = cast(IReactorFromThreads, installed_reactor)
+HARMLESS_SCANS = {
+    "SCAN backlogs",
+    "SCAN c USING INDEX unfinished_copies",
+    "SCAN versions USING INDEX due_versions",
+    "SCAN layouts USING INDEX doomed_layouts",
+    "SCAN layouts USING INDEX untidy_layouts",
+}
+"""A row per class, and indexes that hold nothing but what is asked for."""
 
 
 class InMemory(MetadataSteps):
@@ -104,7 +118,7 @@ class GroupCommitTests(OnThreads, TestCase):
     async def test_failures_stay_alone(self) -> None:
         """Of many steps given at once those fail that must; every other one is there once its Deferred fired."""
         await self.publish(b"taken")
-        given: list[Deferred[object]] = []
+        given: list[Deferred[Any]] = []
         for number in range(300):
             key = f"{number:03}".encode()
             if number % 3 == 0:
@@ -140,6 +154,7 @@ class GroupCommitTests(OnThreads, TestCase):
         await closed
         self.assertTrue(all(succeeded for succeeded, _ in outcomes))
         ((succeeded, failure),) = await late
+        assert isinstance(failure, Failure)
         self.assertFalse(succeeded)
         self.assertIs(failure.type, MetadataUnavailable)
 
@@ -196,7 +211,7 @@ class TransactionTests(SynchronousTestCase):
     def test_rows(self) -> None:
         """A step that changes more than 100 rows is undone alone."""
 
-        def many(number: int) -> object:
+        def many(number: int) -> Step:
             return lambda connection: connection.executemany(
                 "INSERT INTO parents VALUES (?)", [(number * 1000 + n,) for n in range(number)]
             )
@@ -344,21 +359,21 @@ class _Lines(ProcessProtocol):
         self.saw: Deferred[None] = Deferred()
         self.ended: Deferred[Exception] = Deferred()
 
-    def outReceived(self, data: bytes) -> None:  # type: ignore[override]
+    def outReceived(self, data: bytes) -> None:
         """Keep it."""
         self.said += data
         if self.said.count(b"\n") >= self._enough and not self.saw.called:
             self.saw.callback(None)
 
-    def errReceived(self, data: bytes) -> None:  # type: ignore[override]
+    def errReceived(self, data: bytes) -> None:
         """Keep it."""
         self.errors += data
 
-    def processEnded(self, reason: Failure) -> None:  # type: ignore[override]
+    def processEnded(self, reason: Failure) -> None:
         """Tell."""
         if not self.saw.called:
             self.saw.errback(RuntimeError(self.errors.decode()))
-        self.ended.callback(reason.value)
+        self.ended.callback(cast(Exception, reason.value))
 
 
 class KillTests(TestCase):
@@ -371,7 +386,7 @@ class KillTests(TestCase):
         for killing in range(3):
             lines = _Lines(enough=150 * (killing + 1))
             environment = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
-            process = reactor.spawnProcess(
+            process = IReactorProcess(reactor).spawnProcess(
                 lines, sys.executable, [sys.executable, writer, path, str(killing)], env=environment
             )
             await lines.saw
@@ -392,6 +407,49 @@ class KillTests(TestCase):
             (backlog,) = await store.backlog()
             self.assertEqual(backlog.object_count, len(found))
             await store.close()
+
+
+class PlanTests(SynchronousTestCase):
+    """The cost of a question follows its answer, not the size of the store: SQLite's own plans say so."""
+
+    def test_plans(self) -> None:
+        """No question of a loop, a listing or a request reads a table from end to end, or sorts one."""
+        statements: list[str] = []
+        connection = sqlite3.connect(":memory:", isolation_level=None)
+        self.addCleanup(connection.close)
+        migrate(connection, shipped_migrations(), new_appliance_id=lambda: "id")
+        connection.execute(
+            "INSERT INTO buckets (name, owner_id, region, created_at) VALUES ('b', 'o', 'r', 1)"
+        )
+        connection.set_trace_callback(statements.append)
+        classes = [StorageClass.GLACIER]
+        versions.current_in(connection, 1, b"k")
+        versions.listed(connection, "b", from_key=b"a", before_key=b"b", limit=9)
+        versions.by_uid(connection, 1)
+        bundles.pending(connection, classes=classes, after_sequence=3, limit=9)
+        bundles.listed(connection, states=list(BundleState), settled=None, after="", limit=9)
+        bundles.members(connection, "x", after_position=3, limit=9)
+        bundles.extents(connection, 1)
+        copies.listed(connection, bundle_id=None, barcode="T", version_uid=None)
+        copies.listed(connection, bundle_id=None, barcode=None, version_uid=1)
+        copies.unfinished(connection, 9)
+        copies.unmanifested(connection, "T")
+        restores.evictable(connection, classes=classes, archived_before=9.0, limit=9)
+        restores.wanted_extents(connection, after=(1, 1), limit=9)
+        restores.ongoing(connection, on_disk=True, limit=9)
+        restores.expired(connection, now=9.0, limit=9)
+        uploads.listed(connection, "b", prefix=b"a", after_key=b"", after_upload_id="", limit=9)
+        layouts.pieces(connection, "l", after_ordinal=3, limit=9)
+        layouts.referenced(connection, ["x"])
+        layouts.tidy(connection)
+        telling.due_messages(connection, now=9.0, limit=9)
+        backlog.backlog(connection)
+        connection.set_trace_callback(None)
+        self.assertGreater(len(statements), 20)
+        for statement in statements:
+            for *_, step in connection.execute(f"EXPLAIN QUERY PLAN {statement}").fetchall():
+                is_bounded = not step.startswith("SCAN") or step in HARMLESS_SCANS
+                self.assertTrue(is_bounded and "TEMP B-TREE FOR ORDER" not in step, (step, statement))
 
 
 class ValueTests(SynchronousTestCase):

@@ -7,7 +7,6 @@ on another backend.
 
 import sqlite3
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import is_dataclass
 
 from coldstore.interfaces.metadata import BYTES_MAX, KEYS_MAX, StepTooLarge
 
@@ -33,12 +32,15 @@ def check_arguments(arguments: Iterable[object], *, items_max: int) -> None:
 
 def weight_bytes(value: object) -> int:
     """Return about how many bytes a value takes when written down; numbers count as 8."""
-    if isinstance(value, bytes):
-        return len(value)
+    if value is None or isinstance(value, int | float):
+        return 8
     if isinstance(value, str):
         return len(value) if value.isascii() else len(value.encode("utf-8", "surrogatepass"))
-    if is_dataclass(value):
-        return sum(weight_bytes(getattr(value, name)) for name in value.__dataclass_fields__)
+    if isinstance(value, bytes):
+        return len(value)
+    fields = getattr(type(value), "__dataclass_fields__", None)
+    if fields is not None:
+        return sum([weight_bytes(getattr(value, name)) for name in fields])
     if isinstance(value, Mapping):
         return sum(weight_bytes(key) + weight_bytes(held) for key, held in value.items())
     if isinstance(value, Collection):
