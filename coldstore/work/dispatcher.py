@@ -122,8 +122,8 @@ class Dispatcher:
         cartridges = {record.barcode: record for record in await self._store.cartridges()}
         drives = [self._view(bay, records) for _, bay in sorted(self._bays.items())]
         if self._is_draining:
-            for job in plan_drain(drives):
-                self._start(job)
+            for unload in plan_drain(drives):
+                self._start(unload)
             return LOOK_SECONDS
         recall = await self._recall_plan(now, cartridges, drives)
         to_write, to_verify = await self._copies()
