@@ -30,7 +30,7 @@ def restore_posted(
         address=address,
         request_id=request_id,
     )
-    return _message(version, "s3:ObjectRestore:Post", record)
+    return _message(version, "s3:ObjectRestore:Post", record, at=at)
 
 
 def restore_completed(version: ObjectVersion, *, at: float, region: str, expires_at: float) -> NewMessage:
@@ -42,7 +42,7 @@ def restore_completed(version: ObjectVersion, *, at: float, region: str, expires
             "lifecycleRestoreStorageClass": version.facts.storage_class.value,
         }
     }
-    return _message(version, "s3:ObjectRestore:Completed", record)
+    return _message(version, "s3:ObjectRestore:Completed", record, at=at)
 
 
 def restore_ended(version: ObjectVersion, *, at: float, region: str) -> NewMessage:
@@ -51,6 +51,7 @@ def restore_ended(version: ObjectVersion, *, at: float, region: str) -> NewMessa
         version,
         "s3:ObjectRestore:Delete",
         _record(version, "ObjectRestore:Delete", at=at, region=region, schema="2.3"),
+        at=at,
     )
 
 
@@ -59,15 +60,16 @@ def restore_failed(version: ObjectVersion, *, at: float, region: str, reason: st
     record = _record(version, "Restore:Failed", at=at, region=region)
     record["eventSource"] = "coldstore"
     record["coldstoreEventData"] = {"reason": reason}
-    return _message(version, "coldstore:Restore:Failed", record)
+    return _message(version, "coldstore:Restore:Failed", record, at=at)
 
 
-def _message(version: ObjectVersion, event: str, record: dict[str, object]) -> NewMessage:
+def _message(version: ObjectVersion, event: str, record: dict[str, object], *, at: float) -> NewMessage:
     return NewMessage(
         event=event,
         bucket=version.facts.bucket,
         key=version.facts.key,
         body=json.dumps({"Records": [record]}, separators=(",", ":")),
+        created_at=at,
     )
 
 

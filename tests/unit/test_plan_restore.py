@@ -186,6 +186,11 @@ class MessageTests(SynchronousTestCase):
         )
         self.assertNotIn("versionId", record["s3"]["object"])
 
+    def test_age(self) -> None:
+        """A message is as old as the fact that it tells: its patience begins there."""
+        self.assertEqual(restore_completed(version(), at=7.0, region="r", expires_at=8.0).created_at, 7.0)
+        self.assertEqual(restore_ended(version(), at=7.0, region="r").created_at, 7.0)
+
     def test_expired(self) -> None:
         """The end of a copy has schema 2.3 and no restore data."""
         (record,) = json.loads(restore_ended(version(), at=0.0, region="r").body)["Records"]
