@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -337,14 +337,22 @@ class Teller:
         print(f"[{time.monotonic() - self._started:6.1f} s] {text}", flush=True)
 
 
-def watch(appliance: Appliance, say: Teller, is_done: Any, what: str) -> None:
-    """Tell every new step of every drive until it is done; give up when an alert says that it cannot be."""
-    seen: dict[int, tuple[str, str]] = {}
+def watch(appliance: Appliance, say: Teller, is_done: Callable[[], bool], what: str) -> None:
+    """Tell every new bundle and every new step of every drive until it is done; give up on a critical alert."""
+    seen: set[str] = set()
+    steps: dict[int, tuple[str, str]] = {}
     while True:
-        for row in _list(appliance.client.get("/drives")):
+        jobs = _mapping(appliance.client.get("/jobs"))
+        for row in _list(jobs["bundles"]):
+            if row["state"] == "frozen" and row["bundle"] not in seen:
+                seen.add(str(row["bundle"]))
+                say(
+                    f"packed {row['members']} objects into bundle {row['bundle']} ({size(row['size_bytes'])})"
+                )
+        for row in _list(jobs["drives"]):
             step = str(row["step"]), str(row["detail"])
-            if seen.get(row["drive"]) != step:
-                seen[row["drive"]] = step
+            if steps.get(row["drive"]) != step:
+                steps[row["drive"]] = step
                 amount = f" ({size(row['total_bytes'])})" if row["total_bytes"] else ""
                 if row["step"] not in ("", "idle"):
                     say(
@@ -355,7 +363,7 @@ def watch(appliance: Appliance, say: Teller, is_done: Any, what: str) -> None:
         critical = [row for row in _list(appliance.client.get("/alerts")) if row["severity"] == "critical"]
         if critical:
             raise Trouble(f"the {what} cannot go on: {critical[0]['sentence']}")
-        time.sleep(0.15)
+        time.sleep(0.1)
 
 
 def _files(folder: Path) -> list[Path]:
@@ -371,7 +379,7 @@ def _files(folder: Path) -> list[Path]:
     return [empty, small, large]
 
 
-def _archived(appliance: Appliance, keys: Any) -> bool:
+def _archived(appliance: Appliance, keys: Iterable[str]) -> bool:
     for key in keys:
         (row,) = _list(appliance.client.get("/objects", bucket=BUCKET, key=key))
         if row["state"] != "archived" or (row["on_disk"] and row["size_bytes"]):
