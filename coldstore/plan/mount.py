@@ -32,7 +32,11 @@ class MountPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriveView:
-    """A drive as the dispatcher knows it. ``barcode`` is the cartridge in it; ``works_on`` says whether it is busy."""
+    """
+    A drive as the dispatcher knows it.
+
+    ``barcode`` is the cartridge in it; ``works_with`` the one that its present job is for, which may still be on its way.
+    """
 
     index: int
     is_up: bool
@@ -41,6 +45,7 @@ class DriveView:
     idle_since: float
     last_was_archive: bool
     works_on_archive: bool
+    works_with: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,7 +215,7 @@ class _Assignment:
             drive.barcode
             for drive in drives
             if drive.barcode is not None and (drive.is_busy or not drive.is_up)
-        }
+        } | {drive.works_with for drive in drives if drive.works_with is not None}
 
     def assign_recalls(self, batches: Sequence[Batch]) -> None:
         for batch in batches:

@@ -82,6 +82,7 @@ class Dispatcher:
         self._archive_session = archive_session
         self._recall_session = recall_session
         self._sessions: dict[int, Deferred[None]] = {}
+        self._jobs: dict[int, Job] = {}
         self._idle_since = dict.fromkeys(bays, clock.seconds())
         self._last_was_archive = dict.fromkeys(bays, False)
         self._failures: list[Failure] = []
@@ -166,6 +167,7 @@ class Dispatcher:
             idle_since=self._idle_since[bay.index],
             last_was_archive=self._last_was_archive[bay.index],
             works_on_archive=bay.job == "archive",
+            works_with=_barcode_of(self._jobs[bay.index]) if bay.index in self._jobs else None,
         )
 
     # ── bringing library and record together ────────────────────────────────────────────────────────────────────────
@@ -199,9 +201,14 @@ class Dispatcher:
         to_write: list[CopyToWrite] = []
         to_verify: list[CopyToVerify] = []
         copies = await self._store.unfinished_copies(QUEUE_MAX)
+        archiving = [job for job in self._jobs.values() if isinstance(job, DoArchive)]
+        under_way = {(copy.bundle_id, copy.pool) for job in archiving for copy in job.copies}
+        under_way |= {(copy.bundle_id, copy.pool) for job in archiving for copy in job.verify}
         sizes: dict[str, int] = {}
         holders: dict[str, frozenset[str]] = {}
         for copy in copies:
+            if (copy.bundle_id, copy.pool) in under_way:
+                continue
             if copy.bundle_id not in sizes:
                 bundle = await self._store.bundle(copy.bundle_id)
                 sizes[copy.bundle_id] = 0 if bundle is None else bundle.size_bytes
@@ -227,9 +234,7 @@ class Dispatcher:
         self, now: float, cartridges: Mapping[str, Cartridge], drives: list[DriveView]
     ) -> RecallPlan:
         self._bad_sources = {pair: until for pair, until in self._bad_sources.items() if until > now}
-        busy_recalls = {
-            bay.barcode for bay in self._bays.values() if bay.index in self._sessions and bay.job == "recall"
-        }
+        busy_recalls = {job.batch.barcode for job in self._jobs.values() if isinstance(job, DoRecall)}
         wanted: list[Wanted] = []
         extents: dict[tuple[int, int], WantedExtent] = {}
         after = (0, -1)
@@ -294,12 +299,13 @@ class Dispatcher:
     def _start(self, job: Job) -> None:
         bay = self._bays[job.drive]
         bay.job = {DoArchive: "archive", DoRecall: "recall", DoUnload: "unload"}[type(job)]
+        self._jobs[job.drive] = job
         self._sessions[job.drive] = session = Deferred.fromCoroutine(self._session(bay, job))
         if session.called:
             self._sessions.pop(job.drive, None)
 
     async def _session(self, bay: Bay, job: Job) -> None:
-        barcode = job.batch.barcode if isinstance(job, DoRecall) else job.barcode
+        barcode = _barcode_of(job)
         try:
             match job:
                 case DoArchive():
@@ -331,6 +337,7 @@ class Dispatcher:
             self._last_was_archive[bay.index] = isinstance(job, DoArchive)
             self._idle_since[bay.index] = self._clock.seconds()
             self._sessions.pop(bay.index, None)
+            self._jobs.pop(bay.index, None)
             bay.job = "idle"
             bay.tell("idle")
             self._bell.ring()
@@ -441,3 +448,7 @@ class Dispatcher:
             },
             Severity.WARNING,
         )
+
+
+def _barcode_of(job: Job) -> str:
+    return job.batch.barcode if isinstance(job, DoRecall) else job.barcode
