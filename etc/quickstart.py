@@ -207,6 +207,11 @@ class Appliance:
         )
         command.chmod(0o755)
 
+    def remarks(self) -> Sequence[str]:
+        """Return what it has to say of itself, such as that there is no FUSE here."""
+        problems: Sequence[str] = _mapping(self.client.get("/status"))["problems"]
+        return [text for text in problems if "reconciled" not in text]
+
     def s3(self) -> Any:
         """Return a boto3 client with the first user's keys."""
         return boto3.client(
@@ -247,6 +252,8 @@ class Appliance:
 
 def serve(appliance: Appliance) -> int:
     """Leave it running."""
+    for remark in appliance.remarks():
+        print(f"Note: {remark}.")
     environment = appliance.state / "client.env"
     endpoint = appliance.keys["AWS_ENDPOINT_URL"]
     rclone = (
@@ -289,6 +296,8 @@ def demonstrate(appliance: Appliance) -> int:
     files = _files(appliance.state / "files")
     run = time.strftime("%Y%m%d-%H%M%S")
     say(f"ColdStore runs at {appliance.keys['AWS_ENDPOINT_URL']}, its state is in {appliance.state}")
+    for remark in appliance.remarks():
+        say(f"note: {remark}")
     if BUCKET not in {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}:
         s3.create_bucket(Bucket=BUCKET)
         say(f"created the bucket {BUCKET}")
