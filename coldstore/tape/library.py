@@ -279,7 +279,7 @@ class MtxLibrary:
             )
             return True
         complaint = explain(ended) if isinstance(ended, Completed) else None
-        reason = str(complaint) if complaint is not None else str(ended)
+        reason = ended.reason if isinstance(ended, _Unfinished) else str(complaint)
         self.log.warn("{move} failed, looking where it is: {reason}", move=str(move), reason=reason)
         if await self._is_done_all_the_same(move, reason):
             return True

@@ -36,6 +36,10 @@ class Alerts:
             await self._store.clear_alert(kind=kind, subject=subject, at=self._clock.seconds())
             del self._open[kind, subject]
 
+    def subjects(self, kind: str) -> list[str]:
+        """Return what alerts of this kind are open about."""
+        return sorted(subject for open_kind, subject in self._open if open_kind == kind)
+
     async def keep_only(self, kind: str, sentences: dict[str, str], severity: Severity) -> None:
         """Have exactly these subjects open for a kind."""
         for subject, sentence in sorted(sentences.items()):

@@ -128,6 +128,7 @@ class Bay:
             inventory = await self._library.inventory()
             element = inventory.drive(self.index)
             self.barcode = element.barcode
+            self.volume = None
             found = await self._filesystem.adopt()
         if isinstance(found, EndedMount):
             await self._note_end(found.barcode, found.verdict)

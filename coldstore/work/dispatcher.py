@@ -1,11 +1,13 @@
 """Gives drives their work: looks at what waits, asks the mount planner, and starts a session per drive."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure as WhatFailed
 
 from coldstore.interfaces.bell import IBell
 from coldstore.interfaces.library import LibraryFault
@@ -40,6 +42,9 @@ from coldstore.work.writing import ArchiveSession
 LOOK_SECONDS = 60.0
 """A round at least this often, whatever the bells do."""
 RETRY_SECONDS = 30.0
+ROBOT_PAUSE_FIRST_SECONDS = 2.0
+ROBOT_PAUSE_MOST_SECONDS = 300.0
+"""A drive whose robot failed rests before it is tried again; the rest doubles with every failure in a row."""
 QUEUE_MAX = 10_000
 
 
@@ -88,6 +93,10 @@ class Dispatcher:
         self._failures: list[Failure] = []
         self._bad_sources: dict[tuple[str, str], float] = {}
         self._space_wait_until = 0.0
+        self._rests_until = dict.fromkeys(bays, 0.0)
+        self._robot_failures = dict.fromkeys(bays, 0)
+        self._to_look_at = set(bays)
+        self._works_since: dict[str, set[str]] = {}
         self._is_reconciled = False
         self._is_draining = False
         self._extents: dict[tuple[int, int], WantedExtent] = {}
@@ -121,6 +130,7 @@ class Dispatcher:
         await self._alerts.look()
         records = {drive.index: drive for drive in await self._store.drives()}
         cartridges = {record.barcode: record for record in await self._store.cartridges()}
+        self._look_at_drives(records)
         drives = [self._view(bay, records) for _, bay in sorted(self._bays.items())]
         if self._is_draining:
             for unload in plan_drain(drives):
@@ -146,8 +156,9 @@ class Dispatcher:
         rest = LOOK_SECONDS
         if plan.look_again_at is not None:
             rest = min(rest, max(0.05, plan.look_again_at - now))
-        if now < self._space_wait_until:
-            rest = min(rest, max(0.05, self._space_wait_until - now))
+        for at in (self._space_wait_until, *self._rests_until.values()):
+            if now < at:
+                rest = min(rest, max(0.05, at - now))
         return rest
 
     async def stop(self) -> None:
@@ -162,7 +173,7 @@ class Dispatcher:
         return DriveView(
             index=bay.index,
             is_up=record is None or record.state is DriveState.UP,
-            is_busy=bay.index in self._sessions,
+            is_busy=bay.index in self._sessions or self._clock.seconds() < self._rests_until[bay.index],
             barcode=bay.barcode,
             idle_since=self._idle_since[bay.index],
             last_was_archive=self._last_was_archive[bay.index],
@@ -174,7 +185,7 @@ class Dispatcher:
 
     async def _reconcile(self) -> bool:
         try:
-            await self._keeper.take()
+            inventory = await self._keeper.take()
         except (LibraryFault, CommandFault, LockHeld) as fault:
             await self._alerts.open(
                 "library", "library", Severity.CRITICAL, f"the library cannot be used: {fault}"
@@ -183,12 +194,34 @@ class Dispatcher:
             return False
         await self._alerts.close("library", "library")
         for bay in self._bays.values():
-            try:
-                await bay.adopt()
-            except TapeTrouble as trouble:
-                await self._drive_down(bay.index, trouble.sentence)
+            bay.barcode = inventory.drive(bay.index).barcode
         self._is_reconciled = True
         return True
+
+    def _look_at_drives(self, records: Mapping[int, Drive]) -> None:
+        """
+        Find out what is in drives of which we cannot know it: after the start, and when an operator puts one up again.
+
+        Beside each other: one that keeps us waiting keeps no other from its work.
+        """
+        for index, bay in self._bays.items():
+            record = records.get(index)
+            if record is not None and record.state is DriveState.DOWN:
+                self._to_look_at.add(index)
+            elif index in self._to_look_at and index not in self._sessions:
+                self._run(bay, self._look_at(bay))
+
+    async def _look_at(self, bay: Bay) -> None:
+        try:
+            await bay.adopt()
+        except TapeTrouble as trouble:
+            await self._drive_down(bay.index, trouble.sentence)
+        else:
+            self._to_look_at.discard(bay.index)
+            await self._alerts.close("drive-down", f"drive {bay.index}")
+        finally:
+            self._sessions.pop(bay.index, None)
+            self._bell.ring()
 
     async def look_at_library(self) -> None:
         """Take inventory now: an operator changed something, or a robot error has to be explained."""
@@ -247,12 +280,18 @@ class Dispatcher:
                 if item.sources or not await self._give_up(entry, now):
                     wanted.append(item)
         self._extents = extents
+        stuck = {drive.barcode: drive.index for drive in drives if drive.barcode and not drive.is_up}
         readable = {
-            record.barcode for record in cartridges.values() if record.is_present and record.state in READABLE
+            record.barcode
+            for record in cartridges.values()
+            if record.is_present and record.state in READABLE and record.barcode not in stuck
         }
+        usable = [drive.index for drive in drives if drive.is_up]
+        avoid = pairs_to_avoid(self._failures, now=now, window_seconds=self._blame.apart_seconds)
+        welcome = {barcode for barcode in readable if any((index, barcode) not in avoid for index in usable)}
         loaded = {drive.barcode for drive in drives if drive.barcode is not None}
-        plan = plan_batches(wanted, readable=readable, loaded=loaded)
-        await self._tell_unreachable(plan, cartridges)
+        plan = plan_batches(wanted, readable=welcome or readable, loaded=loaded)
+        await self._tell_unreachable(plan, cartridges, stuck)
         return replace(
             plan, batches=tuple(batch for batch in plan.batches if batch.barcode not in busy_recalls)
         )
@@ -300,9 +339,17 @@ class Dispatcher:
         bay = self._bays[job.drive]
         bay.job = {DoArchive: "archive", DoRecall: "recall", DoUnload: "unload"}[type(job)]
         self._jobs[job.drive] = job
-        self._sessions[job.drive] = session = Deferred.fromCoroutine(self._session(bay, job))
+        self._run(bay, self._session(bay, job))
+
+    def _run(self, bay: Bay, work: Coroutine[Deferred[Any], Any, None]) -> None:
+        self._sessions[bay.index] = session = Deferred.fromCoroutine(work)
         if session.called:
-            self._sessions.pop(job.drive, None)
+            self._sessions.pop(bay.index, None)
+        session.addErrback(self._ended_badly, bay.index)
+
+    def _ended_badly(self, failure: WhatFailed, index: int) -> None:
+        if not failure.check(CancelledError):
+            self.log.failure("the work of drive {drive} ended badly", failure, drive=index)
 
     async def _session(self, bay: Bay, job: Job) -> None:
         barcode = _barcode_of(job)
@@ -315,7 +362,7 @@ class Dispatcher:
                     await session.run(job, self._extents)
                 case DoUnload():
                     await bay.empty()
-            await self._worked(bay, barcode)
+            await self._worked(bay, barcode, job)
         except RecallWaitsForSpace as full:
             self._space_wait_until = self._clock.seconds() + RETRY_SECONDS
             await self._alerts.open(
@@ -342,20 +389,35 @@ class Dispatcher:
             bay.tell("idle")
             self._bell.ring()
 
-    async def _worked(self, bay: Bay, barcode: str) -> None:
+    async def _worked(self, bay: Bay, barcode: str, job: Job) -> None:
         self._failures = [
             failure for failure in self._failures if failure.drive != bay.index or failure.barcode != barcode
         ]
+        self._robot_failures[bay.index] = 0
+        if not isinstance(job, DoUnload):
+            await self._forgive(f"drive {bay.index}", barcode)
+
+    async def _forgive(self, drive: str, barcode: str) -> None:
+        """Close the alerts about failures of which drive and cartridge have both worked since, together or apart."""
+        for subject in self._alerts.subjects("tape-failure"):
+            pair = set(subject.split(" with "))
+            works = self._works_since.setdefault(subject, set())
+            works |= pair & {drive, barcode}
+            if works == pair:
+                await self._alerts.close("tape-failure", subject)
+                del self._works_since[subject]
 
     async def _failed(self, bay: Bay, barcode: str, trouble: TapeTrouble) -> None:
         now = self._clock.seconds()
         self.log.error("{sentence}", sentence=trouble.sentence)
-        await self._alerts.open(
-            "tape-failure", f"drive {bay.index} with {barcode}", Severity.WARNING, trouble.sentence
-        )
+        subject = f"drive {bay.index} with {barcode}"
+        self._works_since.pop(subject, None)
         if trouble.must_stop_drive:
             await self._drive_down(bay.index, trouble.sentence)
             return
+        await self._alerts.open("tape-failure", subject, Severity.WARNING, trouble.sentence)
+        if trouble.is_robot:
+            self._rest(bay.index, now)
         if trouble.is_cartridge_wrong:
             await self._suspect(barcode, trouble.sentence)
         elif not trouble.is_robot:
@@ -381,6 +443,11 @@ class Dispatcher:
             await self._alerts.open(
                 "library", "library", Severity.CRITICAL, f"the library cannot be used: {fault}"
             )
+
+    def _rest(self, index: int, now: float) -> None:
+        self._robot_failures[index] += 1
+        pause = ROBOT_PAUSE_FIRST_SECONDS * 2.0 ** min(20, self._robot_failures[index] - 1)
+        self._rests_until[index] = now + min(ROBOT_PAUSE_MOST_SECONDS, pause)
 
     async def _suspect(self, barcode: str, reason: str) -> None:
         record = await self._store.cartridge(barcode)
@@ -412,8 +479,12 @@ class Dispatcher:
         await self._store.set_drive_state(
             index=index, state=DriveState.DOWN, reason=reason, at=self._clock.seconds(), by=APPLIANCE
         )
+        self._to_look_at.add(index)
         await self._alerts.open(
-            "drive-down", f"drive {index}", Severity.CRITICAL, f"drive {index} is down: {reason}"
+            "drive-down",
+            f"drive {index}",
+            Severity.CRITICAL,
+            f"drive {index} is down: {reason.rstrip('.')}. When it is in order again: `coldstore drives up {index}`",
         )
         self.log.error("drive {drive} is down: {reason}", drive=index, reason=reason)
 
@@ -433,13 +504,22 @@ class Dispatcher:
             Severity.CRITICAL,
         )
 
-    async def _tell_unreachable(self, plan: RecallPlan, cartridges: Mapping[str, Cartridge]) -> None:
+    async def _tell_unreachable(
+        self, plan: RecallPlan, cartridges: Mapping[str, Cartridge], stuck: Mapping[str, int]
+    ) -> None:
+        awaited = {source.barcode for item in plan.unreachable for source in item.sources}
         missing = {
-            source.barcode
-            for item in plan.unreachable
-            for source in item.sources
-            if source.barcode not in cartridges or not cartridges[source.barcode].is_present
+            barcode for barcode in awaited if barcode not in cartridges or not cartridges[barcode].is_present
         }
+        await self._alerts.keep_only(
+            "cartridge-stuck",
+            {
+                f"cartridge {barcode}": f"restores wait for {barcode}, which is in drive {stuck[barcode]}, which is down: "
+                f"take it out and put it into a slot, or repair the drive and `coldstore drives up {stuck[barcode]}`"
+                for barcode in awaited & set(stuck)
+            },
+            Severity.CRITICAL,
+        )
         await self._alerts.keep_only(
             "cartridge-offline",
             {
