@@ -25,6 +25,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO
 
@@ -37,7 +38,9 @@ ALIGNMENT_BYTES = 4096
 """O_DIRECT on common disk file systems wants offsets, lengths and memory aligned to the page."""
 
 PROGRESS_SECONDS = 0.5
-FLUSH_RANGES = 64
+FLUSH_RANGES = 256
+FSYNC_THREADS = 8
+"""Destinations of one group are fsynced side by side: the disk's journal then commits many at once."""
 FLUSH_BYTES = 64 * 1024 * 1024
 ENTRIES_PER_LINE = 500
 
@@ -380,6 +383,7 @@ class Destinations:
         self._descriptors: dict[str, int] = {}
         self._waiting: list[dict[str, Any]] = []
         self._waiting_bytes = 0
+        self._fsyncs = ThreadPoolExecutor(FSYNC_THREADS)
 
     def write(self, path: str, chunk: memoryview, offset: int) -> None:
         """Write a chunk, however short the single writes are."""
@@ -402,14 +406,13 @@ class Destinations:
 
     def flush(self) -> None:
         """Make all delivered ranges durable and report them."""
-        for path, descriptor in list(self._descriptors.items()):
+        pending = {path: self._fsyncs.submit(os.fsync, each) for path, each in self._descriptors.items()}
+        for path, fsync in pending.items():
             try:
-                os.fsync(descriptor)
+                fsync.result()
             except OSError as error:
                 raise self._fault(path, error) from error
-            finally:
-                os.close(descriptor)
-                del self._descriptors[path]
+        self._close_all()
         for outcome in self._waiting:
             self._emit({"range": outcome})
         self._waiting.clear()
@@ -417,6 +420,10 @@ class Destinations:
 
     def close(self) -> None:
         """Close what an error left open."""
+        self._fsyncs.shutdown()
+        self._close_all()
+
+    def _close_all(self) -> None:
         for descriptor in self._descriptors.values():
             os.close(descriptor)
         self._descriptors.clear()
