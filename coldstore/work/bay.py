@@ -32,6 +32,8 @@ from coldstore.interfaces.metadata import IMetadataStore
 from coldstore.interfaces.process import IDeviceLock
 from coldstore.model.activity import DriveActivity
 from coldstore.model.cartridges import Cartridge, CartridgeEvent, CartridgeState
+from coldstore.model.library import DriveElement, Inventory
+from coldstore.model.errors import MetadataUnavailable
 from coldstore.ontape import paths
 from coldstore.ontape.volume import VolumeLabel, readme_text, volume_json
 from coldstore.work.activity import ActivityBoard
@@ -79,6 +81,10 @@ class Bay:
         self.barcode: str | None = None
         self.volume: IMountedVolume | None = None
         self.job = "idle"
+        self.is_known = False
+        """Whether what is in the drive was looked at, and is as we think."""
+        self.last_end: UnmountVerdict | None = None
+        """How the last mount of this drive ended."""
         self._lock = lock
         self._library = library
         self._drive = drive
@@ -122,11 +128,11 @@ class Bay:
         :raise TapeTrouble: nobody can say what state the drive is in
         """
         self.tell("looking")
+        self.is_known = False
         with as_trouble(f"looking at drive {self.index}"):
             # A command of an earlier run may still be at work in the drive: it holds this lock until it ends.
             await self._lock.acquire(timeout_seconds=self._limits.first_ready_seconds)
-            inventory = await self._library.inventory()
-            element = inventory.drive(self.index)
+            element = self._element(await self._library.inventory())
             self.barcode = element.barcode
             self.volume = None
             found = await self._filesystem.adopt()
@@ -139,9 +145,12 @@ class Bay:
                     must_stop_drive=True,
                 )
             self.volume = found
+        else:
+            self.volume = None
+        if self.volume is not None:
             self.log.info(
                 "{barcode} is still mounted in drive {drive}: taken over",
-                barcode=found.barcode,
+                barcode=self.barcode,
                 drive=self.index,
             )
         if element.is_full and element.barcode is None:
@@ -149,6 +158,7 @@ class Bay:
                 f"drive {self.index} holds a cartridge without a readable barcode: unload it by hand",
                 must_stop_drive=True,
             )
+        self.is_known = True
         self.tell("idle")
 
     # ── mounting ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -195,22 +205,30 @@ class Bay:
             self.tell("unloading", detail=barcode)
             await self._drive.offline()
             inventory = await self._library.inventory()
-            free = [slot.number for slot in inventory.empty_slots()]
-            if not free:
-                raise TapeTrouble(f"no empty slot for {barcode} of drive {self.index}", is_robot=True)
-            home = record.home_slot if record is not None else None
-            slot = home if home in free else free[0]
-            await self._library.unload(drive=self.index, slot=slot, barcode=barcode)
+            if inventory.drive(self.index).is_full:
+                free = [slot.number for slot in inventory.empty_slots()]
+                if not free:
+                    raise TapeTrouble(f"no empty slot for {barcode} of drive {self.index}", is_robot=True)
+                home = record.home_slot if record is not None else None
+                slot = home if home in free else free[0]
+                await self._library.unload(drive=self.index, slot=slot, barcode=barcode)
+                self.log.info(
+                    "{barcode} unloaded from drive {drive} into slot {slot}",
+                    barcode=barcode,
+                    drive=self.index,
+                    slot=slot,
+                )
+            else:
+                slot = None
+                self.log.warn(
+                    "{barcode} is not in drive {drive} any more: somebody took it out",
+                    barcode=barcode,
+                    drive=self.index,
+                )
         self.barcode = None
-        if record is not None:
+        if record is not None and slot is not None:
             await self._change(barcode, change=lambda known: replace(known, home_slot=slot))
         self.tell("idle")
-        self.log.info(
-            "{barcode} unloaded from drive {drive} into slot {slot}",
-            barcode=barcode,
-            drive=self.index,
-            slot=slot,
-        )
 
     async def _load(self, record: Cartridge) -> None:
         barcode = record.barcode
@@ -227,6 +245,7 @@ class Bay:
                     where = "is in no slot" if not slots else f"is in several slots: {slots}"
                     raise TapeTrouble(f"{barcode} {where}", is_robot=True)
                 await self._library.load(slot=slots[0], drive=self.index, barcode=barcode)
+                await self._compare(barcode, slot=slots[0])
             self.barcode = barcode
             self.log.info("{barcode} loaded into drive {drive}", barcode=barcode, drive=self.index)
             await self._change(
@@ -241,6 +260,33 @@ class Bay:
                 await self._reload(barcode)
             await self._drive.wait_until_ready(timeout_seconds=limit)
 
+    async def _compare(self, barcode: str, *, slot: int) -> None:
+        """
+        See that the robot brought what was asked for: nothing is formatted or written on its word alone.
+
+        :raise TapeTrouble: another cartridge is in the drive
+        """
+        inventory = await self._library.inventory()
+        element = self._element(inventory)
+        left = [found for found in (*inventory.slots, *inventory.mail_slots) if found.barcode == barcode]
+        if element.barcode == barcode or (element.is_full and element.barcode is None and not left):
+            return
+        self.barcode = element.barcode
+        raise TapeTrouble(
+            f"the robot was to bring {barcode} from slot {slot} into drive {self.index}, and brought "
+            f"{element.barcode or 'nothing that it can name'}: look at the library's panel, its slots may be misaligned",
+            is_robot=True,
+        )
+
+    def _element(self, inventory: Inventory) -> DriveElement:
+        try:
+            return inventory.drive(self.index)
+        except KeyError as missing:
+            raise TapeTrouble(
+                f"the library reports no drive {self.index}: compare tape.drives with `mtx status`",
+                must_stop_drive=True,
+            ) from missing
+
     async def _reload(self, barcode: str) -> None:
         inventory = await self._library.inventory()
         free = [slot.number for slot in inventory.empty_slots()]
@@ -249,11 +295,16 @@ class Bay:
         await self._library.unload(drive=self.index, slot=free[0], barcode=barcode)
         self.barcode = None
         await self._library.load(slot=free[0], drive=self.index, barcode=barcode)
+        await self._compare(barcode, slot=free[0])
         self.barcode = barcode
 
     async def _format(self, record: Cartridge, pool: str) -> IMountedVolume:
+        """
+        Make a cartridge ours: format, mount, label, and only then record it as one that takes bundles.
+
+        Cut off anywhere, it is begun again with the same nonce: the volume's name then tells that the format was ours.
+        """
         barcode = record.barcode
-        nonce = record.format_nonce
         if record.state is CartridgeState.SCRATCH:
             nonce = f"{self._random.getrandbits(64):016x}"
             record = await self._change(
@@ -263,45 +314,51 @@ class Bay:
                 change=lambda known: replace(known, format_nonce=nonce, pool=pool),
             )
         self.tell("formatting", detail=barcode)
-        name = f"coldstore-{nonce}"
+        name = f"coldstore-{record.format_nonce}"
         try:
             with as_trouble(f"formatting {barcode}"):
                 try:
-                    made = await self._filesystem.format(barcode=barcode, volume_name=name)
-                    volume_uuid = made.volume_uuid
+                    await self._filesystem.format(barcode=barcode, volume_name=name)
                 except AlreadyFormatted:
-                    volume_uuid = await self._our_unrecorded_format(barcode, name)
+                    self.log.info("{barcode} holds an LTFS volume already: is it ours?", barcode=barcode)
         except TapeTrouble as trouble:
             if isinstance(trouble.__cause__, WriteProtected):
-                await self._change(barcode, event=CartridgeEvent.FORMAT_FAILED, reason="write protected")
-                await self._change(
-                    barcode,
-                    event=CartridgeEvent.WITHDRAW,
-                    reason="write protected: slide its tab and admit it again",
-                )
+                await self._withdraw(barcode, "write protected: slide its tab and admit it again")
                 raise TapeTrouble(f"{barcode} is write protected", is_cartridge_wrong=True) from trouble
             raise
-        record = await self._change(
+        volume = await self._mounted(barcode, None)
+        if volume.volume_name != name:
+            await self._leave_alone(volume)
+        if volume.is_read_only:
+            await self._unmount(writes_session=False)
+            await self._withdraw(barcode, "mounts read-only")
+            raise TapeTrouble(f"{barcode} mounts read-only", is_cartridge_wrong=True)
+        await self._label(volume, replace(record, volume_uuid=volume.volume_uuid))
+        await self._change(
             barcode,
             event=CartridgeEvent.FORMATTED,
-            reason=f"formatted for pool {pool}",
-            change=lambda known: replace(known, volume_uuid=volume_uuid, pool=pool),
+            reason=f"formatted for pool {record.pool}",
+            change=lambda known: replace(known, volume_uuid=volume.volume_uuid),
         )
-        volume = self.volume or await self._mount(record, is_for_writing=True)
-        await self._label(volume, record)
+        await self.note_space()
         return volume
 
-    async def _our_unrecorded_format(self, barcode: str, name: str) -> str:
-        """
-        The cartridge has a volume already: ours, when an earlier run was cut off between mkltfs and its record.
+    async def _withdraw(self, barcode: str, reason: str) -> None:
+        await self._change(barcode, event=CartridgeEvent.FORMAT_FAILED, reason=reason)
+        await self._change(
+            barcode,
+            event=CartridgeEvent.WITHDRAW,
+            reason=reason,
+            change=lambda known: replace(known, pool=""),
+        )
 
-        :raise TapeTrouble: it is somebody else's; an operator must decide
+    async def _leave_alone(self, volume: IMountedVolume) -> None:
         """
-        volume = await self._filesystem.mount(barcode=barcode, volume_uuid=None)
-        self.volume = volume
-        if volume.volume_name == name:
-            return volume.volume_uuid
-        found = volume.volume_name
+        The cartridge has a volume that we did not make.
+
+        :raise TapeTrouble: an operator must decide
+        """
+        barcode, found = volume.barcode, volume.volume_name
         await self._unmount(writes_session=False)
         await self._change(
             barcode,
@@ -313,35 +370,40 @@ class Bay:
         )
 
     async def _mount(self, record: Cartridge, *, is_for_writing: bool) -> IMountedVolume:
-        barcode = record.barcode
         if record.needs_check:
-            await self._check(barcode)
+            await self._check(record.barcode)
+        volume = await self._mounted(record.barcode, record.volume_uuid or None)
+        if is_for_writing and volume.is_read_only:
+            if record.state is CartridgeState.FILLING:
+                await self._change(
+                    record.barcode, event=CartridgeEvent.FILL_UP, reason="mounts read-only: it is only read"
+                )
+            raise TapeTrouble(f"{record.barcode} mounts read-only")
+        await self.note_space()
+        return volume
+
+    async def _mounted(self, barcode: str, volume_uuid: str | None) -> IMountedVolume:
+        """
+        Mount what is in the drive, checking it first when it asks for that.
+
+        :raise TapeTrouble: it cannot be mounted
+        """
         self.tell("mounting", detail=barcode)
         try:
             with as_trouble(f"mounting {barcode} in drive {self.index}"):
                 try:
-                    volume = await self._filesystem.mount(
-                        barcode=barcode, volume_uuid=record.volume_uuid or None
-                    )
+                    self.volume = await self._filesystem.mount(barcode=barcode, volume_uuid=volume_uuid)
                 except NeedsCheck:
                     await self._check(barcode)
-                    volume = await self._filesystem.mount(
-                        barcode=barcode, volume_uuid=record.volume_uuid or None
-                    )
+                    self.volume = await self._filesystem.mount(barcode=barcode, volume_uuid=volume_uuid)
         except TapeTrouble as trouble:
             if isinstance(trouble.__cause__, WrongVolume | NotFormatted):
                 raise TapeTrouble(trouble.sentence, is_cartridge_wrong=True) from trouble
             if isinstance(trouble.__cause__, OutcomeUnknown):
                 raise TapeTrouble(trouble.sentence, must_stop_drive=True) from trouble
             raise
-        self.volume = volume
         self.log.info("{barcode} mounted in drive {drive}", barcode=barcode, drive=self.index)
-        if is_for_writing and volume.is_read_only:
-            if record.state is CartridgeState.FILLING:
-                await self._change(barcode, event=CartridgeEvent.FILL_UP, reason="mounts read-only")
-            raise TapeTrouble(f"{barcode} mounts read-only")
-        await self.note_space()
-        return volume
+        return self.volume
 
     async def note_space(self) -> None:
         """Record how much the mounted cartridge still takes."""
@@ -377,7 +439,8 @@ class Bay:
             barcode=barcode,
             drive=self.index,
         )
-        verdict = await self._filesystem.check()
+        with as_trouble(f"checking {barcode} in drive {self.index}"):
+            verdict = await self._filesystem.check()
         if not verdict.is_consistent:
             raise TapeTrouble(
                 f"{barcode} could not be made consistent: {'; '.join(verdict.log_tail[-2:])}",
@@ -395,7 +458,7 @@ class Bay:
             self.tell("writing the session's manifest", detail=volume.barcode)
             try:
                 session_id = await self._before_unmount(volume)
-            except WORLD_FAULTS as fault:
+            except (*WORLD_FAULTS, MetadataUnavailable) as fault:
                 # The bundles carry their own manifests; the next session on this cartridge writes these again.
                 self.log.warn(
                     "the session manifest of {barcode} could not be written: {fault}",
@@ -410,6 +473,7 @@ class Bay:
             stuck = isinstance(trouble.__cause__, MountBusy | OutcomeUnknown)
             raise TapeTrouble(trouble.sentence, must_stop_drive=stuck) from trouble
         self.volume = None
+        self.last_end = verdict
         await self._note_end(volume.barcode, verdict)
         if verdict.is_clean and session_id:
             await self._after_unmount(volume.barcode, session_id)

@@ -16,6 +16,7 @@ from coldstore.interfaces.process import CommandFault, LockHeld
 from coldstore.model.bundles import CopyState
 from coldstore.model.cartridges import READABLE, Cartridge, CartridgeEvent, CartridgeState, Drive, DriveState
 from coldstore.model.events import Severity
+from coldstore.model.library import Inventory
 from coldstore.plan.blame import Failure, judge, pairs_to_avoid
 from coldstore.plan.messages import restore_failed
 from coldstore.plan.mount import (
@@ -184,19 +185,27 @@ class Dispatcher:
     # ── bringing library and record together ────────────────────────────────────────────────────────────────────────
 
     async def _reconcile(self) -> bool:
+        self._is_reconciled = await self._take_inventory()
+        return self._is_reconciled
+
+    async def _take_inventory(self) -> bool:
+        """Take inventory, and keep the alert about a library that cannot be used; return whether it can."""
         try:
-            inventory = await self._keeper.take()
+            self._note_contents(await self._keeper.take())
         except (LibraryFault, CommandFault, LockHeld) as fault:
             await self._alerts.open(
                 "library", "library", Severity.CRITICAL, f"the library cannot be used: {fault}"
             )
-            self.log.warn("the library cannot be used yet: {fault}", fault=fault)
+            self.log.warn("the library cannot be used: {fault}", fault=fault)
             return False
         await self._alerts.close("library", "library")
-        for bay in self._bays.values():
-            bay.barcode = inventory.drive(bay.index).barcode
-        self._is_reconciled = True
         return True
+
+    def _note_contents(self, inventory: Inventory) -> None:
+        """Take over what the library says of drives of which we do not know it ourselves."""
+        for element in inventory.drives:
+            if element.number in self._to_look_at and element.number not in self._sessions:
+                self._bays[element.number].barcode = element.barcode
 
     def _look_at_drives(self, records: Mapping[int, Drive]) -> None:
         """
@@ -224,8 +233,13 @@ class Dispatcher:
             self._bell.ring()
 
     async def look_at_library(self) -> None:
-        """Take inventory now: an operator changed something, or a robot error has to be explained."""
-        await self._keeper.take()
+        """
+        Take inventory now: an operator changed something, or a robot error has to be explained.
+
+        :raise LibraryFault: the library cannot be used; says why
+        """
+        self._note_contents(await self._keeper.take())
+        await self._alerts.close("library", "library")
         self._bell.ring()
 
     # ── what waits ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -414,6 +428,7 @@ class Dispatcher:
         self._works_since.pop(subject, None)
         if trouble.must_stop_drive:
             await self._drive_down(bay.index, trouble.sentence)
+            await self._take_inventory()
             return
         await self._alerts.open("tape-failure", subject, Severity.WARNING, trouble.sentence)
         if trouble.is_robot:
@@ -436,13 +451,9 @@ class Dispatcher:
         try:
             await bay.empty()
         except TapeTrouble as worse:
-            await self._drive_down(bay.index, f"{worse.sentence} (after: {trouble.sentence})")
-        try:
-            await self._keeper.take()
-        except (LibraryFault, CommandFault, LockHeld) as fault:
-            await self._alerts.open(
-                "library", "library", Severity.CRITICAL, f"the library cannot be used: {fault}"
-            )
+            before = "" if worse.sentence == trouble.sentence else f" (after: {trouble.sentence})"
+            await self._drive_down(bay.index, f"{worse.sentence}{before}")
+        await self._take_inventory()
 
     def _rest(self, index: int, now: float) -> None:
         self._robot_failures[index] += 1
