@@ -297,7 +297,7 @@ class ITapeFilesystem(Interface):
         :raise OutcomeUnknown: not ready within the time limit; ``ltfs`` still runs.
         """
 
-    def adopt() -> Deferred[IMountedVolume | EndedMount | None]:
+    def adopt() -> "Deferred[IMountedVolume | EndedMount | None]":
         """
         Find what an earlier run of the service left in this drive. To be called before anything else after a start. Repeatable.
 

@@ -564,7 +564,7 @@ class LtfsFilesystem:
         return volume
 
     @returns_deferred
-    async def adopt(self) -> IMountedVolume | EndedMount | None:
+    async def adopt(self) -> "IMountedVolume | EndedMount | None":
         """See ``ITapeFilesystem``."""
         await self._turn.acquire()
         try:

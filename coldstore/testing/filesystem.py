@@ -666,7 +666,7 @@ class SimulatedTapeFilesystem:
             self._turn.release()
 
     @returns_deferred
-    async def adopt(self) -> IMountedVolume | EndedMount | None:
+    async def adopt(self) -> "IMountedVolume | EndedMount | None":
         """See ``ITapeFilesystem``."""
         await self._turn.acquire()
         try:

@@ -107,6 +107,9 @@ def living_processes(words: str) -> list[int]:
 class ProgramRig:
     """What all rigs with real programs share."""
 
+    limits = HURRIED
+    silence_seconds = 60.0
+
     def __init__(self) -> None:
         self.directory = os.path.realpath(tempfile.mkdtemp(prefix="coldstore-filesystem-"))
         self.state = os.path.join(self.directory, "state")
@@ -133,7 +136,7 @@ class ProgramRig:
             is_plain=is_plain,
             run_directory=self.run,
             descriptors=lambda: (self.lock,),
-            limits=MoverLimits(silence_seconds=60, reap_seconds=10, farewell_seconds=5),
+            limits=MoverLimits(silence_seconds=self.silence_seconds, reap_seconds=10, farewell_seconds=5),
             environment=self.environment(),
         )
         self.movers.append(mover)
@@ -161,7 +164,7 @@ class ProgramRig:
             descriptors=lambda: (self.lock,),
             tools=tools,
             options=options,
-            limits=HURRIED,
+            limits=self.limits,
             accept_plain_directory=accept_plain_directory,
         )
 
