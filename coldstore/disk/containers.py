@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Protocol
 
 from coldstore.disk.blocks import ChecksumsDamaged
-from coldstore.disk.filesystem import ALLOCATION_BYTES, FileSystem, sorted_error
-from coldstore.disk.index import ContainerIndex, dead_entries, whole_entries
+from coldstore.disk.filesystem import ALLOCATION_BYTES, FileSystem
+from coldstore.disk.index import ContainerIndex, Span, dead_entries, whole_entries
 from coldstore.disk.layout import Layout
 from coldstore.interfaces.staging import DiskFault
 
@@ -55,6 +55,8 @@ class Container:
         self.open_end: OpenEnd | None = None
         self.is_swept = False
         """Whether this process has made sure that the space of all dead pieces was given back."""
+        self.has_dead_list = False
+        """Whether this process has made the name of the list of the dead durable."""
         self.is_gone = False
 
 
@@ -175,21 +177,24 @@ class Containers:
                 found = [at for piece in pieces if (at := index.place(*piece)) is not None]
                 fresh = [at for at in found if not index.is_dead(at)]
                 if fresh:
-                    self._write_dead(name, [index.piece(at) for at in fresh])
+                    self._write_dead(container, [index.piece(at) for at in fresh])
                 for at in fresh:
                     index.mark_dead(at)
                 self._sweep(container, found)
         except OSError as error:
-            raise sorted_error(error, f"freeing pieces of {self._layout.container(name)}") from error
+            # Also when there is no room to note the dead: nothing was promised that could be refused.
+            raise DiskFault(f"freeing pieces of {self._layout.container(name)}: {error.strerror}") from error
 
-    def _write_dead(self, name: str, pieces: Sequence[tuple[int, int]]) -> None:
-        path = self._layout.dead(name)
+    def _write_dead(self, container: Container, pieces: Sequence[tuple[int, int]]) -> None:
+        path = self._layout.dead(container.name)
         before = self._system.occupied(path)
-        is_new = not self._system.exists(path)
-        self._system.append(path, dead_entries(pieces), whole_entries)
-        if is_new:
+        try:
+            self._system.append(path, dead_entries(pieces), whole_entries)
+        finally:
+            self._counts.used(container.name, self._system.occupied(path) - before)
+        if not container.has_dead_list:
             self._system.sync_directory(self._layout.containers)
-        self._counts.used(name, self._system.occupied(path) - before)
+            container.has_dead_list = True
 
     def _sweep(self, container: Container, ordinals: Sequence[int]) -> None:
         """Give back the space of dead pieces: these, or all of them when this process has not looked before."""
@@ -203,18 +208,23 @@ class Containers:
         if holes:
             descriptor = self._system.open(self._layout.container(container.name), for_writing=True)
             try:
-                before = self._system.occupied_open(descriptor)
-                for hole in holes:
-                    if not self._system.punch(descriptor, hole.begin, hole.end - hole.begin):
-                        break
+                self._punch(container, descriptor, holes)
                 self._system.sync(descriptor)
-                if container.open_end is None:
-                    self._counts.used(container.name, self._system.occupied_open(descriptor) - before)
             finally:
                 self._system.close(descriptor)
-        if container.open_end is not None:
-            self.settled(container)
         container.is_swept = True
+
+    def _punch(self, container: Container, descriptor: int, holes: Sequence[Span]) -> None:
+        before = self._system.occupied_open(descriptor)
+        try:
+            for hole in holes:
+                if not self._system.punch(descriptor, hole.begin, hole.end - hole.begin):
+                    break
+        finally:
+            if container.open_end is not None:
+                self.settled(container)
+            else:
+                self._counts.used(container.name, self._system.occupied_open(descriptor) - before)
 
     def _remove(self, container: Container) -> None:
         """Unlink a container in which nothing lives; its lists only once that is durable, or it would live again."""
@@ -247,8 +257,8 @@ class Containers:
         path = self._layout.records(container.name)
         before = self._system.occupied(path)
         publish_list(self._system, path, container.index)
-        self._system.sync_directory(self._layout.containers)
         self._counts.used(container.name, self._system.occupied(path) - before)
+        self._system.sync_directory(self._layout.containers)
 
     def tidy(self, container: Container) -> None:
         """Give back the space of what died in a container. The caller holds the lock."""

@@ -113,7 +113,7 @@ def discard(system: FileSystem, layout: Layout, addresses: Sequence[FileAddress]
         for fan_out in directories:
             system.sync_directory(layout.files / fan_out)
     except OSError as error:
-        raise sorted_error(error, f"freeing pieces in {layout.files}") from error
+        raise DiskFault(f"freeing pieces in {layout.files}: {error.strerror}") from error
 
 
 def block_checksums(

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import zlib
+from functools import lru_cache
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,7 @@ CAPACITY_BYTES = 96 * MIB
 NONE = frozenset[str]()
 
 
+@lru_cache(maxsize=32)
 def content_of(size_bytes: int, seed: int = 1) -> bytes:
     """Bytes that look like nothing in particular, equal for equal seeds."""
     return Random(seed).randbytes(size_bytes)
@@ -112,13 +114,13 @@ class StagingContract(_Base):
         raise NotImplementedError
 
     @returns_deferred
-    async def setUp(self) -> None:
+    async def setUp(self) -> None:  # type: ignore[override]
         """Start an empty disk."""
         self.staging = self.make_staging()
         await self.staging.start()
 
     @returns_deferred
-    async def tearDown(self) -> None:
+    async def tearDown(self) -> None:  # type: ignore[override]
         """The account is right at the end of every test."""
         self.check_account()
         await self.staging.stop()

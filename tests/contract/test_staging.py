@@ -173,6 +173,5 @@ def copy_with_holes(source: Path, target: Path) -> None:
             hole = os.lseek(old, data, os.SEEK_HOLE)
             system.write(new, [os.pread(old, hole - data, data)], data)
             at = hole
-        os.fsync(new)
-        os.close(old)
+            os.close(old)
         os.close(new)

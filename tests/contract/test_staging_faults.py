@@ -1,0 +1,575 @@
+"""What ``DiskStaging`` does when the disk fails, is full, or the process is killed."""
+
+import errno
+import hashlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, DeferredList, gatherResults
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import SkipTest, TestCase
+
+from coldstore.disk.filesystem import FileSystem
+from coldstore.disk.staging import DiskStaging
+from coldstore.interfaces.staging import BLOCK_BYTES, DiskFault, IStaging
+from coldstore.model.errors import StagingFull
+from coldstore.model.objects import Piece
+from coldstore.util.asynchronous import returns_deferred
+from coldstore.util.checksums import crc64nvme
+from tests.contract.staging_contract import KIB, MIB, NONE, content_of, piece_of, put, recalled, whole
+from tests.contract.test_staging import DiskHarness, copy_with_holes, occupied_below, path_of
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+CHANGES = (
+    "create",
+    "write",
+    "sync",
+    "sync_directory",
+    "allocate",
+    "punch",
+    "truncate",
+    "rename",
+    "unlink",
+    "put",
+    "append",
+)
+
+
+TAKING_ROOM = ("create", "write", "allocate", "rename", "put", "append")
+
+
+class FailingFileSystem(FileSystem):
+    """Fails the n-th change of the disk, or every change of a kind, with a given error number; counts the changes."""
+
+    def __init__(self, error_number: int = errno.EIO) -> None:
+        self.error_number = error_number
+        self.fail_at = 0
+        self.seen = 0
+        self.failing: set[str] = set()
+        self.failed: list[str] = []
+        self.changes: list[str] = []
+        self.counts: dict[str, int] = {}
+        for name in CHANGES:
+            setattr(self, name, self._watched(name, getattr(super(), name)))
+
+    def _watched(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            self.seen += 1
+            self.changes.append(name)
+            self.counts[name] = self.counts.get(name, 0) + 1
+            if self.seen == self.fail_at or name in self.failing:
+                self.failed.append(name)
+                raise OSError(self.error_number, os.strerror(self.error_number))
+            return real(*arguments, **options)
+
+        return call
+
+
+class CountingReads(FileSystem):
+    """Counts whole blocks that are read."""
+
+    def __init__(self) -> None:
+        self.reads = 0
+
+    def read(self, descriptor: int, length_bytes: int, offset_bytes: int) -> bytes:
+        """Count, then read."""
+        self.reads += length_bytes == BLOCK_BYTES
+        return super().read(descriptor, length_bytes, offset_bytes)
+
+
+class FaultTests(TestCase, DiskHarness):
+    """A disk that fails."""
+
+    timeout = 600
+
+    @returns_deferred
+    async def scenario(self, staging: IStaging) -> tuple[dict[str, bytes], set[str], bool]:
+        """Receive, recall and discard; return what was acknowledged, what was acknowledged as discarded, whether all went well."""
+        held: dict[str, bytes] = {}
+        gone: set[str] = set()
+        is_well = True
+        for number, size in enumerate((3000, 200 * KIB, 4 * MIB + 1, 300 * KIB, 4000)):
+            content = content_of(size, number)
+            try:
+                held[(await put(staging, content, frozenset({"md5"}))).address] = content
+            except (StagingFull, DiskFault):
+                is_well = False
+        try:
+            contents = [content_of(size, size) for size in (4 * MIB + 5, 1000, 90_000)]
+            space = await staging.reserve_recall([len(each) for each in contents])
+            for slot, content in zip(space.slots, contents, strict=True):
+                with open(slot.path, "r+b") as file:
+                    file.seek(slot.offset_bytes)
+                    file.write(content)
+            arrived = [recalled(slot, contents[slot]) for slot in (0, 2)]
+            addresses = await staging.adopt_recalled(space, arrived)
+            held.update(zip(addresses, (contents[0], contents[2]), strict=True))
+        except (StagingFull, DiskFault):
+            is_well = False
+        for address in list(held)[::2]:
+            content = held.pop(address)
+            try:
+                await staging.discard([address])
+                gone.add(address)
+            except DiskFault:
+                is_well = False
+        return held, gone, is_well
+
+    @returns_deferred
+    async def check(self, staging: IStaging, held: dict[str, bytes], gone: set[str]) -> None:
+        """What was acknowledged reads back; what was discarded does not."""
+        for address, content in held.items():
+            piece = Piece(ordinal=1, address=address, length_bytes=len(content), crc64nvme=crc64nvme(content))
+            reader = await staging.open(piece)
+            self.assertEqual(await whole(reader), content)
+            reader.close()
+        self.assertEqual(gone.intersection(await staging.stored(after="", limit=100)), set())
+
+    @returns_deferred
+    async def fail_everywhere(self, error_number: int) -> None:
+        """Let each change of the disk fail once; look at the account, then at what the next run finds."""
+        memory = Path("/dev/shm")
+        if memory.is_dir() and os.access(memory, os.W_OK):
+            # Hundreds of runs with all their fsyncs: a file system in memory has the same calls and no waiting.
+            self.directory, self.run_number = Path(tempfile.mkdtemp(dir=memory)) / "staging", 1
+            self.addCleanup(shutil.rmtree, self.directory.parent)
+        changes = await self.fail_at(error_number, 0)
+        self.assertGreater(len(changes), 50)
+        for number, change in enumerate(changes, start=1):
+            if error_number == errno.EIO or change in TAKING_ROOM:
+                await self.fail_at(error_number, number)
+
+    @returns_deferred
+    async def fail_at(self, error_number: int, fail_at: int) -> list[str]:
+        """Let one change fail (none for 0); return the changes of the scenario, in order."""
+        system = FailingFileSystem(error_number)
+        staging = self.make_disk(self, system, segment_bytes=300 * KIB)
+        await staging.start()
+        before, left = self.directory, self.directory.with_name("left")
+        try:
+            system.seen, system.changes, system.fail_at = 0, [], fail_at
+            held, gone, is_well = await self.scenario(staging)
+            self.assertTrue(is_well or system.failed)
+            changes = list(system.changes)
+            what = f"{system.failed} failed as change {fail_at}"
+            await self.check(staging, held, gone)
+            self.assertEqual(staging.account.present, occupied_below(self.directory), what)
+            copy_with_holes(self.directory, left)
+        finally:
+            await staging.stop()
+            self.flushLoggedErrors()
+        for directory in (left, before):
+            self.directory = directory
+            following = self.make_disk(self)
+            await following.start()
+            try:
+                await self.check(following, held, gone)
+                self.assertEqual(following.account.present, occupied_below(self.directory), what)
+                self.assertEqual(following.usage().reserved_bytes, 0, what)
+                found = await following.stored(after="", limit=100)
+                self.assertEqual(set(held).difference(found), set(), what)
+                await following.discard(found)
+                self.assertEqual(following.usage().used_bytes, 0, what)
+            finally:
+                await following.stop()
+        return changes
+
+    def test_each_change_fails(self) -> Deferred[None]:
+        """Whichever change of the disk fails with EIO: nothing acknowledged is lost, nothing leaks, the account is right."""
+        return self.fail_everywhere(errno.EIO)
+
+    def test_each_change_finds_no_room(self) -> Deferred[None]:
+        """The same when each change in turn finds the disk full."""
+        return self.fail_everywhere(errno.ENOSPC)
+
+    @returns_deferred
+    async def test_full_after_all(self) -> None:
+        """A disk that runs full while bytes arrive makes finish fail with StagingFull; a failed fsync with DiskFault."""
+        for kind, number, expected in (
+            ("write", errno.ENOSPC, StagingFull),
+            ("allocate", errno.EDQUOT, StagingFull),
+            ("sync", errno.EIO, DiskFault),
+            ("write", errno.EROFS, DiskFault),
+        ):
+            for size in (1000, 3 * MIB):
+                self.run_number = 0
+                system = FailingFileSystem(number)
+                staging = self.make_disk(self, system)
+                await staging.start()
+                good = await put(staging, content_of(500))
+                system.failing = {kind}
+                if (kind, size) != ("allocate", 1000):
+                    await self.assertFailure(put(staging, content_of(size)), expected)
+                system.failing = set()
+                self.assertEqual(staging.account.present, occupied_below(self.directory))
+                self.assertEqual(staging.account.held, 0)
+                after = await put(staging, content_of(600))
+                self.assertEqual(
+                    len({path_of(self.directory, each.address)[0] for each in (good, after)}),
+                    1 + (size == 1000 and kind != "allocate"),
+                )
+                for received, length in ((good, 500), (after, 600)):
+                    reader = await staging.open(piece_of(received))
+                    self.assertEqual(await whole(reader), content_of(length))
+                    reader.close()
+                await staging.stop()
+
+    @returns_deferred
+    async def test_without_holes_and_preallocation(self) -> None:
+        """Where the file system offers neither, space comes back when nothing in a container lives, and the account is right."""
+
+        class Plain(FileSystem):
+            def _fallocate(self, descriptor: int, mode: int, offset_bytes: int, length_bytes: int) -> None:
+                raise OSError(errno.EOPNOTSUPP, "not offered")
+
+        staging = self.make_disk(self, Plain(), segment_bytes=400 * KIB)
+        await staging.start()
+        received = [await put(staging, content_of(100 * KIB, seed)) for seed in range(6)]
+        large = await put(staging, content_of(2 * MIB))
+        self.assertEqual(staging.account.present, occupied_below(self.directory))
+        before = staging.usage().used_bytes
+        await staging.discard([received[0].address])
+        self.assertGreaterEqual(staging.usage().used_bytes, before)
+        await staging.discard([each.address for each in received[1:3]])
+        self.assertLess(staging.usage().used_bytes, before - 250 * KIB)
+        await staging.discard([large.address])
+        self.assertEqual(staging.account.present, occupied_below(self.directory))
+        await staging.stop()
+
+    @returns_deferred
+    async def test_real_full_file_system(self) -> None:
+        """On a small file system that others fill, promises shrink, what breaks is refused, and nothing is left."""
+        mount = Path(tempfile.mkdtemp(prefix="coldstore-full-"))
+        if (
+            os.geteuid() != 0
+            or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "none", mount]).returncode
+        ):
+            mount.rmdir()
+            raise SkipTest("mounting a small tmpfs needs root")
+        try:
+            self.run_number, self.directory = 1, mount / "staging"
+            staging = self.make_disk(self)
+            await staging.start()
+            self.assertLessEqual(staging.usage().capacity_bytes, 24 * MIB)
+            self.assertRaises(StagingFull, staging.receive, size_bytes=30 * MIB, algorithms=NONE)
+            small = await put(staging, content_of(1000))
+            (mount / "stranger").write_bytes(bytes(14 * MIB))
+            await self.assertFailure(put(staging, content_of(12 * MIB)), StagingFull)
+            self.assertEqual(staging.account.present, occupied_below(self.directory))
+            await deferLater(cast(IReactorTime, reactor), 1.2)
+            self.assertLess(staging.usage().capacity_bytes, 11 * MIB)
+            reader = await staging.open(piece_of(small))
+            self.assertEqual(await whole(reader), content_of(1000))
+            reader.close()
+            await staging.stop()
+        finally:
+            subprocess.run(["umount", mount], check=True)
+            mount.rmdir()
+
+    @returns_deferred
+    async def test_unusable_directory(self) -> None:
+        """A directory that cannot be used makes start fail and name it."""
+        self.run_number, self.directory = 1, Path(self.mktemp()).absolute()
+        self.directory.write_text("a file")
+        failure: Any = await self.assertFailure(
+            cast("Deferred[object]", self.make_disk(self).start()), DiskFault
+        )
+        self.assertIn(str(self.directory), str(failure))
+
+
+class DiskBehaviourTests(TestCase, DiskHarness):
+    """What can be seen on the directory, or counted."""
+
+    @returns_deferred
+    async def disk(self, system: FileSystem | None = None, segment_bytes: int = 64 * MIB) -> DiskStaging:
+        """A started disk that is stopped at the end of the test."""
+        staging = self.make_disk(self, system, segment_bytes)
+        await staging.start()
+        self.addCleanup(staging.stop)
+        return staging
+
+    @returns_deferred
+    async def test_group_commit(self) -> None:
+        """64 small pieces that come together share a few syncs, and each reads back."""
+        system = FailingFileSystem()
+        staging = await self.disk(system)
+        await put(staging, b"makes the segment")
+        before = system.counts["sync"]
+        contents = [content_of(4 * KIB, seed) for seed in range(256)]
+        received = await gatherResults([put(staging, each) for each in contents])
+        self.assertLess(system.counts["sync"] - before, 64)
+        self.assertEqual(len({each.address for each in received}), 256)
+        for content, each in zip(contents, received, strict=True):
+            reader = await staging.open(piece_of(each))
+            self.assertEqual(await whole(reader), content)
+            reader.close()
+
+    @returns_deferred
+    async def test_segments_are_sealed(self) -> None:
+        """A segment that is full is cut to its records and given a list; the next run finds all of it."""
+        staging = await self.disk(segment_bytes=400 * KIB)
+        received = [await put(staging, content_of(90 * KIB, seed)) for seed in range(10)]
+        containers = sorted((self.directory / "containers").glob("s-*"))
+        self.assertEqual(len([each for each in containers if "." not in each.name]), 3)
+        self.assertEqual(len([each for each in containers if each.suffix == ".records"]), 2)
+        await staging.stop()
+        following = await self.disk()
+        self.assertEqual(
+            await following.stored(after="", limit=100), sorted(each.address for each in received)
+        )
+        self.assertEqual(following.account.present, occupied_below(self.directory))
+
+    @returns_deferred
+    async def test_punching(self) -> None:
+        """Space of dead neighbours comes back while others in the segment live; the last one takes the file along."""
+        staging = await self.disk(segment_bytes=2 * MIB)
+        received = [await put(staging, content_of(700, seed)) for seed in range(200)]
+        addresses = [each.address for each in received]
+        path, _ = path_of(self.directory, addresses[0])
+        full = staging.usage().used_bytes
+        await staging.discard(addresses[:1])
+        self.assertGreaterEqual(staging.usage().used_bytes, full)
+        for address in addresses[1:100]:
+            await staging.discard([address])
+        self.assertLess(staging.usage().used_bytes, full - 90 * 1024)
+        for each, seed in zip(received[100:], range(100, 200), strict=True):
+            reader = await staging.open(piece_of(each))
+            self.assertEqual(await whole(reader), content_of(700, seed))
+            reader.close()
+        self.assertEqual(staging.account.present, occupied_below(self.directory))
+        await staging.stop()
+        following = await self.disk()
+        self.assertEqual(following.account.present, occupied_below(self.directory))
+        self.assertEqual(await following.stored(after="", limit=1000), addresses[100:])
+        await following.discard(addresses[100:])
+        self.assertFalse(path.exists())
+        self.assertEqual(occupied_below(self.directory), 0)
+        self.assertEqual(following.usage().used_bytes, 0)
+
+    @returns_deferred
+    async def test_open_segment_with_dead_records_survives_a_kill(self) -> None:
+        """Records behind discarded ones are found again when the segment was never sealed."""
+        staging = await self.disk()
+        received = [await put(staging, content_of(9000, seed)) for seed in range(30)]
+        await staging.discard([each.address for each in received[5:20]])
+        left = self.directory.with_name("left")
+        copy_with_holes(self.directory, left)
+        self.directory = left
+        following = await self.disk()
+        expected = [each.address for each in received[:5] + received[20:]]
+        self.assertEqual(await following.stored(after="", limit=100), expected)
+        self.assertEqual(following.account.present, occupied_below(self.directory))
+        reader = await following.open(piece_of(received[29]))
+        self.assertEqual(await whole(reader), content_of(9000, 29))
+        reader.close()
+
+    @returns_deferred
+    async def test_rot_in_an_open_segment(self) -> None:
+        """A record whose header rotted does not take those behind it along; a torn tail is cut off."""
+        staging = await self.disk()
+        received = [await put(staging, content_of(9000, seed)) for seed in range(6)]
+        left = self.directory.with_name("left")
+        copy_with_holes(self.directory, left)
+        self.directory = left
+        path, rotten = path_of(left, received[2].address)
+        _, torn = path_of(left, received[5].address)
+        with path.open("r+b") as file:
+            file.seek(rotten - 38)
+            file.write(b"\xff\xff")
+            file.seek(torn + 5000)
+            file.write(bytes(4000))
+        following = await self.disk()
+        expected = [received[number].address for number in (0, 1, 3, 4)]
+        self.assertEqual(await following.stored(after="", limit=100), expected)
+        self.assertEqual(path.stat().st_size, torn - 40)
+
+    @returns_deferred
+    async def test_damaged_lists(self) -> None:
+        """Damaged block checksums and lists of pieces are faults that name their file; nothing is served on their word."""
+        staging = await self.disk(segment_bytes=400 * KIB)
+        large = await put(staging, content_of(9 * MIB))
+        small = [await put(staging, content_of(200 * KIB)) for _ in range(2)]
+        await staging.stop()
+        path, _ = path_of(self.directory, large.address)
+        segment, _ = path_of(self.directory, small[0].address)
+        for lists in (path.with_name(path.name + ".blocks"), segment.with_name(segment.name + ".records")):
+            content = bytearray(lists.read_bytes())
+            content[30] ^= 1
+            lists.write_bytes(content)
+        following = await self.disk()
+        for received, name in ((large, ".blocks"), (small[0], ".records")):
+            failure = await self.assertFailure(following.open(piece_of(received)), DiskFault)
+            self.assertIn(name, str(failure))
+
+    @returns_deferred
+    async def test_shorter_than_recorded(self) -> None:
+        """A file that was cut is a fault that names it."""
+        staging = await self.disk()
+        received = await put(staging, content_of(5 * MIB))
+        path, _ = path_of(self.directory, received.address)
+        os.truncate(path, MIB)
+        failure = await self.assertFailure(staging.open(piece_of(received)), DiskFault)
+        self.assertIn(str(path), str(failure))
+
+    @returns_deferred
+    async def test_checked_once(self) -> None:
+        """Readers of one block check it once between them, and later reads do not check it again."""
+        system = CountingReads()
+        staging = await self.disk(system)
+        content = content_of(2 * BLOCK_BYTES)
+        piece = piece_of(await put(staging, content))
+        readers = [await staging.open(piece) for _ in range(10)]
+        results = await gatherResults([reader.read(1000, 5000) for reader in readers])
+        self.assertEqual(set(results), {content[1000:6000]})
+        self.assertEqual(system.reads, 1)
+        for reader in readers:
+            await reader.read(0, 100)
+            await reader.verified_range(0, BLOCK_BYTES)
+            reader.close()
+        self.assertEqual(system.reads, 1)
+
+    @returns_deferred
+    async def test_pressure(self) -> None:
+        """A sender that is too fast is paused at eight batches and resumed; one that heeds it never has more outstanding."""
+        staging = await self.disk()
+        content = content_of(MIB)
+        incoming = staging.receive(size_bytes=40 * MIB, algorithms=frozenset({"md5", "sha256"}))
+        calls: list[str] = []
+        resumed: list[Deferred[None]] = [Deferred()]
+
+        def resume() -> None:
+            calls.append("resume")
+            waiting, resumed[0] = resumed[0], Deferred()
+            waiting.callback(None)
+
+        incoming.on_pressure(lambda: calls.append("pause"), resume)
+        for number in range(40):
+            incoming.write(content)
+            if calls and calls[-1] == "pause":
+                self.assertGreaterEqual(number, 7)
+                await resumed[0]
+        received = await incoming.finish()
+        self.assertIn("pause", calls)
+        self.assertEqual(calls[::2], ["pause"] * (len(calls) // 2))
+        self.assertEqual(calls[1::2], ["resume"] * (len(calls) // 2))
+        self.assertEqual(received.digests["md5"], hashlib.md5(content * 40).digest())
+
+    @returns_deferred
+    async def test_cancelled_reads(self) -> None:
+        """Reads that nobody waits for any more do not disturb others, and the descriptor is closed after them."""
+        staging = await self.disk()
+        content = content_of(9 * MIB)
+        received = await put(staging, content)
+        before = len(os.listdir("/proc/self/fd"))
+        reader = await staging.open(piece_of(received))
+        reads = [reader.read(at, 3 * MIB) for at in (0, 3 * MIB, 6 * MIB)]
+        for each in reads[:2]:
+            each.addErrback(lambda _: None)
+            each.cancel()
+        self.assertEqual(await reads[2], content[6 * MIB :])
+        self.assertEqual(await whole(reader), content)
+        last = reader.read(0, 1000)
+        last.addErrback(lambda _: None)
+        last.cancel()
+        reader.close()
+        await staging.discard([received.address])
+        self.assertEqual(len(os.listdir("/proc/self/fd")), before)
+
+    @returns_deferred
+    async def test_count_beside_the_service(self) -> None:
+        """While an earlier run's files are still being counted the noted account stands in, and the end result is exact."""
+        from coldstore.disk import staging as module
+
+        staging = await self.disk()
+        received = [await put(staging, content_of(300 * KIB, seed)) for seed in range(40)]
+        await staging.stop()
+        self.patch(module, "COUNTED_AT_START", 1)
+        following = await self.disk()
+        self.assertGreaterEqual(following.usage().used_bytes, 40 * 300 * KIB)
+        fresh = put(following, content_of(400 * KIB))
+        await DeferredList([following.discard([each.address]) for each in received[::2]])
+        await fresh
+        while following.account.estimate:
+            await deferLater(cast(IReactorTime, reactor), 0.01)
+        await following.discard([received[1].address])
+        self.assertEqual(following.account.present, occupied_below(self.directory))
+        self.assertEqual(len(await following.stored(after="", limit=100)), 19)
+
+
+class KillTests(TestCase, DiskHarness):
+    """kill -9 of a process that writes and discards."""
+
+    timeout = 120
+
+    @returns_deferred
+    async def test_kill(self) -> None:
+        """At 12 random moments: what was acknowledged reads back, what was discarded stays away, nothing leaks."""
+        dice = random.Random(7)
+        self.run_number, self.directory = 1, Path(self.mktemp()).absolute() / "staging"
+        held: dict[str, tuple[int, int]] = {}
+        for round_number in range(12):
+            self.run_number += 1
+            seed = dice.randrange(1 << 30)
+            writer = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "tests.contract.staging_writer",
+                    str(self.directory),
+                    str(self.run_number),
+                    str(seed),
+                ],
+                stdout=subprocess.PIPE,
+                cwd=ROOT,
+            )
+            assert writer.stdout is not None
+            self.assertEqual(writer.stdout.readline(), b"started\n")
+            time.sleep(dice.uniform(0.02, 0.5))
+            writer.send_signal(signal.SIGKILL)
+            lines = writer.stdout.read().decode().splitlines(keepends=True)
+            writer.wait()
+            writer.stdout.close()
+            doubtful: set[str] = set()
+            for line in lines:
+                if not line.endswith("\n"):
+                    continue
+                word, address, *rest = line.split()
+                if word == "put":
+                    held[address] = (int(rest[0]), int(rest[1]))
+                elif word == "discarding":
+                    doubtful.add(address)
+                    held.pop(address)
+                else:
+                    doubtful.discard(address)
+                    self.assertEqual(word, "discarded")
+            staging = self.make_disk(self)
+            await staging.start()
+            self.assertEqual(staging.account.present, occupied_below(self.directory))
+            self.assertEqual(list((self.directory / "incoming").iterdir()), [])
+            found = await staging.stored(after="", limit=100_000)
+            self.assertEqual(set(held).difference(found), set(), f"round {round_number}, seed {seed}")
+            for address, (size, content_seed) in held.items():
+                content = content_of(size, content_seed)
+                piece = Piece(ordinal=1, address=address, length_bytes=size, crc64nvme=crc64nvme(content))
+                reader = await staging.open(piece)
+                self.assertEqual(await whole(reader), content)
+                reader.close()
+            await staging.discard([each for each in found if each not in held])
+            self.assertEqual(await staging.stored(after="", limit=100_000), sorted(held))
+            if len(held) > 150:
+                await staging.discard(list(held))
+                held.clear()
+                self.assertEqual(occupied_below(self.directory), 0)
+            self.assertEqual(staging.account.present, occupied_below(self.directory))
+            await staging.stop()
