@@ -8,13 +8,14 @@ resource is asked when the header section is complete; the body waits in the soc
 ``Expect: 100-continue`` is answered only then (RFC 9110, section 10.1.1).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.web import server
+from twisted.web.http_headers import Headers
 
 from coldstore.s3.body import BodyAborted
 from coldstore.s3.errors import S3Error
@@ -150,6 +151,22 @@ class HttpBody:
             done.errback(self._failure)
 
 
+class AnswerHeaders(Headers):
+    """
+    The fields of an answer, written as S3 writes them.
+
+    The base class capitalises every name; S3's own are lower case, and clients hand the names of user metadata on as
+    they came (boto3 gave ``Colour`` for ``x-amz-meta-colour``).
+    """
+
+    __slots__ = ()
+
+    def getAllRawHeaders(self) -> Iterator[tuple[bytes, Sequence[bytes]]]:
+        """Return names as they go onto the wire, and their values."""
+        for name, values in super().getAllRawHeaders():
+            yield (name.lower() if name.startswith(b"X-") else name), values
+
+
 class S3Request(server.Request):
     """
     One request, given to the site's resource as soon as its header section is complete.
@@ -167,6 +184,10 @@ class S3Request(server.Request):
     is_answered = False
     _expects_continue = False
     _keeps_connection = True
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.responseHeaders = AnswerHeaders()
 
     @property
     def is_gone(self) -> bool:
