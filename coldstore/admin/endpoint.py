@@ -1,7 +1,7 @@
 """The HTTP interface of the ``coldstore`` command, served on a UNIX socket, and the public ``/healthz`` and ``/metrics``."""
 
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,9 +16,11 @@ from coldstore.admin import metrics, views
 from coldstore.interfaces.control import IControl
 from coldstore.interfaces.library import LibraryFault
 from coldstore.interfaces.metadata import Conflict, IMetadataStore
+from coldstore.interfaces.process import CommandFault, LockHeld
 from coldstore.model.bundles import BundleState
 from coldstore.model.cartridges import CARTRIDGE_TRANSITIONS, CartridgeEvent, CartridgeState, DriveState
 from coldstore.model.errors import ColdStoreError, NoSuchBucket, NoSuchKey
+from coldstore.model.events import Severity
 from coldstore.model.objects import ObjectVersion, User
 from coldstore.model.states import ImpossibleTransition, after
 from coldstore.plan.classes import ClassRules
@@ -26,6 +28,10 @@ from coldstore.plan.classes import ClassRules
 BODY_MAX_BYTES = 1_000_000
 PAGE_MAX = 1000
 NAME_MAX = 128
+ALERTS_MAX = 10_000
+SEVERITIES = (Severity.CRITICAL, Severity.WARNING, Severity.INFO)
+DECIDED_ABOUT_CARTRIDGE = frozenset({"cartridge-suspect", "copy-damaged", "verification-failed"})
+"""Alerts that an operator's word about a cartridge answers."""
 
 
 class BadRequest(Exception):
@@ -109,7 +115,7 @@ class OperatorInterface:
             ("GET", "/users", self._users),
             ("POST", "/users", self._create_user),
             ("GET", "/alerts", self._alerts),
-            ("POST", "/alerts/clear", self._clear_alert),
+            ("POST", "/alerts/close", self._close_alert),
             ("GET", "/audit", self._audit),
         ):
             self._add(app, method, path, answerer)
@@ -159,12 +165,16 @@ class OperatorInterface:
             except BadRequest as bad:
                 request.setResponseCode(400)
                 return _json(request, {"error": str(bad)})
-            except (ImpossibleTransition, Conflict, LibraryFault) as refusal:
+            except (ImpossibleTransition, Conflict, LibraryFault, CommandFault, LockHeld) as refusal:
                 request.setResponseCode(409)
                 return _json(request, {"error": str(refusal)})
             except ColdStoreError as refusal:
                 request.setResponseCode(404 if isinstance(refusal, NoSuchBucket | NoSuchKey) else 503)
                 return _json(request, {"error": str(refusal) or (type(refusal).__doc__ or "").strip()})
+            except Exception:  # noqa: BLE001 - an operator at work gets a sentence, and the log the whole story
+                self.log.failure("{method} {path} failed", method=method, path=path)
+                request.setResponseCode(500)
+                return _json(request, {"error": "this is a mistake in ColdStore; its log has a traceback"})
 
         app.route(path, methods=[method], endpoint=f"{method} {path}")(answer)
 
@@ -199,14 +209,25 @@ class OperatorInterface:
             ]
         key = _argument(request, "key")
         if key:
-            return [await self._object(await self._store.current_version(bucket, key.encode()))]
+            try:
+                return [await self._object(await self._store.current_version(bucket, key.encode()))]
+            except NoSuchBucket as missing:
+                raise NoSuchBucket(
+                    f"there is no bucket {bucket}; `coldstore objects` lists them"
+                ) from missing
+            except NoSuchKey as missing:
+                raise NoSuchKey(
+                    f"there is no object {key} in {bucket}; `coldstore objects {bucket}` lists them"
+                ) from missing
         prefix = _argument(request, "prefix").encode()
         start = max(
             prefix, _argument(request, "after").encode() + b"\x00" if _argument(request, "after") else prefix
         )
-        versions = await self._store.list_current(
-            bucket, from_key=start, before_key=None, limit=_number(request, "limit", 100, most=PAGE_MAX)
-        )
+        limit = _number(request, "limit", 100, most=PAGE_MAX)
+        try:
+            versions = await self._store.list_current(bucket, from_key=start, before_key=None, limit=limit)
+        except NoSuchBucket as missing:
+            raise NoSuchBucket(f"there is no bucket {bucket}; `coldstore objects` lists them") from missing
         return [await self._object(version) for version in versions if version.facts.key.startswith(prefix)]
 
     async def _object(self, version: ObjectVersion) -> views.Row:
@@ -241,6 +262,9 @@ class OperatorInterface:
 
     async def _alerts(self, request: Request) -> object:
         found = await self._store.alerts(include_cleared=_argument(request, "all") == "1", limit=PAGE_MAX)
+        found = sorted(
+            found, key=lambda alert: (alert.cleared_at is not None, SEVERITIES.index(alert.severity))
+        )
         return [views.alert_row(alert) for alert in found]
 
     async def _audit(self, request: Request) -> object:
@@ -314,13 +338,14 @@ class OperatorInterface:
             changed_by=by,
         )
         row = views.cartridge_row(await self._store.record_cartridge(changed, audit=action))
+        await self._close_alerts(f"cartridge {barcode}", DECIDED_ABOUT_CARTRIDGE)
         self._control.drives_changed()
         return row
 
     async def _change_drive(self, request: Request) -> object:
         document = _document(request)
         index = document.get("drive")
-        if not isinstance(index, int) or index not in {drive.index for drive in await self._store.drives()}:
+        if type(index) is not int or index not in {drive.index for drive in await self._store.drives()}:
             raise BadRequest(f"there is no drive {index!r}")
         try:
             state = DriveState(_text(document, "state"))
@@ -334,9 +359,7 @@ class OperatorInterface:
             by=_text(document, "by"),
         )
         if state is DriveState.UP:
-            await self._store.clear_alert(
-                kind="drive-down", subject=f"drive {index}", at=self._clock.seconds()
-            )
+            await self._close_alerts(f"drive {index}", ("drive-down",))
         self._control.drives_changed()
         return views.drive_row(drive, None)
 
@@ -370,12 +393,25 @@ class OperatorInterface:
         )
         return views.user_row(user, shows_secret=True)
 
-    async def _clear_alert(self, request: Request) -> object:
+    async def _close_alert(self, request: Request) -> object:
         document = _document(request)
-        await self._store.clear_alert(
-            kind=_text(document, "kind"), subject=_text(document, "subject"), at=self._clock.seconds()
+        by, alert_id = _text(document, "by"), document.get("id")
+        found = await self._store.alerts(include_cleared=False, limit=ALERTS_MAX)
+        alert = next((alert for alert in found if alert.alert_id == alert_id), None)
+        if type(alert_id) is not int or alert is None:
+            raise BadRequest(f"no alert {alert_id!r} is open")
+        now = self._clock.seconds()
+        await self._store.clear_alert(kind=alert.kind, subject=alert.subject, at=now)
+        await self._store.audit(
+            at=now, who=by, what="close alert", subject=alert.subject, detail=alert.sentence
         )
-        return {"cleared": True}
+        return views.alert_row(replace(alert, cleared_at=now))
+
+    async def _close_alerts(self, subject: str, kinds: Collection[str]) -> None:
+        """Close what an operator has just decided about."""
+        for alert in await self._store.alerts(include_cleared=False, limit=ALERTS_MAX):
+            if alert.subject == subject and alert.kind in kinds:
+                await self._store.clear_alert(kind=alert.kind, subject=subject, at=self._clock.seconds())
 
 
 def _json(request: Request, value: object) -> bytes:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from coldstore.admin.client import Client, NotRunning, Refused
+from coldstore.admin.overview import alert_text, overview
 from coldstore.admin.tables import page, size, table
 
 DEFAULT_SOCKET = "/var/lib/coldstore/admin.sock"
@@ -109,11 +110,19 @@ def _parser() -> argparse.ArgumentParser:
     user = command("user", _user, "Make users and list them.")
     user.add_argument("action", choices=["create", "list"])
     user.add_argument("name", nargs="?")
-    alerts = command("alerts", _alerts, "What wants an operator's attention.")
+    alerts = command("alerts", _alerts, "What wants an operator's attention; or close what was dealt with.")
+    alerts.add_argument("action", nargs="?", default="list", choices=["list", "close"])
+    alerts.add_argument(
+        "id", nargs="*", type=_alert_number, metavar="NUMBER", help="as `coldstore alerts` shows it"
+    )
     alerts.add_argument("--all", action="store_true", help="closed ones as well")
     audit = command("audit", _audit, "Who did what to what, newest first.")
     audit.add_argument("--limit", type=int, default=50)
     return parser
+
+
+def _alert_number(text: str) -> int:
+    return int(text.removeprefix("#"))
 
 
 def _print_json(value: object) -> None:
@@ -142,7 +151,7 @@ def _status(client: Client, options: argparse.Namespace) -> int:
     if options.json:
         _print_json(status)
     else:
-        print(page(status))
+        print(overview(status, _rows(client.get("/alerts")), _rows(client.get("/drives"))))
     return 0
 
 
@@ -316,15 +325,29 @@ def _archive(client: Client, options: argparse.Namespace) -> None:
 def _drain(client: Client, options: argparse.Namespace) -> int:
     client.post("/drain", {"on": True})
     started = time.monotonic()
-    while loaded := [
-        row["barcode"] for row in _rows(client.get("/drives")) if row["barcode"] and row["state"] == "up"
-    ]:
+    while True:
+        rows = _rows(client.get("/drives"))
+        left = [
+            f"drive {row['drive']} ({row['barcode'] or row['job']})"
+            for row in rows
+            if row["state"] == "up" and (row["barcode"] or row["job"] not in ("idle", "none"))
+        ]
+        if not left:
+            break
         if options.timeout and time.monotonic() - started >= options.timeout:
-            print(f"coldstore: still in drives: {', '.join(loaded)}", file=sys.stderr)
+            print(f"coldstore: not empty yet: {', '.join(left)}", file=sys.stderr)
             return 3
         time.sleep(POLL_SECONDS)
+    kept = [f"{row['barcode']} in drive {row['drive']}" for row in rows if row["barcode"]]
     if options.json:
         _print_json({"drained": True})
+    else:
+        where = (
+            f"Left where they are, for the drives are down: {', '.join(kept)}."
+            if kept
+            else "Every drive is empty."
+        )
+        print(f"{where} `coldstore resume` lets the drives work again.")
     return 0
 
 
@@ -332,6 +355,8 @@ def _resume(client: Client, options: argparse.Namespace) -> None:
     answer = client.post("/drain", {"on": False})
     if options.json:
         _print_json(answer)
+    else:
+        print("The drives take work again.")
 
 
 def _inventory(client: Client, options: argparse.Namespace) -> None:
@@ -354,10 +379,19 @@ def _user(client: Client, options: argparse.Namespace) -> int:
     return 0
 
 
-def _alerts(client: Client, options: argparse.Namespace) -> None:
-    found = client.get("/alerts", **({"all": "1"} if options.all else {}))
-    columns = ["severity", "subject", "sentence", "raised_at", "count"]
-    _show(options, found, [*columns, "cleared_at"] if options.all else columns)
+def _alerts(client: Client, options: argparse.Namespace) -> int:
+    if options.action == "close":
+        if not options.id:
+            print("coldstore: name the numbers of the alerts to close", file=sys.stderr)
+            return 2
+        shown = [_row(client.post("/alerts/close", {"by": _who(), "id": number})) for number in options.id]
+    else:
+        shown = _rows(client.get("/alerts", **({"all": "1"} if options.all else {})))
+    if options.json:
+        _print_json(shown)
+    else:
+        print("\n".join(alert_text(alert) for alert in shown) or "No alert is open.")
+    return 0
 
 
 def _audit(client: Client, options: argparse.Namespace) -> None:

@@ -185,6 +185,7 @@ def user_row(user: User, *, shows_secret: bool = False) -> Row:
 def alert_row(alert: Alert) -> Row:
     """One alert."""
     return {
+        "id": alert.alert_id,
         "severity": alert.severity.value,
         "kind": alert.kind,
         "subject": alert.subject,
