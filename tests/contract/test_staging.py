@@ -7,12 +7,13 @@ from typing import cast
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from coldstore.disk.filesystem import FileSystem
 from coldstore.disk.staging import DiskStaging
 from coldstore.disk.threads import Reactor
-from coldstore.interfaces.staging import IStaging, RecallSlot
+from coldstore.interfaces.staging import DiskFault, IStaging, RecallSlot
 from coldstore.model.objects import Piece
 from coldstore.testing.staging import SimulatedStaging
 from coldstore.util.asynchronous import returns_deferred
@@ -54,6 +55,50 @@ class SimulatedStagingTests(StagingContract, TestCase):
     def check_account(self) -> None:
         """Used is the sum of the contents by construction; nothing may stay reserved below zero."""
         self.assertGreaterEqual(self.staging.usage().reserved_bytes, 0)
+
+
+class SimulatedCrashTests(TestCase):
+    """What only the simulation can do."""
+
+    def test_crash_before_the_sync(self) -> None:
+        """What was not synced when the power went is kept or lost by chance, and never acknowledged; what was synced stays."""
+        outcomes: set[bool] = set()
+        for seed in range(20):
+            clock = Clock()
+            staging = SimulatedStaging(clock=clock, sync_seconds=0.5)
+            staging.start()
+            first, second = (staging.receive(size_bytes=3, algorithms=frozenset()) for _ in range(2))
+            first.write(b"abc")
+            second.write(b"def")
+            done = first.finish()
+            self.assertNoResult(done)
+            clock.advance(0.6)
+            kept = self.successResultOf(done)
+            doubtful = second.finish()
+            staging.crash(Random(seed))
+            clock.advance(1)
+            self.assertNoResult(doubtful)
+            following = staging.restarted()
+            following.start()
+            found = self.successResultOf(following.stored(after="", limit=10))
+            self.assertIn(kept.address, found)
+            outcomes.add(len(found) == 2)
+            self.assertEqual(following.usage().reserved_bytes, 0)
+        self.assertEqual(outcomes, {True, False})
+
+    def test_told_to_fail(self) -> None:
+        """A failure is given once, to the operation it was meant for."""
+        staging = SimulatedStaging()
+        staging.start()
+        staging.fail_next("finish", DiskFault("told to"))
+        for fails in (True, False):
+            incoming = staging.receive(size_bytes=1, algorithms=frozenset())
+            incoming.write(b"x")
+            if fails:
+                self.failureResultOf(incoming.finish(), DiskFault)
+            else:
+                self.successResultOf(incoming.finish())
+        self.assertEqual(staging.usage().used_bytes, 1)
 
 
 def occupied_below(directory: Path) -> int:
