@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IReactorProcess
 from twisted.internet.protocol import ProcessProtocol
 from zope.interface import Interface, implementer
 
-import coldstore
+from coldstore.tape.children import python_environment
 
 
 class ILtfsLauncher(Interface):
@@ -42,8 +42,7 @@ class ChildLauncher:
     ) -> None:
         self._reactor = reactor
         self._python = python
-        source = os.path.dirname(next(iter(coldstore.__path__)))
-        self._environment = {"PATH": os.defpath, **environment, "PYTHONPATH": source}
+        self._environment = python_environment(environment)
 
     def launch(self, folder: str) -> Deferred[None]:
         """See ``ILtfsLauncher``."""

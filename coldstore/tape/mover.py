@@ -31,7 +31,6 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
-import coldstore
 from coldstore.interfaces.mover import (
     BLOCK_BYTES,
     SHA256_ATTRIBUTE,
@@ -58,6 +57,7 @@ from coldstore.interfaces.mover import (
     VolumeSpace,
     Written,
 )
+from coldstore.tape.children import python_environment
 from coldstore.util.asynchronous import returns_deferred
 
 _T = TypeVar("_T")
@@ -344,8 +344,7 @@ class MoverProcess:
             mountpoint,
             *(["plain"] if is_plain else []),
         ]
-        source = os.path.dirname(next(iter(coldstore.__path__)))
-        self._environment = {"PATH": os.defpath, **(environment or {}), "PYTHONPATH": source}
+        self._environment = python_environment(environment or {})
         self._turn = DeferredLock()
         self._child: Child | None = None
         self._plans = 0
