@@ -5,11 +5,13 @@ from types import MappingProxyType
 from coldstore.config.schema import Configuration, RecallTier
 from coldstore.model.objects import StorageClass, Tier
 from coldstore.plan.archive import ArchivePolicy
+from coldstore.plan.blame import ApartPolicy
 from coldstore.plan.classes import ClassRule, ClassRules
 from coldstore.plan.evict import EvictPolicy, Preference
 from coldstore.plan.mount import MountPolicy, TierPolicy
 from coldstore.plan.verify import VerifyMode
 from coldstore.work.deliverer import DeliveryPolicy
+from coldstore.work.dispatcher import BlamePolicy
 from coldstore.work.writing import SyncPolicy
 
 
@@ -74,9 +76,19 @@ def mount_policy(configuration: Configuration) -> MountPolicy:
             }
         ),
         idle_unload_seconds=configuration.mount.idle_unload_seconds,
+        max_hold_seconds=configuration.mount.max_hold_seconds,
         reserve_fraction=configuration.archive.reserve_share,
         reserve_bytes=configuration.archive.reserve_bytes,
         session_bytes_max=configuration.archive.session_bytes,
+    )
+
+
+def blame_policy(configuration: Configuration) -> BlamePolicy:
+    """Return how failures of drives and cartridges count."""
+    return BlamePolicy(
+        window_seconds=86_400.0,
+        apart=ApartPolicy(apart_seconds=3600.0, alone_seconds=60.0),
+        attempts_max=configuration.recall.attempts_max,
     )
 
 

@@ -54,7 +54,7 @@ from coldstore.work.activity import ActivityBoard
 from coldstore.work.bells import ReactorBell
 from coldstore.work.completing import Completer
 from coldstore.work.deliverer import Deliverer
-from coldstore.work.dispatcher import BlamePolicy, Dispatcher
+from coldstore.work.dispatcher import Dispatcher
 from coldstore.work.drives import record_drives
 from coldstore.work.evictor import Evictor
 from coldstore.work.expirer import Expirer
@@ -69,7 +69,6 @@ from coldstore.work.writing import ArchiveSession
 
 PLAIN_FAULTS = (OSError, StateDirectoryInUse, DiskFault, MetadataUnavailable, SchemaTooNew)
 """Reasons not to start that an operator understands without a traceback."""
-BLAME = BlamePolicy(window_seconds=86_400.0, apart_seconds=3600.0)
 EVICTION_LOOK_SECONDS = 60.0
 S3_LINGER_SECONDS = 5.0
 
@@ -189,7 +188,7 @@ class Appliance(MultiService):
                 on_archived=bells["janitor"].ring,
             )
 
-        def recall_session(bay: Any, on_bad_source: Callable[[str, str], None]) -> RecallSession:
+        def recall_session(bay: Any, on_bad_source: Callable[[str, str], int]) -> RecallSession:
             return RecallSession(
                 bay=bay,
                 store=store,
@@ -208,7 +207,7 @@ class Appliance(MultiService):
             clock=clock,
             keeper=tape.keeper,
             policy=policies.mount_policy(settings),
-            blame=BLAME,
+            blame=policies.blame_policy(settings),
             region=region,
             bell=bells["dispatcher"],
             archive_session=archive_session,

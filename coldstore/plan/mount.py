@@ -1,11 +1,14 @@
 """What each drive that has nothing to do should do next."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
-from coldstore.model.cartridges import Cartridge, CartridgeState
+from coldstore.model.cartridges import READABLE, Cartridge, CartridgeState
 from coldstore.model.objects import Tier
 from coldstore.plan.recall import TIER_RANK, Batch
+
+TAKES_BUNDLES = frozenset({CartridgeState.SCRATCH, CartridgeState.FORMATTING, CartridgeState.FILLING})
+"""States in which a cartridge can be written; one that was cut off while it was formatted is formatted to the end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,10 +24,14 @@ class TierPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MountPolicy:
-    """Ages in seconds, sizes in bytes. ``reserve_bytes`` of every cartridge stay free for LTFS's indexes."""
+    """
+    Ages in seconds, sizes in bytes. ``reserve_bytes`` of every cartridge stay free for LTFS's indexes. A session that has
+    had its drive for ``max_hold_seconds`` gives it back when others wait.
+    """
 
     tiers: Mapping[Tier, TierPolicy]
     idle_unload_seconds: float
+    max_hold_seconds: float
     reserve_fraction: float
     reserve_bytes: int
     session_bytes_max: int
@@ -99,12 +106,18 @@ Job = DoArchive | DoRecall | DoUnload
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrivePlan:
-    """Jobs for idle drives; ``look_again_at`` is when waiting alone can change the plan (None: never)."""
+    """
+    Jobs for idle drives; ``look_again_at`` is when waiting alone can change the plan (None: never).
+
+    ``starved_pools`` have copies to write for which no cartridge has room, busy ones included; ``too_large`` are copies
+    that not even an empty cartridge of those we know would take. ``others_wait``: there is more work than drives.
+    """
 
     jobs: tuple[Job, ...]
     look_again_at: float | None
     starved_pools: tuple[str, ...]
-    """Pools with copies to write for which no cartridge can be had at all, busy ones included."""
+    too_large: tuple[CopyToWrite, ...]
+    others_wait: bool
 
 
 def plan_drives(
@@ -128,7 +141,7 @@ def plan_drives(
     ready, held_until = _ready_batches(now, batches, drives, policy)
     archive_first = _single_drive_owes_archive(drives, ready) and bool(to_write or to_verify)
     if archive_first:
-        starved = state.assign_archives(to_write, to_verify, limit=1)
+        state.assign_archives(to_write, to_verify, limit=1)
         state.assign_recalls(ready)
     else:
         state.assign_recalls(ready)
@@ -136,11 +149,17 @@ def plan_drives(
         usable = sum(drive.is_up for drive in drives)
         busy_archives = sum(drive.works_on_archive for drive in drives)
         limit = usable if not waiting else max(1 if usable == 1 else 0, usable - 1)
-        starved = state.assign_archives(to_write, to_verify, limit=limit - busy_archives)
+        state.assign_archives(to_write, to_verify, limit=limit - busy_archives)
+    served = {job.batch.barcode for job in state.jobs if isinstance(job, DoRecall)}
+    others_wait = state.has_archives_waiting or any(batch.barcode not in served for batch in ready)
     unload_at = state.assign_unloads()
     times = [at for at in (held_until, unload_at) if at is not None]
     return DrivePlan(
-        jobs=tuple(state.jobs), look_again_at=min(times, default=None), starved_pools=tuple(sorted(starved))
+        jobs=tuple(state.jobs),
+        look_again_at=min(times, default=None),
+        starved_pools=tuple(sorted(state.starved)),
+        too_large=tuple(state.too_large),
+        others_wait=others_wait,
     )
 
 
@@ -205,6 +224,9 @@ class _Assignment:
         policy: MountPolicy,
     ) -> None:
         self.jobs: list[Job] = []
+        self.starved: set[str] = set()
+        self.too_large: list[CopyToWrite] = []
+        self.has_archives_waiting = False
         self._now = now
         self._policy = policy
         self._cartridges = cartridges
@@ -226,22 +248,16 @@ class _Assignment:
 
     def assign_archives(
         self, to_write: Sequence[CopyToWrite], to_verify: Sequence[CopyToVerify], *, limit: int
-    ) -> set[str]:
-        starved: set[str] = set()
+    ) -> None:
         remaining = limit
         by_barcode: dict[str, list[CopyToVerify]] = {}
         for copy in to_verify:
             by_barcode.setdefault(copy.barcode, []).append(copy)
-        pools = sorted({copy.pool for copy in to_write})
-        for pool in pools:
-            copies = [copy for copy in to_write if copy.pool == pool]
-            if not any(self._fits(cartridge, copies[0]) for cartridge in self._cartridges.values()):
-                starved.add(pool)
-                continue
-            if remaining <= 0:
-                continue
-            choice = self._writer(copies)
+        for pool in sorted({copy.pool for copy in to_write}):
+            housed = self._housed(pool, [copy for copy in to_write if copy.pool == pool])
+            choice = self._writer(housed) if housed and remaining > 0 else None
             if choice is None:
+                self.has_archives_waiting |= bool(housed)
                 continue
             drive, cartridge, chosen = choice
             self._take(drive, cartridge.barcode)
@@ -255,25 +271,40 @@ class _Assignment:
                 )
             )
             remaining -= 1
-        for barcode, copies_to_verify in sorted(by_barcode.items()):
-            cartridge_record = self._cartridges.get(barcode)
-            if remaining <= 0 or cartridge_record is None or not cartridge_record.is_present:
+        for barcode, copies in sorted(by_barcode.items()):
+            record = self._cartridges.get(barcode)
+            if record is None or not record.is_present or record.state not in READABLE:
                 continue
-            found = self._drive_for(barcode)
+            found = self._drive_for(barcode) if remaining > 0 else None
             if found is None:
+                self.has_archives_waiting = True
                 continue
             self._take(found, barcode)
             self.jobs.append(
                 DoArchive(
                     drive=found.index,
                     barcode=barcode,
-                    pool=copies_to_verify[0].pool,
+                    pool=copies[0].pool,
                     copies=(),
-                    verify=tuple(copies_to_verify),
+                    verify=tuple(copies),
                 )
             )
             remaining -= 1
-        return starved
+
+    def _housed(self, pool: str, copies: Sequence[CopyToWrite]) -> list[CopyToWrite]:
+        """Return those copies for which some cartridge has room, now or when its drive is free; note the others."""
+        own = [record for record in self._cartridges.values() if _may_take(record, pool)]
+        rooms = sorted(((_room(record, self._policy), record.barcode) for record in own), reverse=True)
+        largest = max((_largest_room(record, self._policy) for record in own), default=None)
+        housed: list[CopyToWrite] = []
+        for copy in copies:
+            if _has_home(copy, rooms):
+                housed.append(copy)
+            elif largest is not None and copy.size_bytes > largest:
+                self.too_large.append(copy)
+            else:
+                self.starved.add(pool)
+        return housed
 
     def assign_unloads(self) -> float | None:
         next_at: float | None = None
@@ -306,33 +337,25 @@ class _Assignment:
         """Loaded ones first, then begun ones, then scratch of the pool's own, then any scratch."""
         return (
             cartridge.barcode not in self._in_drive,
-            cartridge.state is not CartridgeState.FILLING,
+            cartridge.state is CartridgeState.SCRATCH,
             not cartridge.pool,
             cartridge.barcode,
         )
 
     def _load_up(self, cartridge: Cartridge, copies: Sequence[CopyToWrite]) -> tuple[CopyToWrite, ...]:
+        """Take what fits, in order; a bundle that is too large for what is left does not keep smaller ones out."""
+        if not _may_take(cartridge, copies[0].pool):
+            return ()
         chosen: list[CopyToWrite] = []
-        left = cartridge
+        chosen_bytes = 0
+        room = _room(cartridge, self._policy)
         for copy in copies:
-            total = sum(other.size_bytes for other in chosen)
-            if chosen and total + copy.size_bytes > self._policy.session_bytes_max:
+            if chosen and chosen_bytes + copy.size_bytes > self._policy.session_bytes_max:
                 break
-            if not self._fits(left, copy):
-                break
-            chosen.append(copy)
-            left = replace(left, free_bytes=left.free_bytes - copy.size_bytes)
+            if copy.size_bytes <= room - chosen_bytes and cartridge.barcode not in copy.other_barcodes:
+                chosen.append(copy)
+                chosen_bytes += copy.size_bytes
         return tuple(chosen)
-
-    def _fits(self, cartridge: Cartridge, copy: CopyToWrite) -> bool:
-        return (
-            cartridge.is_present
-            and cartridge.state in (CartridgeState.SCRATCH, CartridgeState.FILLING)
-            and cartridge.pool in ("", copy.pool)
-            and (cartridge.pool == copy.pool or cartridge.state is CartridgeState.SCRATCH)
-            and cartridge.barcode not in copy.other_barcodes
-            and cartridge.free_bytes - copy.size_bytes >= reserve_bytes(cartridge, self._policy)
-        )
 
     def _drive_for(self, barcode: str) -> DriveView | None:
         """The drive that holds the cartridge; else an empty one; else the one that has been idle longest."""
@@ -349,6 +372,33 @@ class _Assignment:
     def _take(self, drive: DriveView, barcode: str) -> None:
         self._free.remove(drive)
         self._taken.add(barcode)
+
+
+def _may_take(cartridge: Cartridge, pool: str) -> bool:
+    """Whether a cartridge is one for bundles of this pool. Only a scratch one may be of no pool yet."""
+    return (
+        cartridge.is_present
+        and cartridge.state in TAKES_BUNDLES
+        and (cartridge.pool == pool or (not cartridge.pool and cartridge.state is CartridgeState.SCRATCH))
+    )
+
+
+def _has_home(copy: CopyToWrite, rooms: Iterable[tuple[int, str]]) -> bool:
+    """Whether a cartridge takes the copy. ``rooms`` are sizes and barcodes, the largest first, so few are looked at."""
+    for room, barcode in rooms:
+        if room < copy.size_bytes:
+            return False
+        if barcode not in copy.other_barcodes:
+            return True
+    return False
+
+
+def _room(cartridge: Cartridge, policy: MountPolicy) -> int:
+    return cartridge.free_bytes - reserve_bytes(cartridge, policy)
+
+
+def _largest_room(cartridge: Cartridge, policy: MountPolicy) -> int:
+    return cartridge.capacity_bytes - reserve_bytes(cartridge, policy)
 
 
 def reserve_bytes(cartridge: Cartridge, policy: MountPolicy) -> int:

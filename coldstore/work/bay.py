@@ -13,7 +13,7 @@ from random import Random
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from coldstore.interfaces.drive import DriveCondition, IDrive
+from coldstore.interfaces.drive import DriveCondition, DriveFailed, IDrive
 from coldstore.interfaces.filesystem import (
     AlreadyFormatted,
     EndedMount,
@@ -32,8 +32,8 @@ from coldstore.interfaces.metadata import IMetadataStore
 from coldstore.interfaces.process import IDeviceLock
 from coldstore.model.activity import DriveActivity
 from coldstore.model.cartridges import Cartridge, CartridgeEvent, CartridgeState
-from coldstore.model.library import DriveElement, Inventory
 from coldstore.model.errors import MetadataUnavailable
+from coldstore.model.library import DriveElement, Inventory
 from coldstore.ontape import paths
 from coldstore.ontape.volume import VolumeLabel, readme_text, volume_json
 from coldstore.work.activity import ActivityBoard
@@ -81,8 +81,6 @@ class Bay:
         self.barcode: str | None = None
         self.volume: IMountedVolume | None = None
         self.job = "idle"
-        self.is_known = False
-        """Whether what is in the drive was looked at, and is as we think."""
         self.last_end: UnmountVerdict | None = None
         """How the last mount of this drive ended."""
         self._lock = lock
@@ -128,7 +126,6 @@ class Bay:
         :raise TapeTrouble: nobody can say what state the drive is in
         """
         self.tell("looking")
-        self.is_known = False
         with as_trouble(f"looking at drive {self.index}"):
             # A command of an earlier run may still be at work in the drive: it holds this lock until it ends.
             await self._lock.acquire(timeout_seconds=self._limits.first_ready_seconds)
@@ -158,7 +155,6 @@ class Bay:
                 f"drive {self.index} holds a cartridge without a readable barcode: unload it by hand",
                 must_stop_drive=True,
             )
-        self.is_known = True
         self.tell("idle")
 
     # ── mounting ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -203,7 +199,14 @@ class Bay:
         record = await self._store.cartridge(barcode)
         with as_trouble(f"unloading {barcode} from drive {self.index}"):
             self.tell("unloading", detail=barcode)
-            await self._drive.offline()
+            try:
+                await self._drive.offline()
+            except DriveFailed:
+                if record is None or not record.needs_check:
+                    raise
+                # An ltfs that was killed leaves the cartridge locked in the drive until a check of the volume has ended.
+                await self._check(barcode)
+                await self._drive.offline()
             inventory = await self._library.inventory()
             if inventory.drive(self.index).is_full:
                 free = [slot.number for slot in inventory.empty_slots()]
@@ -268,8 +271,8 @@ class Bay:
         """
         inventory = await self._library.inventory()
         element = self._element(inventory)
-        left = [found for found in (*inventory.slots, *inventory.mail_slots) if found.barcode == barcode]
-        if element.barcode == barcode or (element.is_full and element.barcode is None and not left):
+        others = [found for found in inventory.find(barcode) if found != element]
+        if element.barcode == barcode or (element.is_full and element.barcode is None and not others):
             return
         self.barcode = element.barcode
         raise TapeTrouble(

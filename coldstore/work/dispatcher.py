@@ -1,7 +1,8 @@
 """Gives drives their work: looks at what waits, asks the mount planner, and starts a session per drive."""
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
@@ -10,31 +11,33 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure as WhatFailed
 
 from coldstore.interfaces.bell import IBell
+from coldstore.interfaces.filesystem import UnmountVerdict
 from coldstore.interfaces.library import LibraryFault
-from coldstore.interfaces.metadata import IMetadataStore, WantedExtent
+from coldstore.interfaces.metadata import Conflict, IMetadataStore, WantedExtent
 from coldstore.interfaces.process import CommandFault, LockHeld
-from coldstore.model.bundles import CopyState
 from coldstore.model.cartridges import READABLE, Cartridge, CartridgeEvent, CartridgeState, Drive, DriveState
+from coldstore.model.errors import MetadataUnavailable, NoSuchBucket, NoSuchKey
 from coldstore.model.events import Severity
 from coldstore.model.library import Inventory
-from coldstore.plan.blame import Failure, judge, pairs_to_avoid
+from coldstore.model.objects import RestorePhase
+from coldstore.plan.blame import ApartPolicy, Failure, judge, pairs_to_avoid
 from coldstore.plan.messages import restore_failed
 from coldstore.plan.mount import (
-    CopyToVerify,
-    CopyToWrite,
     DoArchive,
     DoRecall,
     DoUnload,
+    DrivePlan,
     DriveView,
     Job,
     MountPolicy,
     plan_drain,
     plan_drives,
 )
-from coldstore.plan.recall import RecallPlan, Source, Wanted, plan_batches
+from coldstore.plan.recall import RecallPlan, plan_batches
 from coldstore.work.alerts import Alerts
 from coldstore.work.bay import APPLIANCE, Bay
 from coldstore.work.inventory import InventoryKeeper
+from coldstore.work.queues import ArchiveQueue, ArchiveWork, RecallQueue
 from coldstore.work.reading import RecallSession, RecallWaitsForSpace
 from coldstore.work.records import change_cartridge
 from coldstore.work.trouble import TapeTrouble
@@ -43,18 +46,26 @@ from coldstore.work.writing import ArchiveSession
 LOOK_SECONDS = 60.0
 """A round at least this often, whatever the bells do."""
 RETRY_SECONDS = 30.0
-ROBOT_PAUSE_FIRST_SECONDS = 2.0
-ROBOT_PAUSE_MOST_SECONDS = 300.0
-"""A drive whose robot failed rests before it is tried again; the rest doubles with every failure in a row."""
-QUEUE_MAX = 10_000
+PUT_OFF_SECONDS = 3600.0
+"""A bundle whose bytes are damaged on disk is tried again after so long: an operator may have repaired the disk."""
+REST_FIRST_SECONDS = 2.0
+REST_MOST_SECONDS = 300.0
+"""A drive that failed by nobody's fault rests before it is tried again; the rest doubles with every failure in a row."""
+FORGIVEN_PER_ROUND = 100
+ALERTS_OF_BUNDLES = ("staged-bytes-damaged", "copies-differ", "verification-failed")
+"""They are about bundles, and over when the bundle has all its copies."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlamePolicy:
-    """How long failures are remembered, and how long a pair that failed together is kept apart (seconds)."""
+    """
+    How long failures are remembered (seconds), how long a drive and a cartridge that failed together are kept apart, and how
+    often the recall of a bundle may fail, all copies together, before its restores fail.
+    """
 
     window_seconds: float
-    apart_seconds: float
+    apart: ApartPolicy
+    attempts_max: int
 
 
 class Dispatcher:
@@ -74,7 +85,7 @@ class Dispatcher:
         region: str,
         bell: IBell,
         archive_session: Callable[[Bay], ArchiveSession],
-        recall_session: Callable[[Bay, Callable[[str, str], None]], RecallSession],
+        recall_session: Callable[[Bay, Callable[[str, str], int]], RecallSession],
     ) -> None:
         self._bays = bays
         self._store = store
@@ -92,11 +103,16 @@ class Dispatcher:
         self._idle_since = dict.fromkeys(bays, clock.seconds())
         self._last_was_archive = dict.fromkeys(bays, False)
         self._failures: list[Failure] = []
-        self._bad_sources: dict[tuple[str, str], float] = {}
+        self._archive_queue = ArchiveQueue(store=store)
+        self._recall_queue = RecallQueue(store=store, attempts_max=blame.attempts_max)
         self._space_wait_until = 0.0
+        self._is_space_short = False
         self._rests_until = dict.fromkeys(bays, 0.0)
-        self._robot_failures = dict.fromkeys(bays, 0)
+        self._rests = dict.fromkeys(bays, 0)
+        self._started_at = dict.fromkeys(bays, 0.0)
+        self._do_others_wait = False
         self._to_look_at = set(bays)
+        self._to_stop: dict[int, str] = {}
         self._works_since: dict[str, set[str]] = {}
         self._is_reconciled = False
         self._is_draining = False
@@ -129,35 +145,43 @@ class Dispatcher:
             return RETRY_SECONDS
         now = self._clock.seconds()
         await self._alerts.look()
+        for index, reason in list(self._to_stop.items()):
+            await self._drive_down(index, reason)
         records = {drive.index: drive for drive in await self._store.drives()}
         cartridges = {record.barcode: record for record in await self._store.cartridges()}
         self._look_at_drives(records)
         drives = [self._view(bay, records) for _, bay in sorted(self._bays.items())]
+        await self._tell_states(records, cartridges)
         if self._is_draining:
             for unload in plan_drain(drives):
                 self._start(unload)
             return LOOK_SECONDS
-        recall = await self._recall_plan(now, cartridges, drives)
-        to_write, to_verify = await self._copies()
+        usable = [drive.index for drive in drives if drive.is_up]
+        avoid = pairs_to_avoid(self._failures, now=now, usable_drives=usable, policy=self._blame.apart)
+        recall = await self._recall_plan(now, cartridges, drives, avoid)
+        archiving = [job for job in self._jobs.values() if isinstance(job, DoArchive)]
+        archive = await self._archive_queue.look(now, jobs=archiving, cartridges=cartridges)
         plan = plan_drives(
             now,
             drives=drives,
             batches=recall.batches if now >= self._space_wait_until else (),
-            to_write=to_write,
-            to_verify=to_verify,
+            to_write=archive.to_write,
+            to_verify=archive.to_verify,
             cartridges=cartridges,
-            avoid=pairs_to_avoid(self._failures, now=now, window_seconds=self._blame.apart_seconds),
+            avoid=avoid,
             policy=self._policy,
         )
-        await self._tell_starved(plan.starved_pools)
-        if now >= self._space_wait_until:
-            await self._alerts.close("waiting-for-space", "staging")
+        self._do_others_wait = plan.others_wait
+        if not recall.batches:
+            self._is_space_short = False
+        await self._tell_archive(plan, archive)
+        await self._tell_recall(recall, usable)
         for job in plan.jobs:
             self._start(job)
         rest = LOOK_SECONDS
         if plan.look_again_at is not None:
             rest = min(rest, max(0.05, plan.look_again_at - now))
-        for at in (self._space_wait_until, *self._rests_until.values()):
+        for at in (self._space_wait_until, *self._rests_until.values(), *avoid.values()):
             if now < at:
                 rest = min(rest, max(0.05, at - now))
         return rest
@@ -173,7 +197,7 @@ class Dispatcher:
         record = records.get(bay.index)
         return DriveView(
             index=bay.index,
-            is_up=record is None or record.state is DriveState.UP,
+            is_up=(record is None or record.state is DriveState.UP) and bay.index not in self._to_stop,
             is_busy=bay.index in self._sessions or self._clock.seconds() < self._rests_until[bay.index],
             barcode=bay.barcode,
             idle_since=self._idle_since[bay.index],
@@ -227,7 +251,6 @@ class Dispatcher:
             await self._drive_down(bay.index, trouble.sentence)
         else:
             self._to_look_at.discard(bay.index)
-            await self._alerts.close("drive-down", f"drive {bay.index}")
         finally:
             self._sessions.pop(bay.index, None)
             self._bell.ring()
@@ -244,108 +267,53 @@ class Dispatcher:
 
     # ── what waits ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _copies(self) -> tuple[list[CopyToWrite], list[CopyToVerify]]:
-        to_write: list[CopyToWrite] = []
-        to_verify: list[CopyToVerify] = []
-        copies = await self._store.unfinished_copies(QUEUE_MAX)
-        archiving = [job for job in self._jobs.values() if isinstance(job, DoArchive)]
-        under_way = {(copy.bundle_id, copy.pool) for job in archiving for copy in job.copies}
-        under_way |= {(copy.bundle_id, copy.pool) for job in archiving for copy in job.verify}
-        sizes: dict[str, int] = {}
-        holders: dict[str, frozenset[str]] = {}
-        for copy in copies:
-            if (copy.bundle_id, copy.pool) in under_way:
-                continue
-            if copy.bundle_id not in sizes:
-                bundle = await self._store.bundle(copy.bundle_id)
-                sizes[copy.bundle_id] = 0 if bundle is None else bundle.size_bytes
-                holders[copy.bundle_id] = frozenset(
-                    other.barcode
-                    for other in await self._store.copies(bundle_id=copy.bundle_id)
-                    if other.barcode is not None
-                )
-            if copy.state is CopyState.PLANNED:
-                to_write.append(
-                    CopyToWrite(
-                        bundle_id=copy.bundle_id,
-                        pool=copy.pool,
-                        size_bytes=sizes[copy.bundle_id],
-                        other_barcodes=holders[copy.bundle_id],
-                    )
-                )
-            elif copy.state is CopyState.SYNCED and copy.barcode is not None:
-                to_verify.append(CopyToVerify(bundle_id=copy.bundle_id, pool=copy.pool, barcode=copy.barcode))
-        return to_write, to_verify
-
     async def _recall_plan(
-        self, now: float, cartridges: Mapping[str, Cartridge], drives: list[DriveView]
+        self,
+        now: float,
+        cartridges: Mapping[str, Cartridge],
+        drives: list[DriveView],
+        avoid: Collection[tuple[int, str]],
     ) -> RecallPlan:
-        self._bad_sources = {pair: until for pair, until in self._bad_sources.items() if until > now}
         busy_recalls = {job.batch.barcode for job in self._jobs.values() if isinstance(job, DoRecall)}
-        wanted: list[Wanted] = []
-        extents: dict[tuple[int, int], WantedExtent] = {}
-        after = (0, -1)
-        while len(wanted) < QUEUE_MAX and (page := await self._store.wanted_extents(after=after, limit=1000)):
-            for entry in page:
-                key = entry.member.version_uid, entry.member.extent
-                extents[key] = entry
-                after = key
-                item = self._wanted(entry)
-                if item.sources or not await self._give_up(entry, now):
-                    wanted.append(item)
-        self._extents = extents
         stuck = {drive.barcode: drive.index for drive in drives if drive.barcode and not drive.is_up}
         readable = {
             record.barcode
             for record in cartridges.values()
             if record.is_present and record.state in READABLE and record.barcode not in stuck
         }
+        work = await self._recall_queue.look(readable=readable)
+        self._extents = dict(work.extents)
+        for entry in work.hopeless:
+            await self._give_up(entry, now)
         usable = [drive.index for drive in drives if drive.is_up]
-        avoid = pairs_to_avoid(self._failures, now=now, window_seconds=self._blame.apart_seconds)
         welcome = {barcode for barcode in readable if any((index, barcode) not in avoid for index in usable)}
         loaded = {drive.barcode for drive in drives if drive.barcode is not None}
-        plan = plan_batches(wanted, readable=welcome or readable, loaded=loaded)
+        plan = plan_batches(work.wanted, readable=welcome or readable, loaded=loaded)
         await self._tell_unreachable(plan, cartridges, stuck)
         return replace(
             plan, batches=tuple(batch for batch in plan.batches if batch.barcode not in busy_recalls)
         )
 
-    def _wanted(self, entry: WantedExtent) -> Wanted:
-        restore = entry.version.restore
-        assert restore is not None, entry.version.version_uid
-        return Wanted(
-            version_uid=entry.member.version_uid,
-            extent=entry.member.extent,
-            bundle_id=entry.member.bundle_id,
-            bundle_offset_bytes=entry.member.bundle_offset_bytes,
-            length_bytes=entry.member.length_bytes,
-            tier=restore.tier,
-            asked_at=restore.requested_at,
-            sources=tuple(
-                Source(barcode=copy.barcode, partition=copy.partition, start_block=copy.start_block)
-                for copy in entry.copies
-                if copy.barcode is not None
-                and (entry.member.bundle_id, copy.barcode) not in self._bad_sources
-            ),
-        )
-
-    async def _give_up(self, entry: WantedExtent, now: float) -> bool:
-        """End a restore of which no copy is left that could still be tried; tell whether it was ended."""
+    async def _give_up(self, entry: WantedExtent, now: float) -> None:
+        """End a restore of which no copy is left that is worth another attempt."""
         version = await self._store.version(entry.version.version_uid)
-        if version is None or version.restore is None:
-            return True
+        if version is None or version.restore is None or version.restore.phase is not RestorePhase.ONGOING:
+            return
         where = ", ".join(sorted(copy.barcode for copy in entry.copies if copy.barcode)) or "no cartridge"
         name = f"{version.facts.bucket}/{version.facts.key.decode()}"
         sentence = f"no copy of {name} could be read (bundle {entry.member.bundle_id} on {where})"
-        await self._store.change_restore(
-            version.version_uid,
-            revision=version.revision,
-            restore=None,
-            messages=[restore_failed(version, at=now, region=self._region, reason=sentence)],
-        )
+        try:
+            await self._store.change_restore(
+                version.version_uid,
+                revision=version.revision,
+                restore=None,
+                messages=[restore_failed(version, at=now, region=self._region, reason=sentence)],
+            )
+        except Conflict:
+            return
+        self._recall_queue.forget(entry.member.bundle_id)
         await self._alerts.open("restore-failed", f"object {name}", Severity.CRITICAL, sentence)
         self.log.error("restore failed: {sentence}", sentence=sentence)
-        return True
 
     # ── sessions ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -353,6 +321,7 @@ class Dispatcher:
         bay = self._bays[job.drive]
         bay.job = {DoArchive: "archive", DoRecall: "recall", DoUnload: "unload"}[type(job)]
         self._jobs[job.drive] = job
+        self._started_at[job.drive] = self._clock.seconds()
         self._run(bay, self._session(bay, job))
 
     def _run(self, bay: Bay, work: Coroutine[Deferred[Any], Any, None]) -> None:
@@ -370,15 +339,19 @@ class Dispatcher:
         try:
             match job:
                 case DoArchive():
-                    await self._archive_session(bay).run(job)
+                    await self._archive_session(bay).run(
+                        job, should_yield=partial(self._should_yield, bay.index), put_off=self._put_off
+                    )
                 case DoRecall():
-                    session = self._recall_session(bay, self._note_bad_source)
-                    await session.run(job, self._extents)
+                    session = self._recall_session(bay, self._recall_queue.failed)
+                    await session.run(job, self._extents, should_yield=partial(self._should_yield, bay.index))
+                    self._is_space_short = False
                 case DoUnload():
                     await bay.empty()
             await self._worked(bay, barcode, job)
         except RecallWaitsForSpace as full:
             self._space_wait_until = self._clock.seconds() + RETRY_SECONDS
+            self._is_space_short = True
             await self._alerts.open(
                 "waiting-for-space",
                 "staging",
@@ -389,11 +362,25 @@ class Dispatcher:
             await self._failed(bay, barcode, trouble)
         except CancelledError:
             raise
+        except (MetadataUnavailable, Conflict) as away:
+            self.log.warn(
+                "the work of drive {drive} with {barcode} is begun again later: {reason}",
+                drive=bay.index,
+                barcode=barcode,
+                reason=away,
+            )
+            self._rest(bay.index)
         except Exception:  # noqa: BLE001 - a bug must not take the drive with it silently
             self.log.failure(
                 "the session of drive {drive} with {barcode} failed", drive=bay.index, barcode=barcode
             )
-            self._failures.append(Failure(at=self._clock.seconds(), drive=bay.index, barcode=barcode))
+            self._rest(bay.index)
+            await self._alerts.open(
+                "tape-failure",
+                f"drive {bay.index} with {barcode}",
+                Severity.CRITICAL,
+                f"a mistake of ours ended the work of drive {bay.index} with {barcode}; it is tried again. The log says more",
+            )
         finally:
             self._last_was_archive[bay.index] = isinstance(job, DoArchive)
             self._idle_since[bay.index] = self._clock.seconds()
@@ -407,7 +394,7 @@ class Dispatcher:
         self._failures = [
             failure for failure in self._failures if failure.drive != bay.index or failure.barcode != barcode
         ]
-        self._robot_failures[bay.index] = 0
+        self._rests[bay.index] = 0
         if not isinstance(job, DoUnload):
             await self._forgive(f"drive {bay.index}", barcode)
 
@@ -431,34 +418,46 @@ class Dispatcher:
             await self._take_inventory()
             return
         await self._alerts.open("tape-failure", subject, Severity.WARNING, trouble.sentence)
-        if trouble.is_robot:
-            self._rest(bay.index, now)
-        if trouble.is_cartridge_wrong:
-            await self._suspect(barcode, trouble.sentence)
-        elif not trouble.is_robot:
-            latest = Failure(at=now, drive=bay.index, barcode=barcode)
-            verdict = judge(self._failures, latest, window_seconds=self._blame.window_seconds)
-            self._failures = [
-                *(f for f in self._failures if now - f.at <= self._blame.window_seconds),
-                latest,
-            ]
-            if verdict.cartridge_is_guilty:
-                await self._suspect(barcode, f"failed in two drives; the last time: {trouble.sentence}")
-            elif verdict.drive_is_guilty:
-                await self._drive_down(
-                    bay.index, f"failed with two cartridges; the last time: {trouble.sentence}"
-                )
+        bay.last_end = None
         try:
             await bay.empty()
         except TapeTrouble as worse:
             before = "" if worse.sentence == trouble.sentence else f" (after: {trouble.sentence})"
             await self._drive_down(bay.index, f"{worse.sentence}{before}")
+        if trouble.is_cartridge_wrong:
+            await self._suspect(barcode, trouble.sentence)
+        elif trouble.is_robot or trouble.is_innocent or _was_killed(bay.last_end):
+            self._rest(bay.index)
+        else:
+            await self._judge(bay, barcode, trouble, now)
         await self._take_inventory()
 
-    def _rest(self, index: int, now: float) -> None:
-        self._robot_failures[index] += 1
-        pause = ROBOT_PAUSE_FIRST_SECONDS * 2.0 ** min(20, self._robot_failures[index] - 1)
-        self._rests_until[index] = now + min(ROBOT_PAUSE_MOST_SECONDS, pause)
+    async def _judge(self, bay: Bay, barcode: str, trouble: TapeTrouble, now: float) -> None:
+        latest = Failure(at=now, drive=bay.index, barcode=barcode)
+        verdict = judge(self._failures, latest, window_seconds=self._blame.window_seconds)
+        self._failures = [
+            *(f for f in self._failures if now - f.at <= self._blame.window_seconds),
+            latest,
+        ]
+        if verdict.cartridge_is_guilty:
+            await self._suspect(barcode, f"failed in two drives; the last time: {trouble.sentence}")
+        elif verdict.drive_is_guilty:
+            await self._drive_down(
+                bay.index, f"failed with two cartridges; the last time: {trouble.sentence}"
+            )
+
+    def _rest(self, index: int) -> None:
+        self._rests[index] += 1
+        pause = REST_FIRST_SECONDS * 2.0 ** min(20, self._rests[index] - 1)
+        self._rests_until[index] = self._clock.seconds() + min(REST_MOST_SECONDS, pause)
+
+    def _should_yield(self, index: int) -> bool:
+        """Whether the session of a drive has had it for long enough, while others wait."""
+        held_seconds = self._clock.seconds() - self._started_at[index]
+        return self._do_others_wait and held_seconds >= self._policy.max_hold_seconds
+
+    def _put_off(self, bundle_id: str) -> None:
+        self._archive_queue.put_off(bundle_id, self._clock.seconds() + PUT_OFF_SECONDS)
 
     async def _suspect(self, barcode: str, reason: str) -> None:
         record = await self._store.cartridge(barcode)
@@ -480,38 +479,100 @@ class Dispatcher:
             change=lambda known: replace(known, failures=known.failures + 1),
         )
         await self._alerts.open(
-            "cartridge-suspect",
-            f"cartridge {barcode}",
-            Severity.WARNING,
-            f"{barcode} is only read from now on: {reason}",
+            "cartridge-suspect", f"cartridge {barcode}", Severity.WARNING, _suspect_sentence(barcode, reason)
         )
 
     async def _drive_down(self, index: int, reason: str) -> None:
+        # Until the record says so, we know it ourselves: the store may be away.
+        self._to_stop[index] = reason
+        self._to_look_at.add(index)
+        self.log.error("drive {drive} is down: {reason}", drive=index, reason=reason)
         await self._store.set_drive_state(
             index=index, state=DriveState.DOWN, reason=reason, at=self._clock.seconds(), by=APPLIANCE
         )
-        self._to_look_at.add(index)
+        del self._to_stop[index]
         await self._alerts.open(
-            "drive-down",
-            f"drive {index}",
-            Severity.CRITICAL,
-            f"drive {index} is down: {reason.rstrip('.')}. When it is in order again: `coldstore drives up {index}`",
+            "drive-down", f"drive {index}", Severity.CRITICAL, _down_sentence(index, reason)
         )
-        self.log.error("drive {drive} is down: {reason}", drive=index, reason=reason)
-
-    def _note_bad_source(self, bundle_id: str, barcode: str) -> None:
-        self._bad_sources[bundle_id, barcode] = self._clock.seconds() + self._blame.apart_seconds
 
     # ── telling ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _tell_starved(self, starved: tuple[str, ...]) -> None:
+    async def _tell_states(self, records: Mapping[int, Drive], cartridges: Mapping[str, Cartridge]) -> None:
+        """Tell what the records of drives and cartridges say, however they came to say so."""
+        await self._alerts.keep_only(
+            "drive-down",
+            {
+                f"drive {drive.index}": _down_sentence(drive.index, drive.reason)
+                for drive in records.values()
+                if drive.state is DriveState.DOWN and drive.changed_by == APPLIANCE
+            },
+            Severity.CRITICAL,
+        )
+        await self._alerts.keep_only(
+            "cartridge-suspect",
+            {
+                f"cartridge {record.barcode}": _suspect_sentence(record.barcode, record.reason)
+                for record in cartridges.values()
+                if record.state is CartridgeState.SUSPECT
+            },
+            Severity.WARNING,
+        )
+        for subject in self._alerts.subjects("restore-failed")[:FORGIVEN_PER_ROUND]:
+            if await self._is_restore_forgotten(subject):
+                await self._alerts.close("restore-failed", subject)
+
+    async def _is_restore_forgotten(self, subject: str) -> bool:
+        """Whether the object of a failed restore was restored since, or is gone."""
+        bucket, _, key = subject.removeprefix("object ").partition("/")
+        try:
+            version = await self._store.current_version(bucket, key.encode())
+        except (NoSuchBucket, NoSuchKey):
+            return True
+        return version.on_disk
+
+    async def _tell_archive(self, plan: DrivePlan, archive: ArchiveWork) -> None:
         await self._alerts.keep_only(
             "no-cartridge",
             {
                 f"pool {pool}": f"pool {pool} has no cartridge with room: "
                 "admit one with `coldstore cartridges admit BARCODE`"
-                for pool in starved
+                for pool in plan.starved_pools
             },
+            Severity.CRITICAL,
+        )
+        await self._alerts.keep_only(
+            "bundle-too-large",
+            {
+                f"bundle {copy.bundle_id}": f"bundle {copy.bundle_id} of {copy.size_bytes} bytes is larger than any cartridge "
+                f"that pool {copy.pool} can have: admit a larger one with `coldstore cartridges admit BARCODE`"
+                for copy in plan.too_large
+            },
+            Severity.CRITICAL,
+        )
+        await self._alerts.keep_only(
+            "verification-waits",
+            {
+                f"cartridge {barcode}": f"copies wait to be verified on a cartridge that is not in the library: insert {barcode}"
+                for barcode in archive.offline
+            },
+            Severity.WARNING,
+        )
+        if not archive.is_complete:
+            return
+        for kind in ALERTS_OF_BUNDLES:
+            for subject in self._alerts.subjects(kind):
+                if subject.removeprefix("bundle ") not in archive.unfinished:
+                    await self._alerts.close(kind, subject)
+
+    async def _tell_recall(self, recall: RecallPlan, usable: Collection[int]) -> None:
+        if not self._is_space_short:
+            await self._alerts.close("waiting-for-space", "staging")
+        waits = bool(recall.batches) and not usable
+        await self._alerts.keep_only(
+            "no-drive",
+            {"restores": "restores wait, for every drive is down: `coldstore drives` says why"}
+            if waits
+            else {},
             Severity.CRITICAL,
         )
 
@@ -539,6 +600,19 @@ class Dispatcher:
             },
             Severity.WARNING,
         )
+
+
+def _down_sentence(index: int, reason: str) -> str:
+    return f"drive {index} is down: {reason.rstrip('.')}. When it is in order again: `coldstore drives up {index}`"
+
+
+def _suspect_sentence(barcode: str, reason: str) -> str:
+    return f"{barcode} is only read from now on: {reason}"
+
+
+def _was_killed(end: UnmountVerdict | None) -> bool:
+    """Whether ``ltfs`` was ended by a signal, or nobody saw its end: that says nothing of drive and cartridge."""
+    return end is not None and end.exit_status is None
 
 
 def _barcode_of(job: Job) -> str:

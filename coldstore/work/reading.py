@@ -1,6 +1,6 @@
 """Reading a batch of extents from a cartridge, each tape once from front to back, every byte checked."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 
 from twisted.internet.interfaces import IReactorTime
@@ -8,10 +8,16 @@ from twisted.logger import Logger
 
 from coldstore.interfaces.bell import IBell
 from coldstore.interfaces.filesystem import IMountedVolume
-from coldstore.interfaces.metadata import Conflict, IMetadataStore, WantedExtent
-from coldstore.interfaces.mover import NoSuchFileOnVolume, RangeRead, RangeState, ReadRange
-from coldstore.interfaces.staging import IStaging, RecalledBytes, RecallSpace
-from coldstore.model.errors import StagingFull
+from coldstore.interfaces.metadata import BATCH_MAX, Conflict, IMetadataStore, WantedExtent
+from coldstore.interfaces.mover import (
+    DestinationFault,
+    NoSuchFileOnVolume,
+    RangeRead,
+    RangeState,
+    ReadRange,
+)
+from coldstore.interfaces.staging import DiskFault, IStaging, RecalledBytes, RecallSpace
+from coldstore.model.errors import MetadataUnavailable, StagingFull
 from coldstore.model.events import Severity
 from coldstore.model.objects import Piece
 from coldstore.ontape import paths
@@ -56,11 +62,11 @@ class RecallSession:
         completer: Completer,
         bell: IBell,
         new_layout_id: Callable[[], str],
-        on_bad_source: Callable[[str, str], None],
+        on_bad_source: Callable[[str, str], int],
         portion_items: int,
     ) -> None:
         """
-        :param on_bad_source: is told bundle id and barcode of a copy that could not deliver
+        :param on_bad_source: is told bundle id and barcode of a copy that could not deliver; answers how often it could not
         :param portion_items: extents that are read, published and recorded in one go
         """
         self._bay = bay
@@ -73,20 +79,39 @@ class RecallSession:
         self._on_bad_source = on_bad_source
         self._portion_items = portion_items
 
-    async def run(self, job: DoRecall, extents: dict[tuple[int, int], WantedExtent]) -> None:
+    async def run(
+        self,
+        job: DoRecall,
+        extents: Mapping[tuple[int, int], WantedExtent],
+        *,
+        should_yield: Callable[[], bool],
+    ) -> None:
         """
         Read everything of the batch that is still wanted.
 
-        :raise RecallWaitsForSpace: the disk is too full for the first portion
+        :param should_yield: whether to begin no further portion
+        :raise RecallWaitsForSpace: the disk is too full for the next extent
         :raise TapeTrouble: the drive or the cartridge failed
         """
-        for portion in portions(job.batch.items, items_max=self._portion_items):
+        waiting = portions(job.batch.items, items_max=self._portion_items)
+        waiting.reverse()
+        has_begun = False
+        while waiting and not (has_begun and should_yield()):
+            portion = waiting.pop()
             try:
                 space = await self._staging.reserve_recall([item.length_bytes for item in portion])
             except StagingFull as full:
-                raise RecallWaitsForSpace(str(full)) from full
+                if len(portion) == 1:
+                    raise RecallWaitsForSpace(str(full)) from full
+                # What does not fit as a whole may fit piece by piece.
+                half = len(portion) // 2
+                waiting += [portion[half:], portion[:half]]
+                continue
+            except DiskFault as fault:
+                raise RecallWaitsForSpace(str(fault)) from fault
             try:
                 volume = await self._bay.mount(job.batch.barcode, pool=None)
+                has_begun = True
                 await self._portion(volume, portion, space, extents)
             finally:
                 await self._staging.release_recall(space)
@@ -96,10 +121,10 @@ class RecallSession:
         volume: IMountedVolume,
         portion: Sequence[Wanted],
         space: RecallSpace,
-        extents: dict[tuple[int, int], WantedExtent],
+        extents: Mapping[tuple[int, int], WantedExtent],
     ) -> None:
         arrived: list[RecalledBytes] = []
-        trouble: TapeTrouble | None = None
+        trouble: Exception | None = None
         total_bytes = sum(item.length_bytes for item in portion)
         self._bay.tell("reading", detail=f"{len(portion)} extents", total_bytes=total_bytes)
         done_bytes = 0
@@ -107,8 +132,18 @@ class RecallSession:
         def noting(numbered: list[tuple[int, Wanted]]) -> Callable[[RangeRead], None]:
             def note(outcome: RangeRead) -> None:
                 nonlocal done_bytes
-                done_bytes += numbered[outcome.ordinal][1].length_bytes
+                number, item = numbered[outcome.ordinal]
+                done_bytes += item.length_bytes
                 self._bay.progress(done_bytes)
+                if outcome.state is RangeState.DELIVERED:
+                    # It is durable on disk: it counts even if the mover dies before the others have come.
+                    arrived.append(
+                        RecalledBytes(
+                            slot=number,
+                            crc64nvme=extents[item.version_uid, item.extent].member.crc64nvme,
+                            block_checksums=outcome.block_crcs,
+                        )
+                    )
 
             return note
 
@@ -133,61 +168,88 @@ class RecallSession:
                     )
             except TapeTrouble as caught:
                 if isinstance(caught.__cause__, NoSuchFileOnVolume):
+                    self._on_bad_source(bundle_id, volume.barcode)
                     await self._lost(bundle_id, volume.barcode, "the bundle is not on the cartridge")
                     continue
+                if isinstance(caught.__cause__, DestinationFault):
+                    trouble = RecallWaitsForSpace(str(caught.__cause__))
+                    break
                 trouble = caught
-                self._on_bad_source(bundle_id, volume.barcode)
-                break
-            for (number, _), outcome in zip(numbered, outcomes, strict=True):
-                if outcome.state is RangeState.DELIVERED:
-                    arrived.append(
-                        RecalledBytes(
-                            slot=number,
-                            crc64nvme=ranges[outcome.ordinal].crc64nvme,
-                            block_checksums=outcome.block_crcs,
-                        )
-                    )
-                elif outcome.state is RangeState.DAMAGED:
-                    await self._lost(bundle_id, volume.barcode, outcome.detail)
-                else:
+                if not caught.is_innocent:
                     self._on_bad_source(bundle_id, volume.barcode)
-                    trouble = TapeTrouble(f"reading {bundle_id} from {volume.barcode}: {outcome.detail}")
-        await self._publish(portion, space, arrived, extents)
+                break
+            bad = [outcome for outcome in outcomes if outcome.state is not RangeState.DELIVERED]
+            if bad:
+                trouble = await self._note_bad(bundle_id, volume.barcode, bad) or trouble
+        await self._publish(portion, space, arrived)
         if trouble is not None:
             raise trouble
+
+    async def _note_bad(self, bundle_id: str, barcode: str, bad: Sequence[RangeRead]) -> TapeTrouble | None:
+        """
+        Note that a copy gave errors or other bytes than it should; return the trouble to end with, if there is any.
+
+        Once may be the fault of this drive: a copy is given up when it gives wrong bytes again.
+        """
+        failures = self._on_bad_source(bundle_id, barcode)
+        sentence = f"reading {bundle_id} from {barcode} in drive {self._bay.index}: {bad[0].detail}"
+        damaged = [outcome for outcome in bad if outcome.state is RangeState.DAMAGED]
+        if damaged and failures > 1:
+            await self._lost(bundle_id, barcode, damaged[0].detail)
+        if len(damaged) < len(bad):
+            return TapeTrouble(sentence)
+        self.log.warn("{sentence}", sentence=sentence)
+        return None
 
     async def _publish(
         self,
         portion: Sequence[Wanted],
         space: RecallSpace,
         arrived: list[RecalledBytes],
-        extents: dict[tuple[int, int], WantedExtent],
     ) -> None:
         if not arrived:
             return
         self._bay.tell("publishing", detail=f"{len(arrived)} extents")
-        addresses = await self._staging.adopt_recalled(space, arrived)
-        for entry, address in zip(arrived, addresses, strict=True):
-            item = portion[entry.slot]
-            layout_id = await self._store.recall_layout(item.version_uid) or self._new_layout_id()
-            is_wanted = await self._store.add_recalled(
-                item.version_uid,
-                extent=item.extent,
-                layout_id=layout_id,
-                piece=Piece(
-                    ordinal=item.extent + 1,
-                    address=address,
-                    length_bytes=item.length_bytes,
-                    crc64nvme=entry.crc64nvme,
-                    created_at=self._clock.seconds(),
-                ),
-            )
-            if is_wanted:
-                await self._completer.complete(item.version_uid)
+        try:
+            addresses = await self._staging.adopt_recalled(space, arrived)
+        except DiskFault as fault:
+            raise RecallWaitsForSpace(str(fault)) from fault
+        recorded = 0
+        try:
+            for entry, address in zip(arrived, addresses, strict=True):
+                await self._record(portion[entry.slot], address, entry.crc64nvme)
+                recorded += 1
+        except Exception:
+            await self._disown(addresses[recorded:])
+            raise
         self._bell.ring()
 
+    async def _record(self, item: Wanted, address: str, crc64nvme: int) -> None:
+        layout_id = await self._store.recall_layout(item.version_uid) or self._new_layout_id()
+        is_wanted = await self._store.add_recalled(
+            item.version_uid,
+            extent=item.extent,
+            layout_id=layout_id,
+            piece=Piece(
+                ordinal=item.extent + 1,
+                address=address,
+                length_bytes=item.length_bytes,
+                crc64nvme=crc64nvme,
+                created_at=self._clock.seconds(),
+            ),
+        )
+        if is_wanted:
+            await self._completer.complete(item.version_uid)
+
+    async def _disown(self, addresses: Sequence[str]) -> None:
+        """Have pieces freed that got no record. What cannot even be noted now is found by the sweep of the next run."""
+        for start in range(0, len(addresses), BATCH_MAX):
+            try:
+                await self._store.add_discards(addresses[start : start + BATCH_MAX])
+            except MetadataUnavailable:
+                return
+
     async def _lost(self, bundle_id: str, barcode: str, reason: str) -> None:
-        self._on_bad_source(bundle_id, barcode)
         for copy in await self._store.copies(bundle_id=bundle_id):
             if copy.barcode == barcode:
                 try:

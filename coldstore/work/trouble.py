@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from coldstore.interfaces.drive import DriveFault
-from coldstore.interfaces.filesystem import FilesystemFault, SyncFailed
+from coldstore.interfaces.filesystem import FilesystemFault
 from coldstore.interfaces.library import LibraryFault
-from coldstore.interfaces.mover import MoverFault
+from coldstore.interfaces.mover import MoverDied, MoverFault
 from coldstore.interfaces.process import CommandFault, LockHeld
 
 WORLD_FAULTS = (DriveFault, FilesystemFault, LibraryFault, MoverFault, CommandFault, LockHeld)
@@ -20,6 +20,7 @@ class TapeTrouble(Exception):
     ``must_stop_drive``: nobody knows what state the drive is in, so it takes no more work until an operator looks.
     ``is_cartridge_wrong``: the cartridge is not what the record says; the drive is innocent.
     ``is_robot``: the library is to blame, neither of the two.
+    ``is_innocent``: a program of ours ended too early or made a mistake; neither of the two is to blame.
     """
 
     def __init__(
@@ -29,12 +30,14 @@ class TapeTrouble(Exception):
         must_stop_drive: bool = False,
         is_cartridge_wrong: bool = False,
         is_robot: bool = False,
+        is_innocent: bool = False,
     ) -> None:
         super().__init__(sentence)
         self.sentence = sentence
         self.must_stop_drive = must_stop_drive
         self.is_cartridge_wrong = is_cartridge_wrong
         self.is_robot = is_robot
+        self.is_innocent = is_innocent
 
 
 @contextmanager
@@ -52,7 +55,7 @@ def as_trouble(doing: str) -> Iterator[None]:
         ) from fault
     except LockHeld as fault:
         raise TapeTrouble(f"{doing}: {fault}", must_stop_drive=True) from fault
-    except SyncFailed as fault:
-        raise TapeTrouble(f"{doing}: {fault}") from fault
+    except MoverDied as fault:
+        raise TapeTrouble(f"{doing}: {fault}", is_innocent=True) from fault
     except WORLD_FAULTS as fault:
         raise TapeTrouble(f"{doing}: {fault}") from fault

@@ -9,8 +9,8 @@ from twisted.logger import Logger
 from coldstore.interfaces.filesystem import IMountedVolume
 from coldstore.interfaces.metadata import Conflict, IMetadataStore
 from coldstore.interfaces.mover import EndOfTape, NoSuchFileOnVolume, StagedBytesDamaged
-from coldstore.interfaces.staging import IStaging
-from coldstore.model.bundles import Bundle, BundleState, CopyState
+from coldstore.interfaces.staging import DiskFault, IStaging
+from coldstore.model.bundles import Bundle, BundleState, Copy, CopyState
 from coldstore.model.cartridges import CartridgeEvent, CartridgeState
 from coldstore.model.events import Severity
 from coldstore.ontape import paths
@@ -70,23 +70,26 @@ class ArchiveSession:
         self._on_archived = on_archived
         self._unsynced: list[_Unsynced] = []
 
-    async def run(self, job: DoArchive) -> None:
+    async def run(
+        self, job: DoArchive, *, should_yield: Callable[[], bool], put_off: Callable[[str], None]
+    ) -> None:
         """
-        Write, sync and verify; copies that end badly are PLANNED again.
+        Write, sync and verify; copies that end badly are PLANNED again, by us or (when even that fails) by the archive queue.
 
+        :param should_yield: whether to begin no further bundle
+        :param put_off: is told a bundle whose bytes cannot be had from the disk
         :raise TapeTrouble: the drive or the cartridge failed
         """
         volume = await self._bay.mount(job.barcode, pool=job.pool if job.copies else None)
-        if job.copies:
-            await self._remove_stumps(volume)
+        await self._compare_with_record(volume, may_remove=bool(job.copies))
         for pending in job.verify:
             await self._resume(volume, pending)
-        written: list[CopyToWrite] = []
         try:
-            written = await self._write_all(volume, job.copies)
-        except WORLD_FAULTS as fault:
-            await self._void_unsynced(str(fault))
-            raise TapeTrouble(f"writing to {volume.barcode} in drive {self._bay.index}: {fault}") from fault
+            with as_trouble(f"writing to {volume.barcode} in drive {self._bay.index}"):
+                written = await self._write_all(volume, job.copies, should_yield, put_off)
+        except TapeTrouble as trouble:
+            await self._void_unsynced(trouble.sentence)
+            raise
         chosen = to_read_back([copy.bundle_id for copy in written], self._policy.verify[job.pool])
         for copy in written:
             if copy.bundle_id in chosen:
@@ -95,33 +98,61 @@ class ArchiveSession:
                 await self._count_as_verified(volume, copy.bundle_id, copy.pool)
         await self._bay.note_space()
 
-    async def _remove_stumps(self, volume: IMountedVolume) -> None:
+    async def _compare_with_record(self, volume: IMountedVolume, *, may_remove: bool) -> None:
         """
-        Remove bundles of ours that no record places on this cartridge: their writing was cut off.
+        Compare the bundles on the volume with those that the record places there.
 
-        Only what the record proves worthless goes: the bundle is known and its copies are elsewhere or yet to be made.
+        One that is recorded and not there does not count any more. One that is there and not recorded was cut off while it was
+        written; it is removed when the record proves it worthless: the bundle is known, and its copies are elsewhere or yet to be
+        made.
         """
         with as_trouble(f"listing {volume.barcode} in drive {self._bay.index}"):
             try:
-                listed = await volume.mover.list(path=paths.BUNDLES_DIRECTORY)
+                listed = {entry.name for entry in await volume.mover.list(path=paths.BUNDLES_DIRECTORY)}
             except NoSuchFileOnVolume:
-                return
-            recorded = {
-                paths.bundle_path(copy.bundle_id) for copy in await self._store.copies(barcode=volume.barcode)
-            }
-            for entry in listed:
-                path = f"{paths.BUNDLES_DIRECTORY}/{entry.name}"
-                if path in recorded or await self._store.bundle(entry.name.removesuffix(".tar")) is None:
-                    continue
-                self.log.info("removing the stump {path} from {barcode}", path=path, barcode=volume.barcode)
-                await volume.mover.unlink(path=path)
+                listed = set()
+            recorded = set()
+            for copy in await self._store.copies(barcode=volume.barcode):
+                name = paths.bundle_path(copy.bundle_id).rpartition("/")[2]
+                recorded.add(name)
+                if name not in listed:
+                    await self._note_missing(volume, copy)
+            for name in sorted(listed - recorded):
+                if may_remove and await self._store.bundle(name.removesuffix(".tar")) is not None:
+                    self.log.info(
+                        "removing the stump {name} from {barcode}", name=name, barcode=volume.barcode
+                    )
+                    await volume.mover.unlink(path=f"{paths.BUNDLES_DIRECTORY}/{name}")
 
-    async def _write_all(self, volume: IMountedVolume, copies: Sequence[CopyToWrite]) -> list[CopyToWrite]:
+    async def _note_missing(self, volume: IMountedVolume, copy: Copy) -> None:
+        reason = f"{volume.barcode} does not list it any more"
+        if copy.state is CopyState.SYNCED:
+            await self._store.copy_failed(bundle_id=copy.bundle_id, pool=copy.pool, reason=reason)
+        elif copy.state is CopyState.VERIFIED:
+            await self._store.lose_copy(bundle_id=copy.bundle_id, pool=copy.pool, reason=reason)
+        else:
+            return
+        await self._alarm(
+            "copy-damaged",
+            f"cartridge {volume.barcode}",
+            Severity.CRITICAL,
+            f"bundle {copy.bundle_id} was on {volume.barcode} and is not listed there any more",
+        )
+
+    async def _write_all(
+        self,
+        volume: IMountedVolume,
+        copies: Sequence[CopyToWrite],
+        should_yield: Callable[[], bool],
+        put_off: Callable[[str], None],
+    ) -> list[CopyToWrite]:
         synced: list[CopyToWrite] = []
         last_sync_at = self._clock.seconds()
         for copy in copies:
+            if copy is not copies[0] and should_yield():
+                break
             try:
-                await self._write(volume, copy)
+                await self._write(volume, copy, put_off)
             except EndOfTape:
                 await self._end_of_tape(volume, copy)
                 break
@@ -135,11 +166,15 @@ class ArchiveSession:
         synced += await self._sync(volume)
         return synced
 
-    async def _write(self, volume: IMountedVolume, copy: CopyToWrite) -> None:
+    async def _write(self, volume: IMountedVolume, copy: CopyToWrite, put_off: Callable[[str], None]) -> None:
         bundle = await self._frozen(copy.bundle_id)
         if bundle is None:
             return
-        content = await bundle_content(self._store, self._staging, bundle)
+        try:
+            content = await bundle_content(self._store, self._staging, bundle)
+        except (DiskFault, LookupError) as fault:
+            await self._damaged(copy, fault, put_off)
+            return
         try:
             await self._store.start_copy(
                 bundle_id=copy.bundle_id, pool=copy.pool, barcode=volume.barcode, epoch=self._epoch
@@ -164,7 +199,7 @@ class ArchiveSession:
                 replace_stump=True,
             )
         except StagedBytesDamaged as damage:
-            await self._damaged(copy, damage)
+            await self._damaged(copy, damage, put_off)
             await volume.mover.unlink(path=path)
             return
         except EndOfTape:
@@ -247,13 +282,13 @@ class ArchiveSession:
         if not is_identical:
             reason = f"{volume.barcode} does not give back what was written to it"
             await self._store.copy_failed(bundle_id=bundle_id, pool=pool, reason=reason)
-            await volume.mover.unlink(path=paths.bundle_path(bundle_id))
             await self._alarm(
                 "verification-failed",
-                f"cartridge {volume.barcode}",
+                f"bundle {bundle_id}",
                 Severity.CRITICAL,
-                f"bundle {bundle_id}: {reason}",
+                f"bundle {bundle_id}: {reason}; it is written anew",
             )
+            # What lies there under its name is removed like any stump by the next session on the cartridge.
             raise TapeTrouble(f"bundle {bundle_id}: {reason}")
         await self._count_as_verified(volume, bundle_id, pool)
 
@@ -302,13 +337,14 @@ class ArchiveSession:
             await self._store.copy_failed(bundle_id=entry.copy.bundle_id, pool=entry.copy.pool, reason=reason)
         self._unsynced = []
 
-    async def _damaged(self, copy: CopyToWrite, damage: StagedBytesDamaged) -> None:
+    async def _damaged(self, copy: CopyToWrite, damage: Exception, put_off: Callable[[str], None]) -> None:
+        put_off(copy.bundle_id)
         await self._store.copy_failed(bundle_id=copy.bundle_id, pool=copy.pool, reason=str(damage))
         await self._alarm(
             "staged-bytes-damaged",
             f"bundle {copy.bundle_id}",
             Severity.CRITICAL,
-            f"bytes on disk do not match their checksum, so this bundle cannot be written: {damage}",
+            f"bundle {copy.bundle_id} cannot be written, for its bytes on disk are gone or do not match their checksum: {damage}",
         )
 
     async def _alarm(self, kind: str, subject: str, severity: Severity, sentence: str) -> None:

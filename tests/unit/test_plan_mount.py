@@ -7,6 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from coldstore.model.cartridges import Cartridge, CartridgeState
 from coldstore.model.objects import Tier
 from coldstore.plan.mount import (
+    TAKES_BUNDLES,
     CopyToVerify,
     CopyToWrite,
     DoArchive,
@@ -27,6 +28,7 @@ POLICY = MountPolicy(
         Tier.BULK: TierPolicy(hold_seconds=7200, enough_bytes=1000, enough_items=50, limit_seconds=43_200),
     },
     idle_unload_seconds=300,
+    max_hold_seconds=3600,
     reserve_fraction=0.05,
     reserve_bytes=10,
     session_bytes_max=1000,
@@ -164,11 +166,43 @@ class MountTests(SynchronousTestCase):
 
     def test_never_unadmitted(self) -> None:
         """A cartridge that no operator admitted is not written, whatever its room."""
-        for state in set(CartridgeState) - {CartridgeState.SCRATCH, CartridgeState.FILLING}:
+        for state in set(CartridgeState) - TAKES_BUNDLES:
             plan = self.plan(
                 drives=[drive(0)], to_write=[copy("x")], cartridges=[cartridge("A", state=state)]
             )
             self.assertEqual(plan.jobs, (), state)
+
+    def test_cut_off_while_formatting(self) -> None:
+        """A cartridge whose formatting was cut off is used for the pool that it was begun for, and for no other."""
+        begun = [cartridge("A", state=CartridgeState.FORMATTING)]
+        plan = self.plan(drives=[drive(0)], to_write=[copy("x")], cartridges=begun)
+        self.assertEqual([job.barcode for job in plan.jobs if isinstance(job, DoArchive)], ["A"])
+        other = self.plan(drives=[drive(0)], to_write=[copy("x", "vault")], cartridges=begun)
+        self.assertEqual((other.jobs, other.starved_pools), ((), ("vault",)))
+
+    def test_large_keeps_no_small_out(self) -> None:
+        """A bundle that is larger than any cartridge is named, and those behind it are written."""
+        plan = self.plan(
+            drives=[drive(0)],
+            to_write=[copy("x", size=5000), copy("y"), copy("z", size=895), copy("w")],
+            cartridges=[cartridge("A")],
+        )
+        job = plan.jobs[0]
+        assert isinstance(job, DoArchive)
+        self.assertEqual([each.bundle_id for each in job.copies], ["y", "w"])
+        self.assertEqual([each.bundle_id for each in plan.too_large], ["x"])
+        self.assertEqual(plan.starved_pools, ())
+
+    def test_others_wait(self) -> None:
+        """The plan says whether there is more work than drives."""
+        cartridges = [cartridge("A"), cartridge("B", pool="vault")]
+        both = [copy("x"), copy("x", "vault")]
+        self.assertTrue(self.plan(drives=[drive(0)], to_write=both, cartridges=cartridges).others_wait)
+        self.assertFalse(
+            self.plan(drives=[drive(0), drive(1)], to_write=both, cartridges=cartridges).others_wait
+        )
+        busy = self.plan(drives=[drive(0, busy=True)], batches=[batch("A")], cartridges=cartridges)
+        self.assertTrue(busy.others_wait)
 
     def test_recall_leaves_no_drive_to_archive_alone(self) -> None:
         """With a recall waiting and two drives, archives take one."""
@@ -276,6 +310,13 @@ class BatchTests(SynchronousTestCase):
         """A batch is read from front to back."""
         plan = plan_batches([wanted(1, "A", block=9), wanted(2, "A", block=3)], readable={"A"}, loaded=())
         self.assertEqual([item.version_uid for item in plan.batches[0].items], [2, 1])
+
+    def test_failed_copies_last(self) -> None:
+        """A copy that failed is read again only when the others failed as often, wherever it is."""
+        item = wanted(1, "A", "B")
+        bad, good = replace(item.sources[0], failures=1), item.sources[1]
+        plan = plan_batches([replace(item, sources=(bad, good))], readable={"A", "B"}, loaded={"A"})
+        self.assertEqual(plan.batches[0].barcode, "B")
 
     def test_unreachable(self) -> None:
         """What has no readable cartridge is reported, not forgotten."""

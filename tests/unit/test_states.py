@@ -14,7 +14,7 @@ from coldstore.model.cartridges import (
     CartridgeState,
 )
 from coldstore.model.states import ImpossibleTransition, after
-from coldstore.plan.blame import Failure, judge, pairs_to_avoid
+from coldstore.plan.blame import ApartPolicy, Failure, judge, pairs_to_avoid
 
 
 class TableTests(SynchronousTestCase):
@@ -91,5 +91,19 @@ class BlameTests(SynchronousTestCase):
         """Failures beyond the window no longer count."""
         old = [self.failure(0, "A", at=0)]
         self.assertFalse(judge(old, self.failure(0, "B", at=11), window_seconds=10).drive_is_guilty)
-        self.assertEqual(pairs_to_avoid(old, now=11, window_seconds=10), frozenset())
-        self.assertEqual(pairs_to_avoid(old, now=10, window_seconds=10), {(0, "A")})
+
+    def test_apart(self) -> None:
+        """A pair that failed is kept apart for long when another drive can have the cartridge, else ever longer."""
+        policy = ApartPolicy(apart_seconds=1000, alone_seconds=60)
+        once = [Failure(at=0, drive=0, barcode="A")]
+        twice = [*once, Failure(at=100, drive=0, barcode="A")]
+
+        def avoided(failures: list[Failure], drives: set[int], now: float) -> dict[tuple[int, str], float]:
+            return pairs_to_avoid(failures, now=now, usable_drives=drives, policy=policy)
+
+        self.assertEqual(avoided(once, {0, 1}, 10), {(0, "A"): 1000})
+        self.assertEqual(avoided(once, {0}, 10), {(0, "A"): 60})
+        self.assertEqual(avoided(twice, {0}, 110), {(0, "A"): 220})
+        self.assertEqual(avoided(once, {0}, 60), {})
+        both = [*once, Failure(at=0, drive=1, barcode="A")]
+        self.assertEqual(avoided(both, {0, 1}, 10), {(0, "A"): 60, (1, "A"): 60})
