@@ -150,6 +150,8 @@ class Authenticator:
             return await self._version_2(request)
         if authorization is None:
             raise S3Error("AccessDenied")
+        if len(request.headers.raw("authorization")) > 1:
+            raise _malformed("there is more than one")
         return await self._version_4(request, self._claim_of_header(request, authorization))
 
     # -- Version 4 ---------------------------------------------------------------------------------------------------
@@ -185,6 +187,8 @@ class Authenticator:
         fields: dict[str, str] = {}
         for item in rest.split(","):
             name, _, value = item.strip().partition("=")
+            if name in fields:
+                raise _malformed(f"the authorization header has more than one {name}")
             fields[name] = value
         missing = [name for name in ("Credential", "SignedHeaders", "Signature") if not fields.get(name)]
         if missing:

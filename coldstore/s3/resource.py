@@ -116,7 +116,7 @@ class Endpoint:
         sent = HeaderFields(fields)
         _refuse_large_header_section(sent, fields)
         address = address_of(request.raw_target, sent.get("host"), self._domains)
-        account.bucket = address.bucket or "-"
+        account.bucket = "-" if address.bucket is None else quote(address.bucket)
         account.key = "-" if address.key is None else quote(address.key)
         headers = HeaderFields(fields, query_fields(address.query))
         method = request.method.decode("ascii")

@@ -14,6 +14,7 @@ from typing import Any
 from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocolFactory
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
+from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 from twisted.web import http, server
 from twisted.web.resource import IResource
@@ -31,6 +32,10 @@ HEADER_SECTION_LIMIT_BYTES = 48 * 1024
 """What is read at all. S3's own limit of 8 KB is told more kindly, by the resource."""
 HEADER_LINES_LIMIT = 400
 LENGTH_DIGITS_LIMIT = 19
+PACE_BYTES = 16 * 1024
+"""A client that sends less of a body than this within the idle timeout counts as silent."""
+PIPELINE_BYTES = 16 * 1024
+"""While a request is served, no more than this and one read is kept of what follows it."""
 
 
 class S3Channel(http.HTTPChannel):
@@ -50,10 +55,14 @@ class S3Channel(http.HTTPChannel):
     transport: Any
     site: "S3Site"
     _lingering: IDelayedCall | None = None
+    _next_turn: IDelayedCall | None = None
+    _is_within_section = False
+    _paced_bytes = 0
 
     def connectionMade(self) -> None:
         """Begin; plain TCP reads in large blocks (a TLS transport reads 64 KiB by itself)."""
         super().connectionMade()
+        self.setTimeout(self.site.header_timeout_seconds)
         self.site.connections += 1
         if hasattr(self.transport, "bufferSize"):
             self.transport.bufferSize = READ_BUFFER_BYTES
@@ -63,11 +72,30 @@ class S3Channel(http.HTTPChannel):
     def dataReceived(self, data: bytes) -> None:
         """Take bytes, unless lingering."""
         if self._lingering is None:
+            self._paced_bytes += len(data)
             super().dataReceived(data)
+
+    def resetTimeout(self) -> None:
+        """
+        Put the timeout off for a client that keeps pace; called by the base class with every read.
+
+        A header section has one deadline, from its first byte to its last, and a body must come in at a least rate:
+        otherwise a byte now and then would hold a connection for ever.
+        """
+        if self.line_mode:
+            if not self._is_within_section:
+                self._is_within_section = True
+                self.setTimeout(self.site.header_timeout_seconds)
+        elif self._paced_bytes >= PACE_BYTES:
+            self._paced_bytes = 0
+            super().resetTimeout()
 
     def lineReceived(self, line: bytes) -> None:
         """Take a line of the header section."""
         if self._lingering is not None:
+            return
+        if line[:1] in (b" ", b"\t"):  # obsolete folding; RFC 9112, section 5.2, lets a server refuse it
+            self.refuse(S3Error("InvalidRequest", "A line of the header section is folded."))
             return
         if self._receivedHeaderSize + len(line) > HEADER_SECTION_LIMIT_BYTES:
             self.refuse(S3Error("RequestHeaderSectionTooLarge"))
@@ -80,8 +108,12 @@ class S3Channel(http.HTTPChannel):
 
     def rawDataReceived(self, data: bytes) -> None:
         """Take bytes of a body, or of a next request that has to wait."""
-        if self._lingering is None:
-            super().rawDataReceived(data)
+        if self._lingering is not None:
+            return
+        super().rawDataReceived(data)
+        # The base class does not hold a client back that sends on while it does not read its answer.
+        if self._handlingRequest and sum(map(len, self._dataBuffer)) > PIPELINE_BYTES:
+            self.pause_reading()
 
     def headerReceived(self, line: bytes) -> bool:
         """Take a header line; refuse it when its meaning is in doubt."""
@@ -115,6 +147,9 @@ class S3Channel(http.HTTPChannel):
         if self._lingering is not None:
             return
         request = self.requests[-1]
+        self._is_within_section = False
+        self._paced_bytes = 0
+        self.setTimeout(self.site.idle_timeout_seconds)
         self.persistent = self.checkPersistence(request, self._version)
         request.begin(self._command, self._path, self._version, self.length)
 
@@ -162,6 +197,8 @@ class S3Channel(http.HTTPChannel):
     def requestDone(self, request: S3Request) -> None:
         """An answer is complete; called by the request."""
         if request.body is None or request.body.is_complete:
+            if self._buffer or any(self._dataBuffer):
+                self._hold_next()
             super().requestDone(request)
             return
         # What follows on this connection is the rest of a body, and must never be read as a request.
@@ -183,24 +220,48 @@ class S3Channel(http.HTTPChannel):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone."""
         self.site.connections -= 1
-        if self._lingering is not None and self._lingering.active():
-            self._lingering.cancel()
+        for call in (self._lingering, self._next_turn):
+            if call is not None and call.active():
+                call.cancel()
         super().connectionLost(reason)
 
     # -- pace --------------------------------------------------------------------------------------------------------
+
+    def _hold_next(self) -> None:
+        """
+        Have a request that is here already wait for the reactor's next turn.
+
+        One read may hold thousands of requests: served at once they would keep everybody else waiting, and their
+        answers would pile up for a client that does not read them.
+        """
+        self.paused = True
+        if self._next_turn is None:
+            self._next_turn = self.callLater(0, self._take_next)
+
+    def _take_next(self) -> None:
+        self._next_turn = None
+        if self._waitingForTransport:
+            self.pause_reading()  # resumeProducing comes back to this
+        elif self._lingering is None:
+            self.paused = False
+            LineReceiver.dataReceived(self, b"")
 
     def pause_reading(self) -> None:
         """Stop reading from the socket."""
         self._networkProducer.pauseProducing()
 
     def resume_reading(self) -> None:
-        """Read from the socket again, unless the client does not read our answers."""
+        """Read from the socket again, unless the client does not read our answers. The client's time begins anew."""
+        self._paced_bytes = 0
+        super().resetTimeout()
         if not self._waitingForTransport:
             self._networkProducer.resumeProducing()
 
     def resumeProducing(self) -> None:
         """The client reads our answers again; called by the transport."""
         super().resumeProducing()
+        if self.paused:
+            self._hold_next()
         body = self.requests[-1].body if self.requests else None
         if body is not None and body.is_held:
             self.pause_reading()
@@ -237,6 +298,7 @@ class S3Site(server.Site):
         reactor: Any,
         ids: IdSource,
         idle_timeout_seconds: float = 60.0,
+        header_timeout_seconds: float = 30.0,
         linger_seconds: float = 5.0,
         connections_max: int = 1024,
     ) -> None:
@@ -244,12 +306,16 @@ class S3Site(server.Site):
         :param connections_max: connections at once; more are closed at once, so that memory stays bounded
         :param reactor: the clock of all timeouts
         :param idle_timeout_seconds: how long a client may say nothing when it is its turn
+        :param header_timeout_seconds: how long a new connection may take to its first request, and every header
+            section from its first byte to its last; never more than the idle timeout
         :param linger_seconds: how long a client may take to read the answer after which the connection closes
         """
         super().__init__(
             resource, timeout=idle_timeout_seconds, reactor=reactor, parsePOSTFormSubmission=False
         )
         self.ids = ids
+        self.idle_timeout_seconds = idle_timeout_seconds
+        self.header_timeout_seconds = min(header_timeout_seconds, idle_timeout_seconds)
         self.linger_seconds = linger_seconds
         self.connections = 0
         self._connections_max = connections_max

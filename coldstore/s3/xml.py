@@ -80,9 +80,11 @@ class _Builder:
             raise MalformedDocument("elements are nested too deeply")
         element = Element(full_name.rpartition(" ")[2])
         if self._open:
-            if self._open[-1].text.strip():
-                raise MalformedDocument(f"{self._open[-1].name} mixes text and elements")
-            self._open[-1].children.append(element)
+            outer = self._open[-1]
+            if outer.text.strip():
+                raise MalformedDocument(f"{outer.name} mixes text and elements")
+            outer.text = ""  # or the same white space would be looked at again for every child
+            outer.children.append(element)
         else:
             self.root = element
         self._open.append(element)

@@ -163,9 +163,14 @@ class Wire:
         return channel, transport
 
     def send(self, data: bytes) -> bytes:
-        """Deliver bytes to the server and return all that it has written so far."""
+        """Deliver bytes to the server and return all that it has written so far, some turns of the reactor later."""
         self.channel.dataReceived(data)
+        self.turn()
         return self.transport.value()
+
+    def turn(self, times: int = 4) -> None:
+        """Let the reactor turn without time passing."""
+        self.clock.pump([0.0] * times)
 
     def lose(self) -> None:
         """Have the client go away."""

@@ -196,6 +196,16 @@ class HeaderRefusalTests(AuthTests):
                 self.refusal("GET", "/", headers).code, "AuthorizationHeaderMalformed", (old, new)
             )
 
+    def test_said_twice(self) -> None:
+        """A field of the header that is given twice, and a second header, are refused: readers choose differently."""
+        headers = signed_headers("GET", "/b/k", {}, payload=EMPTY)
+        twice = headers["authorization"] + ",Signature=0"
+        for fields in (
+            {**headers, "authorization": twice},
+            {**headers, "Authorization": headers["authorization"]},
+        ):
+            self.assertEqual(self.refusal("GET", "/b/k", fields).code, "AuthorizationHeaderMalformed")
+
     def test_no_date(self) -> None:
         """Without a readable date nothing is accepted."""
         for date in ("", "yesterday", "20261302T030405Z"):

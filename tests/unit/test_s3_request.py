@@ -352,6 +352,7 @@ class PipelineTests(RequestTests):
         self.wire.send(request_bytes("PUT", "/b/k", body=b"hello") + request_bytes("GET", "/b"))
         self.assertEqual(len(self.storing.calls), 1)
         self.storing.may_answer.callback(None)
+        self.wire.turn()
         self.assertEqual(len(self.storing.calls), 2)
 
     def test_byte_by_byte(self) -> None:
@@ -679,6 +680,13 @@ class AnswerTests(RequestTests):
             ),
             ("alice", "GetObject", "b", "k", 200, 5),
         )
+
+    def test_access_log_has_one_line(self) -> None:
+        """Neither bucket nor key can begin a new line of the log."""
+        with capturedLogs() as events:
+            self.serve(Answer(), target="/b%0Ax/k%0Ay")
+        event = next(event for event in events if "operation" in event)
+        self.assertEqual((event["bucket"], event["key"]), ("b%0Ax", "k%0Ay"))
 
     def test_call(self) -> None:
         """An operation learns who calls, when, from where and what."""
