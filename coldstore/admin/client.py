@@ -64,16 +64,25 @@ class Client:
             raise NotRunning(_why(self._path, error, timeout_seconds)) from error
         finally:
             connection.close()
-        try:
-            document: object = json.loads(text)
-        except ValueError as error:
-            raise Refused(
-                f"whoever listens at {self._path} answered {answer.status} with something that is not JSON: is it ColdStore?"
-            ) from error
-        if answer.status != 200:
-            reason = document.get("error") if isinstance(document, dict) else None
-            raise Refused(str(reason or f"the appliance answered {answer.status}"))
-        return document
+        return understood(answer.status, text, self._path)
+
+
+def understood(status: int, text: bytes, path: str) -> object:
+    """
+    Return what an answer says.
+
+    :raise Refused: it is no success, or none of ours
+    """
+    try:
+        document: object = json.loads(text)
+    except ValueError as error:
+        raise Refused(
+            f"whoever listens at {path} answered {status} with something that is not JSON: is it ColdStore?"
+        ) from error
+    if status != 200:
+        reason = document.get("error") if isinstance(document, dict) else None
+        raise Refused(str(reason or f"the appliance answered {status}"))
+    return document
 
 
 def _why(path: str, error: Exception, timeout_seconds: float) -> str:

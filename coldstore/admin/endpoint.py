@@ -3,6 +3,7 @@
 import json
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from klein import Klein
@@ -18,7 +19,13 @@ from coldstore.interfaces.library import LibraryFault
 from coldstore.interfaces.metadata import Conflict, IMetadataStore
 from coldstore.interfaces.process import CommandFault, LockHeld
 from coldstore.model.bundles import BundleState
-from coldstore.model.cartridges import CARTRIDGE_TRANSITIONS, CartridgeEvent, CartridgeState, DriveState
+from coldstore.model.cartridges import (
+    CARTRIDGE_TRANSITIONS,
+    Cartridge,
+    CartridgeEvent,
+    CartridgeState,
+    DriveState,
+)
 from coldstore.model.errors import ColdStoreError, NoSuchBucket, NoSuchKey
 from coldstore.model.events import Severity
 from coldstore.model.objects import ObjectVersion, User
@@ -36,6 +43,10 @@ DECIDED_ABOUT_CARTRIDGE = frozenset({"cartridge-suspect", "copy-damaged", "verif
 
 class BadRequest(Exception):
     """The operator's request names something that cannot be; says what."""
+
+
+class NotNow(Exception):
+    """The operator's order does not fit the present state; says why."""
 
 
 Answerer = Callable[[Request], Awaitable[object]]
@@ -165,7 +176,7 @@ class OperatorInterface:
             except BadRequest as bad:
                 request.setResponseCode(400)
                 return _json(request, {"error": str(bad)})
-            except (ImpossibleTransition, Conflict, LibraryFault, CommandFault, LockHeld) as refusal:
+            except (NotNow, Conflict, LibraryFault, CommandFault, LockHeld) as refusal:
                 request.setResponseCode(409)
                 return _json(request, {"error": str(refusal)})
             except ColdStoreError as refusal:
@@ -298,7 +309,7 @@ class OperatorInterface:
         if unknown:
             raise BadRequest(f"not in the library and never seen: {', '.join(unknown)}")
         for barcode in barcodes:
-            after(CARTRIDGE_TRANSITIONS, known[barcode].state, CartridgeEvent.ADMIT)
+            _state_after(known[barcode], CartridgeEvent.ADMIT)
         admitted = []
         for barcode in barcodes:
             now = self._clock.seconds()
@@ -332,7 +343,7 @@ class OperatorInterface:
             raise BadRequest(f"no cartridge {barcode} was ever seen")
         changed = replace(
             cartridge,
-            state=after(CARTRIDGE_TRANSITIONS, cartridge.state, events[action]),
+            state=_state_after(cartridge, events[action]),
             reason=reason,
             changed_at=self._clock.seconds(),
             changed_by=by,
@@ -412,6 +423,30 @@ class OperatorInterface:
         for alert in await self._store.alerts(include_cleared=False, limit=ALERTS_MAX):
             if alert.subject == subject and alert.kind in kinds:
                 await self._store.clear_alert(kind=alert.kind, subject=subject, at=self._clock.seconds())
+
+
+PARTICIPLES = MappingProxyType(
+    {
+        CartridgeEvent.ADMIT: "admitted: only an unadmitted cartridge can",
+        CartridgeEvent.WITHDRAW: "withdrawn: only one that holds nothing of ours can",
+        CartridgeEvent.TRUST: "trusted: only a suspect one can",
+        CartridgeEvent.CONDEMN: "condemned once more",
+    }
+)
+
+
+def _state_after(cartridge: Cartridge, event: CartridgeEvent) -> CartridgeState:
+    """
+    Return what an operator's decision makes of a cartridge.
+
+    :raise NotNow: it cannot be decided in its state; says so in words
+    """
+    try:
+        return after(CARTRIDGE_TRANSITIONS, cartridge.state, event)
+    except ImpossibleTransition as impossible:
+        raise NotNow(
+            f"{cartridge.barcode} is {cartridge.state.value} and cannot be {PARTICIPLES[event]}"
+        ) from impossible
 
 
 def _json(request: Request, value: object) -> bytes:

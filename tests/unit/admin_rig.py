@@ -1,0 +1,294 @@
+"""The operator's interface in memory: twisted.web's own parser over an SQLite store, and an appliance that only notes orders."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlencode
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.server import Site
+from zope.interface import implementer
+
+from coldstore.admin.client import understood
+from coldstore.admin.endpoint import OperatorInterface
+from coldstore.interfaces.control import Health, IControl
+from coldstore.interfaces.staging import StagingUsage
+from coldstore.metadata.sqlite.store import SqliteStore
+from coldstore.model.activity import DriveActivity
+from coldstore.model.bundles import Member
+from coldstore.model.cartridges import Cartridge, CartridgeState, Drive, DriveState
+from coldstore.model.events import Severity
+from coldstore.model.objects import (
+    ObjectVersion,
+    Piece,
+    Restore,
+    RestorePhase,
+    StorageClass,
+    Tier,
+    User,
+    VersionFacts,
+)
+from coldstore.plan.classes import ClassRule
+
+NOW = 1_800_000_000.0
+GIB = 1024**3
+RULES = {
+    StorageClass.STANDARD: ClassRule(pools=(), keep_on_disk=True, needs_restore=False),
+    StorageClass.GLACIER: ClassRule(pools=("main", "vault"), keep_on_disk=False, needs_restore=True),
+}
+HEALTHY = Health(
+    version="1.2.3",
+    epoch=4,
+    started_at=NOW - 60,
+    is_serving=True,
+    is_library_reconciled=True,
+    problems=(),
+)
+
+
+@implementer(IControl)
+class NotingControl:
+    """An appliance that notes what it is told."""
+
+    def __init__(self) -> None:
+        self.orders: list[str] = []
+        self.state = HEALTHY
+        self.at_work: list[DriveActivity] = []
+        self.library_fault: Exception | None = None
+
+    def health(self) -> Health:
+        """See ``IControl``."""
+        return self.state
+
+    def activities(self) -> Sequence[DriveActivity]:
+        """See ``IControl``."""
+        return self.at_work
+
+    def usage(self) -> StagingUsage:
+        """See ``IControl``."""
+        return StagingUsage(capacity_bytes=8 * GIB, used_bytes=2 * GIB, reserved_bytes=GIB)
+
+    def archive_now(self) -> None:
+        """See ``IControl``."""
+        self.orders.append("archive")
+
+    def drives_changed(self) -> None:
+        """See ``IControl``."""
+        self.orders.append("drives changed")
+
+    def drain(self, is_draining: bool) -> None:
+        """See ``IControl``."""
+        self.orders.append(f"drain {is_draining}")
+
+    def look_at_library(self) -> "Deferred[None]":
+        """See ``IControl``."""
+        self.orders.append("inventory")
+        return succeed(None) if self.library_fault is None else fail(Failure(self.library_fault))
+
+
+def cartridge(barcode: str, **changes: Any) -> Cartridge:
+    """Return a cartridge that is in the library and was not admitted, unless told otherwise."""
+    facts: dict[str, Any] = {
+        "barcode": barcode,
+        "state": CartridgeState.UNADMITTED,
+        "pool": "",
+        "volume_uuid": "",
+        "home_slot": 3,
+        "is_present": True,
+        "capacity_bytes": 12 * GIB,
+        "free_bytes": 12 * GIB,
+        "written_bytes": 0,
+        "loads": 0,
+        "failures": 0,
+        "needs_check": False,
+        "format_nonce": "",
+        "admitted_at": None,
+        "admitted_by": "",
+        "reason": "seen in the library",
+        "changed_at": NOW,
+        "changed_by": "coldstore",
+    }
+    return Cartridge(**(facts | changes))
+
+
+class AdminRig:
+    """
+    One operator's interface.
+
+    ``get`` and ``post`` have the signatures of ``Client``: the command can use the rig instead of a socket.
+    """
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(NOW)
+        self.store = SqliteStore(":memory:")
+        self.control = NotingControl()
+        self._case = SynchronousTestCase()
+        self.done(self.store.open())
+        self.interface = OperatorInterface(
+            store=self.store,
+            control=self.control,
+            clock=self.clock,
+            rules=RULES,
+            pools=("main", "vault"),
+            new_user=lambda name, at: User(
+                user_id=f"id-{name}",
+                name=name,
+                access_key=f"KEY{name}",
+                secret_key=f"secret-{name}",
+                created_at=at,
+            ),
+        )
+        self._private = Site(self.interface.private().resource(), reactor=self.clock)
+        self._public = Site(self.interface.public().resource(), reactor=self.clock)
+
+    def done(self, deferred: "Deferred[Any]") -> Any:
+        """Return the result of a Deferred that has fired."""
+        return self._case.successResultOf(deferred)
+
+    def close(self) -> None:
+        """Close the store."""
+        self.done(self.store.close())
+
+    # ── asking ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def ask(self, method: str, target: str, body: bytes = b"", *, public: bool = False) -> tuple[int, bytes]:
+        """Send one request and return status and body of the answer."""
+        transport = StringTransport()
+        channel = (self._public if public else self._private).buildProtocol(None)
+        channel.makeConnection(transport)
+        head = f"{method} {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        channel.dataReceived(head.encode() + body)
+        answer_head, _, answer = transport.value().partition(b"\r\n\r\n")
+        return int(answer_head.split()[1]), answer
+
+    def json(self, method: str, target: str, document: object = None) -> tuple[int, Any]:
+        """Send a request with a JSON body and return status and JSON of the answer."""
+        body = b"" if document is None else json.dumps(document).encode()
+        status, answer = self.ask(method, target, body)
+        return status, json.loads(answer)
+
+    def get(self, question: str, **arguments: str) -> object:
+        """Ask as ``Client.get`` does."""
+        target = f"{question}?{urlencode(arguments)}" if arguments else question
+        return understood(*self.ask("GET", target), "the rig")
+
+    def post(self, order: str, document: Any = None) -> object:
+        """Order as ``Client.post`` does."""
+        return understood(*self.ask("POST", order, json.dumps(document or {}).encode()), "the rig")
+
+    # ── a state to ask about ────────────────────────────────────────────────────────────────────────────────────────
+
+    def add_bucket(self, name: str) -> None:
+        """Record a bucket."""
+        self.done(
+            self.store.create_bucket(
+                name=name, owner_id="owner", region="us-east-1", created_at=NOW, default_class=None
+            )
+        )
+
+    def add_object(self, bucket: str, key: str, *, storage_class: StorageClass = StorageClass.GLACIER) -> int:
+        """Record an object of 1,000 bytes on disk; return its version's uid."""
+        published: ObjectVersion = self.done(
+            self.store.publish_version(
+                VersionFacts(
+                    bucket=bucket,
+                    key=key.encode(),
+                    version_id="null",
+                    size_bytes=1000,
+                    etag="e",
+                    storage_class=storage_class,
+                    headers=(),
+                    user_metadata=(),
+                    checksum=None,
+                    crc64nvme=7,
+                    part_sizes="",
+                    created_at=NOW - 300,
+                    owner_id="owner",
+                ),
+                layout_id=f"layout-of-{key}",
+                pieces=[Piece(ordinal=1, address=f"address-of-{key}", length_bytes=1000, crc64nvme=7)],
+                wants_tape=bool(RULES[storage_class].pools),
+                condition=None,
+                messages=[],
+            )
+        )
+        return published.version_uid
+
+    def freeze(self, bundle_id: str, version_uid: int) -> None:
+        """Put a version into a bundle of its own, and freeze that."""
+        store = self.store
+        self.done(store.open_bundle(bundle_id=bundle_id, pools=("main", "vault"), created_at=NOW, epoch=1))
+        member = Member(
+            bundle_id=bundle_id,
+            position=0,
+            version_uid=version_uid,
+            extent=0,
+            extent_count=1,
+            object_offset_bytes=0,
+            length_bytes=1000,
+            crc64nvme=7,
+        )
+        self.done(store.claim_members(bundle_id, [member], last_extents={version_uid}))
+        self.done(store.fix_offsets(bundle_id, {0: 512}))
+        self.done(store.freeze_bundle(bundle_id, member_count=1, size_bytes=5000, content_bytes=1000))
+
+    def verify(self, bundle_id: str, pool: str, barcode: str) -> None:
+        """Bring one copy of a frozen bundle onto a cartridge, verified."""
+        store = self.store
+        self.done(store.start_copy(bundle_id=bundle_id, pool=pool, barcode=barcode, epoch=1))
+        self.done(
+            store.copy_synced(
+                bundle_id=bundle_id,
+                pool=pool,
+                epoch=1,
+                partition="b",
+                start_block=9,
+                size_bytes=5000,
+                sha256="aa",
+                at=NOW,
+            )
+        )
+        self.done(store.copy_verified(bundle_id=bundle_id, pool=pool, epoch=1, at=NOW))
+
+    def add_alert(self, kind: str, subject: str, severity: Severity, sentence: str) -> int:
+        """Raise an alert; return its number."""
+        raised = self.done(
+            self.store.raise_alert(kind=kind, subject=subject, severity=severity, sentence=sentence, at=NOW)
+        )
+        return int(raised.alert_id)
+
+    def ask_restore(self, version_uid: int) -> None:
+        """Begin a restore."""
+        version: ObjectVersion = self.done(self.store.version(version_uid))
+        restore = Restore(
+            phase=RestorePhase.ONGOING, tier=Tier.STANDARD, days=2, requested_at=NOW, requested_by="alice"
+        )
+        self.done(
+            self.store.change_restore(version_uid, revision=version.revision, restore=restore, messages=[])
+        )
+
+    def add_cartridges(self, *cartridges: Cartridge) -> None:
+        """Record cartridges."""
+        self.done(self.store.add_cartridges(list(cartridges)))
+
+    def add_drive(self, index: int) -> None:
+        """Record a drive that is up."""
+        self.done(
+            self.store.record_drive(
+                Drive(
+                    index=index,
+                    serial=f"SERIAL{index}",
+                    state=DriveState.UP,
+                    reason="new",
+                    failures=0,
+                    changed_at=NOW,
+                    changed_by="coldstore",
+                ),
+                audit="new drive",
+            )
+        )
