@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure as WhatFailed
@@ -23,6 +23,7 @@ from coldstore.model.objects import RestorePhase
 from coldstore.plan.blame import ApartPolicy, Failure, judge, pairs_to_avoid
 from coldstore.plan.messages import restore_failed
 from coldstore.plan.mount import (
+    TAKES_BUNDLES,
     DoArchive,
     DoRecall,
     DoUnload,
@@ -114,6 +115,8 @@ class Dispatcher:
         self._to_look_at = set(bays)
         self._to_stop: dict[int, str] = {}
         self._works_since: dict[str, set[str]] = {}
+        self._search_again_at = 0.0
+        self._searching: Deferred[None] = succeed(None)
         self._is_reconciled = False
         self._is_draining = False
         self._extents: dict[tuple[int, int], WantedExtent] = {}
@@ -189,6 +192,7 @@ class Dispatcher:
     async def stop(self) -> None:
         """Cancel every session; fires when all have let go. Mounted cartridges stay mounted and are taken over next time."""
         sessions = list(self._sessions.values())
+        self._searching.cancel()
         for session in sessions:
             session.cancel()
         await DeferredList(sessions, consumeErrors=True)
@@ -417,13 +421,19 @@ class Dispatcher:
             await self._drive_down(bay.index, trouble.sentence)
             await self._take_inventory()
             return
-        await self._alerts.open("tape-failure", subject, Severity.WARNING, trouble.sentence)
+        await self._alerts.open(
+            "tape-failure", subject, Severity.WARNING, _failure_sentence(trouble.sentence)
+        )
         bay.last_end = None
         try:
             await bay.empty()
         except TapeTrouble as worse:
-            before = "" if worse.sentence == trouble.sentence else f" (after: {trouble.sentence})"
-            await self._drive_down(bay.index, f"{worse.sentence}{before}")
+            if worse.is_robot and not worse.must_stop_drive:
+                # The library is away, not the drive: the cartridge stays in it, and is put away later.
+                self._rest(bay.index)
+            else:
+                before = "" if worse.sentence == trouble.sentence else f" (after: {trouble.sentence})"
+                await self._drive_down(bay.index, f"{worse.sentence}{before}")
         if trouble.is_cartridge_wrong:
             await self._suspect(barcode, trouble.sentence)
         elif trouble.is_robot or trouble.is_innocent or _was_killed(bay.last_end):
@@ -499,6 +509,16 @@ class Dispatcher:
 
     async def _tell_states(self, records: Mapping[int, Drive], cartridges: Mapping[str, Cartridge]) -> None:
         """Tell what the records of drives and cartridges say, however they came to say so."""
+        told = {f"drive {drive.index}" for drive in records.values() if drive.state is DriveState.DOWN}
+        told |= {
+            record.barcode
+            for record in cartridges.values()
+            if not record.is_present or record.state not in TAKES_BUNDLES | {CartridgeState.FULL}
+        }
+        for subject in self._alerts.subjects("tape-failure"):
+            if not told.isdisjoint(subject.split(" with ")):
+                # Another alert says it, or there is nothing left that could fail again.
+                await self._alerts.close("tape-failure", subject)
         await self._alerts.keep_only(
             "drive-down",
             {
@@ -595,11 +615,28 @@ class Dispatcher:
         await self._alerts.keep_only(
             "cartridge-offline",
             {
-                f"cartridge {barcode}": f"restores wait for a cartridge that is not in the library: insert {barcode}"
+                f"cartridge {barcode}": f"restores wait for a cartridge that is not in the library: insert {barcode} "
+                "(it is noticed within minutes, or at once by `coldstore inventory`)"
                 for barcode in missing
             },
             Severity.WARNING,
         )
+        if missing:
+            self._search()
+
+    def _search(self) -> None:
+        """Take inventory once a minute, beside the rounds, while restores wait for a cartridge to come back."""
+        now = self._clock.seconds()
+        if now < self._search_again_at:
+            return
+        self._search_again_at = now + LOOK_SECONDS
+        self._searching = Deferred.fromCoroutine(self._take_inventory()).addCallbacks(
+            lambda _: self._bell.ring(), self._search_failed
+        )
+
+    def _search_failed(self, failure: WhatFailed) -> None:
+        if not failure.check(CancelledError, MetadataUnavailable, Conflict):
+            self.log.failure("looking for missing cartridges failed", failure)
 
 
 def _down_sentence(index: int, reason: str) -> str:
@@ -607,7 +644,17 @@ def _down_sentence(index: int, reason: str) -> str:
 
 
 def _suspect_sentence(barcode: str, reason: str) -> str:
-    return f"{barcode} is only read from now on: {reason}"
+    return (
+        f"{barcode} is only read from now on: {reason.rstrip('.')}. If that was not its fault: "
+        f"`coldstore cartridges trust {barcode}`; if it is not even to be read: `coldstore cartridges condemn {barcode}`"
+    )
+
+
+def _failure_sentence(reason: str) -> str:
+    return (
+        f"{reason.rstrip('.')}. The work goes on with another drive or cartridge; "
+        "nothing needs to be done unless this repeats"
+    )
 
 
 def _was_killed(end: UnmountVerdict | None) -> bool:
