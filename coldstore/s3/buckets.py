@@ -13,7 +13,7 @@ from coldstore.s3.names import check_bucket_name
 from coldstore.s3.services import Services, check_version_id
 from coldstore.s3.stored import known_class
 from coldstore.s3.unset import unset_configuration
-from coldstore.s3.xml import node, read_document
+from coldstore.s3.xml import MalformedDocument, node, read_document
 
 BUCKETS_MAX = 10_000
 FETCH = 1000
@@ -138,7 +138,10 @@ class BucketOperations:
         document = await call.body.read_document()
         if not document.strip():
             raise S3Error("MissingRequestBodyError")
-        name = read_document(document, "DefaultStorageClass").text.strip()
+        root = read_document(document, "DefaultStorageClass")
+        if root.children:
+            raise MalformedDocument("DefaultStorageClass holds the name of a class and no elements")
+        name = root.text.strip()
         await self._store.set_default_class(
             name=call.bucket_name,
             default_class=known_class(name, self._services.rules) if name else None,

@@ -130,7 +130,7 @@ class CopySource:
             finally:
                 run.close()
             kept = await incoming.finish()
-        except BaseException as error:
+        except Exception as error:
             await incoming.abandon()
             if isinstance(error, BytesDamaged):
                 await services.damaged(self.version, error)

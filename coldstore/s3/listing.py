@@ -99,7 +99,7 @@ class ListingOperations:
         asked = ListingRequest.of(call.query, "max-keys")
         wants_restore = wants_restore_status(call)
         start_after, token = call.query.one("start-after"), call.query.one("continuation-token")
-        after = (start_after or "").encode("utf-8") if token is None else _position(token)
+        after = _position(token) if token else (start_after or "").encode("utf-8")
         plan = await self._filled(call.bucket_name, asked.plan(after))
         shown = asked.shown
         with_owner = (call.query.one("fetch-owner") or "").lower() == "true"

@@ -60,6 +60,12 @@ class ObjectOperations:
     async def put_object(self, call: Call) -> Answer:
         """PutObject: everything that needs no body is checked before the body is asked for."""
         services = self._services
+        if "partNumber" in call.query:
+            raise S3Error(
+                "InvalidArgument",
+                "A part can only be uploaded to a multipart upload: uploadId is missing.",
+                details={"ArgumentName": "uploadId", "ArgumentValue": ""},
+            )
         bucket = await services.bucket(call)
         described = description(call.headers, bucket, services.rules)
         condition = write_condition(call.headers)
@@ -75,10 +81,8 @@ class ObjectOperations:
     async def head_object(self, call: Call) -> Answer:
         """HeadObject: answers for cold objects as for others."""
         version = await self._wanted(call)
-        wanted = _wanted_range(call, version)
-        return Answer(
-            status=200 if wanted is None else 206, headers=await self._headers(call, version, wanted)
-        )
+        headers = await self._headers(call, version, _wanted_range(call, version))
+        return Answer(status=_status(headers), headers=headers)
 
     async def get_object(self, call: Call) -> Answer:
         """GetObject."""
@@ -99,7 +103,7 @@ class ObjectOperations:
         whole = ByteRange(offset_bytes=0, length_bytes=version.facts.size_bytes)
         sent = whole if wanted is None else wanted
         headers = await self._headers(call, version, wanted)
-        status = 200 if wanted is None else 206
+        status = _status(headers)
         if sent.length_bytes == 0:
             services.reads.note(version.version_uid)
             return Answer(status=status, headers=headers)
@@ -286,6 +290,10 @@ def _deletion(entry: Element) -> WantedDeletion:
         if_match=None if etag is None else unquoted(etag),
         unknown_condition=unknown,
     )
+
+
+def _status(headers: Mapping[str, str]) -> int:
+    return 206 if "Content-Range" in headers else 200
 
 
 def _wanted_range(call: Call, version: ObjectVersion) -> ByteRange | None:

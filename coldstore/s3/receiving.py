@@ -67,7 +67,7 @@ async def receive(staging: IStaging, body: RequestBody, plan: IntegrityPlan) -> 
     try:
         received = await body.stream_to(incoming)
         kept = await incoming.finish()
-    except BaseException:
+    except Exception:
         await incoming.abandon()
         raise
     try:

@@ -96,9 +96,14 @@ class RestoreOperations:
     async def _decide(self, call: Call, version: ObjectVersion, asked: RestoreRequest) -> Answer:
         services, now = self._services, self._services.now()
         rule = services.rules.get(version.facts.storage_class)
-        needs_restore = rule is not None and rule.needs_restore
-        days = 1 if not needs_restore else _checked_days(asked.days, services.days_max)
-        if rule is not None and needs_restore and asked.tier is Tier.EXPEDITED and not rule.allows_expedited:
+        if rule is None or not rule.needs_restore:
+            raise S3Error(
+                "InvalidObjectState",
+                "Restore is not allowed for the object's current storage class",
+                details={"StorageClass": version.facts.storage_class.value},
+            )
+        days = _checked_days(asked.days, services.days_max)
+        if asked.tier is Tier.EXPEDITED and not rule.allows_expedited:
             raise S3Error(
                 "InvalidArgument",
                 "Retrieval option is not supported by this storage class",
@@ -110,7 +115,7 @@ class RestoreOperations:
             days=days,
             tier=asked.tier,
             requested_by=call.caller.user_id,
-            needs_restore=needs_restore,
+            needs_restore=True,
             day_seconds=services.day_seconds,
         )
         is_new = not isinstance(decision, ExtendRestore)

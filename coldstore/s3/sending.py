@@ -61,7 +61,7 @@ class RunStream:
             step = self._run.peek()
             assert step is not None, "a stream has at least one byte"
             await reader.verified_range(step[1], step[2])
-        except BaseException as error:
+        except Exception as error:
             self._run.close()
             if isinstance(error, BytesDamaged):
                 await self._on_damage(error)
@@ -103,7 +103,7 @@ class RunStream:
             ahead = sender.fetch(self._run, step) if overlaps and step is not None else None
             try:
                 await sender.send(fetched, current[2])
-            except BaseException:
+            except Exception:
                 if ahead is not None:
                     ahead.addErrback(lambda _: None)
                 raise

@@ -10,11 +10,10 @@ from zope.interface import implementer
 
 from coldstore.interfaces.bell import IBell
 from coldstore.metadata.sqlite.store import SqliteStore
-from coldstore.model.objects import ObjectVersion, StorageClass
+from coldstore.model.objects import ObjectVersion, Piece, StorageClass
 from coldstore.plan.classes import ClassRule
 from coldstore.s3.operations import S3Operations
 from coldstore.testing.staging import SimulatedStaging
-
 from tests.unit.s3_wire import NOW, ParsedAnswer, Wire, request_bytes
 
 HOT = ClassRule(pools=(), keep_on_disk=True, needs_restore=False)
@@ -107,6 +106,13 @@ class Rig:
         found: list[ObjectVersion] = []
         self.store.current_version(bucket, key).addCallback(found.append)
         return found[0]
+
+    def first_address(self, bucket: str, key: bytes) -> str:
+        """Return the address of the first piece of what is under a key."""
+        found: list[list[Piece]] = []
+        layout_id = self.version(bucket, key).layout_id
+        self.store.pieces(layout_id, after_ordinal=0, limit=1).addCallback(found.append)
+        return found[0][0].address
 
     def evict(self, bucket: str, key: bytes) -> None:
         """Have a version's bytes be on tape only, as the archive and the evictor would bring about."""
