@@ -23,7 +23,6 @@ from botocore.exceptions import ClientError
 from twisted.trial.unittest import SkipTest
 
 REGION = "us-east-1"
-EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
