@@ -31,7 +31,7 @@ from coldstore.interfaces.library import ILibrary
 from coldstore.interfaces.metadata import IMetadataStore
 from coldstore.interfaces.process import IDeviceLock
 from coldstore.model.activity import DriveActivity
-from coldstore.model.cartridges import Cartridge, CartridgeEvent, CartridgeState
+from coldstore.model.cartridges import READABLE, Cartridge, CartridgeEvent, CartridgeState
 from coldstore.model.errors import MetadataUnavailable
 from coldstore.model.library import DriveElement, Inventory
 from coldstore.ontape import paths
@@ -42,6 +42,9 @@ from coldstore.work.trouble import WORLD_FAULTS, TapeTrouble, as_trouble
 
 APPLIANCE = "coldstore"
 """Who changes records when no person does."""
+
+HOLDS_LTFS = frozenset({CartridgeState.FORMATTING, *READABLE})
+"""States of cartridges that may have been in the hands of LTFS's programs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,10 +205,9 @@ class Bay:
             try:
                 await self._drive.offline()
             except DriveFailed:
-                if record is None or not record.needs_check:
+                if record is None or record.state not in HOLDS_LTFS:
                     raise
-                # An ltfs that was killed leaves the cartridge locked in the drive until a check of the volume has ended.
-                await self._check(barcode)
+                await self._unlock(barcode)
                 await self._drive.offline()
             inventory = await self._library.inventory()
             if inventory.drive(self.index).is_full:
@@ -232,6 +234,14 @@ class Bay:
         if record is not None and slot is not None:
             await self._change(barcode, change=lambda known: replace(known, home_slot=slot))
         self.tell("idle")
+
+    async def _unlock(self, barcode: str) -> None:
+        """An ``ltfs`` that was killed leaves the cartridge locked in the drive until a check of the volume has ended."""
+        self.tell("checking, for the drive does not let go", detail=barcode)
+        verdict = await self._filesystem.check()
+        await self._change(
+            barcode, change=lambda known: replace(known, needs_check=not verdict.is_consistent)
+        )
 
     async def _load(self, record: Cartridge) -> None:
         barcode = record.barcode

@@ -52,6 +52,8 @@ PUT_OFF_SECONDS = 3600.0
 REST_FIRST_SECONDS = 2.0
 REST_MOST_SECONDS = 300.0
 """A drive that failed by nobody's fault rests before it is tried again; the rest doubles with every failure in a row."""
+LOOKS_MAX = 3
+"""Failures in a row after which a drive that cannot be looked at is given up."""
 FORGIVEN_PER_ROUND = 100
 ALERTS_OF_BUNDLES = ("staged-bytes-damaged", "copies-differ", "verification-failed")
 """They are about bundles, and over when the bundle has all its copies."""
@@ -245,15 +247,25 @@ class Dispatcher:
             record = records.get(index)
             if record is not None and record.state is DriveState.DOWN:
                 self._to_look_at.add(index)
-            elif index in self._to_look_at and index not in self._sessions:
+            elif (
+                index in self._to_look_at
+                and index not in self._sessions
+                and self._clock.seconds() >= self._rests_until[index]
+            ):
                 self._run(bay, self._look_at(bay))
 
     async def _look_at(self, bay: Bay) -> None:
         try:
             await bay.adopt()
         except TapeTrouble as trouble:
-            await self._drive_down(bay.index, trouble.sentence)
+            if trouble.must_stop_drive or self._rests[bay.index] >= LOOKS_MAX:
+                await self._drive_down(bay.index, trouble.sentence)
+            else:
+                # What we looked at may have ended in that moment: the next look tells.
+                self.log.warn("{sentence}", sentence=trouble.sentence)
+                self._rest(bay.index)
         else:
+            self._rests[bay.index] = 0
             self._to_look_at.discard(bay.index)
         finally:
             self._sessions.pop(bay.index, None)

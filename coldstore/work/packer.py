@@ -1,6 +1,8 @@
 """Makes bundles: looks at what waits for tape, and freezes plans. Nothing is written to tape here."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import accumulate
 from random import Random
 
 from twisted.internet.interfaces import IReactorTime
@@ -8,9 +10,10 @@ from twisted.logger import Logger
 
 from coldstore.interfaces.bell import IBell
 from coldstore.interfaces.metadata import BATCH_MAX, IMetadataStore
-from coldstore.interfaces.staging import BLOCK_BYTES, IStaging
+from coldstore.interfaces.staging import BLOCK_BYTES, DiskFault, IStaging
 from coldstore.model.bundles import BundleState, Member
 from coldstore.model.cartridges import WRITABLE
+from coldstore.model.events import Severity
 from coldstore.model.objects import ArchiveState, ObjectVersion, StorageClass
 from coldstore.ontape import bundle as tar
 from coldstore.ontape.paths import bundle_id as new_bundle_id
@@ -28,10 +31,19 @@ from coldstore.plan.archive import (
 )
 from coldstore.plan.classes import ClassRules, classes_by_pools
 from coldstore.util.checksums import combine_crc64nvme
+from coldstore.work.alerts import Alerts
 from coldstore.work.content import PAGE, all_members, bundle_plan, disk_ranges
 
 CANDIDATES_MAX = 1000
 REST_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A version that may become members, with the CRC64NVME of each extent."""
+
+    plan: Candidate
+    checksums: tuple[int, ...]
 
 
 class Packer:
@@ -63,7 +75,10 @@ class Packer:
         self._is_drive_idle = is_drive_idle
         self._is_disk_pressing = is_disk_pressing
         self._drives_bell = drives_bell
+        self._alerts = Alerts(store=store, clock=clock)
         self._is_urgent = False
+        self._unreadable: dict[int, tuple[str, str]] = {}
+        """Versions that wait and whose bytes cannot be had, with name and reason of each."""
 
     def hurry(self) -> None:
         """Make bundles of everything that waits, at the next round."""
@@ -71,7 +86,9 @@ class Packer:
 
     async def one_round(self) -> float:
         """Freeze what is due; return the seconds until something can become due by age."""
-        is_urgent, self._is_urgent = self._is_urgent or self._is_disk_pressing(), False
+        # Bundles that are FILLING now were left by a round that was cut off: nobody else fills any.
+        await self.recover()
+        is_urgent = self._is_urgent or self._is_disk_pressing()
         now = self._clock.seconds()
         rest = REST_SECONDS
         for pools, classes in self._groups.items():
@@ -86,10 +103,31 @@ class Packer:
                 await self._pack(pools, classes)
             else:
                 rest = min(rest, max(0.05, decision.at - now))
+        if is_urgent:
+            self._is_urgent = False
+        await self._tell_unreadable()
         return rest
 
+    async def _tell_unreadable(self) -> None:
+        for version_uid in list(self._unreadable):
+            version = await self._store.version(version_uid)
+            if version is None or version.deleted_at is not None:
+                del self._unreadable[version_uid]
+        await self._alerts.look()
+        await self._alerts.keep_only(
+            "staged-bytes-gone",
+            {
+                f"object {name}": f"{name} cannot be archived, for its bytes on disk cannot be had: {reason}"
+                for name, reason in self._unreadable.values()
+            },
+            Severity.CRITICAL,
+        )
+
     async def _waiting(self, pools: tuple[str, ...], classes: frozenset[StorageClass]) -> Waiting | None:
-        oldest = await self._store.pending(classes=classes, after_sequence=0, limit=1)
+        first = await self._store.pending(
+            classes=classes, after_sequence=0, limit=min(CANDIDATES_MAX, len(self._unreadable) + 1)
+        )
+        oldest = [version for version in first if version.version_uid not in self._unreadable]
         if not oldest:
             return None
         backlog = [entry for entry in await self._store.backlog() if entry.storage_class in classes]
@@ -119,14 +157,16 @@ class Packer:
         after = 0
         while versions := await self._gather(classes, after, policy):
             after = versions[-1].sequence
-            by_uid = {version.version_uid: version for version in versions}
-            candidates = [await self._candidate(version, policy) for version in versions]
+            candidates = [
+                found for version in versions if (found := await self._candidate(version, policy)) is not None
+            ]
+            checksums = {found.plan.version_uid: found.checksums for found in candidates}
             begun = [
-                (await self._claim(pools, extents, by_uid), extents)
-                for extents in plan_bundles(candidates, policy)
+                await self._claim(pools, extents, checksums)
+                for extents in plan_bundles([found.plan for found in candidates], policy)
             ]
             # Every claim of this batch stands before the first bundle is frozen: recovery relies on it.
-            for bundle_id, _ in begun:
+            for bundle_id in begun:
                 await self.freeze(bundle_id)
             self._drives_bell.ring()
 
@@ -148,22 +188,47 @@ class Packer:
                 break
         return found
 
-    async def _candidate(self, version: ObjectVersion, policy: ArchivePolicy) -> Candidate:
+    async def _candidate(self, version: ObjectVersion, policy: ArchivePolicy) -> _Candidate | None:
+        """Return a version as one that may become members; None when its bytes cannot be had (any more)."""
         size_bytes = version.facts.size_bytes
         if size_bytes <= policy.bundle_bytes:
-            return Candidate(version_uid=version.version_uid, extent_lengths=(size_bytes,))
-        lengths: list[int] = []
+            plan = Candidate(version_uid=version.version_uid, extent_lengths=(size_bytes,))
+            return _Candidate(plan, (version.facts.crc64nvme,))
+        pieces: list[int] = []
         after = 0
         while page := await self._store.pieces(version.layout_id, after_ordinal=after, limit=PAGE):
-            lengths += [piece.length_bytes for piece in page]
+            pieces += [piece.length_bytes for piece in page]
             after = page[-1].ordinal
-        return Candidate(
-            version_uid=version.version_uid,
-            extent_lengths=extent_lengths(lengths, extent_bytes=max(BLOCK_BYTES, policy.bundle_bytes)),
+        lengths = extent_lengths(pieces, extent_bytes=max(BLOCK_BYTES, policy.bundle_bytes))
+        try:
+            checksums = [
+                await self._checksum(version, offset, length)
+                for offset, length in zip(accumulate(lengths, initial=0), lengths, strict=False)
+            ]
+        except (DiskFault, LookupError) as fault:
+            now = await self._store.version(version.version_uid)
+            if now is not None and now.deleted_at is None:
+                name = f"{version.facts.bucket}/{version.facts.key.decode()}"
+                self._unreadable[version.version_uid] = name, str(fault)
+            return None
+        self._unreadable.pop(version.version_uid, None)
+        return _Candidate(
+            Candidate(version_uid=version.version_uid, extent_lengths=lengths), tuple(checksums)
         )
 
+    async def _checksum(self, version: ObjectVersion, offset_bytes: int, length_bytes: int) -> int:
+        crc64nvme = 0
+        for found in await disk_ranges(
+            self._store, self._staging, version, offset_bytes=offset_bytes, length_bytes=length_bytes
+        ):
+            crc64nvme = combine_crc64nvme(crc64nvme, found.crc64nvme, found.length_bytes)
+        return crc64nvme
+
     async def _claim(
-        self, pools: tuple[str, ...], extents: list[PlannedExtent], versions: dict[int, ObjectVersion]
+        self,
+        pools: tuple[str, ...],
+        extents: list[PlannedExtent],
+        checksums: Mapping[int, tuple[int, ...]],
     ) -> str:
         now = self._clock.seconds()
         bundle_id = new_bundle_id(int(now * 1000), self._random.getrandbits(80))
@@ -172,37 +237,21 @@ class Packer:
         for start in range(0, len(extents), BATCH_MAX):
             batch = extents[start : start + BATCH_MAX]
             members = [
-                await self._member(bundle_id, position + number, extent, versions[extent.version_uid])
+                Member(
+                    bundle_id=bundle_id,
+                    position=position + number,
+                    version_uid=extent.version_uid,
+                    extent=extent.extent,
+                    extent_count=extent.extent_count,
+                    object_offset_bytes=extent.object_offset_bytes,
+                    length_bytes=extent.length_bytes,
+                    crc64nvme=checksums[extent.version_uid][extent.extent],
+                )
                 for number, extent in enumerate(batch)
             ]
             taken = await self._store.claim_members(bundle_id, members, last_extents=last_extents(batch))
             position = max((member.position for member in taken), default=position - 1) + 1
         return bundle_id
-
-    async def _member(
-        self, bundle_id: str, position: int, extent: PlannedExtent, version: ObjectVersion
-    ) -> Member:
-        crc64nvme = version.facts.crc64nvme
-        if extent.extent_count > 1:
-            crc64nvme = 0
-            for found in await disk_ranges(
-                self._store,
-                self._staging,
-                version,
-                offset_bytes=extent.object_offset_bytes,
-                length_bytes=extent.length_bytes,
-            ):
-                crc64nvme = combine_crc64nvme(crc64nvme, found.crc64nvme, found.length_bytes)
-        return Member(
-            bundle_id=bundle_id,
-            position=position,
-            version_uid=version.version_uid,
-            extent=extent.extent,
-            extent_count=extent.extent_count,
-            object_offset_bytes=extent.object_offset_bytes,
-            length_bytes=extent.length_bytes,
-            crc64nvme=crc64nvme,
-        )
 
     async def freeze(self, bundle_id: str) -> None:
         """Fix the offsets of a FILLING bundle whose claims are complete, and freeze it. Harmless to repeat."""
@@ -249,7 +298,7 @@ class Packer:
 
     async def recover(self) -> None:
         """
-        Take up bundles that an earlier run was filling: freeze them when every claim stands, else release them all.
+        Take up bundles that an earlier run or round was filling: freeze them when every claim stands, else release them all.
 
         Bundles of one batch are frozen only after the last claim of the batch. So if one version is claimed in part, no
         bundle of its batch was frozen, and releasing the FILLING ones gives back everything.

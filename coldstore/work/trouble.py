@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from coldstore.interfaces.drive import DriveFault
-from coldstore.interfaces.filesystem import FilesystemFault
+from coldstore.interfaces.filesystem import FilesystemFault, OutcomeUnknown
 from coldstore.interfaces.library import LibraryFault
 from coldstore.interfaces.mover import MoverDied, MoverFault
 from coldstore.interfaces.process import CommandFault, LockHeld
@@ -53,7 +53,7 @@ def as_trouble(doing: str) -> Iterator[None]:
         raise TapeTrouble(
             f"{doing}: {fault}", must_stop_drive=not fault.is_outcome_known, is_robot=True
         ) from fault
-    except LockHeld as fault:
+    except (LockHeld, OutcomeUnknown) as fault:
         raise TapeTrouble(f"{doing}: {fault}", must_stop_drive=True) from fault
     except MoverDied as fault:
         raise TapeTrouble(f"{doing}: {fault}", is_innocent=True) from fault
