@@ -115,7 +115,14 @@ class RequestBody:
         return self.payload.length_bytes
 
     def object_plan(self, *, default_algorithm: str = "crc64nvme") -> IntegrityPlan:
-        """Return the plan for a body that becomes an object or a part; see ``integrity.object_plan``."""
+        """
+        Return the plan for a body that becomes an object or a part; see ``integrity.object_plan``.
+
+        :raise S3Error: MissingContentLength when no header tells of a body. To HTTP that is an empty one (RFC 9112,
+            section 6.3); S3 never takes a forgotten length for an empty object.
+        """
+        if "content-length" not in self._headers and "transfer-encoding" not in self._headers:
+            raise S3Error("MissingContentLength")
         return object_plan(self._headers, self.payload, default_algorithm=default_algorithm)
 
     @returns_deferred
