@@ -43,6 +43,11 @@ def _disk(configuration: Configuration) -> Iterator[tuple[Path, str]]:
         yield ("staging", "small_object"), "must not be larger than a quarter of staging.segment"
     if cache.low_mark >= cache.high_mark:
         yield ("cache", "low_mark"), "must be less than cache.high_mark"
+    if cache.high_mark > 1 - staging.restore_share:
+        yield (
+            ("cache", "high_mark"),
+            "must not be more than 1 - staging.restore_share: uploads would be refused before anything is evicted for them",
+        )
 
 
 def _classes(configuration: Configuration) -> Iterator[tuple[Path, str]]:

@@ -122,7 +122,7 @@ class Staging:
     directory: AbsolutePath | None = None
     capacity_bytes: SomeBytes = 64 * GIB
     min_free_bytes: Bytes = 1 * GIB
-    restore_share: Fraction = 0.25
+    restore_share: Fraction = 0.1
     small_object_bytes: Annotated[int, Size(0, 16 * MIB)] = 256 * KIB
     segment_bytes: Annotated[int, Size(1 * MIB, 16 * GIB)] = 64 * MIB
     threads: Annotated[int, Whole(1, 256)] = 8

@@ -65,6 +65,7 @@ class DiskStaging:
         directory: Path,
         capacity_bytes: int,
         min_free_bytes: int = 0,
+        recall_share: float = 0.0,
         small_limit_bytes: int = 256 * KIB,
         segment_bytes: int = 1024 * MIB,
         hashing_threads: int = 4,
@@ -78,6 +79,7 @@ class DiskStaging:
         :param directory: made if missing. Everything below it is ours.
         :param capacity_bytes: what may be used in all.
         :param min_free_bytes: what is left free on the file system.
+        :param recall_share: the part of the capacity that uploads leave to recalls.
         :param small_limit_bytes: pieces up to this size go into segments.
         :param segment_bytes: size at which a segment is sealed.
         :param hashing_threads: for digests and writing what arrives; two per upload are of use.
@@ -93,7 +95,7 @@ class DiskStaging:
         self._system = system or FileSystem()
         self._layout = Layout(directory)
         self._names = Names(random, run)
-        self.account = Account(capacity_bytes, min_free_bytes)
+        self.account = Account(capacity_bytes, min_free_bytes, recall_share)
         self._census = census.Census(
             self._system, self._layout, run, self._used_changed, self._prepared_changed
         )
@@ -272,7 +274,7 @@ class DiskStaging:
             )
         else:
             held = _held_bytes(size_bytes)
-            if not self.account.hold(held):
+            if not self.account.hold_upload(held):
                 raise self._full(size_bytes)
             file = files.ArrivingFile(
                 system=self._system,

@@ -74,6 +74,16 @@ class AccountTests(SynchronousTestCase):
         account.saw_free(0, 0)
         self.assertEqual((account.capacity, account.headroom), (0, 0))
 
+    def test_recalls_keep_their_share(self) -> None:
+        """Uploads stop where the share of recalls begins, whether large or small; recalls may use everything."""
+        account = Account(1000, 0, 0.1)
+        self.assertTrue(account.hold_upload(850))
+        self.assertFalse(account.hold_upload(51))
+        self.assertFalse(account.claim(51))
+        self.assertTrue(account.claim(50))
+        self.assertTrue(account.hold(100))
+        self.assertFalse(account.hold(1))
+
     def test_small_pieces_use_what_is_prepared(self) -> None:
         """A claim inside the prepared space needs no headroom; beyond it, it does."""
         account = Account(100, 0)
