@@ -172,12 +172,14 @@ _UNBUILT_HEADERS = (
     "x-amz-server-side-encryption",
     "x-amz-object-lock-",
     "x-amz-bucket-object-lock-enabled",
-    "x-amz-tagging",
     "x-amz-website-redirect-location",
     "x-amz-write-offset-bytes",
     "x-amz-copy-source-server-side-encryption",
 )
 """Beginnings of header names that ask for a property ColdStore has not built."""
+
+_UNBUILT_HEADER = "x-amz-tagging"
+"""The same, but longer names that begin so (``x-amz-tagging-directive``) are built."""
 
 _METHODS = frozenset({"GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS"})
 
@@ -258,7 +260,7 @@ def _not_implemented(what: str) -> S3Error:
 
 def _refuse_unbuilt_headers(headers: HeaderFields) -> None:
     for name in headers.names():
-        if name.startswith(_UNBUILT_HEADERS):
+        if name == _UNBUILT_HEADER or name.startswith(_UNBUILT_HEADERS):
             raise S3Error(
                 "NotImplemented",
                 f"A header you provided implies functionality that is not implemented: {name}",

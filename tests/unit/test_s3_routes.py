@@ -146,6 +146,10 @@ class RouteTests(SynchronousTestCase):
             self.refusal("PUT /b", {"x-amz-bucket-object-lock-enabled": "true"}).code, "NotImplemented"
         )
 
+    def test_copy_may_name_its_tagging_directive(self) -> None:
+        """How a copy treats tags is a directive, not a tag: clients send it although there are none."""
+        routed("PUT /b/k", {"x-amz-copy-source": "b/j", "x-amz-tagging-directive": "COPY"})
+
     def test_acls(self) -> None:
         """Only the ACLs that say what is so anyway are accepted."""
         for value in ("private", "bucket-owner-full-control"):
