@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from coldstore.admin.tables import duration, size
+from coldstore.admin.tables import duration, printable, size
 
 Row = Mapping[str, Any]
 
@@ -26,7 +26,7 @@ def alert_text(alert: Row) -> str:
     """Return one alert: who, since when, and below it the whole sentence."""
     seen = f", seen {alert['count']} times, last at {alert['last_seen_at']}" if alert["count"] > 1 else ""
     closed = f", closed at {alert['cleared_at']}" if alert["cleared_at"] else ""
-    head = f"{alert['severity'].upper():8}  #{alert['id']}  {alert['subject']}, since {alert['raised_at']}{seen}{closed}"
+    head = f"{alert['severity'].upper():8}  #{alert['id']}  {printable(alert['subject'])}, since {alert['raised_at']}{seen}{closed}"
     return f"{head}\n{_indented(alert['sentence'])}"
 
 
@@ -99,8 +99,10 @@ def _count(number: int, noun: str) -> str:
 
 
 def _indented(text: str) -> str:
-    return textwrap.fill(text, WIDTH, initial_indent=" " * 10, subsequent_indent=" " * 10)
+    return textwrap.fill(printable(text), WIDTH, initial_indent=" " * 10, subsequent_indent=" " * 10)
 
 
 def _hanging(text: str, indent: int) -> str:
-    return textwrap.fill(text, WIDTH - indent, subsequent_indent=" " * indent, break_long_words=False)
+    return textwrap.fill(
+        printable(text), WIDTH - indent, subsequent_indent=" " * indent, break_long_words=False
+    )

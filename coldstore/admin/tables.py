@@ -28,6 +28,14 @@ def duration(value: object) -> str:
     return f"{value / 3600:.1f} h" if value < 172_800 else f"{value / 86_400:.1f} days"
 
 
+def printable(text: str) -> str:
+    """Return text that cannot break a line or speak to the terminal: keys may hold any character."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
 def cell(name: str, value: object) -> str:
     """Return one value as it stands in a table; the column's name tells its unit."""
     if value is None or value == "":
@@ -38,7 +46,7 @@ def cell(name: str, value: object) -> str:
         return size(value)
     if name.endswith("_seconds"):
         return duration(value)
-    return str(value).replace("\n", "\\n")
+    return printable(str(value))
 
 
 def table(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> str:
