@@ -1,5 +1,6 @@
 """``IStaging`` on a real directory and in memory, and what only a real directory can show."""
 
+import errno
 import os
 from pathlib import Path
 from random import Random
@@ -209,7 +210,9 @@ def copy_with_holes(source: Path, target: Path) -> None:
         while at < size:
             try:
                 data = os.lseek(old, at, os.SEEK_DATA)
-            except OSError:
+            except OSError as error:
+                if error.errno != errno.ENXIO:
+                    raise
                 data = size
             if data > at and path.stat().st_blocks * 512 < size:
                 system.punch(new, at, data - at)
@@ -218,5 +221,5 @@ def copy_with_holes(source: Path, target: Path) -> None:
             hole = os.lseek(old, data, os.SEEK_HOLE)
             system.write(new, [os.pread(old, hole - data, data)], data)
             at = hole
-            os.close(old)
+        os.close(old)
         os.close(new)

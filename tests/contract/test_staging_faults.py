@@ -363,6 +363,10 @@ class DiskBehaviourTests(TestCase, DiskHarness):
         staging = await self.disk()
         received = [await put(staging, content_of(9000, seed)) for seed in range(30)]
         await staging.discard([each.address for each in received[5:20]])
+        for number in (0, 4, 20, 29):
+            reader = await staging.open(piece_of(received[number]))
+            self.assertEqual(await whole(reader), content_of(9000, number))
+            reader.close()
         left = self.directory.with_name("left")
         copy_with_holes(self.directory, left)
         self.directory = left
