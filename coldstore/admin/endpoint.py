@@ -208,6 +208,7 @@ class OperatorInterface:
             await self._store.totals(),
             await self._store.backlog(),
             self._control.usage(),
+            await self._store.drives(),
             now=self._clock.seconds(),
         )
 

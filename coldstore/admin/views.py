@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
+from coldstore.admin.problems import problems
 from coldstore.interfaces.control import Health
 from coldstore.interfaces.metadata import Backlog, StoreTotals
 from coldstore.interfaces.staging import StagingUsage
@@ -37,12 +38,19 @@ def health_row(health: Health) -> Row:
 
 
 def status_row(
-    health: Health, totals: StoreTotals, backlog: Sequence[Backlog], usage: StagingUsage, *, now: float
+    health: Health,
+    totals: StoreTotals,
+    backlog: Sequence[Backlog],
+    usage: StagingUsage,
+    drives: Sequence[Drive],
+    *,
+    now: float,
 ) -> Row:
     """The state of everything on one page."""
     oldest = min((entry.oldest_at for entry in backlog if entry.oldest_at is not None), default=None)
     return {
         **health_row(health),
+        "problems": problems(health, usage, drives),
         "buckets": totals.bucket_count,
         "objects": totals.object_count,
         "object_bytes": totals.object_bytes,

@@ -39,7 +39,7 @@ from coldstore.interfaces.metadata import SchemaTooNew
 from coldstore.interfaces.staging import DiskFault, StagingUsage
 from coldstore.metadata.sqlite.store import SqliteStore
 from coldstore.model.activity import DriveActivity
-from coldstore.model.errors import MetadataUnavailable
+from coldstore.model.errors import MetadataUnavailable, StagingFull
 from coldstore.model.objects import User
 from coldstore.notify.webhook import WebhookNotifier, WebhookTarget
 from coldstore.s3.auth import Authenticator
@@ -69,6 +69,8 @@ from coldstore.work.writing import ArchiveSession
 
 PLAIN_FAULTS = (OSError, StateDirectoryInUse, DiskFault, MetadataUnavailable, SchemaTooNew)
 """Reasons not to start that an operator understands without a traceback."""
+PASSING_FAULTS = (MetadataUnavailable, DiskFault, StagingFull)
+"""Reasons for a loop to begin its round again later that an operator understands without a traceback."""
 EVICTION_LOOK_SECONDS = 60.0
 S3_LINGER_SECONDS = 5.0
 
@@ -252,8 +254,9 @@ class Appliance(MultiService):
                 policy=policies.delivery_policy(settings),
             ).one_round,
         }
-        for name in LOOPS:
-            Loop(name, rounds[name], bells[name]).setServiceParent(self)
+        loops = [Loop(name, rounds[name], bells[name], plain_faults=PASSING_FAULTS) for name in LOOPS]
+        for loop in loops:
+            loop.setServiceParent(self)
         self._closing.append(dispatcher.stop)
 
         control = _Control(
@@ -264,6 +267,7 @@ class Appliance(MultiService):
             dispatcher=dispatcher,
             packer=packer,
             bells=bells,
+            loops=loops,
             remarks=tape.remarks,
         )
         operator = OperatorInterface(
@@ -371,6 +375,7 @@ class _Control:
         dispatcher: Dispatcher,
         packer: Packer,
         bells: dict[str, ReactorBell],
+        loops: Sequence[Loop],
         remarks: Sequence[str],
     ) -> None:
         self.is_serving = False
@@ -381,6 +386,7 @@ class _Control:
         self._dispatcher = dispatcher
         self._packer = packer
         self._bells = bells
+        self._loops = tuple(loops)
         self._remarks = tuple(remarks)
 
     def health(self) -> Health:
@@ -388,13 +394,16 @@ class _Control:
         waiting = () if self._dispatcher.is_reconciled else ("the library is not reconciled yet: tapes wait",)
         if self._dispatcher.is_draining:
             waiting = (*waiting, "draining: drives take no new work until `coldstore resume`")
+        failing = tuple(
+            f"{loop.name} cannot do its work: {loop.trouble}" for loop in self._loops if loop.trouble
+        )
         return Health(
             version=VERSION,
             epoch=self._epoch,
             started_at=self._started_at,
             is_serving=self.is_serving,
             is_library_reconciled=self._dispatcher.is_reconciled,
-            problems=(*self._remarks, *waiting),
+            problems=(*failing, *waiting, *self._remarks),
         )
 
     def activities(self) -> Sequence[DriveActivity]:

@@ -30,11 +30,22 @@ class Loop(Service):
 
     log = Logger()
 
-    def __init__(self, name: str, one_round: Callable[[], Awaitable[float]], bell: Rests) -> None:
+    def __init__(
+        self,
+        name: str,
+        one_round: Callable[[], Awaitable[float]],
+        bell: Rests,
+        *,
+        plain_faults: tuple[type[Exception], ...] = (),
+    ) -> None:
+        """:param plain_faults: faults of the world, which an operator understands without a traceback."""
         self.setName(name)
+        self._plain_faults = plain_faults
         self._one_round = one_round
         self._bell = bell
         self._running: Deferred[None] | None = None
+        self.trouble = ""
+        """Why the latest round failed; empty when it did not."""
 
     def startService(self) -> None:
         """Begin."""
@@ -55,19 +66,29 @@ class Loop(Service):
         while self.running:
             try:
                 rest = await self._one_round()
-                pause = PAUSE_FIRST_SECONDS
+                pause, self.trouble = PAUSE_FIRST_SECONDS, ""
             except CancelledError:
                 return
-            except Exception:  # noqa: BLE001 - a loop outlives every fault of one round
+            except Exception as fault:  # noqa: BLE001 - a loop outlives every fault of one round
                 if not self.running:
                     return
-                self.log.failure(
-                    "{name}: this round failed; the next one begins in {pause:g} s",
-                    name=self.name,
-                    pause=pause,
-                )
+                self.trouble = str(fault) or type(fault).__name__
+                self._tell(fault, pause)
                 rest, pause = pause, min(PAUSE_MOST_SECONDS, pause * 2)
             try:
                 await self._bell.wait(rest)
             except CancelledError:
                 return
+
+    def _tell(self, fault: Exception, pause: float) -> None:
+        if isinstance(fault, self._plain_faults):
+            self.log.warn(
+                "{name}: this round failed: {fault}; the next one begins in {pause:g} s",
+                name=self.name,
+                fault=self.trouble,
+                pause=pause,
+            )
+        else:
+            self.log.failure(
+                "{name}: this round failed; the next one begins in {pause:g} s", name=self.name, pause=pause
+            )
