@@ -87,7 +87,8 @@ class MemberVersion:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WantedExtent:
     """
-    One extent that an ongoing restore still wants, with every copy of its bundle that is SYNCED or VERIFIED.
+    One extent that an ongoing restore still wants, with every copy of its bundle that is SYNCED or VERIFIED, and after
+    those the LOST ones: a copy of which some bytes are damaged may still give back the others.
 
     ``bundle_sha256`` and ``bundle_size_bytes`` are of the whole tar.
     """

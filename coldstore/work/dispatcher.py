@@ -317,7 +317,10 @@ class Dispatcher:
             return
         where = ", ".join(sorted(copy.barcode for copy in entry.copies if copy.barcode)) or "no cartridge"
         name = f"{version.facts.bucket}/{version.facts.key.decode()}"
-        sentence = f"no copy of {name} could be read (bundle {entry.member.bundle_id} on {where})"
+        sentence = (
+            f"no copy of {name} could be read (bundle {entry.member.bundle_id} on {where}). Restore it again when another "
+            "drive is at hand, or upload it again if you have it elsewhere; then close this alert"
+        )
         try:
             await self._store.change_restore(
                 version.version_uid,

@@ -203,12 +203,13 @@ class RecallQueue:
             length_bytes=member.length_bytes,
             tier=restore.tier,
             asked_at=restore.requested_at,
+            # A lost copy has damaged bytes, perhaps not these: it is tried when the others have failed.
             sources=tuple(
                 Source(
                     barcode=copy.barcode,
                     partition=copy.partition,
                     start_block=copy.start_block,
-                    failures=self._failures[member.bundle_id, copy.barcode],
+                    failures=self._failures[member.bundle_id, copy.barcode] + (copy.state is CopyState.LOST),
                 )
                 for copy in entry.copies
                 if copy.barcode is not None

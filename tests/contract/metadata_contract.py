@@ -1208,7 +1208,10 @@ class MetadataContract(MetadataSteps):
         self.assertEqual(await self.store.wanted_extents(after=(0, -1), limit=1), wanted[:1])
         await self.store.lose_copy(bundle_id=bundle_id, pool="main", reason="torn")
         (now, _) = await self.store.wanted_extents(after=(0, -1), limit=9)
-        self.assertEqual([copy.pool for copy in now.copies], ["vault"])
+        self.assertEqual(
+            [(copy.pool, copy.state) for copy in now.copies],
+            [("vault", CopyState.VERIFIED), ("main", CopyState.LOST)],
+        )
         self.assertIsNone(await self.store.recall_layout(big.version_uid))
 
         async def bring(extent: int, address: str, layout_id: str = "recall") -> bool:

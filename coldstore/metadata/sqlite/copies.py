@@ -38,11 +38,11 @@ def unfinished(connection: sqlite3.Connection, limit: int) -> list[Copy]:
 
 
 def readable(connection: sqlite3.Connection, bundle_id: str) -> tuple[Copy, ...]:
-    """Return the copies of a bundle that can be read from tape."""
+    """Return the copies of a bundle that can be read from tape, lost ones last: they may still hold other members."""
     return tuple(
         _selected(
             connection,
-            "WHERE c.bundle_id = ? AND c.state IN ('synced', 'verified') ORDER BY c.pool",
+            "WHERE c.bundle_id = ? AND c.state IN ('synced', 'verified', 'lost') ORDER BY c.state = 'lost', c.pool",
             (bundle_id,),
         )
     )
