@@ -20,6 +20,7 @@ from twisted.internet import ssl, threads
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import SSL4ServerEndpoint, TCP4ServerEndpoint, UNIXServerEndpoint
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
@@ -67,7 +68,7 @@ from coldstore.work.sessions import SessionWriter
 from coldstore.work.sweeper import Sweeper
 from coldstore.work.writing import ArchiveSession
 
-PLAIN_FAULTS = (OSError, StateDirectoryInUse, DiskFault, MetadataUnavailable, SchemaTooNew)
+PLAIN_FAULTS = (OSError, CannotListenError, StateDirectoryInUse, DiskFault, MetadataUnavailable, SchemaTooNew)
 """Reasons not to start that an operator understands without a traceback."""
 PASSING_FAULTS = (MetadataUnavailable, DiskFault, StagingFull)
 """Reasons for a loop to begin its round again later that an operator understands without a traceback."""
