@@ -189,7 +189,7 @@ def route(method: str, target: Target, query: Query, headers: HeaderFields) -> R
     Return the one operation that a request means.
 
     :raise S3Error: NotImplemented for what S3 has and ColdStore has not, MethodNotAllowed (with ``Allow``) for a method
-        that its target or sub-resource does not take, AccessControlListNotSupported for a request to set an ACL
+        that its target or sub-resource does not take, AccessControlListNotSupported for a header that asks for an ACL
     """
     built = _BUILT[target]
     names = query.names()
@@ -226,9 +226,9 @@ def _named_operation(method: str, built: _Built, subresource: str) -> Operation:
     operation = by_method.get(method)
     if operation is not None:
         return operation
-    if subresource == "acl" and method == "PUT":
-        raise S3Error("AccessControlListNotSupported")
     unset = {Operation.GET_UNSET_BUCKET_CONFIGURATION, Operation.GET_UNSET_OBJECT_CONFIGURATION}
+    # Not AccessControlListNotSupported, with which S3 answers for buckets without ACLs: s3cmd puts the ACL of a source on
+    # its copy, and goes on only after a 501.
     if subresource == "versioning" or unset & set(by_method.values()):
         raise _not_implemented(subresource)
     _refuse_method(method, by_method)

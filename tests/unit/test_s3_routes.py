@@ -162,7 +162,7 @@ class RouteTests(SynchronousTestCase):
             error = self.refusal("PUT /b", {name: value})
             self.assertEqual((error.code, error.details), ("AccessControlListNotSupported", {"Header": name}))
         for line in ("PUT /b?acl", "PUT /b/k?acl"):
-            self.assertEqual(self.refusal(line).code, "AccessControlListNotSupported")
+            self.assertEqual(self.refusal(line).code, "NotImplemented")
 
 
 class UnsetTests(SynchronousTestCase):
