@@ -52,6 +52,7 @@ class Deliverer:
         """Deliver; return how long to rest."""
         now = self._clock.seconds()
         due = await self._store.due_messages(now=now, limit=PAGE)
+        rest_seconds = REST_SECONDS
         for message in due:
             try:
                 await self._notifier.deliver(message)
@@ -67,6 +68,7 @@ class Deliverer:
                     await self._store.message_failed(
                         message.message_id, error=str(failure), next_attempt_at=now + pause
                     )
+                    rest_seconds = min(rest_seconds, pause)
             else:
                 await self._store.message_delivered(message.message_id)
-        return 0.0 if len(due) == PAGE else REST_SECONDS
+        return 0.0 if len(due) == PAGE else rest_seconds
