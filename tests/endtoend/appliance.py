@@ -393,7 +393,25 @@ class ApplianceCase(SynchronousTestCase):
         # Trial makes every test of a run before the first one runs, and knows no class fixtures.
         type(self)._to_run += 1
         self._has_failed = False
-        test = getattr(self, methodName)
+
+    def run(self, result: Any) -> Any:
+        """Run the test; after the last one of the class the appliance goes."""
+        cls = type(self)
+        self._watch_test()
+        try:
+            return super().run(result)
+        finally:
+            cls._to_run -= 1
+            if cls._to_run <= 0 and cls._appliance is not None:
+                closing, cls._appliance = cls._appliance, None
+                try:
+                    closing.close()
+                except Exception:  # noqa: BLE001 - whatever it is, it belongs into the result
+                    result.addError(self, Failure())
+
+    def _watch_test(self) -> None:
+        """Have ``_has_failed`` say whether the test failed, which trial tells only afterwards."""
+        test = getattr(self, self._testMethodName)
 
         @wraps(test)
         def watched() -> None:
@@ -405,21 +423,7 @@ class ApplianceCase(SynchronousTestCase):
                 self._has_failed = True
                 raise
 
-        setattr(self, methodName, watched)
-
-    def run(self, result: Any) -> Any:
-        """Run the test; after the last one of the class the appliance goes."""
-        cls = type(self)
-        try:
-            return super().run(result)
-        finally:
-            cls._to_run -= 1
-            if cls._to_run <= 0 and cls._appliance is not None:
-                closing, cls._appliance = cls._appliance, None
-                try:
-                    closing.close()
-                except Exception:  # noqa: BLE001 - whatever it is, it belongs into the result
-                    result.addError(self, Failure())
+        setattr(self, self._testMethodName, watched)
 
     @classmethod
     def make_appliance(cls) -> Appliance:

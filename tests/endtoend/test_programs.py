@@ -1,0 +1,127 @@
+"""awscli, rclone and s3cmd as real programs, doing what their users do every day."""
+
+import hashlib
+import json
+from pathlib import Path
+from random import Random
+
+from tests.endtoend.appliance import ApplianceCase
+from tests.endtoend.clients import Programs
+
+MIB = 1024**2
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """Return the digest of every file below a folder."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+class ProgramTests(ApplianceCase):
+    """Files go there and come back."""
+
+    def setUp(self) -> None:
+        """Have programs, a bucket and a folder of files, one of them large enough for parts."""
+        super().setUp()
+        self.programs = Programs(
+            self.appliance.endpoint, self.appliance.users["first"], self.appliance.folder / "home"
+        )
+        self.name = self.bucket()
+        self.files = self.programs.home / self.id() / "files"
+        self.back = self.files.with_name("back")
+        self.back.mkdir(parents=True)
+        chance = Random(11)
+        for name, size_bytes in (
+            ("empty", 0),
+            ("small.txt", 500),
+            ("with space+plus ü.bin", 70_000),
+            ("dir/deeper/x%20y", 1),
+            ("large.bin", 17 * MIB + 3),
+        ):
+            path = self.files / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(chance.randbytes(size_bytes))
+
+    def keys(self) -> set[str]:
+        """Return what the bucket lists."""
+        return {entry["Key"] for entry in self.s3.list_objects_v2(Bucket=self.name).get("Contents", [])}
+
+    def test_awscli(self) -> None:
+        """aws s3 cp, ls, sync, mv, rm, mb, rb and s3api."""
+        aws, url = self.programs.aws, f"s3://{self.name}"
+        aws("s3", "cp", "--recursive", str(self.files), f"{url}/a/")
+        self.assertEqual(self.keys(), {f"a/{name}" for name in tree(self.files)})
+        listed = aws("s3", "ls", "--recursive", f"{url}/a/").stdout
+        self.assertIn(f"{17 * MIB + 3} a/large.bin", listed)
+        self.assertIn("PRE a/", aws("s3", "ls", url).stdout)
+        aws("s3", "sync", f"{url}/a/", str(self.back))
+        self.assertEqual(tree(self.back), tree(self.files))
+        self.assertEqual(aws("s3", "sync", f"{url}/a/", str(self.back)).stdout, "")
+        (self.files / "small.txt").write_text("other")
+        self.assertIn("small.txt", aws("s3", "sync", str(self.files), f"{url}/a/").stdout)
+        aws("s3", "mv", f"{url}/a/small.txt", f"{url}/moved")
+        self.assertEqual(aws("s3", "cp", f"{url}/moved", "-").stdout, "other")
+        aws("s3", "cp", f"{url}/a/large.bin", f"{url}/copy")
+        aws("s3", "rm", "--recursive", f"{url}/a/")
+        self.assertEqual(self.keys(), {"moved", "copy"})
+        here = ("--bucket", self.name, "--key", "moved")
+        head = json.loads(aws("s3api", "head-object", *here).stdout)
+        self.assertEqual((head["ContentLength"], head["AcceptRanges"]), (5, "bytes"))
+        refused = aws("s3api", "get-object-tagging", *here)
+        self.assertEqual(json.loads(refused.stdout), {"TagSet": []})
+        self.assertIn(
+            "NotImplemented",
+            aws(
+                "s3api", "put-object-tagging", *here, "--tagging", "TagSet=[{Key=a,Value=b}]", status=None
+            ).stderr,
+        )
+        self.assertIn("BucketNotEmpty", aws("s3", "rb", url, status=None).stderr)
+        aws("s3", "rb", "--force", url)
+        aws("s3", "mb", url)
+        self.assertIn(self.name, aws("s3", "ls").stdout)
+
+    def test_rclone(self) -> None:
+        """rclone copy, check, lsjson, sync, cat, deletefile, purge."""
+        rclone, remote = self.programs.rclone, f"cs:{self.name}/d"
+        rclone("copy", str(self.files), remote, "--s3-upload-cutoff=5Mi", "--s3-chunk-size=5Mi")
+        self.assertIn("0 differences found", rclone("check", str(self.files), remote).stderr)
+        listed = json.loads(rclone("lsjson", "-R", "--files-only", remote).stdout)
+        self.assertEqual(
+            {entry["Path"]: entry["Size"] for entry in listed},
+            {name: (self.files / name).stat().st_size for name in tree(self.files)},
+        )
+        rclone("copy", remote, str(self.back))
+        self.assertEqual(tree(self.back), tree(self.files))
+        (self.files / "small.txt").write_text("other")
+        (self.files / "empty").unlink()
+        rclone("sync", str(self.files), remote)
+        self.assertEqual(rclone("cat", f"{remote}/small.txt").stdout, "other")
+        self.assertNotIn("d/empty", self.keys())
+        rclone("deletefile", f"{remote}/large.bin")
+        self.assertNotIn("d/large.bin", self.keys())
+        rclone("purge", f"cs:{self.name}")
+        self.assertNotIn(self.name, rclone("lsd", "cs:").stdout)
+
+    def test_s3cmd(self) -> None:
+        """s3cmd mb, put, ls, get, sync, cp, del, rb."""
+        s3cmd, name = self.programs.s3cmd, f"{self.name}-s3cmd"
+        url = f"s3://{name}"
+        s3cmd("mb", url)
+        s3cmd("put", "--recursive", "--multipart-chunk-size-mb=5", f"{self.files}/", f"{url}/p/")
+        listed = s3cmd("ls", "--recursive", url).stdout
+        for file in tree(self.files):
+            self.assertIn(f"{url}/p/{file}", listed)
+        s3cmd("get", "--recursive", f"{url}/p/", f"{self.back}/")
+        self.assertEqual(tree(self.back), tree(self.files))
+        self.assertEqual(s3cmd("sync", f"{self.files}/", f"{url}/p/").stdout.count("upload:"), 0)
+        s3cmd("cp", f"{url}/p/small.txt", f"{url}/copy")
+        digest = hashlib.md5((self.files / "small.txt").read_bytes()).hexdigest()
+        self.assertIn(digest, s3cmd("info", f"{url}/copy").stdout)
+        s3cmd("del", f"{url}/copy")
+        s3cmd("del", "--recursive", "--force", url)
+        self.assertEqual(s3cmd("ls", "--recursive", url).stdout, "")
+        s3cmd("rb", url)
+        self.assertNotIn(url, s3cmd("ls").stdout)

@@ -1,0 +1,179 @@
+"""How the appliance starts and refuses to start: configuration, environment, ports, its state directory."""
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import time
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.endtoend.appliance import Appliance, free_port, wait_until
+from tests.endtoend.clients import RawClient
+
+
+class StartCase(SynchronousTestCase):
+    """Appliances that may not come up."""
+
+    def appliance(self, **settings: object) -> Appliance:
+        """Return an appliance, not started; it goes with the test."""
+        made = Appliance(settings)
+        self.addCleanup(made.close)
+        return made
+
+    def run_to_its_end(self, appliance: Appliance, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Start it and wait until it ends by itself."""
+        return subprocess.run(
+            appliance.command_line(),
+            env=appliance.process_environment(**environment),
+            cwd=appliance.folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    def assert_refused(self, done: subprocess.CompletedProcess[str], *patterns: str) -> None:
+        """Check that it ended with a failure, said what is wrong, and showed no traceback."""
+        said = done.stdout + done.stderr
+        self.assertNotEqual(done.returncode, 0, said)
+        self.assertNotIn("Traceback", said)
+        for pattern in patterns:
+            self.assertRegex(said, pattern)
+
+
+class ConfigurationTests(StartCase):
+    """Mistakes in the configuration."""
+
+    def test_several_mistakes(self) -> None:
+        """Every mistake is told with its file and line, in order; nothing is made."""
+        appliance = self.appliance()
+        path = appliance.configuration
+        path.write_text(
+            f"state_directory: {appliance.state}\n"
+            "server:\n"
+            "  port: 99999\n"
+            "  prot: 8420\n"
+            "staging:\n"
+            "  capacity: lots\n"
+            "archive:\n"
+            "  trigger: {age: 4 fortnights}\n"
+            "classes:\n"
+            "  GLACIER: {tape_copies: [nowhere]}\n"
+            "  LUKEWARM: {}\n"
+        )
+        done = self.run_to_its_end(appliance)
+        self.assert_refused(
+            done, "[5-9] mistakes", *(f"{re.escape(str(path))}:{line}: " for line in (3, 4, 6, 8, 11))
+        )
+        self.assertIn("server.port", done.stderr)
+        self.assertFalse(appliance.state.exists())
+
+    def test_contradiction(self) -> None:
+        """Settings that are right one by one and wrong together are told as well."""
+        appliance = self.appliance(classes={"GLACIER": {"tape_copies": ["nowhere"]}})
+        self.assert_refused(self.run_to_its_end(appliance), "nowhere")
+        self.assertFalse(appliance.state.exists())
+
+    def test_no_file(self) -> None:
+        """A file that is not there is told by its name."""
+        appliance = self.appliance()
+        appliance.configuration.unlink()
+        self.assert_refused(self.run_to_its_end(appliance), re.escape(str(appliance.configuration)))
+
+    def test_environment(self) -> None:
+        """Variables override nested settings and elements of lists; a wrong one is told by its name."""
+        appliance = self.appliance(
+            notify={"webhooks": [{"name": "one", "url": "http://127.0.0.1:1/from-the-file"}]}
+        )
+        done = self.run_to_its_end(
+            appliance,
+            COLDSTORE_SERVER_PORT="many",
+            COLDSTORE_NOTIFY_WEBHOOKS_0_URL="gopher://x",
+            COLDSTORE_NO_SUCH_THING="1",
+        )
+        self.assert_refused(
+            done,
+            "COLDSTORE_SERVER_PORT",
+            "COLDSTORE_NOTIFY_WEBHOOKS_0_URL",
+            "COLDSTORE_NO_SUCH_THING",
+            "3 mistakes",
+        )
+        self.assertFalse(appliance.state.exists())
+        appliance.port = free_port()
+        appliance.environment = {
+            "COLDSTORE_SERVER_PORT": str(appliance.port),
+            "COLDSTORE_SERVER_REGION": "moon-1",
+            "COLDSTORE_NOTIFY_WEBHOOKS_0_URL": "http://127.0.0.1:1/from-the-environment",
+            "COLDSTORE_TAPE_VIRTUAL_CARTRIDGES": "3",
+        }
+        appliance.start()
+        wait_until("three cartridges are known", lambda: len(appliance.rows("/cartridges")) == 3)
+        raw = RawClient(appliance.port, appliance.users["first"])
+        self.assertEqual(raw.ask("GET", "/", region="moon-1").status, 200)
+        self.assertEqual(raw.ask("GET", "/", region="mars-1").code, "AuthorizationHeaderMalformed")
+
+
+class ConflictTests(StartCase):
+    """Things that only one process can have."""
+
+    def test_second_appliance(self) -> None:
+        """A second appliance on the same state refuses and names the first, which goes on."""
+        first = self.appliance()
+        first.start()
+        assert first.process is not None
+        done = self.run_to_its_end(
+            first,
+            COLDSTORE_SERVER_PORT=str(free_port()),
+            COLDSTORE_OPERATOR_PORT=str(free_port()),
+        )
+        self.assert_refused(done, "in use by another appliance", str(first.process.pid))
+        first.s3().create_bucket(Bucket="still-there")
+        self.assertTrue(first.ask("/status")["is_serving"])
+
+    def test_port_in_use(self) -> None:
+        """A port that somebody has is told; the process ends, and a start with another port works."""
+        appliance = self.appliance()
+        for setting in ("server", "operator"):
+            with socket.socket() as taken:
+                taken.bind(("127.0.0.1", 0))
+                taken.listen()
+                port = taken.getsockname()[1]
+                done = self.run_to_its_end(appliance, **{f"COLDSTORE_{setting.upper()}_PORT": str(port)})
+                self.assert_refused(done, str(port), "in use")
+        appliance.start()
+
+    def test_state_that_cannot_be_made(self) -> None:
+        """A state directory below a file is told."""
+        appliance = self.appliance()
+        done = self.run_to_its_end(
+            appliance, COLDSTORE_STATE_DIRECTORY=str(appliance.configuration / "below")
+        )
+        self.assert_refused(done, "below")
+
+
+class EndTests(StartCase):
+    """How it ends."""
+
+    def test_sigterm(self) -> None:
+        """SIGTERM ends it in good order, quickly, with a connection open, and the socket of operators goes."""
+        appliance = self.appliance()
+        appliance.start()
+        with socket.create_connection(("127.0.0.1", appliance.port), timeout=5):
+            began_at = time.monotonic()
+            # twistd raises the signal again once it has ended in good order.
+            self.assertIn(appliance.stop(), (0, -signal.SIGTERM))
+            self.assertLess(time.monotonic() - began_at, 20)
+        self.assertNotIn("Traceback", appliance.log())
+
+    def test_json_log(self) -> None:
+        """The log for programs is one JSON object per line."""
+        appliance = self.appliance(logging={"format": "json"})
+        appliance.start()
+        appliance.s3().create_bucket(Bucket="a-bucket")
+        appliance.stop()
+        lines = [json.loads(line) for line in appliance.log().splitlines()]
+        (request,) = [line for line in lines if "CreateBucket" in line["message"]]
+        self.assertEqual(request["level"], "info")
+        self.assertTrue(request["request_id"])
