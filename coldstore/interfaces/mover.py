@@ -151,7 +151,7 @@ class StagedBytesDamaged(MoverFault):
 
 
 class DestinationFault(MoverFault):
-    """The file on disk that was to receive bytes cannot be written."""
+    """A file on disk that was to receive bytes, or the plan of a transfer, cannot be written: mostly the disk is full."""
 
     def __init__(self, path: str, error_number: int, message: str) -> None:
         super().__init__(f"{path}: {message} (errno {error_number})")

@@ -400,7 +400,10 @@ class MoverProcess:
         await self._turn.acquire()
         plan = self._scratch()
         try:
-            await self._in_thread(write_plan, plan)
+            try:
+                await self._in_thread(write_plan, plan)
+            except OSError as fault:
+                raise DestinationFault(plan, fault.errno or 0, fault.strerror or str(fault)) from fault
             return await self._do({**command, "plan": plan}, on_event)
         finally:
             self._turn.release()

@@ -350,7 +350,13 @@ class Dispatcher:
         session.addErrback(self._ended_badly, bay.index)
 
     def _ended_badly(self, failure: WhatFailed, index: int) -> None:
-        if not failure.check(CancelledError):
+        if failure.check(MetadataUnavailable, Conflict):
+            self.log.warn(
+                "what became of the work of drive {drive} could not be recorded: {reason}",
+                drive=index,
+                reason=failure.value,
+            )
+        elif not failure.check(CancelledError):
             self.log.failure("the work of drive {drive} ended badly", failure, drive=index)
 
     async def _session(self, bay: Bay, job: Job) -> None:

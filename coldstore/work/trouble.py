@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from coldstore.interfaces.drive import DriveFault
 from coldstore.interfaces.filesystem import FilesystemFault, OutcomeUnknown
 from coldstore.interfaces.library import LibraryFault
-from coldstore.interfaces.mover import MoverDied, MoverFault
+from coldstore.interfaces.mover import DestinationFault, MoverDied, MoverFault
 from coldstore.interfaces.process import CommandFault, LockHeld
 
 WORLD_FAULTS = (DriveFault, FilesystemFault, LibraryFault, MoverFault, CommandFault, LockHeld)
@@ -20,7 +20,7 @@ class TapeTrouble(Exception):
     ``must_stop_drive``: nobody knows what state the drive is in, so it takes no more work until an operator looks.
     ``is_cartridge_wrong``: the cartridge is not what the record says; the drive is innocent.
     ``is_robot``: the library is to blame, neither of the two.
-    ``is_innocent``: a program of ours ended too early or made a mistake; neither of the two is to blame.
+    ``is_innocent``: a program of ours ended too early or made a mistake, or our disk is full; neither of the two is to blame.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ def as_trouble(doing: str) -> Iterator[None]:
         ) from fault
     except (LockHeld, OutcomeUnknown) as fault:
         raise TapeTrouble(f"{doing}: {fault}", must_stop_drive=True) from fault
-    except MoverDied as fault:
+    except (MoverDied, DestinationFault) as fault:
         raise TapeTrouble(f"{doing}: {fault}", is_innocent=True) from fault
     except WORLD_FAULTS as fault:
         raise TapeTrouble(f"{doing}: {fault}") from fault
