@@ -14,11 +14,13 @@ Row = Mapping[str, Any]
 
 WIDTH = 110
 LABEL_WIDTH = 11
+DAMAGED = "copy-damaged"
+"""The kind of alert that tells of copies on a cartridge that could not be read back."""
 
 
 def overview(status: Row, alerts: Sequence[Row], drives: Sequence[Row]) -> str:
     """Return the page."""
-    parts = [_headline(status), _wrong(status, alerts), _state(status), _drives(drives)]
+    parts = [_headline(status), _wrong(status, alerts), _state(status, alerts), _drives(drives)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -42,15 +44,18 @@ def _wrong(status: Row, alerts: Sequence[Row]) -> str:
     return "\n".join(lines) if lines else "No problem is known, no alert is open."
 
 
-def _state(status: Row) -> str:
+def _state(status: Row, alerts: Sequence[Row]) -> str:
     waiting = status["not_yet_on_every_tape_objects"]
-    safe = "everything has all its tape copies"
+    safe = "nothing waits to be written to tape"
     if waiting:
         age = duration(status["not_yet_on_every_tape_oldest_seconds"])
         safe = (
             f"{_count(waiting, 'object')} ({size(status['not_yet_on_every_tape_bytes'])}) "
             f"not yet on every tape, the oldest for {age}"
         )
+    damaged = sum(alert["kind"] == DAMAGED for alert in alerts)
+    if damaged:
+        safe += f"; COPIES WERE LOST on {_count(damaged, 'cartridge')}, see above"
     used, capacity = status["staging_used_bytes"], status["staging_capacity_bytes"]
     share = f"{100 * used // capacity} %" if capacity else "-"
     reserved = status["staging_reserved_bytes"]

@@ -146,7 +146,7 @@ class ShowingTests(CommandCase):
         lines = self.output("status").splitlines()
         self.assertEqual(lines[0], "ColdStore 1.2.3 serves S3 (run 4, since 2027-01-15T07:59:00Z)")
         self.assertEqual(lines[2], "No problem is known, no alert is open.")
-        self.assertIn("tape copies  everything has all its tape copies", lines)
+        self.assertIn("tape copies  nothing waits to be written to tape", lines)
         self.assertIn("disk         2.0 GiB of 8.0 GiB used (25 %), 1.0 GiB more promised", lines)
         self.assertIn("drive 0      empty: idle", lines)
 
@@ -176,6 +176,17 @@ class ShowingTests(CommandCase):
         self.assertIn("the oldest for 5 min", text)
         self.assertIn("drive 0      DOWN: smoke", text)
         self.assertLessEqual(max(map(len, text.splitlines())), 110)
+
+    def test_status_does_not_hide_lost_copies(self) -> None:
+        """With copies lost since they were written, the line about tape copies says so."""
+        for barcode in ("A00001L8", "A00002L8"):
+            self.rig.add_alert(
+                "copy-damaged", f"cartridge {barcode}", Severity.CRITICAL, "cannot be read back"
+            )
+        self.assertIn(
+            "nothing waits to be written to tape; COPIES WERE LOST on 2 cartridges, see above",
+            self.output("status"),
+        )
 
     def test_status_shows_work(self) -> None:
         """A drive at work tells its cartridge, step and share."""
