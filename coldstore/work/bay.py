@@ -169,24 +169,25 @@ class Bay:
         :param pool: the pool that it is to be written for (an admitted blank one is formatted then), None to read.
         :raise TapeTrouble: it cannot be had
         """
-        volume = self.volume
-        if volume is not None and (volume.barcode != barcode or not volume.is_alive()):
+        if self.volume is not None and (self.volume.barcode != barcode or not self.volume.is_alive()):
             await self._unmount()
-        elif volume is not None and pool is not None and volume.is_read_only:
-            raise TapeTrouble(f"{barcode} can only be read", is_cartridge_wrong=True)
-        elif volume is not None:
-            return volume
         record = await self._store.cartridge(barcode)
         if record is None:
             raise TapeTrouble(f"{barcode} is not a known cartridge", is_cartridge_wrong=True)
-        await self._load(record)
-        if record.state in (CartridgeState.SCRATCH, CartridgeState.FORMATTING):
-            if pool is None:
-                raise TapeTrouble(
-                    f"{barcode} was never formatted and cannot be read", is_cartridge_wrong=True
-                )
-            return await self._format(record, pool)
-        return await self._mount(record, is_for_writing=pool is not None)
+        is_new = record.state in (CartridgeState.SCRATCH, CartridgeState.FORMATTING)
+        if is_new and pool is None:
+            raise TapeTrouble(f"{barcode} was never formatted and cannot be read", is_cartridge_wrong=True)
+        if self.volume is None:
+            await self._load(record)
+            if is_new:
+                return await self._format(record, pool or "")
+            return await self._mount(record, is_for_writing=pool is not None)
+        if is_new:
+            # Mounted by an earlier run that was cut off before it had labelled the volume.
+            return await self._take_into_use(self.volume, record)
+        if pool is not None and self.volume.is_read_only:
+            raise TapeTrouble(f"{barcode} can only be read", is_cartridge_wrong=True)
+        return self.volume
 
     async def empty(self) -> None:
         """
@@ -327,11 +328,10 @@ class Bay:
                 change=lambda known: replace(known, format_nonce=nonce, pool=pool),
             )
         self.tell("formatting", detail=barcode)
-        name = f"coldstore-{record.format_nonce}"
         try:
             with as_trouble(f"formatting {barcode}"):
                 try:
-                    await self._filesystem.format(barcode=barcode, volume_name=name)
+                    await self._filesystem.format(barcode=barcode, volume_name=_name_of(record))
                 except AlreadyFormatted:
                     self.log.info("{barcode} holds an LTFS volume already: is it ours?", barcode=barcode)
         except TapeTrouble as trouble:
@@ -339,8 +339,16 @@ class Bay:
                 await self._withdraw(barcode, "write protected: slide its tab and admit it again")
                 raise TapeTrouble(f"{barcode} is write protected", is_cartridge_wrong=True) from trouble
             raise
-        volume = await self._mounted(barcode, None)
-        if volume.volume_name != name:
+        return await self._take_into_use(await self._mounted(barcode, None), record)
+
+    async def _take_into_use(self, volume: IMountedVolume, record: Cartridge) -> IMountedVolume:
+        """
+        Label a volume that our format has made, and record the cartridge as one that takes bundles.
+
+        :raise TapeTrouble: somebody else made it, or it cannot be written
+        """
+        barcode = record.barcode
+        if volume.volume_name != _name_of(record):
             await self._leave_alone(volume)
         if volume.is_read_only:
             await self._unmount(writes_session=False)
@@ -521,3 +529,8 @@ class Bay:
             event=event,
             change=change,
         )
+
+
+def _name_of(record: Cartridge) -> str:
+    """The name of the volume that the format under way makes: after a crash it tells that the volume is ours."""
+    return f"coldstore-{record.format_nonce}"

@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 
 from coldstore.interfaces.metadata import IMetadataStore
 from coldstore.interfaces.staging import RecallSlot
 from coldstore.metadata.sqlite.store import SqliteStore
 from coldstore.model.cartridges import CartridgeState, DriveState
+from coldstore.model.errors import MetadataUnavailable
 from coldstore.model.objects import (
     ArchiveState,
     ObjectVersion,
@@ -61,6 +62,8 @@ RULES = {
     StorageClass.GLACIER: ClassRule(pools=POOLS, keep_on_disk=False, needs_restore=True),
 }
 BUCKET = "bucket"
+GRAVES: list[object] = []
+"""Runs that crashed: their coroutines must stay suspended for ever, as a killed process never runs on."""
 TIER = TierPolicy(hold_seconds=0, enough_bytes=1, enough_items=1, limit_seconds=3600)
 
 
@@ -101,10 +104,6 @@ class WorldClock:
         self.current.advance(seconds)
 
 
-class Crash(Exception):
-    """The run ends here."""
-
-
 class MortalStore:
     """A store whose run is over at a given step: that step takes effect or not, and no later one is ever answered."""
 
@@ -134,6 +133,34 @@ class MortalStore:
         return step
 
 
+class FailingStore:
+    """A store of which one step cannot be reached: it takes effect or not, and its caller is told that it failed."""
+
+    def __init__(self, store: IMetadataStore, *, fails_at: int | None, takes_effect: bool = False) -> None:
+        self._store = store
+        self._fails_at = fails_at
+        self._takes_effect = takes_effect
+        self.steps = 0
+        self.failed = ""
+        """The step that failed."""
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._store, name)
+        if not callable(value):
+            return value
+
+        def step(*args: Any, **kwargs: Any) -> Any:
+            self.steps += 1
+            if self.steps != self._fails_at:
+                return value(*args, **kwargs)
+            self.failed = name
+            if self._takes_effect:
+                value(*args, **kwargs).addErrback(lambda _: None)
+            return fail(MetadataUnavailable(f"{name} was made to fail"))
+
+        return step
+
+
 class World:
     """What survives a crash: metadata, disk, cartridges, and what the library holds."""
 
@@ -146,7 +173,7 @@ class World:
         disk_bytes: int = 1 << 40,
         random: Random | None = None,
     ) -> None:
-        self.clock = WorldClock()
+        self.clock: Any = WorldClock()
         self.random = random or Random(1)
         self.store = SqliteStore(":memory:")
         now_of(self.store.open())
@@ -157,6 +184,7 @@ class World:
         )
         self.capacity_bytes = capacity_bytes
         self.staging = SimulatedStaging(capacity_bytes=disk_bytes)
+        now_of(self.staging.start())
         self.library = SimulatedLibrary(
             self.clock,
             drives=drives,
@@ -167,8 +195,7 @@ class World:
             new_uuid=lambda: f"00000000-0000-4000-8000-{next(uuids):012d}", capacity_bytes=capacity_bytes
         )
         self.contents: dict[int, bytes] = {}
-        self.graves: list[object] = []
-        """Runs that crashed: their coroutines must stay suspended, as a killed process never runs on."""
+        GRAVES.append(self.clock)
 
     # What S3 clients do.
 
@@ -326,9 +353,17 @@ class World:
         assert not now_of(self.store.discards(100)), "there are bytes that should have been freed"
         assert self.staging.usage().reserved_bytes == 0, "space is promised to nobody"
 
+    def bury(self, run: "Run") -> None:
+        """End the world: what is large is given back."""
+        GRAVES.append(run)
+        self.clock.crash()
+        self.contents.clear()
+        self.staging.medium.pieces.clear()
+        self.tapes.media.clear()
+
     def crash(self, run: "Run") -> None:
         """End a run as kill -9 does."""
-        self.graves.append(run)
+        GRAVES.append(run)
         self.clock.crash()
         self.staging.crash(self.random)
         self.staging = self.staging.restarted()
