@@ -217,6 +217,8 @@ class NameTests(SynchronousTestCase):
             "ab-",
             ".ab",
             "a..b",
+            "a.-b",
+            "a-.b",
             "192.168.1.1",
             "xn--abc",
             "abc-s3alias",
