@@ -27,7 +27,7 @@ from tests.endtoend.load import LoadClient, Refused, asked, read_whole
 KILLS = int(os.environ.get("COLDSTORE_TEST_KILLS", "25"))
 CLIENTS = 4
 BUCKET = "killed"
-PATIENCE_SECONDS = 2.0
+PATIENCE_SECONDS = 1.5
 """How long a victim that is not always there is waited for."""
 CALM_SECONDS = 120.0
 SETTINGS = {
@@ -104,14 +104,14 @@ class KillTests(SynchronousTestCase):
         self.random.shuffle(order)
         killed: Counter[str] = Counter()
         while order:
-            time.sleep(self.random.uniform(0.1, 2.5))
+            time.sleep(self.random.uniform(0.1, 2.0))
             victim = self._kill_one_of(order)
             killed[victim] += 1
             say(f"killed {victim}")
             assert self.appliance.process is not None
             if self.appliance.process.poll() is not None:
                 is_up.clear()
-                time.sleep(self.random.choice((0.0, 0.0, 0.5, 2.0)))
+                time.sleep(self.random.choice((0.0, 0.0, 0.0, 1.0)))
                 self.appliance.start()
                 is_up.set()
         return killed

@@ -4,9 +4,10 @@ to event. A ``World`` is what survives a crash; a ``Run`` is one run of the appl
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
@@ -173,7 +174,7 @@ class World:
         disk_bytes: int = 1 << 40,
         random: Random | None = None,
     ) -> None:
-        self.clock: Any = WorldClock()
+        self.clock = cast(Any, WorldClock())
         self.random = random or Random(1)
         self.store = SqliteStore(":memory:")
         now_of(self.store.open())
@@ -385,6 +386,8 @@ class Run:
         bundle_bytes: int = 16 * MIB,
         verify: VerifyMode = VerifyMode.READ_BACK,
         portion_items: int = 10,
+        cartridge_share: float = 1.0,
+        members_max: int = 100,
     ) -> None:
         self.world = world
         self.clock: Any = world.clock
@@ -399,7 +402,7 @@ class Run:
                 tapes=world.tapes,
                 drive=drive.number,
                 clock=self.clock,
-                loaded=lambda drive=drive: drive.barcode,
+                loaded=partial(getattr, drive, "barcode"),
                 seconds=seconds or {"format": 5, "mount": 2, "unmount": 2, "sync": 1},
                 bytes_per_second=10 * MIB,
                 read_disk=world.staging.content,
@@ -508,8 +511,8 @@ class Run:
             rules=RULES,
             policy=ArchivePolicy(
                 bundle_bytes=bundle_bytes,
-                cartridge_share=1.0,
-                bundle_members_max=100,
+                cartridge_share=cartridge_share,
+                bundle_members_max=members_max,
                 trigger_bytes=1 << 40,
                 trigger_objects=1000,
                 trigger_age=30,
@@ -553,6 +556,27 @@ class Run:
         except ValueError:
             # A range that ended early: what is at its destination is worthless.
             return
+
+    def wear_out(self, barcode: str, fault: Exception) -> None:
+        """Have every sync of this cartridge fail, whichever drive it is in."""
+        for filesystem in self.filesystems.values():
+            filesystem.take_time = partial(  # type: ignore[method-assign]
+                self._take_time, filesystem.take_time, filesystem, barcode, fault
+            )
+
+    async def _take_time(
+        self,
+        original: Callable[[str, int], Coroutine[Any, Any, None]],
+        filesystem: SimulatedTapeFilesystem,
+        barcode: str,
+        fault: Exception,
+        operation: str,
+        size_bytes: int,
+    ) -> None:
+        await original(operation, size_bytes)
+        (drive,) = [number for number, each in self.filesystems.items() if each is filesystem]
+        if operation == "sync" and self.world.library.drives[drive].barcode == barcode:
+            raise fault
 
     def start(self) -> "Run":
         """Recover, and start all loops."""
