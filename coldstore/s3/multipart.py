@@ -163,7 +163,7 @@ class MultipartOperations:
             kind=_claimed_kind(call.headers.get("x-amz-checksum-type")),
         )
         if call.body.length_bytes == 0:
-            raise S3Error("MissingRequestBodyError")
+            raise S3Error("MalformedXML")
         document = await call.body.read_document(COMPLETE_DOCUMENT_MAX_BYTES, checksum_is_of_object=True)
         listed = parse_complete(document)
         for attempt in range(COMPLETE_TRIES):

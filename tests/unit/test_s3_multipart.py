@@ -386,7 +386,7 @@ class OperationTests(SynchronousTestCase):
         self.assertEqual(self.complete(upload_id, (1, etag), x_amz_mp_object_size="2").code, "InvalidRequest")
         self.assertEqual(self.complete(upload_id, (1, etag), x_amz_mp_object_size="x").code, "InvalidRequest")
         answer = self.rig.ask("POST", f"/bkt/k?uploadId={upload_id}")
-        self.assertEqual(answer.code, "MissingRequestBodyError")
+        self.assertEqual(answer.code, "MalformedXML")
         self.assertEqual(self.rig.ask("POST", f"/bkt/k?uploadId={upload_id}", b"<x").code, "MalformedXML")
         self.assertEqual(self.complete(upload_id, (1, etag), x_amz_mp_object_size="1").status, 200)
 
