@@ -349,6 +349,7 @@ class Teller:
 def watch(appliance: Appliance, say: Teller, is_done: Callable[[], bool], what: str) -> None:
     """Tell every new bundle and every new step of every drive until it is done; give up on a critical alert."""
     seen: set[str] = set()
+    old = _critical(appliance)
     steps: dict[int, tuple[str, str]] = {}
     while True:
         jobs = _mapping(appliance.client.get("/jobs"))
@@ -369,10 +370,19 @@ def watch(appliance: Appliance, say: Teller, is_done: Callable[[], bool], what: 
                     )
         if is_done():
             return
-        critical = [row for row in _list(appliance.client.get("/alerts")) if row["severity"] == "critical"]
-        if critical:
-            raise Trouble(f"the {what} cannot go on: {critical[0]['sentence']}")
+        new = _critical(appliance) - old
+        if new:
+            raise Trouble(f"the {what} cannot go on: {'; '.join(sorted(new))}")
         time.sleep(0.1)
+
+
+def _critical(appliance: Appliance) -> set[str]:
+    """Return the open critical alerts; a reused state may have old ones."""
+    return {
+        str(row["sentence"])
+        for row in _list(appliance.client.get("/alerts"))
+        if row["severity"] == "critical"
+    }
 
 
 def _files(folder: Path) -> list[Path]:
