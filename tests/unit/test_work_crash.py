@@ -12,7 +12,7 @@ from coldstore.model.errors import MetadataUnavailable
 from coldstore.model.objects import ArchiveState, ObjectVersion
 from tests.unit.work_rig import MIB, FailingStore, MortalStore, Run, World, now_of
 
-EVERY = int(os.environ.get("COLDSTORE_TEST_EVERY", "15"))
+EVERY = int(os.environ.get("COLDSTORE_TEST_EVERY", "25"))
 QUICK = {"format": 0.0, "mount": 1.0, "unmount": 1.0, "sync": 1.0}
 
 

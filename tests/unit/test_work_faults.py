@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from coldstore.interfaces.drive import DriveFailed
 from coldstore.interfaces.library import MoveFailed
 from coldstore.interfaces.mover import MediumFault, MoverDied
+from coldstore.interfaces.staging import DiskFault
 from coldstore.model.bundles import CopyState
 from coldstore.model.cartridges import CartridgeState, DriveState
 from coldstore.model.objects import ObjectVersion
@@ -181,7 +182,7 @@ class WritingTests(SynchronousTestCase):
 
     def test_stopped_in_the_middle(self) -> None:
         """A run that is stopped in good order while it writes leaves what the next run finishes."""
-        for seconds in range(1, 14):
+        for seconds in range(1, 14, 3):
             world = World(cartridges=2)
             versions = [world.put("k", 12 * MIB)]
             run = Run(world).start()
@@ -215,6 +216,34 @@ class WritingTests(SynchronousTestCase):
         world.check()
         self.assertEqual(len(world.where(versions[0])), 2)
         self.assertIn("copy-damaged", world.alerts())
+
+    def test_verification_fails(self) -> None:
+        """A copy that does not read back as it was written is not counted: it is written again, and an alert lasts until it is good."""
+        world = World(cartridges=4)
+        versions = [world.put("k", MIB)]
+        run = Run(world)
+        marker = world.contents[versions[0].version_uid][1000:1100]
+        damaged: list[str] = []
+
+        def damage_once(drive: int) -> None:
+            if not damaged:
+                mount = world.tapes.mounts[drive]
+                damaged.append(mount.barcode)
+                mount.medium.damage(marker)
+                mount.tree = mount.medium.tree
+                self.assertFalse(world.is_archived(*versions))
+
+        run.before("verify", damage_once)
+        run.start()
+        run.until(lambda: "verification-failed" in world.alerts())
+        self.assertEqual(world.where(versions[0]) & set(damaged), set())
+        run.until(lambda: world.is_cold(*versions), seconds=20_000)
+        world.check()
+        run.let_pass(100)
+        self.assertNotIn("verification-failed", world.alerts())
+        world.ask_back(versions[0])
+        run.until(lambda: world.is_restored(*versions))
+        self.assertEqual(world.read(versions[0]), world.contents[versions[0].version_uid])
 
     def test_robot_refuses(self) -> None:
         """A robot that refuses some moves is asked again after rests that grow, and is the only one to blame."""
@@ -444,6 +473,19 @@ class ReadingTests(SynchronousTestCase):
 
 class JanitorTests(SynchronousTestCase):
     """Freeing the disk."""
+
+    def test_failing_disk(self) -> None:
+        """When freeing fails the rest of the tidying goes on, and what failed is tried again later."""
+        world = World()
+        run = Run(world).start()
+        world.staging.fail_next("discard", DiskFault("no"))
+        version = world.put("k", MIB)
+        run.until(lambda: world.is_cold(version))
+        run.let_pass(1)
+        self.assertEqual(world.staging.usage().used_bytes, MIB)
+        run.let_pass(60)
+        self.assertEqual(world.staging.usage().used_bytes, 0)
+        world.check_disk()
 
     def test_slow_reader(self) -> None:
         """A piece that a slow client still reads holds up nothing but itself."""

@@ -557,26 +557,33 @@ class Run:
             # A range that ended early: what is at its destination is worthless.
             return
 
-    def wear_out(self, barcode: str, fault: Exception) -> None:
-        """Have every sync of this cartridge fail, whichever drive it is in."""
-        for filesystem in self.filesystems.values():
+    def before(self, operation: str, act: Callable[[int], None]) -> None:
+        """Have something done before each such operation of any drive; ``act`` is told the drive and may raise."""
+        for drive, filesystem in self.filesystems.items():
             filesystem.take_time = partial(  # type: ignore[method-assign]
-                self._take_time, filesystem.take_time, filesystem, barcode, fault
+                self._act_first, filesystem.take_time, operation, partial(act, drive)
             )
 
-    async def _take_time(
+    async def _act_first(
         self,
         original: Callable[[str, int], Coroutine[Any, Any, None]],
-        filesystem: SimulatedTapeFilesystem,
-        barcode: str,
-        fault: Exception,
+        awaited: str,
+        act: Callable[[], None],
         operation: str,
         size_bytes: int,
     ) -> None:
         await original(operation, size_bytes)
-        (drive,) = [number for number, each in self.filesystems.items() if each is filesystem]
-        if operation == "sync" and self.world.library.drives[drive].barcode == barcode:
-            raise fault
+        if operation == awaited:
+            act()
+
+    def wear_out(self, barcode: str, fault: Exception) -> None:
+        """Have every sync of this cartridge fail, whichever drive it is in."""
+
+        def fail_if_there(drive: int) -> None:
+            if self.world.library.drives[drive].barcode == barcode:
+                raise fault
+
+        self.before("sync", fail_if_there)
 
     def start(self) -> "Run":
         """Recover, and start all loops."""
