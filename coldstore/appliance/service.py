@@ -22,6 +22,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import SSL4ServerEndpoint, TCP4ServerEndpoint, UNIXServerEndpoint
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.internet.task import deferLater
 from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
@@ -74,6 +75,7 @@ PASSING_FAULTS = (MetadataUnavailable, DiskFault, StagingFull)
 """Reasons for a loop to begin its round again later that an operator understands without a traceback."""
 EVICTION_LOOK_SECONDS = 60.0
 S3_LINGER_SECONDS = 5.0
+STATE_WAIT_SECONDS = 3.0
 
 
 class Appliance(MultiService):
@@ -132,7 +134,7 @@ class Appliance(MultiService):
 
     async def _start(self) -> None:
         settings, clock = self._configuration, self._reactor
-        state = StateDirectory(Path(settings.state_directory))
+        state = await self._state_directory()
         self._closing.append(state.release)
         unguessable, ordinary = SystemRandom(), Random(SystemRandom().getrandbits(128))
 
@@ -330,6 +332,23 @@ class Appliance(MultiService):
         control.is_serving = True
         for remark in tape.remarks:
             self.log.warn("{remark}", remark=remark)
+
+    async def _state_directory(self) -> StateDirectory:
+        """
+        Take the state directory.
+
+        A process that a killed appliance was just starting holds on to it for a moment, until its program runs.
+
+        :raise StateDirectoryInUse: it is still held after ``STATE_WAIT_SECONDS``
+        """
+        deadline = self._reactor.seconds() + STATE_WAIT_SECONDS
+        while True:
+            try:
+                return StateDirectory(Path(self._configuration.state_directory))
+            except StateDirectoryInUse:
+                if self._reactor.seconds() >= deadline:
+                    raise
+            await deferLater(self._reactor, STATE_WAIT_SECONDS / 10)
 
     def _s3_endpoint(self) -> IStreamServerEndpoint:
         server = self._configuration.server

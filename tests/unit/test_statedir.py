@@ -70,10 +70,15 @@ class StateDirectoryTests(SynchronousTestCase):
         """A program that we start and that outlives us does not keep the next start away."""
         held = StateDirectory(self.path)
         child = subprocess.Popen(
-            [sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE, close_fds=False
+            [sys.executable, "-c", "import sys; print('up', flush=True); sys.stdin.read()"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            close_fds=False,
         )
-        assert child.stdin is not None
+        assert child.stdin is not None and child.stdout is not None
         try:
+            # The kernel lets us go on before it closes what the program must not inherit (execve(2)).
+            child.stdout.readline()
             held.release()
             StateDirectory(self.path).release()
         finally:
