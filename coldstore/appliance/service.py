@@ -207,6 +207,10 @@ class Appliance(MultiService):
                 portion_items=settings.recall.batch_members,
             )
 
+        def make_room() -> None:
+            evictor.make_room()
+            bells["evictor"].ring()
+
         dispatcher = Dispatcher(
             bays=tape.bays,
             store=store,
@@ -218,6 +222,7 @@ class Appliance(MultiService):
             bell=bells["dispatcher"],
             archive_session=archive_session,
             recall_session=recall_session,
+            make_room=make_room,
         )
         packer = Packer(
             store=store,

@@ -89,7 +89,9 @@ class Dispatcher:
         bell: IBell,
         archive_session: Callable[[Bay], ArchiveSession],
         recall_session: Callable[[Bay, Callable[[str, str], int]], RecallSession],
+        make_room: Callable[[], None],
     ) -> None:
+        """:param make_room: is called when the disk is too full for a recall"""
         self._bays = bays
         self._store = store
         self._clock = clock
@@ -101,6 +103,7 @@ class Dispatcher:
         self._alerts = Alerts(store=store, clock=clock)
         self._archive_session = archive_session
         self._recall_session = recall_session
+        self._make_room = make_room
         self._sessions: dict[int, Deferred[None]] = {}
         self._jobs: dict[int, Job] = {}
         self._idle_since = dict.fromkeys(bays, clock.seconds())
@@ -377,6 +380,7 @@ class Dispatcher:
         except RecallWaitsForSpace as full:
             self._space_wait_until = self._clock.seconds() + RETRY_SECONDS
             self._is_space_short = True
+            self._make_room()
             await self._alerts.open(
                 "waiting-for-space",
                 "staging",

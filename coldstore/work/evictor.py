@@ -35,6 +35,7 @@ class Evictor:
         self._policy = policy
         self._rest_seconds = rest_seconds
         self._janitor_bell = janitor_bell
+        self._is_room_wanted = False
 
     def pressure(self) -> int:
         """Return how many bytes should leave the disk because it is too full."""
@@ -45,10 +46,14 @@ class Evictor:
             capacity_bytes=usage.capacity_bytes,
         )
 
+    def make_room(self) -> None:
+        """A restore lacks room: whatever may go without losing anything goes at the next round, however recent."""
+        self._is_room_wanted = True
+
     async def one_round(self) -> float:
         """Evict; return how long to rest."""
         now = self._clock.seconds()
-        pressure = self.pressure()
+        pressure = self._staging.usage().capacity_bytes if self._is_room_wanted else self.pressure()
         before = now if pressure else now - self._policy.linger_seconds
         candidates = await self._store.evictable(classes=self._classes, archived_before=before, limit=PAGE)
         count = 0
@@ -61,4 +66,7 @@ class Evictor:
         if count:
             self.log.info("{count} objects left the disk", count=count)
             self._janitor_bell.ring()
-        return 0.0 if count == PAGE else self._rest_seconds
+        if count == PAGE:
+            return 0.0
+        self._is_room_wanted = False
+        return self._rest_seconds

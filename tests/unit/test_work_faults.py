@@ -454,6 +454,23 @@ class ReadingTests(SynchronousTestCase):
         run.let_pass(100)
         self.assertEqual(world.alerts(), {})
 
+    def test_room_is_made(self) -> None:
+        """Archived bytes that may linger leave the disk when a restore needs their room."""
+        world = World(cartridges=2, disk_bytes=10 * MIB)
+        run = Run(world, linger_seconds=50_000).start()
+        first = world.put("first", 6 * MIB)
+        run.until(lambda: world.is_archived(first))
+        now_of(world.store.evict_version(first.version_uid, revision=world.version(first).revision))
+        run.let_pass(60)
+        second = world.put("second", 6 * MIB)
+        run.until(lambda: world.is_archived(second))
+        self.assertTrue(world.version(second).on_disk)
+        world.ask_back(first)
+        run.until(lambda: world.is_restored(first))
+        self.assertFalse(world.version(second).on_disk)
+        run.let_pass(100)
+        self.assertEqual(world.alerts(), {})
+
     def test_deleted_meanwhile(self) -> None:
         """A version that is deleted while it is recalled leaves nothing on disk."""
         for seconds in range(6):

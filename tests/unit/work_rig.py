@@ -386,6 +386,7 @@ class Run:
         bundle_bytes: int = 16 * MIB,
         verify: VerifyMode = VerifyMode.READ_BACK,
         portion_items: int = 10,
+        linger_seconds: float = 0.0,
         cartridge_share: float = 1.0,
         members_max: int = 100,
     ) -> None:
@@ -457,7 +458,7 @@ class Run:
             clock=self.clock,
             rules=RULES,
             policy=EvictPolicy(
-                linger_seconds=0, high_fraction=0.85, low_fraction=0.7, preference=Preference.LRU
+                linger_seconds=linger_seconds, high_fraction=0.85, low_fraction=0.7, preference=Preference.LRU
             ),
             rest_seconds=30,
             janitor_bell=self.bells["janitor"],
@@ -502,6 +503,7 @@ class Run:
                 on_bad_source=on_bad_source,
                 portion_items=portion_items,
             ),
+            make_room=self._make_room,
         )
         self.packer = Packer(
             store=self.store,
@@ -547,6 +549,10 @@ class Run:
         }
         self._recovery = Recovery(store=self.store, packer=self.packer, epoch=epoch)
         self.loops: list[Loop] = []
+
+    def _make_room(self) -> None:
+        self.evictor.make_room()
+        self.bells["evictor"].ring()
 
     def _write_disk(self, path: str, offset_bytes: int, content: bytes) -> None:
         try:
