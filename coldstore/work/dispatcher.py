@@ -1,6 +1,6 @@
 """Gives drives their work: looks at what waits, asks the mount planner, and starts a session per drive."""
 
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -46,6 +46,7 @@ from coldstore.work.writing import ArchiveSession
 
 LOOK_SECONDS = 60.0
 """A round at least this often, whatever the bells do."""
+SHORTEST_REST_SECONDS = 0.05
 RETRY_SECONDS = 30.0
 PUT_OFF_SECONDS = 3600.0
 """A bundle whose bytes are damaged on disk is tried again after so long: an operator may have repaired the disk."""
@@ -163,7 +164,7 @@ class Dispatcher:
         if self._is_draining:
             for unload in plan_drain(drives):
                 self._start(unload)
-            return LOOK_SECONDS
+            return self._rest_seconds(now, self._rests_until.values())
         usable = [drive.index for drive in drives if drive.is_up]
         avoid = pairs_to_avoid(self._failures, now=now, usable_drives=usable, policy=self._blame.apart)
         recall = await self._recall_plan(now, cartridges, drives, avoid)
@@ -186,13 +187,16 @@ class Dispatcher:
         await self._tell_recall(recall, usable)
         for job in plan.jobs:
             self._start(job)
-        rest = LOOK_SECONDS
+        times = [self._space_wait_until, *self._rests_until.values(), *avoid.values()]
         if plan.look_again_at is not None:
-            rest = min(rest, max(0.05, plan.look_again_at - now))
-        for at in (self._space_wait_until, *self._rests_until.values(), *avoid.values()):
-            if now < at:
-                rest = min(rest, max(0.05, at - now))
-        return rest
+            times.append(max(plan.look_again_at, now + SHORTEST_REST_SECONDS))
+        return self._rest_seconds(now, times)
+
+    @staticmethod
+    def _rest_seconds(now: float, times: Iterable[float]) -> float:
+        """Return how long to rest until the first of these times that is still to come, at most until the next look."""
+        waits = (max(SHORTEST_REST_SECONDS, at - now) for at in times if at > now)
+        return min(LOOK_SECONDS, min(waits, default=LOOK_SECONDS))
 
     async def stop(self) -> None:
         """Cancel every session; fires when all have let go. Mounted cartridges stay mounted and are taken over next time."""
