@@ -201,11 +201,11 @@ class S3Request(server.Request):
         Without a body, processing begins with ``requestReceived``, which follows at once.
         """
         self.content = BytesIO()
+        expected = self.requestHeaders.getRawHeaders(b"expect") or [b""]
+        self._expects_continue = version == b"HTTP/1.1" and expected[0].strip().lower() == b"100-continue"
         if length_bytes == 0:
             return
         self.body = HttpBody(self, length_bytes)
-        expected = self.requestHeaders.getRawHeaders(b"expect") or [b""]
-        self._expects_continue = version == b"HTTP/1.1" and expected[0].strip().lower() == b"100-continue"
         self._start(command, target, version)
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
@@ -261,7 +261,12 @@ class S3Request(server.Request):
         """
         Send. An answer that begins before the body has ended announces that the connection closes, unless what is
         left of the body is little and surely on its way.
+
+        A client that waits for ``100 Continue`` hears it, or loses the connection, although its body be empty: botocore
+        takes a final answer in place of it for that of the next request on the connection too, and waits for ever.
         """
+        if self.body is None:
+            self.send_continue()
         if (
             not self.startedWriting
             and self.body is not None

@@ -140,7 +140,7 @@ class Appliance:
             },
             settings or {},
         )
-        self.is_tls = bool(self.settings.get("server", {}).get("tls"))
+        self.certificate: Path | None = None
         self.write_configuration()
         self.process: subprocess.Popen[bytes] | None = None
         self._read_to = 0
@@ -148,12 +148,19 @@ class Appliance:
     @property
     def endpoint(self) -> str:
         """URL of S3."""
-        return f"{'https' if self.is_tls else 'http'}://127.0.0.1:{self.port}"
+        return f"{'http' if self.certificate is None else 'https'}://127.0.0.1:{self.port}"
 
     @property
     def library(self) -> Path:
         """Directory of the virtual library."""
         return self.state / "vtl"
+
+    def use_tls(self, certificate: Path, key: Path) -> None:
+        """Serve with a certificate, which our clients trust."""
+        self.certificate = certificate
+        files = {"certificate_file": str(certificate), "key_file": str(key)}
+        self.settings = merged(self.settings, {"server": {"tls": files}})
+        self.write_configuration()
 
     def write_configuration(self) -> None:
         """Write the file from ``settings``."""
@@ -323,7 +330,7 @@ class Appliance:
         (row,) = self.rows("/objects", bucket=bucket, key=key)
         return row
 
-    def settled_bytes(self, still_seconds: float = 0.6) -> int:
+    def settled_bytes(self, still_seconds: float = 0.4) -> int:
         """Return what the staging disk holds once that does not change any more."""
         seen, since = (-1, -1), 0.0
 
@@ -366,7 +373,8 @@ class Appliance:
 
     def s3(self, user: str = "first", **options: Any) -> Any:
         """Return a boto3 client with a user's keys; ``options`` as ``boto_client``'s."""
-        return boto_client(self.endpoint, self.users[user], **options)
+        trusted = None if self.certificate is None else str(self.certificate)
+        return boto_client(self.endpoint, self.users[user], verify=trusted, **options)
 
 
 class ApplianceCase(SynchronousTestCase):
@@ -378,7 +386,6 @@ class ApplianceCase(SynchronousTestCase):
     """
 
     settings: ClassVar[Mapping[str, Any]] = {}
-    timeout = 120
 
     _appliance: ClassVar[Appliance | None] = None
     _to_run: ClassVar[int] = 0

@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.endtoend.appliance import Appliance, ApplianceCase, merged
-from tests.endtoend.clients import boto_client, refusal, refused
+from tests.endtoend.appliance import Appliance, ApplianceCase
+from tests.endtoend.clients import refusal, refused
 
 MIB = 1024**2
 ALGORITHMS = ("CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256")
@@ -66,6 +66,26 @@ class ObjectTests(ApplianceCase):
                 self.assertEqual(answer["AcceptRanges"], "bytes")
                 self.assertNotIn("StorageClass", answer)
                 self.assertLess(abs(answer["LastModified"] - datetime.now(UTC)), timedelta(seconds=60))
+
+    def test_files_on_one_connection(self) -> None:
+        """
+        Files, empty ones among them, go one after the other over the same connection: boto3 waits for 100 with each, and hangs
+        when an earlier answer on the connection came in place of it.
+        """
+        bucket = self.bucket()
+        client = self.appliance.s3(max_pool_connections=1, read_timeout=10)
+        for number, size_bytes in enumerate((0, 1, 0, 0, 70_000, 0, 5)):
+            client.put_object(Bucket=bucket, Key=str(number), Body=io.BytesIO(bytes(size_bytes)))
+        self.assertEqual(
+            [entry["Size"] for entry in self.s3.list_objects_v2(Bucket=bucket)["Contents"]],
+            [0, 1, 0, 0, 70_000, 0, 5],
+        )
+        for number in range(3):
+            error = refused(
+                client.put_object, Bucket="no-such-bucket", Key="k", Body=io.BytesIO(bytes(number))
+            )
+            self.assertEqual(error, (404, "NoSuchBucket"))
+            client.put_object(Bucket=bucket, Key="k", Body=io.BytesIO(b"x"))
 
     def test_default_type(self) -> None:
         """An object without a type is binary/octet-stream."""
@@ -568,24 +588,12 @@ class TlsTests(ApplianceCase):
         appliance = Appliance(cls.settings)
         certificate, key = appliance.folder / "certificate.pem", appliance.folder / "key.pem"
         write_certificate(certificate, key)
-        appliance.settings = merged(
-            appliance.settings,
-            {"server": {"tls": {"certificate_file": str(certificate), "key_file": str(key)}}},
-        )
-        appliance.is_tls = True
-        appliance.write_configuration()
+        appliance.use_tls(certificate, key)
         return appliance
-
-    def setUp(self) -> None:
-        """Have clients that trust the certificate."""
-        super().setUp()
-        self.trusted = str(self.appliance.folder / "certificate.pem")
-        self.s3 = boto_client(self.appliance.endpoint, self.appliance.users["first"], verify=self.trusted)
 
     def test_chunks(self) -> None:
         """Objects of every size and checksum go there and back in chunks; nothing of the chunks is kept."""
-        bucket = "tls-chunks"
-        self.s3.create_bucket(Bucket=bucket)
+        bucket = self.bucket()
         for algorithm in ALGORITHMS:
             for size_bytes in (0, 1, MIB - 1, 3 * MIB + 5):
                 body = some_bytes(size_bytes)
@@ -600,8 +608,7 @@ class TlsTests(ApplianceCase):
 
     def test_multipart(self) -> None:
         """Parts go in chunks as well."""
-        bucket, body = "tls-parts", some_bytes(11 * MIB)
-        self.s3.create_bucket(Bucket=bucket)
+        bucket, body = self.bucket(), some_bytes(11 * MIB)
         self.s3.upload_fileobj(
             io.BytesIO(body),
             bucket,
@@ -612,16 +619,13 @@ class TlsTests(ApplianceCase):
 
     def test_presigned(self) -> None:
         """A presigned URL works over TLS with any client."""
-        bucket = "tls-presigned"
-        self.s3.create_bucket(Bucket=bucket)
+        bucket = self.bucket()
         self.s3.put_object(Bucket=bucket, Key="k", Body=b"over TLS")
         url = self.s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "k"})
-        with urlopen(url, timeout=20, context=ssl.create_default_context(cafile=self.trusted)) as answer:
+        with urlopen(
+            url, timeout=20, context=ssl.create_default_context(cafile=str(self.appliance.certificate))
+        ) as answer:
             self.assertEqual(answer.read(), b"over TLS")
-
-    def bucket(self, user: str = "first") -> str:
-        """Buckets are made by the tests themselves: the usual clients do not trust the certificate."""
-        raise NotImplementedError
 
 
 def write_certificate(certificate_path: Path, key_path: Path) -> None:

@@ -83,6 +83,22 @@ class ProgramTests(ApplianceCase):
         aws("s3", "mb", url)
         self.assertIn(self.name, aws("s3", "ls").stdout)
 
+    def test_awscli_empty_files(self) -> None:
+        """
+        Files that follow empty ones on the same connection arrive: awscli waits for 100 Continue with empty files too, and hangs
+        with the next one when the final answer came in place of it.
+        """
+        aws, folder = self.programs.aws, self.files.with_name("turns")
+        folder.mkdir()
+        for number in range(8):
+            (folder / str(number)).write_bytes(b"x" * (number % 2))
+        settings = self.programs.home / ".aws" / "config"
+        settings.parent.mkdir(exist_ok=True)
+        settings.write_text("[default]\ns3 =\n  max_concurrent_requests = 1\n")
+        self.addCleanup(settings.unlink)
+        aws("s3", "cp", "--recursive", str(folder), f"s3://{self.name}/", seconds=40)
+        self.assertEqual(self.keys(), {str(number) for number in range(8)})
+
     def test_rclone(self) -> None:
         """rclone copy, check, lsjson, sync, cat, deletefile, purge."""
         rclone, remote = self.programs.rclone, f"cs:{self.name}/d"

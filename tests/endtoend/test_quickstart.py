@@ -27,8 +27,6 @@ NAMES = (
 class QuickstartTests(SynchronousTestCase):
     """``etc/quickstart``."""
 
-    timeout = 600
-
     def setUp(self) -> None:
         """Have a folder for the state, and a home without anybody's settings."""
         self.folder = Path(tempfile.mkdtemp(prefix="cs-e2e-"))

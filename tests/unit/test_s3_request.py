@@ -246,6 +246,18 @@ class ContinueTests(RequestTests):
         self.assertTrue(written.startswith(b"HTTP/1.1 403"))
         self.assertEqual(self.wire.answer().code, "SignatureDoesNotMatch")
 
+    def test_empty_body(self) -> None:
+        """A client that waits with an empty body is told to go on once before its answer, of whatever kind."""
+        self.storing.may_ask.callback(None)
+        self.storing.may_answer.callback(None)
+        headers = {"expect": "100-continue", "content-length": "0"}
+        for target, status in (("/b/k", b"200"), ("/b/k?partNumber=1&uploadId=u", b"404")):
+            written = self.wire.send(request_bytes("PUT", target, headers, payload="UNSIGNED-PAYLOAD"))
+            go_on, separator, answer = written.partition(b"\r\n\r\n")
+            self.assertEqual((go_on, separator), (b"HTTP/1.1 100 Continue", b"\r\n\r\n"))
+            self.assertTrue(answer.startswith(b"HTTP/1.1 " + status), answer)
+            self.wire.transport.clear()
+
     def test_version_1_0(self) -> None:
         """An HTTP/1.0 client is never told to continue."""
         self.storing.may_ask.callback(None)
