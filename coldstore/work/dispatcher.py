@@ -348,6 +348,7 @@ class Dispatcher:
         bay.job = {DoArchive: "archive", DoRecall: "recall", DoUnload: "unload"}[type(job)]
         self._jobs[job.drive] = job
         self._started_at[job.drive] = self._clock.seconds()
+        bay.last_end = None
         self._run(bay, self._session(bay, job))
 
     def _run(self, bay: Bay, work: Coroutine[Deferred[Any], Any, None]) -> None:
@@ -453,7 +454,6 @@ class Dispatcher:
         await self._alerts.open(
             "tape-failure", subject, Severity.WARNING, _failure_sentence(trouble.sentence)
         )
-        bay.last_end = None
         try:
             await bay.empty()
         except TapeTrouble as worse:

@@ -7,6 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from coldstore.interfaces.drive import DriveFailed
+from coldstore.interfaces.filesystem import EndedMount, MountFailed, UnmountOutcome, UnmountVerdict
 from coldstore.interfaces.library import MoveFailed
 from coldstore.interfaces.mover import MediumFault, MoverDied
 from coldstore.interfaces.staging import DiskFault
@@ -112,6 +113,39 @@ class WritingTests(SynchronousTestCase):
                     run.filesystems[drive].faults["write"] = deque([MoverDied("killed")])
         run.until(lambda: world.is_cold(*versions))
         world.check()
+        self.assertEqual(world.drive_states(), [DriveState.UP, DriveState.UP])
+        self.assertEqual(set(world.states().values()), {CartridgeState.FILLING})
+
+    def test_killed_while_mounting(self) -> None:
+        """An ltfs that is killed while it mounts costs neither a drive nor a cartridge either."""
+        world = World(cartridges=2)
+        versions = [world.put("k", MIB)]
+        run = Run(world, idle_unload_seconds=5).start()
+        run.until(lambda: world.is_cold(*versions))
+        run.let_pass(30)
+        kills: list[int] = []
+
+        def die(drive: int) -> None:
+            if len(kills) < 5:
+                kills.append(drive)
+                barcode = world.library.drives[drive].barcode
+                assert barcode is not None
+                verdict = UnmountVerdict(
+                    outcome=UnmountOutcome.UNKNOWN,
+                    exit_status=None,
+                    signal=9,
+                    findings=("ltfs was ended by signal 9",),
+                    index_partition_is_full=False,
+                    log_tail=(),
+                )
+                world.tapes.ended[drive] = EndedMount(barcode=barcode, volume_uuid=None, verdict=verdict)
+                raise MountFailed("ltfs did not mount")
+
+        run.before("mount", die)
+        world.ask_back(versions[0])
+        more = world.put("k2", MIB)
+        run.until(lambda: world.is_restored(*versions) and world.is_cold(more))
+        self.assertEqual(len(kills), 5)
         self.assertEqual(world.drive_states(), [DriveState.UP, DriveState.UP])
         self.assertEqual(set(world.states().values()), {CartridgeState.FILLING})
 
