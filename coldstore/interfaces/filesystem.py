@@ -27,6 +27,7 @@ __all__ = [
     "IMountedVolume",
     "ITapeFilesystem",
     "MountBusy",
+    "MountCutOff",
     "MountFailed",
     "NeedsCheck",
     "NoMedium",
@@ -179,6 +180,10 @@ class WrongVolume(FilesystemFault):
 
 class MountFailed(FilesystemFault):
     """Mounting failed for another reason; the log's tail says which."""
+
+
+class MountCutOff(MountFailed):
+    """A program was killed, or nobody saw its end, before the volume was known: this says nothing about drive and cartridge."""
 
 
 class OutcomeUnknown(FilesystemFault):

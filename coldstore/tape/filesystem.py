@@ -35,6 +35,7 @@ from coldstore.interfaces.filesystem import (
     IMountedVolume,
     ITapeFilesystem,
     MountBusy,
+    MountCutOff,
     MountFailed,
     NeedsCheck,
     NoMedium,
@@ -47,7 +48,7 @@ from coldstore.interfaces.filesystem import (
     WriteProtected,
     WrongVolume,
 )
-from coldstore.interfaces.mover import IMover, MediumFault, MoverFault, VolumeSpace
+from coldstore.interfaces.mover import IMover, MediumFault, MoverDied, MoverFault, VolumeSpace
 from coldstore.interfaces.process import (
     CommandNotFound,
     CommandTimeout,
@@ -216,7 +217,8 @@ def mount_fault(sight: Sight) -> FilesystemFault:
         line for line in sight.lines if (message := message_of(line)) is None or message.code.endswith("E")
     ]
     reason = said[-1] if said else "it said nothing"
-    return FAULTS.get(trouble, MountFailed)(
+    was_killed = ended is None or ended.signal is not None
+    return FAULTS.get(trouble, MountCutOff if was_killed else MountFailed)(
         f"ltfs did not mount: {trouble.value}: {reason}", tail_of(sight.lines)
     )
 
@@ -537,7 +539,8 @@ class LtfsFilesystem:
             volume.introduce(told, is_read_only_mount=sight.entry is not None and sight.entry.is_read_only)
         except (MoverFault, KeyError, ValueError) as fault:
             verdict = await self.end_mount(folder, mover, is_plain)
-            raise MountFailed(
+            was_killed = verdict.exit_status is None or isinstance(fault, MoverDied)
+            raise (MountCutOff if was_killed else MountFailed)(
                 f"the mounted volume cannot be asked what it is: {fault!r}", verdict.log_tail
             ) from fault
         serial = told["volumeSerial"]

@@ -7,7 +7,6 @@ something that nobody can explain.
 """
 
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from random import Random
 
@@ -21,7 +20,6 @@ from coldstore.interfaces.filesystem import (
     IMountedVolume,
     ITapeFilesystem,
     MountBusy,
-    MountFailed,
     NeedsCheck,
     NotFormatted,
     OutcomeUnknown,
@@ -412,7 +410,6 @@ class Bay:
         :raise TapeTrouble: it cannot be mounted
         """
         self.tell("mounting", detail=barcode)
-        self.last_end = None
         try:
             with as_trouble(f"mounting {barcode} in drive {self.index}"):
                 try:
@@ -425,20 +422,9 @@ class Bay:
                 raise TapeTrouble(trouble.sentence, is_cartridge_wrong=True) from trouble
             if isinstance(trouble.__cause__, OutcomeUnknown):
                 raise TapeTrouble(trouble.sentence, must_stop_drive=True) from trouble
-            if isinstance(trouble.__cause__, MountFailed):
-                await self._learn_end(barcode)
             raise
         self.log.info("{barcode} mounted in drive {drive}", barcode=barcode, drive=self.index)
         return self.volume
-
-    async def _learn_end(self, barcode: str) -> None:
-        """Find out how the ``ltfs`` ended that did not mount: one that was killed says nothing of drive and cartridge."""
-        with suppress(*WORLD_FAULTS):
-            found = await self._filesystem.adopt()
-            if isinstance(found, EndedMount) and found.barcode == barcode:
-                self.last_end = found.verdict
-                if found.verdict.exit_status is None:
-                    await self._note_end(barcode, found.verdict)
 
     async def note_space(self) -> None:
         """Record how much the mounted cartridge still takes."""

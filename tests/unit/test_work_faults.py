@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from coldstore.interfaces.drive import DriveFailed
-from coldstore.interfaces.filesystem import EndedMount, MountFailed, UnmountOutcome, UnmountVerdict
+from coldstore.interfaces.filesystem import MountCutOff
 from coldstore.interfaces.library import MoveFailed
 from coldstore.interfaces.mover import MediumFault, MoverDied
 from coldstore.interfaces.staging import DiskFault
@@ -128,18 +128,7 @@ class WritingTests(SynchronousTestCase):
         def die(drive: int) -> None:
             if len(kills) < 5:
                 kills.append(drive)
-                barcode = world.library.drives[drive].barcode
-                assert barcode is not None
-                verdict = UnmountVerdict(
-                    outcome=UnmountOutcome.UNKNOWN,
-                    exit_status=None,
-                    signal=9,
-                    findings=("ltfs was ended by signal 9",),
-                    index_partition_is_full=False,
-                    log_tail=(),
-                )
-                world.tapes.ended[drive] = EndedMount(barcode=barcode, volume_uuid=None, verdict=verdict)
-                raise MountFailed("ltfs did not mount")
+                raise MountCutOff("ltfs did not mount")
 
         run.before("mount", die)
         world.ask_back(versions[0])
