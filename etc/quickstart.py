@@ -66,7 +66,9 @@ def main() -> int:
     state = options.state.resolve()
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     appliance = Appliance(state, options.port)
-    signal.signal(signal.SIGTERM, _interrupt)
+    # Also where a shell started us in the background with SIGINT ignored (POSIX shells do).
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     try:
         appliance.start()
         if options.serve:
