@@ -368,8 +368,8 @@ class Appliance(MultiService):
         port: IListeningPort = await endpoint.listen(site)
         self._closing.append(port.stopListening)
         address = port.getHost()
-        where = f"at {address.host}:{address.port}" if isinstance(address, IPv4Address | IPv6Address) else ""
-        self.log.info("serving {what} {where}", what=what, where=where)
+        where = f" at {address.host}:{address.port}" if isinstance(address, IPv4Address | IPv6Address) else ""
+        self.log.info("serving {what}{where}", what=what, where=where)
 
     def _notifier(self) -> WebhookNotifier:
         notify = self._configuration.notify
