@@ -10,6 +10,7 @@ Twisted's reactors: ``sendfile`` needs a fifth of the processor time of reading 
 """
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -125,28 +126,28 @@ class RunStream:
         self._watch = self._clock.callLater(STALL_SECONDS, look)
 
 
-class _Sender:
+class _Sender(ABC):
     """How bytes get to one client."""
 
     step_bytes: int
     sent_bytes = 0
     is_waiting_for_client = False
 
+    @abstractmethod
     def fetch(self, run: PinnedRun, step: tuple[int, int, int]) -> "Deferred[Any]":
         """Make a step's bytes ready to send."""
-        raise NotImplementedError
 
+    @abstractmethod
     def send(self, fetched: Any, length_bytes: int) -> "Deferred[None]":
         """Send what ``fetch`` gave; fails with ``ClientGone``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def stop(self) -> None:
         """The client has gone, or the request is over. Repeatable."""
-        raise NotImplementedError
 
+    @abstractmethod
     def close(self) -> None:
         """Let go of the connection. Repeatable."""
-        raise NotImplementedError
 
 
 def _sender_for(request: Request) -> _Sender:
