@@ -157,33 +157,55 @@ class Sight:
     ended: Ended | None
     lines: tuple[str, ...]
     entry: MountEntry | None
-    has_started: bool
+    is_taken: bool
     is_running: bool
-    is_shim_running: bool
+    is_deserted: bool
     volume: VolumeFound | None
 
     @property
     def is_over(self) -> bool:
-        """``ltfs`` has ended, and its end was recorded or nobody is left to do it."""
-        return self.ended is not None or (
-            self.has_started and not self.is_running and not self.is_shim_running
-        )
+        """``ltfs`` has ended or never began, and its end was recorded or nobody is left to do it."""
+        return self.ended is not None or self.is_deserted
 
 
 def look_at(folder: MountFolder, mountpoint: str) -> Sight:
     """Ask all witnesses. Blocks on the local disk. The processes come first: a shim that has ended has written what there is to read."""
-    started = folder.started()
-    is_running = started is not None and is_alive(started.ltfs)
-    is_shim_running = started is not None and is_alive(started.shim)
+    shim = folder.shim()
+    is_deserted = shim is not None and not is_alive(shim) and not _has_heir(folder)
+    ltfs = folder.ltfs()
     return Sight(
+        is_taken=shim is not None,
+        is_running=ltfs is not None and is_alive(ltfs),
+        is_deserted=is_deserted,
         ended=folder.ended(),
         lines=lines_of(folder.log()),
         entry=mount_table_entry(mountpoint),
-        has_started=started is not None,
-        is_running=is_running,
-        is_shim_running=is_shim_running,
         volume=folder.volume(),
     )
+
+
+def _has_heir(folder: MountFolder) -> bool:
+    """
+    Whether a process lives that a shim, which has ended, left behind: ``ltfs``, or one that is about to become it.
+
+    The latter has not written itself down yet, but holds the mount lock from its first moment to its last.
+    """
+    launch = folder.launch()
+    assert launch is not None
+    ltfs = folder.ltfs()
+    if ltfs is None and is_lock_held(launch.lock_path):
+        return True
+    ltfs = folder.ltfs()
+    return ltfs is not None and is_alive(ltfs)
+
+
+def is_lock_held(path: str) -> bool:
+    """Whether a shim, or what it started, lives. Not to be asked while a shim may be about to take the lock."""
+    try:
+        os.close(locked(path))
+    except BlockingIOError:
+        return True
+    return False
 
 
 def mount_table_entry(mountpoint: str) -> MountEntry | None:
@@ -325,13 +347,6 @@ class LtfsFilesystem:
         if self._guard is None:
             return ()
         return (os.open(self._guard, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC),)
-
-    def _is_mount_lock_held(self) -> bool:
-        try:
-            os.close(locked(os.path.join(self._state_directory, MOUNT_LOCK)))
-        except BlockingIOError:
-            return True
-        return False
 
     async def _settle_newest(self) -> None:
         newest = await self._in_thread(self._folders.newest)
@@ -506,14 +521,14 @@ class LtfsFilesystem:
 
     async def _shim_started(self, folder: MountFolder) -> None:
         limit = self._limits.shim_start_seconds
-        if await self._until(folder, lambda sight: sight.has_started or sight.ended is not None, limit):
+        if await self._until(folder, lambda sight: sight.is_taken, limit):
             return
         if await self._in_thread(folder.withdraw):
             await self._in_thread(folder.settle)
             raise MountFailed(f"the shim of {self._mountpoint} did not start within {limit:g} s")
 
     def _is_usable(self, sight: Sight) -> bool:
-        if sight.is_over or not is_ready(sight.lines):
+        if sight.is_over or not sight.is_running or not is_ready(sight.lines):
             return False
         return is_ours(sight.entry, self._device) or self._is_plain(sight)
 
@@ -581,25 +596,14 @@ class LtfsFilesystem:
         if folder is None or launch is None or await self._in_thread(folder.is_settled):
             await self._clear_stale_mount()
             return None
-        if not (await self._look(folder)).has_started and await self._in_thread(folder.withdraw):
+        if await self._in_thread(folder.withdraw):
             await self._clear_stale_mount()
             return None
-        sight = await self._until(
-            folder, lambda sight: sight.has_started or sight.is_over, self._limits.shim_start_seconds
-        )
+        limit = self._limits.mount_seconds
+        sight = await self._until(folder, self._is_usable_or_over, limit)
         if sight is None:
-            # The shim took the wish and died before it wrote anything down.
-            sight = await self._look(folder)
-            if await self._in_thread(self._is_mount_lock_held):
-                raise OutcomeUnknown(f"an ltfs of {launch.barcode} runs that nobody knows")
-        elif not sight.is_over:
-            limit = self._limits.mount_seconds
-            sight = await self._until(folder, self._is_usable_or_over, limit)
-            if sight is None:
-                raise OutcomeUnknown(
-                    f"the ltfs of {launch.barcode} neither is ready nor ends within {limit:g} s"
-                )
-        if sight.is_running and not sight.is_over:
+            raise OutcomeUnknown(f"the ltfs of {launch.barcode} neither is ready nor ends within {limit:g} s")
+        if not sight.is_over:
             if self._volume is not None and self._volume.is_of(folder):
                 return self._volume
             return await self._meet(folder, sight, launch.barcode, launch.volume_uuid)
@@ -660,8 +664,8 @@ class LtfsFilesystem:
 
     def is_running(self, folder: MountFolder) -> bool:
         """Whether the ``ltfs`` of a mount runs; for ``LtfsVolume``. Reads a small local file and the process table."""
-        started = folder.started()
-        return started is not None and is_alive(started.ltfs)
+        ltfs = folder.ltfs()
+        return ltfs is not None and is_alive(ltfs)
 
     # --- Waiting, for LtfsVolume
 

@@ -3,8 +3,9 @@ The files of one mount, on disk: what the service wants, what the shim did, how 
 
 Each mount has a folder of its own, numbered upwards below the drive's state folder, so that nothing of an earlier mount can be taken for news::
 
-    mounts/000012/launch.json   what is to be mounted; the shim takes it by renaming it to claimed.json, whoever removes it first stops the shim
-    mounts/000012/mount.json    process ids and start times of shim and ltfs
+    mounts/000012/launch.json   what is to be mounted
+    mounts/000012/claimed.json  the shim that took the wish, or nobody: it was withdrawn; whoever makes this file first decides
+    mounts/000012/mount.json    process id and start time of ltfs, written before it is executed
     mounts/000012/volume.json   what was found on the volume once it was ready
     mounts/000012/ltfs.log      what ltfs said, standard output and standard error
     mounts/000012/exit.json     how ltfs ended, with the lines that a verdict depends on
@@ -64,14 +65,6 @@ class ProcessMark:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Started:
-    """The processes of a mount."""
-
-    shim: ProcessMark
-    ltfs: ProcessMark
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class VolumeFound:
     """What a volume said of itself when it became ready."""
 
@@ -111,6 +104,19 @@ def write_json(path: str, content: dict[str, Any]) -> None:
         os.close(descriptor)
 
 
+def _create_json(path: str, content: dict[str, Any]) -> bool:
+    """Write a file like ``write_json`` unless there is one of that name; tell whether it was written."""
+    temporary = f"{path}.{os.getpid()}"
+    write_json(temporary, content)
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    finally:
+        os.unlink(temporary)
+    return True
+
+
 def _read_json(path: str) -> dict[str, Any] | None:
     try:
         with open(path, encoding="utf-8") as file:
@@ -138,37 +144,36 @@ class MountFolder:
         """Leave the wish for a shim."""
         write_json(self._file(LAUNCH), asdict(launch))
 
-    def claim(self) -> Launch | None:
-        """Take the wish; None when it was withdrawn or taken."""
-        try:
-            os.rename(self._file(LAUNCH), self._file(CLAIMED))
-        except FileNotFoundError:
-            return None
-        return self.launch()
+    def claim(self, shim: ProcessMark) -> Launch | None:
+        """Take the wish; None when there is none, or it was withdrawn or taken."""
+        launch = self.launch()
+        return launch if launch is not None and self._decide(shim) else None
 
     def withdraw(self) -> bool:
         """Take the wish back; True when no shim has it and none will."""
-        try:
-            os.unlink(self._file(LAUNCH))
-        except FileNotFoundError:
-            return not os.path.exists(self._file(CLAIMED))
-        return True
+        return self._decide(None) or self.shim() is None
+
+    def _decide(self, shim: ProcessMark | None) -> bool:
+        return _create_json(self._file(CLAIMED), {"shim": None if shim is None else asdict(shim)})
 
     def launch(self) -> Launch | None:
         """What was wished."""
-        content = _read_json(self._file(CLAIMED)) or _read_json(self._file(LAUNCH))
+        content = _read_json(self._file(LAUNCH))
         return None if content is None else Launch(**{**content, "argv": tuple(content["argv"])})
 
-    def started(self) -> Started | None:
-        """Which processes run or ran."""
-        content = _read_json(self._file(MOUNT))
-        if content is None:
-            return None
-        return Started(shim=ProcessMark(**content["shim"]), ltfs=ProcessMark(**content["ltfs"]))
+    def shim(self) -> ProcessMark | None:
+        """The shim that took the wish; None when none did."""
+        content = _read_json(self._file(CLAIMED))
+        return None if content is None or content["shim"] is None else ProcessMark(**content["shim"])
 
-    def write_started(self, started: Started) -> None:
-        """Record the processes."""
-        write_json(self._file(MOUNT), asdict(started))
+    def ltfs(self) -> ProcessMark | None:
+        """The ``ltfs`` that runs or ran; None when none was ever executed."""
+        content = _read_json(self._file(MOUNT))
+        return None if content is None else ProcessMark(**content)
+
+    def write_ltfs(self, ltfs: ProcessMark) -> None:
+        """Record the process that is about to become ``ltfs``."""
+        write_json(self._file(MOUNT), asdict(ltfs))
 
     def volume(self) -> VolumeFound | None:
         """What the volume said when it was ready; None when it never was."""

@@ -6,7 +6,8 @@ and ``ltfs`` for four reasons. A restarted service is not the parent of ``ltfs``
 pipe: when the reader dies, SIGPIPE kills it at unmount before it writes the index. The tape device must be held open as long as ``ltfs`` uses the
 drive, so that no other program opens it and rewinds the tape under it. And a log that grows without end must be cut.
 
-``ltfs`` inherits the open tape device and the mount lock, so both hold even if the shim is killed. Signals are not passed on: a second SIGTERM, or
+``ltfs`` is written down by the process that becomes it, before it does: however early the shim is killed, no ``ltfs`` runs that nobody knows. It
+inherits the open tape device and the mount lock, so both hold even if the shim is killed. Signals are not passed on: a second SIGTERM, or
 SIGTERM with SIGCONT, makes ``ltfs`` lose its index; the shim itself ignores them and waits.
 """
 
@@ -22,7 +23,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from coldstore.tape.ltfs import NOTABLE_CODES, message_of
-from coldstore.tape.mountrecord import HEAD_BYTES, TAIL_BYTES, Ended, Launch, MountFolder, Started
+from coldstore.tape.mountrecord import HEAD_BYTES, TAIL_BYTES, Ended, Launch, MountFolder, ProcessMark
 from coldstore.tape.processtable import mark_of
 
 LOOK_MILLISECONDS = 1000
@@ -95,6 +96,13 @@ def failed(reason: str, *, is_busy: bool = False) -> Ended:
     return Ended(exit_status=None, signal=None, failure=reason, is_busy=is_busy, notable=())
 
 
+def own_mark() -> ProcessMark:
+    """Tell this process so that it cannot be mistaken; it keeps its mark when it becomes another program."""
+    mark = mark_of(os.getpid())
+    assert mark is not None
+    return mark
+
+
 def locked(path: str) -> int:
     """
     Take the mount lock.
@@ -131,7 +139,7 @@ def run(folder: MountFolder, launch: Launch) -> Ended:
     """
     Run ``ltfs`` to its end.
 
-    :return: how it ended; the guard is released by then.
+    :return: how it ended; guard and lock are released by then, so that the next mount finds them free.
     """
     try:
         lock = locked(launch.lock_path)
@@ -153,17 +161,16 @@ def run(folder: MountFolder, launch: Launch) -> Ended:
                 pass_fds=inherited,
                 cwd="/",
                 env={**os.environ, "LC_ALL": "C.UTF-8", "LANG": "C.UTF-8"},
+                preexec_fn=lambda: folder.write_ltfs(own_mark()),
             )
-        except OSError as error:
-            return failed(f"{launch.argv[0]}: {error.strerror}")
-    shim, ltfs = mark_of(os.getpid()), mark_of(process.pid)
-    if shim is not None and ltfs is not None:
-        folder.write_started(Started(shim=shim, ltfs=ltfs))
+        except (OSError, subprocess.SubprocessError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            return failed(f"{launch.argv[0]}: {reason}")
     log = Log(folder.log_path, launch.log_limit_bytes)
     status = wait_for(process, log)
     log.finish()
-    if guard is not None:
-        os.close(guard)
+    for descriptor in inherited:
+        os.close(descriptor)
     return Ended(
         exit_status=status if status >= 0 else None,
         signal=-status if status < 0 else None,
@@ -185,8 +192,8 @@ def main(arguments: Sequence[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         # A function, not SIG_IGN: ltfs would inherit that, and could not be ended by a shutdown of the machine.
         signal.signal(number, lambda number, frame: None)
-    folder = MountFolder(arguments[0])
-    launch = folder.claim()
+    folder = MountFolder(os.path.abspath(arguments[0]))
+    launch = folder.claim(own_mark())
     if launch is None:
         return 1
     folder.write_ended(run(folder, launch))

@@ -172,9 +172,9 @@ class ProgramRig:
         """Shim and ltfs of the last mount."""
         folder = MountFolders(self.state).newest()
         assert folder is not None
-        started = folder.started()
-        assert started is not None
-        return started.shim.process_id, started.ltfs.process_id
+        shim, ltfs = folder.shim(), folder.ltfs()
+        assert shim is not None and ltfs is not None
+        return shim.process_id, ltfs.process_id
 
     async def _until_ended(self, process_id: int) -> None:
         from twisted.internet.task import deferLater
@@ -195,10 +195,11 @@ class ProgramRig:
         for mover in self.movers:
             await mover.close()
         folder = MountFolders(self.state).newest()
-        started = folder.started() if folder else None
-        if started is not None and is_alive(started.ltfs):
+        ltfs = folder.ltfs() if folder else None
+        if ltfs is not None and is_alive(ltfs):
+            shim, _ = self.newest_processes()
             await self.kill_filesystem()
-            await self._until_ended(started.shim.process_id)
+            await self._until_ended(shim)
         with open("/proc/self/mountinfo", encoding="utf-8") as table:
             if f" {self.mountpoint} " in table.read():
                 await call(["umount", "-l", self.mountpoint])

@@ -22,8 +22,10 @@ from coldstore.interfaces.filesystem import (
     SyncFailed,
 )
 from coldstore.interfaces.mover import EndOfTape, Literal, MediumFault, MoverDied, MoverTimeout
-from coldstore.tape.mountrecord import MountFolders
+from coldstore.tape.mountrecord import Launch, MountFolders
 from coldstore.tape.mover import MoverLimits, MoverProcess
+from coldstore.tape.processtable import mark_of
+from coldstore.tape.shim import locked, own_mark
 from coldstore.util.asynchronous import returns_deferred
 from coldstore.util.checksums import crc64nvme
 from tests.contract.filesystem_contract import MEBIBYTE, ignore, sample
@@ -221,7 +223,71 @@ class KilledTests(Case):
         wish = folders.new()
         wish.request(launch)
         self.assertIsNone(await self.rig.restart().adopt())
-        self.assertIsNone(wish.claim())
+        self.assertIsNone(wish.claim(own_mark()))
+
+    async def ready_to_mount(self) -> Launch:
+        """A formatted cartridge in the drive, and the wish of a mount of it."""
+        volume = await self.mounted()
+        await volume.unmount()
+        newest = MountFolders(self.rig.state).newest()
+        launch = None if newest is None else newest.launch()
+        assert launch is not None
+        return launch
+
+    @returns_deferred
+    async def test_shim_killed_at_once(self) -> None:
+        """A shim that was killed before it started anything leaves an ended mount, and nobody waits for it."""
+        launch = await self.ready_to_mount()
+        folder = MountFolders(self.rig.state).new()
+        folder.request(launch)
+        gone = subprocess.Popen(["sleep", "60"])
+        shim = mark_of(gone.pid)
+        assert shim is not None
+        folder.claim(shim)
+        adopting = self.rig.restart().adopt()
+        self.assertFalse(adopting.called)
+        gone.kill()
+        gone.wait()
+        found = await adopting
+        assert isinstance(found, EndedMount)
+        self.assertFalse(found.verdict.is_clean)
+        self.assertTrue((await self.rig.filesystem.check()).is_consistent)
+        self.assertIsNone(await self.rig.filesystem.adopt())
+
+    @returns_deferred
+    async def test_shim_killed_before_ltfs_is_recorded(self) -> None:
+        """What a killed shim has forked goes on to become ltfs, and is waited for and taken over."""
+        launch = await self.ready_to_mount()
+        folder = MountFolders(self.rig.state).new()
+        folder.request(launch)
+        gone = subprocess.Popen(["sleep", "60"])
+        shim = mark_of(gone.pid)
+        assert shim is not None
+        folder.claim(shim)
+        lock = locked(launch.lock_path)
+        gone.kill()
+        gone.wait()
+        adopting = self.rig.restart().adopt()
+        await deferLater(reactor, 0.5)
+        self.assertFalse(adopting.called, "somebody holds the mount lock")
+        with open(folder.log_path, "ab") as log:
+            heir = subprocess.Popen(
+                launch.argv,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                pass_fds=[lock],
+                env={**self.rig.environment(), "LANG": "C.UTF-8"},
+                preexec_fn=lambda: folder.write_ltfs(own_mark()),
+            )
+        os.close(lock)
+        volume = await adopting
+        assert volume is not None and not isinstance(volume, EndedMount)
+        self.assertEqual(volume.barcode, BARCODE)
+        verdict = await volume.unmount()
+        self.assertIn("nobody saw how ltfs ended", verdict.findings)
+        self.assertEqual(heir.wait(), 0)
 
 
 class FaultTests(Case):

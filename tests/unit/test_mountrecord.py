@@ -15,11 +15,10 @@ from coldstore.tape.mountrecord import (
     MountFolder,
     MountFolders,
     ProcessMark,
-    Started,
     VolumeFound,
 )
 from coldstore.tape.processtable import is_alive, mark_of
-from coldstore.tape.shim import NOTABLE_PER_CODE, Log, run
+from coldstore.tape.shim import NOTABLE_PER_CODE, Log, own_mark, run
 
 
 class Case(SynchronousTestCase):
@@ -27,7 +26,7 @@ class Case(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Make a folder."""
-        self.state = self.mktemp()
+        self.state = os.path.abspath(self.mktemp())
         os.mkdir(self.state)
         self.folders = MountFolders(self.state)
 
@@ -52,37 +51,41 @@ class MountFolderTests(Case):
     def test_values_come_back(self) -> None:
         """What is written is read again; what is missing is None."""
         folder = self.folders.new()
-        for ask in (folder.launch, folder.started, folder.volume, folder.ended):
+        for ask in (folder.launch, folder.shim, folder.ltfs, folder.volume, folder.ended):
             self.assertIsNone(ask())
-        mark = ProcessMark(process_id=1, start_ticks=2, boot_id="3")
-        started = Started(shim=mark, ltfs=mark)
+        shim = ProcessMark(process_id=1, start_ticks=2, boot_id="3")
+        ltfs = ProcessMark(process_id=4, start_ticks=5, boot_id="3")
         volume = VolumeFound(volume_uuid="u", volume_name="n", is_plain=False)
         ended = Ended(exit_status=0, signal=None, failure=None, is_busy=False, notable=("a", "b"))
         launch = self.launch("ltfs", "-f")
         folder.request(launch)
-        folder.write_started(started)
+        folder.claim(shim)
+        folder.write_ltfs(ltfs)
         folder.write_volume(volume)
         folder.write_ended(ended)
         again = MountFolder(folder.path)
         self.assertEqual(
-            (again.launch(), again.started(), again.volume(), again.ended()), (launch, started, volume, ended)
+            (again.launch(), again.shim(), again.ltfs(), again.volume(), again.ended()),
+            (launch, shim, ltfs, volume, ended),
         )
 
     def test_claimed_once(self) -> None:
         """One shim takes a wish; afterwards it cannot be withdrawn."""
         folder = self.folders.new()
         folder.request(self.launch())
-        self.assertEqual(folder.claim(), self.launch())
-        self.assertIsNone(folder.claim())
+        self.assertEqual(folder.claim(own_mark()), self.launch())
+        self.assertIsNone(folder.claim(own_mark()))
         self.assertFalse(folder.withdraw())
+        self.assertEqual(folder.shim(), own_mark())
 
     def test_withdrawn(self) -> None:
         """A withdrawn wish is not fulfilled."""
         folder = self.folders.new()
         folder.request(self.launch())
         self.assertTrue(folder.withdraw())
-        self.assertIsNone(folder.claim())
+        self.assertIsNone(folder.claim(own_mark()))
         self.assertTrue(folder.withdraw())
+        self.assertEqual(sorted(os.listdir(folder.path)), ["claimed.json", "launch.json"])
 
     def test_settled(self) -> None:
         """What was dealt with stays so."""
@@ -135,6 +138,13 @@ class ProcessTableTests(SynchronousTestCase):
         self.assertIsNone(mark_of(child.pid))
 
 
+def process_id(folder: MountFolder) -> int:
+    """The recorded process of ltfs."""
+    ltfs = folder.ltfs()
+    assert ltfs is not None
+    return ltfs.process_id
+
+
 class ShimTests(Case):
     """Running a program in the place of ltfs."""
 
@@ -146,19 +156,24 @@ class ShimTests(Case):
     def test_exit_status(self) -> None:
         """The exit status and the lines that matter are kept, from both streams, with or without a last newline."""
         ended, folder = self.run_script(
-            "import sys, os; os.write(2, b'1a LTFS14029I Ready\\nnoise\\n'); os.write(1, b'LTFS11034I bye'); sys.exit(3)"
+            "import sys, os; os.write(2, b'1a LTFS14029I Ready\\nnoise\\npid %d\\n' % os.getpid()); os.write(1, b'LTFS11034I bye'); sys.exit(3)"
         )
         self.assertEqual((ended.exit_status, ended.signal, ended.failure), (3, None, None))
         self.assertEqual(ended.notable, ("1a LTFS14029I Ready", "LTFS11034I bye"))
-        started = folder.started()
-        assert started is not None
-        self.assertEqual(started.shim.process_id, os.getpid())
+        self.assertIn(f"pid {process_id(folder)}".encode(), folder.log())
         self.assertIn(b"noise", folder.log())
 
     def test_signal(self) -> None:
         """A signal is kept as such."""
         ended, _ = self.run_script("import os; os.kill(os.getpid(), 9)")
         self.assertEqual((ended.exit_status, ended.signal), (None, 9))
+
+    def test_recorded_before_it_runs(self) -> None:
+        """What becomes ltfs has written itself down before, whatever happens to the shim."""
+        folder = self.folders.new()
+        script = f"import os; print(os.path.exists({folder.path!r} + '/mount.json'))"
+        run(folder, self.launch(sys.executable, "-c", script))
+        self.assertIn(b"True", folder.log())
 
     def test_not_found(self) -> None:
         """A program that does not exist is a failure, not an exit status."""
