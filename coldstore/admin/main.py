@@ -330,7 +330,7 @@ def _drain(client: Client, options: argparse.Namespace) -> int:
         left = [
             f"drive {row['drive']} ({row['barcode'] or row['job']})"
             for row in rows
-            if row["state"] == "up" and (row["barcode"] or row["job"] not in ("idle", "none"))
+            if row["state"] == "up" and (row["barcode"] or row["job"] != "idle")
         ]
         if not left:
             break

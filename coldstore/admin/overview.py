@@ -92,7 +92,8 @@ def _drives(drives: Sequence[Row]) -> str:
                 if drive["total_bytes"]
                 else ""
             )
-            text = f"{drive['barcode'] or 'empty'}: {work}{amount}"
+            held = drive["barcode"] or ("content unknown" if drive["job"] == "look" else "empty")
+            text = f"{held}: {work}{amount}"
         lines.append(f"{label:{LABEL_WIDTH}}  {_hanging(text, LABEL_WIDTH + 2)}")
     return "\n".join(lines)
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriveActivity:
     """
-    One drive's present work. ``job`` is idle, archive, recall or unload; ``step`` says what is done at the moment;
-    ``done_bytes`` of ``total_bytes`` tell how far that step is (0 of 0 when it cannot be told).
+    One drive's present work. ``job`` is look (nobody knows yet what is in the drive), idle, archive, recall or unload; ``step`` says
+    what is done at the moment; ``done_bytes`` of ``total_bytes`` tell how far that step is (0 of 0 when it cannot be told).
     """
 
     drive: int

@@ -83,7 +83,7 @@ class Bay:
         self.index = index
         self.barcode: str | None = None
         self.volume: IMountedVolume | None = None
-        self.job = "idle"
+        self.job = "look"
         self.last_end: UnmountVerdict | None = None
         """How the last mount of this drive ended."""
         self._lock = lock
@@ -97,6 +97,7 @@ class Bay:
         self._limits = limits
         self._before_unmount = before_unmount
         self._after_unmount = after_unmount
+        self.tell("not looked at yet")
 
     # ── telling ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -128,6 +129,7 @@ class Bay:
 
         :raise TapeTrouble: nobody can say what state the drive is in
         """
+        self.job = "look"
         self.tell("looking")
         with as_trouble(f"looking at drive {self.index}"):
             # A command of an earlier run may still be at work in the drive: it holds this lock until it ends.
@@ -158,6 +160,7 @@ class Bay:
                 f"drive {self.index} holds a cartridge without a readable barcode: unload it by hand",
                 must_stop_drive=True,
             )
+        self.job = "idle"
         self.tell("idle")
 
     # ── mounting ────────────────────────────────────────────────────────────────────────────────────────────────────

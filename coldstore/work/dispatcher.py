@@ -185,6 +185,9 @@ class Dispatcher:
             self._is_space_short = False
         await self._tell_archive(plan, archive)
         await self._tell_recall(recall, usable)
+        if self._is_draining:
+            # The order came while this was being planned.
+            return SHORTEST_REST_SECONDS
         for job in plan.jobs:
             self._start(job)
         times = [self._space_wait_until, *self._rests_until.values(), *avoid.values()]

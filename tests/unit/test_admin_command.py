@@ -20,6 +20,18 @@ from coldstore.model.events import Severity
 from coldstore.model.objects import StorageClass
 from tests.unit.admin_rig import GIB, HEALTHY, NOW, AdminRig, cartridge
 
+IDLE = DriveActivity(
+    drive=0,
+    barcode=None,
+    is_mounted=False,
+    job="idle",
+    step="idle",
+    detail="",
+    done_bytes=0,
+    total_bytes=0,
+    since=NOW,
+)
+
 
 class _Away:
     """An appliance that nobody can reach."""
@@ -148,7 +160,9 @@ class ShowingTests(CommandCase):
         self.assertEqual(lines[2], "No problem is known, no alert is open.")
         self.assertIn("tape copies  nothing waits to be written to tape", lines)
         self.assertIn("disk         2.0 GiB of 8.0 GiB used (25 %), 1.0 GiB more promised", lines)
-        self.assertIn("drive 0      empty: idle", lines)
+        self.assertIn("drive 0      content unknown: not looked at yet", lines)
+        self.rig.control.at_work = [IDLE]
+        self.assertIn("drive 0      empty: idle", self.output("status").splitlines())
 
     def test_status_shows_trouble_first(self) -> None:
         """Problems and alerts stand above everything else, the worst first, with what to do."""
@@ -361,22 +375,15 @@ class WaitingTests(CommandCase):
         """A drive that holds or fetches a cartridge is waited for; one that is down is named at the end."""
         self.rig.add_drive(0)
         self.rig.add_drive(1)
-        busy = DriveActivity(
-            drive=0,
-            barcode=None,
-            is_mounted=False,
-            job="recall",
-            step="loading",
-            detail="",
-            done_bytes=0,
-            total_bytes=0,
-            since=NOW,
-        )
+        busy = replace(IDLE, job="recall", step="loading")
         stuck = replace(busy, drive=1, barcode="A00009L8", job="idle", step="idle")
         self.rig.control.at_work = [busy, stuck]
         self.rig.post("/drives/change", {"by": "a", "drive": 1, "state": "down", "reason": "stuck"})
         status, _, err = self.run_command("drain", "--timeout", "1")
         self.assertEqual((status, err), (3, "coldstore: not empty yet: drive 0 (recall)\n"))
+        self.rig.control.at_work = [replace(busy, job="look"), stuck]
+        status, _, err = self.run_command("drain", "--timeout", "1")
+        self.assertEqual((status, err), (3, "coldstore: not empty yet: drive 0 (look)\n"))
         self.on_sleep = lambda: setattr(self.rig.control, "at_work", [replace(busy, job="idle"), stuck])
         self.assertIn("A00009L8 in drive 1", self.output("drain"))
         self.output("resume")

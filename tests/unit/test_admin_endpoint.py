@@ -107,7 +107,7 @@ class QuestionTests(EndpointCase):
         self.assertEqual(self.rig.json("GET", "/objects?bucket=photos&limit=999999999")[0], 200)
 
     def test_drives_tell_what_they_do(self) -> None:
-        """A drive's row joins its record with what it does at the moment; one without activity does nothing."""
+        """A drive's row joins its record with what it does at the moment; one without activity was not looked at yet."""
         self.rig.add_drive(0)
         self.rig.add_drive(1)
         self.rig.control.at_work = [
@@ -124,7 +124,7 @@ class QuestionTests(EndpointCase):
             )
         ]
         _, rows = self.rig.json("GET", "/drives")
-        self.assertEqual([row["job"] for row in rows], ["none", "recall"])
+        self.assertEqual([row["job"] for row in rows], ["look", "recall"])
         self.assertEqual((rows[1]["barcode"], rows[1]["done_bytes"], rows[1]["state"]), ("A00001L8", 5, "up"))
 
     def test_jobs_hold_open_bundles_and_restores(self) -> None:

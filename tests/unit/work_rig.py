@@ -412,7 +412,7 @@ class Run:
             for drive in world.library.drives
         }
         self.locks = locks
-        board = ActivityBoard()
+        board = self.board = ActivityBoard()
         self.bays = {
             drive.number: Bay(
                 index=drive.number,
