@@ -77,6 +77,10 @@ class DriveFailed(DriveFault):
     """The drive answered with an error, and is not in the wanted condition afterwards either."""
 
 
+class DriveCutOff(DriveFault):
+    """The program that talks to the drive was killed by somebody else, again and again: that tells nothing about the drive."""
+
+
 class DriveStatusUnreadable(DriveFault):
     """The program that reports the drive's status said something that we do not know."""
 
@@ -97,7 +101,7 @@ class IDrive(Interface):
         """
         Tell what the drive is doing.
 
-        :return: fails with ``DriveUnreachable`` or ``DriveStatusUnreadable``.
+        :return: fails with ``DriveUnreachable``, ``DriveCutOff`` or ``DriveStatusUnreadable``.
         """
 
     def wait_until_ready(*, timeout_seconds: float) -> "Deferred[DriveStatus]":

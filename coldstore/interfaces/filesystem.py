@@ -19,6 +19,7 @@ __all__ = [
     "AlreadyFormatted",
     "CheckFailed",
     "CheckVerdict",
+    "CutOff",
     "DriveBusy",
     "EndedMount",
     "FilesystemFault",
@@ -27,7 +28,6 @@ __all__ = [
     "IMountedVolume",
     "ITapeFilesystem",
     "MountBusy",
-    "MountCutOff",
     "MountFailed",
     "NeedsCheck",
     "NoMedium",
@@ -182,8 +182,8 @@ class MountFailed(FilesystemFault):
     """Mounting failed for another reason; the log's tail says which."""
 
 
-class MountCutOff(MountFailed):
-    """A program was killed, or nobody saw its end, before the volume was known: this says nothing about drive and cartridge."""
+class CutOff(FilesystemFault):
+    """A program was killed, or nobody saw its end, before it had done its work: this says nothing about drive and cartridge."""
 
 
 class OutcomeUnknown(FilesystemFault):
@@ -269,6 +269,7 @@ class ITapeFilesystem(Interface):
         :raise WriteProtected: and nothing was changed.
         :raise NoMedium: no cartridge is loaded.
         :raise DriveBusy: something else has the drive.
+        :raise CutOff: the program was killed; what is on the medium now is unknown.
         :raise FormatFailed: anything else.
         :raise OutcomeUnknown: the time limit passed and the command was killed.
         :raise ValueError: barcode or name cannot be used.
@@ -281,6 +282,7 @@ class ITapeFilesystem(Interface):
         :return: fires with the verdict, good or bad.
         :raise NoMedium: no cartridge is loaded.
         :raise DriveBusy: something else has the drive.
+        :raise CutOff: the program was killed.
         :raise CheckFailed: the check could not be made for another reason.
         :raise OutcomeUnknown: the time limit passed and the command was killed.
         """

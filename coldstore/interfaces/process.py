@@ -1,5 +1,6 @@
 """Running one command to its end, and the locks that tell who may touch a device."""
 
+import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -27,6 +28,11 @@ class Completed:
     def is_success(self) -> bool:
         """Whether the command exited with status 0."""
         return self.exit_status == 0
+
+    @property
+    def was_cut_off(self) -> bool:
+        """Whether somebody else killed it: that tells nothing about what it worked on."""
+        return self.signal in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
     @property
     def ending(self) -> str:

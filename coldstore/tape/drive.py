@@ -11,6 +11,7 @@ from zope.interface import implementer
 from coldstore.interfaces.drive import (
     DriveBusy,
     DriveCondition,
+    DriveCutOff,
     DriveFailed,
     DriveFault,
     DriveNotReady,
@@ -39,6 +40,9 @@ from coldstore.tape.mt import (
 )
 from coldstore.tape.output import UnknownOutput
 from coldstore.util.asynchronous import returns_deferred
+
+_ATTEMPTS = 3
+"""How often a command is tried that somebody else kills."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,32 +135,52 @@ class MtDrive:
     async def offline(self) -> None:
         """Rewind and let go of the tape; see ``IDrive.offline``."""
         attempted = "taking offline"
+        for _ in range(_ATTEMPTS):
+            ended = await self._offline(attempted)
+            if ended is None:
+                return
+            refusal, reason = explain(ended) if isinstance(ended, Completed) else (Refusal.FAILED, ended)
+            self.log.warn(
+                "drive {number} did not go offline, looking again: {reason}",
+                number=self.number,
+                reason=reason,
+            )
+            if not isinstance(ended, Completed) or not ended.was_cut_off:
+                break
+        if (await self._status(attempted)).condition is DriveCondition.EMPTY:
+            return
+        is_cut_off = isinstance(ended, Completed) and ended.was_cut_off
+        kind = DriveCutOff if is_cut_off else _fault(refusal)
+        raise kind(device=self.device, attempted=attempted, reason=reason)
+
+    async def _offline(self, attempted: str) -> Completed | str | None:
+        """Look, and have the drive let go; None when it has, else how the command ended."""
         status = await self._status(attempted)
         if status.condition is DriveCondition.EMPTY:
-            return
+            return None
         if status.condition is DriveCondition.LOADING:
             # `mt offline` would wait in the kernel for a drive that is not ready.
             await self.wait_until_ready(timeout_seconds=self._times.offline)
         elif status.condition is DriveCondition.BUSY:
             raise DriveBusy(device=self.device, attempted=attempted, reason=Refusal.BUSY.value)
         ended = await self._run(attempted, offline_command(self._mt, self.device), self._times.offline)
-        if isinstance(ended, Completed) and ended.is_success:
-            self.log.info(
-                "drive {number} is offline after {seconds:.1f} s", number=self.number, seconds=ended.seconds
-            )
-            return
-        refusal, reason = explain(ended) if isinstance(ended, Completed) else (Refusal.FAILED, ended)
-        self.log.warn(
-            "drive {number} did not go offline, looking again: {reason}", number=self.number, reason=reason
+        if not isinstance(ended, Completed) or not ended.is_success:
+            return ended
+        self.log.info(
+            "drive {number} is offline after {seconds:.1f} s", number=self.number, seconds=ended.seconds
         )
-        if (await self._status(attempted)).condition is DriveCondition.EMPTY:
-            return
-        raise _fault(refusal)(device=self.device, attempted=attempted, reason=reason)
+        return None
 
     async def _status(self, attempted: str) -> DriveStatus:
         ended = await self._run(attempted, status_command(self._mt, self.device), self._times.status)
+        for _ in range(_ATTEMPTS - 1):
+            if isinstance(ended, str) or not ended.was_cut_off:
+                break
+            ended = await self._run(attempted, status_command(self._mt, self.device), self._times.status)
         if isinstance(ended, str):
             raise DriveFailed(device=self.device, attempted=attempted, reason=ended)
+        if ended.was_cut_off:
+            raise DriveCutOff(device=self.device, attempted=attempted, reason=f"mt: {ended.ending}")
         if not ended.is_success:
             refusal, line = explain(ended)
             if refusal is Refusal.BUSY:

@@ -27,6 +27,7 @@ from coldstore.interfaces.filesystem import (
     AlreadyFormatted,
     CheckFailed,
     CheckVerdict,
+    CutOff,
     DriveBusy,
     EndedMount,
     FilesystemFault,
@@ -35,7 +36,6 @@ from coldstore.interfaces.filesystem import (
     IMountedVolume,
     ITapeFilesystem,
     MountBusy,
-    MountCutOff,
     MountFailed,
     NeedsCheck,
     NoMedium,
@@ -240,7 +240,7 @@ def mount_fault(sight: Sight) -> FilesystemFault:
     ]
     reason = said[-1] if said else "it said nothing"
     was_killed = ended is None or ended.signal is not None
-    return FAULTS.get(trouble, MountCutOff if was_killed else MountFailed)(
+    return FAULTS.get(trouble, CutOff if was_killed else MountFailed)(
         f"ltfs did not mount: {trouble.value}: {reason}", tail_of(sight.lines)
     )
 
@@ -408,7 +408,7 @@ class LtfsFilesystem:
             volume_uuid = formatted_uuid(lines)
             if trouble is not None or volume_uuid is None:
                 kind = trouble or Trouble.OTHER
-                raise FAULTS.get(kind, FormatFailed)(
+                raise FAULTS.get(kind, CutOff if completed.was_cut_off else FormatFailed)(
                     f"mkltfs: {kind.value} ({completed.ending})", tail_of(lines)
                 )
             await self._settle_newest()
@@ -451,7 +451,7 @@ class LtfsFilesystem:
         lines = lines_of(completed.stderr)
         outcome = check_outcome(completed.exit_status, lines)
         if isinstance(outcome, Trouble):
-            raise FAULTS.get(outcome, CheckFailed)(
+            raise FAULTS.get(outcome, CutOff if completed.was_cut_off else CheckFailed)(
                 f"ltfsck: {outcome.value} ({completed.ending})", tail_of(lines)
             )
         verdict = CheckVerdict(
@@ -555,7 +555,7 @@ class LtfsFilesystem:
         except (MoverFault, KeyError, ValueError) as fault:
             verdict = await self.end_mount(folder, mover, is_plain)
             was_killed = verdict.exit_status is None or isinstance(fault, MoverDied)
-            raise (MountCutOff if was_killed else MountFailed)(
+            raise (CutOff if was_killed else MountFailed)(
                 f"the mounted volume cannot be asked what it is: {fault!r}", verdict.log_tail
             ) from fault
         serial = told["volumeSerial"]

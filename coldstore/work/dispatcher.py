@@ -460,8 +460,8 @@ class Dispatcher:
         try:
             await bay.empty()
         except TapeTrouble as worse:
-            if worse.is_robot and not worse.must_stop_drive:
-                # The library is away, not the drive: the cartridge stays in it, and is put away later.
+            if (worse.is_robot or worse.is_innocent) and not worse.must_stop_drive:
+                # It is not the drive's fault: the cartridge stays in it, and is put away later.
                 self._rest(bay.index)
             else:
                 before = "" if worse.sentence == trouble.sentence else f" (after: {trouble.sentence})"

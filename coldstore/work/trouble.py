@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from coldstore.interfaces.drive import DriveFault
-from coldstore.interfaces.filesystem import FilesystemFault, MountCutOff, OutcomeUnknown
+from coldstore.interfaces.drive import DriveCutOff, DriveFault
+from coldstore.interfaces.filesystem import CutOff, FilesystemFault, OutcomeUnknown
 from coldstore.interfaces.library import LibraryFault
 from coldstore.interfaces.mover import DestinationFault, MoverDied, MoverFault
 from coldstore.interfaces.process import CommandFault, LockHeld
@@ -55,7 +55,7 @@ def as_trouble(doing: str) -> Iterator[None]:
         ) from fault
     except (LockHeld, OutcomeUnknown) as fault:
         raise TapeTrouble(f"{doing}: {fault}", must_stop_drive=True) from fault
-    except (MoverDied, DestinationFault, MountCutOff) as fault:
+    except (MoverDied, DestinationFault, CutOff, DriveCutOff) as fault:
         raise TapeTrouble(f"{doing}: {fault}", is_innocent=True) from fault
     except WORLD_FAULTS as fault:
         raise TapeTrouble(f"{doing}: {fault}") from fault

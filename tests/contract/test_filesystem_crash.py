@@ -2,9 +2,11 @@
 
 import fcntl
 import os
+import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor as global_reactor
@@ -13,6 +15,7 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from coldstore.interfaces.filesystem import (
+    CutOff,
     DriveBusy,
     EndedMount,
     FormatFailed,
@@ -30,6 +33,7 @@ from coldstore.util.asynchronous import returns_deferred
 from coldstore.util.checksums import crc64nvme
 from tests.contract.filesystem_contract import MEBIBYTE, ignore, sample
 from tests.contract.filesystem_rigs import BARCODE, CHECKOUT, VirtualLibraryRig, living
+from tests.endtoend.killing import matching
 
 reactor: Any = global_reactor
 
@@ -420,6 +424,33 @@ class FaultTests(Case):
             self.rig.filesystem.mount(barcode=BARCODE, volume_uuid=made.volume_uuid), MountFailed
         )
         self.assertTrue(fault.log_tail)
+
+    @returns_deferred
+    async def test_killed_tools(self) -> None:
+        """A format or a check that somebody kills says nothing about drive and cartridge."""
+        await self.rig.load(BARCODE)
+        filesystem = self.rig.filesystem
+        await self.rig.fault("--program", "mkltfs", "--at", "format", "--kind", "hang", "--seconds", "60")
+        formatting = filesystem.format(barcode=BARCODE, volume_name="volume")
+        await self.kill_program("mkltfs")
+        await self.assertFailure(formatting, CutOff)
+        await filesystem.format(barcode=BARCODE, volume_name="volume")
+        await self.rig.fault("--program", "ltfsck", "--at", "check", "--kind", "hang", "--seconds", "60")
+        checking = filesystem.check()
+        await self.kill_program("ltfsck")
+        await self.assertFailure(checking, CutOff)
+        self.assertTrue((await filesystem.check()).is_consistent)
+
+    async def kill_program(self, name: str) -> None:
+        """Kill a program of the library as soon as it has met the fault that is armed for it."""
+        log = Path(self.rig.library, "faults", "taken.log")
+        for _ in range(1000):
+            if log.exists() and name in log.read_text():
+                (process_id,) = matching(Path(self.rig.library), re.compile(f"/{name} "))
+                os.kill(process_id, signal.SIGKILL)
+                return
+            await deferLater(reactor, 0.02)
+        self.fail(f"no {name} met its fault")
 
     @returns_deferred
     async def test_silent_failure(self) -> None:

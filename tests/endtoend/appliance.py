@@ -230,7 +230,13 @@ class Appliance:
         self.client.post("/drain", {"on": True})
         wait_until(
             "every drive is empty",
-            lambda: not any(row["barcode"] or row["job"] != "idle" for row in self.rows("/drives")),
+            lambda: (
+                not any(
+                    row["barcode"] or row["job"] != "idle"
+                    for row in self.rows("/drives")
+                    if row["state"] == "up"
+                )
+            ),
             seconds=seconds,
         )
 

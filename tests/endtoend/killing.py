@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
+from random import Random
 
 from tests.endtoend.appliance import Appliance, processes_of
 
@@ -27,6 +28,8 @@ class Victim(StrEnum):
     MOVER = "the mover"
     MTX = "a running mtx"
     MTX_AND_APPLIANCE = "a running mtx and the appliance"
+    TOOL = "a running mkltfs, ltfsck or mt"
+    ANY = "any process that it started"
 
 
 PATTERNS = {
@@ -36,6 +39,8 @@ PATTERNS = {
     Victim.MOVER: re.compile(r"coldstore\.tape\.mover_child "),
     Victim.MTX: re.compile(r"/bin/mtx .*load "),
     Victim.MTX_AND_APPLIANCE: re.compile(r"/bin/mtx .*load "),
+    Victim.TOOL: re.compile(r"/bin/(?:mkltfs|ltfsck|mt) "),
+    Victim.ANY: re.compile(r""),
 }
 
 
@@ -62,9 +67,9 @@ def caught(folder: Path, pattern: re.Pattern[str], seconds: float) -> list[int]:
     return found
 
 
-def kill(appliance: Appliance, victim: Victim, *, patience_seconds: float) -> bool:
+def kill(appliance: Appliance, victim: Victim, random: Random, *, patience_seconds: float) -> bool:
     """
-    Kill a victim as soon as there is one.
+    Kill a victim as soon as there is one, by chance one of several.
 
     :return: whether there was one; the appliance is to be started again when it was among those killed
     """
@@ -78,13 +83,21 @@ def kill(appliance: Appliance, victim: Victim, *, patience_seconds: float) -> bo
         kill_all([appliance.process.pid, *processes_of(folder)])
         appliance.kill()
         return True
-    found = caught(folder, PATTERNS[victim], patience_seconds)[:1]
+    present = others(appliance, victim, patience_seconds)
+    found = [random.choice(present)] if present else []
     if victim is Victim.SHIM_AND_LTFS:
         found += children_of(found)
     kill_all(found)
     if found and victim is Victim.MTX_AND_APPLIANCE:
         appliance.kill()
     return bool(found)
+
+
+def others(appliance: Appliance, victim: Victim, patience_seconds: float) -> list[int]:
+    """Return the processes besides the appliance itself that can be this victim, in order."""
+    assert appliance.process is not None
+    found = caught(appliance.folder, PATTERNS[victim], patience_seconds)
+    return sorted(set(found) - {appliance.process.pid})
 
 
 def children_of(process_ids: list[int]) -> list[int]:

@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from coldstore.interfaces.drive import (
     DriveBusy,
     DriveCondition,
+    DriveCutOff,
     DriveFailed,
     DriveNotReady,
     DriveStatusUnreadable,
@@ -137,6 +138,19 @@ class DriveTests(SynchronousTestCase):
         self.script(READY, script("mt", "offline-failed"), READY)
         fault = self.failureResultOf(self.drive.offline(), DriveFailed).value
         self.assertIn("Input/output error", fault.reason)
+
+    def test_killed_commands(self) -> None:
+        """A command that somebody kills is looked at and repeated; when that goes on, it says nothing about the drive."""
+        killed = Script(signal=9)
+        self.script(killed, READY, killed, READY, DONE)
+        self.successResultOf(self.drive.offline())
+        self.assertEqual(self.verbs(), ["status", "status", "offline", "status", "offline"])
+        self.script(READY, killed, EMPTY)
+        self.successResultOf(self.drive.offline())
+        self.runner.install("mt", lambda argv: READY if argv[-1] == "status" else killed)
+        self.failureResultOf(self.drive.offline(), DriveCutOff)
+        self.runner.install("mt", lambda argv: killed)
+        self.failureResultOf(self.drive.status(), DriveCutOff)
 
     def test_offline_late(self) -> None:
         """A command that outlives its deadline is looked at, once the kernel let go of it."""

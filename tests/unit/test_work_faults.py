@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from coldstore.interfaces.drive import DriveFailed
-from coldstore.interfaces.filesystem import MountCutOff
+from coldstore.interfaces.filesystem import CutOff
 from coldstore.interfaces.library import MoveFailed
 from coldstore.interfaces.mover import MediumFault, MoverDied
 from coldstore.interfaces.staging import DiskFault
@@ -128,7 +128,7 @@ class WritingTests(SynchronousTestCase):
         def die(drive: int) -> None:
             if len(kills) < 5:
                 kills.append(drive)
-                raise MountCutOff("ltfs did not mount")
+                raise CutOff("ltfs did not mount")
 
         run.before("mount", die)
         world.ask_back(versions[0])
