@@ -4,6 +4,7 @@ import os
 import shlex
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -254,11 +255,14 @@ class ReactorCommandRunnerTests(CommandRunnerContract, TestCase):
         ]
 
     def assert_gone(self, argv: list[str]) -> None:
-        """Neither the shell nor what it started is there."""
+        """The shell is not there, and what it started, which was killed with it, ends without being asked again."""
         folder = Path(shlex.split(argv[2].split(">")[1].split(";")[0])[0]).parent
         process_id = int((folder / "pid").read_text() or "0") if (folder / "pid").exists() else 0
         if process_id:
             self.assertRaises(ProcessLookupError, os.kill, process_id, 0)
+            end = time.monotonic() + 30
+            while living_members(process_id) and time.monotonic() < end:
+                time.sleep(0.01)
             self.assertEqual(living_members(process_id), [])
 
     @returns_deferred
