@@ -461,10 +461,14 @@ class FlockDeviceLockTests(DeviceLockContract, TestCase):
         self.locks = self.ours
         self.runner = ReactorCommandRunner(reactor, {"PATH": "/usr/bin:/bin"})
         self.running: Deferred[Any] | None = None
+        self.is_orphan_ended = False
 
-    def tearDown(self) -> None:
-        """End the orphan and close our descriptors."""
+    @returns_deferred
+    async def tearDown(self) -> None:
+        """End the orphan, wait until it is gone, and close our descriptors."""
         self.end_orphan()
+        if self.running is not None:
+            await self.running
         for locks in (self.ours, self.killed):
             for lock in (locks.changer(), locks.drive(0), locks.drive(1)):
                 lock.release()
@@ -485,8 +489,9 @@ class FlockDeviceLockTests(DeviceLockContract, TestCase):
         parent.release()
 
     def end_orphan(self) -> None:
-        """Kill the command."""
-        if self.running is not None:
+        """Kill the command. Only the first call does: a second one would give up waiting for its end."""
+        if self.running is not None and not self.is_orphan_ended:
+            self.is_orphan_ended = True
             self.running.cancel()
 
     @returns_deferred
