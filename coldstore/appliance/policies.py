@@ -8,7 +8,7 @@ from coldstore.plan.archive import ArchivePolicy
 from coldstore.plan.blame import ApartPolicy
 from coldstore.plan.classes import ClassRule, ClassRules
 from coldstore.plan.evict import EvictPolicy, Preference
-from coldstore.plan.mount import MountPolicy, TierPolicy
+from coldstore.plan.jobs import MountPolicy, TierPolicy
 from coldstore.plan.verify import VerifyMode
 from coldstore.work.deliverer import DeliveryPolicy
 from coldstore.work.dispatcher import BlamePolicy
@@ -75,8 +75,11 @@ def mount_policy(configuration: Configuration) -> MountPolicy:
                 Tier.BULK: tier(tiers.bulk),
             }
         ),
+        archive_share=configuration.mount.archive_share,
         idle_unload_seconds=configuration.mount.idle_unload_seconds,
         max_hold_seconds=configuration.mount.max_hold_seconds,
+        another_drive_bytes=configuration.archive.another_drive_bytes,
+        another_drive_fraction=configuration.archive.another_drive_share,
         reserve_fraction=configuration.archive.reserve_share,
         reserve_bytes=configuration.archive.reserve_bytes,
         session_bytes_max=configuration.archive.session_bytes,

@@ -194,7 +194,9 @@ class Archive:
 
     :ivar bundle_cartridge_share: a bundle takes at most this part of a cartridge, however large ``bundle_size_bytes``.
     :ivar reserve_share: the part of a cartridge that stays free for its indexes and manifests, at most ``reserve_bytes``.
-    :ivar session_bytes: what one mount writes at most before the cartridge is given a rest.
+    :ivar session_bytes: what is written at most before it is verified.
+    :ivar another_drive_bytes: one more drive writes a pool for every so many bytes that wait for it, at most
+        ``another_drive_share`` of a cartridge.
     :ivar sync_bytes: the index goes to tape after so many bytes or ``sync_age_seconds``, whichever comes first.
     """
 
@@ -205,6 +207,8 @@ class Archive:
     reserve_share: Annotated[float, Number(0, 0.5)] = 0.05
     reserve_bytes: Bytes = 10 * GIB
     session_bytes: SomeBytes = 2 * TIB
+    another_drive_bytes: SomeBytes = 500 * GB
+    another_drive_share: Annotated[float, Number(0.0001, 1)] = 0.03
     sync_bytes: SomeBytes = 32 * GIB
     sync_age_seconds: SomeSeconds = 10 * MINUTE
 
@@ -252,8 +256,13 @@ class Recall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mount:
-    """How long a cartridge stays in a drive: idle, and while another is wanted there."""
+    """
+    How archives and recalls share the drives, and how long a cartridge stays in one: idle, and while another is wanted there.
 
+    :ivar archive_share: the part of the drives that archives have when recalls want them all: one at least, and never all.
+    """
+
+    archive_share: Annotated[float, Number(0, 1)] = 0.5
     idle_unload_seconds: Seconds = 5 * MINUTE
     max_hold_seconds: SomeSeconds = 60 * MINUTE
 

@@ -117,6 +117,11 @@ class Bay:
             )
         )
 
+    @property
+    def activity(self) -> DriveActivity:
+        """What the board says of this drive."""
+        return self._board.entry(self.index)
+
     def progress(self, done_bytes: int) -> None:
         """Note how far the present step is."""
         self._board.progress(self.index, done_bytes)

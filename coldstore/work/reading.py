@@ -21,7 +21,7 @@ from coldstore.model.errors import MetadataUnavailable, StagingFull
 from coldstore.model.events import Severity
 from coldstore.model.objects import Piece
 from coldstore.ontape import paths
-from coldstore.plan.mount import DoRecall
+from coldstore.plan.jobs import DoRecall
 from coldstore.plan.recall import Wanted
 from coldstore.work.bay import Bay
 from coldstore.work.completing import Completer
@@ -84,19 +84,19 @@ class RecallSession:
         job: DoRecall,
         extents: Mapping[tuple[int, int], WantedExtent],
         *,
-        should_yield: Callable[[], bool],
+        is_over: Callable[[bool], bool],
     ) -> None:
         """
         Read everything of the batch that is still wanted.
 
-        :param should_yield: whether to begin no further portion
+        :param is_over: whether to come to an end at this boundary; is told whether a bundle was read from by now
         :raise RecallWaitsForSpace: the disk is too full for the next extent
         :raise TapeTrouble: the drive or the cartridge failed
         """
         waiting = portions(job.batch.items, items_max=self._portion_items)
         waiting.reverse()
         has_begun = False
-        while waiting and not (has_begun and should_yield()):
+        while waiting and not is_over(has_begun):
             portion = waiting.pop()
             try:
                 space = await self._staging.reserve_recall([item.length_bytes for item in portion])
@@ -112,7 +112,7 @@ class RecallSession:
             try:
                 volume = await self._bay.mount(job.batch.barcode, pool=None)
                 has_begun = True
-                await self._portion(volume, portion, space, extents)
+                await self._portion(volume, portion, space, extents, is_over)
             finally:
                 await self._staging.release_recall(space)
 
@@ -122,6 +122,7 @@ class RecallSession:
         portion: Sequence[Wanted],
         space: RecallSpace,
         extents: Mapping[tuple[int, int], WantedExtent],
+        is_over: Callable[[bool], bool],
     ) -> None:
         arrived: list[RecalledBytes] = []
         trouble: Exception | None = None
@@ -147,7 +148,11 @@ class RecallSession:
 
             return note
 
+        has_read = False
         for bundle_id, group in groupby(enumerate(portion), key=lambda pair: pair[1].bundle_id):
+            if has_read and is_over(True):
+                break
+            has_read = True
             numbered = list(group)
             ranges = [
                 ReadRange(

@@ -57,18 +57,22 @@ class WritingTests(SynchronousTestCase):
 
     def test_suspect_cartridge(self) -> None:
         """A cartridge that fails in two drives is only read from then on, an operator is told, and another takes its place."""
-        world = World(cartridges=4)
+        world = World(cartridges=3)
+        third = world.library.take_away(3)
         versions = [world.put("k", MIB)]
         run = Run(world)
         worn = "A00001L8"
         run.wear_out(worn, medium_fault())
         run.start()
-        run.until(lambda: world.is_cold(*versions), seconds=20_000)
-        world.check()
+        run.until(lambda: "no-cartridge" in world.alerts(), seconds=20_000)
         self.assertEqual(world.states()[worn], CartridgeState.SUSPECT)
+        self.assertEqual(world.alerts()["cartridge-suspect"], f"cartridge {worn}")
+        world.library.put(3, third)
+        now_of(Deferred.fromCoroutine(run.dispatcher.look_at_library()))
+        run.until(lambda: world.is_cold(*versions))
+        world.check()
         self.assertNotIn(worn, world.where(versions[0]))
         self.assertEqual(world.drive_states(), [DriveState.UP, DriveState.UP])
-        self.assertEqual(world.alerts()["cartridge-suspect"], f"cartridge {worn}")
 
     def test_drive_down(self) -> None:
         """
@@ -222,11 +226,10 @@ class WritingTests(SynchronousTestCase):
 
     def test_unlisted_copy(self) -> None:
         """A copy that the cartridge does not list any more does not count: it is written anew while its bytes are on disk."""
-        world = World(cartridges=3)
+        world = World(cartridges=2)
+        second = world.library.take_away(2)
         versions = [world.put("k", MIB)]
-        run = Run(world)
-        run.filesystems[1].faults["sync"] = deque([medium_fault() for _ in range(3)])
-        run.start()
+        run = Run(world).start()
         run.until(lambda: bool(world.where(versions[0])))
         (barcode,) = world.where(versions[0])
         medium = world.tapes.medium(barcode)
@@ -235,7 +238,10 @@ class WritingTests(SynchronousTestCase):
                 mount.tree = type(mount.tree)()
         medium.tree = type(medium.tree)()
         more = world.put("k2", MIB)
-        run.until(lambda: world.is_cold(*versions, more), seconds=20_000)
+        run.until(lambda: "copy-damaged" in world.alerts() and bool(world.where(versions[0])))
+        world.library.put(2, second)
+        now_of(Deferred.fromCoroutine(run.dispatcher.look_at_library()))
+        run.until(lambda: world.is_cold(*versions, more))
         world.check()
         self.assertEqual(len(world.where(versions[0])), 2)
         self.assertIn("copy-damaged", world.alerts())

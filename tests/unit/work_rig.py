@@ -31,7 +31,7 @@ from coldstore.plan.archive import ArchivePolicy
 from coldstore.plan.blame import ApartPolicy
 from coldstore.plan.classes import ClassRule
 from coldstore.plan.evict import EvictPolicy, Preference
-from coldstore.plan.mount import MountPolicy, TierPolicy
+from coldstore.plan.jobs import MountPolicy, TierPolicy
 from coldstore.plan.verify import VerifyMode
 from coldstore.testing.filesystem import SimulatedTapeFilesystem, SimulatedTapes
 from coldstore.testing.library import SimulatedLibrary
@@ -389,6 +389,7 @@ class Run:
         linger_seconds: float = 0.0,
         cartridge_share: float = 1.0,
         members_max: int = 100,
+        another_drive_bytes: int = 1 << 40,
     ) -> None:
         self.world = world
         self.clock: Any = world.clock
@@ -470,7 +471,10 @@ class Run:
             keeper=self.keeper,
             policy=MountPolicy(
                 tiers=dict.fromkeys(Tier, TIER),
+                archive_share=0.5,
                 idle_unload_seconds=idle_unload_seconds,
+                another_drive_bytes=another_drive_bytes,
+                another_drive_fraction=1.0,
                 max_hold_seconds=hold_seconds,
                 reserve_fraction=0.05,
                 reserve_bytes=MIB,
