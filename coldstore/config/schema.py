@@ -195,7 +195,7 @@ class Archive:
     :ivar bundle_cartridge_share: a bundle takes at most this part of a cartridge, however large ``bundle_size_bytes``.
     :ivar reserve_share: the part of a cartridge that stays free for its indexes and manifests, at most ``reserve_bytes``.
     :ivar session_bytes: what is written at most before it is verified.
-    :ivar another_drive_bytes: one more drive writes a pool for every so many bytes that wait for it, at most
+    :ivar another_drive_bytes: one more cartridge of a pool is mounted for every so many bytes that wait for it, at most
         ``another_drive_share`` of a cartridge.
     :ivar sync_bytes: the index goes to tape after so many bytes or ``sync_age_seconds``, whichever comes first.
     """

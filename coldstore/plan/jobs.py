@@ -29,8 +29,8 @@ class MountPolicy:
     ``archive_share`` is the part of the drives that archives have when restores want them all. A cartridge that has had its drive
     for ``max_hold_seconds`` leaves it at the next boundary of its work when others wait for it.
 
-    One more drive writes a pool for every ``another_drive_bytes`` that wait for it, at most ``another_drive_fraction`` of a
-    cartridge: what makes another mount worth its time (CTA divides its thresholds among the drives of a pool in the same way).
+    One more cartridge of a pool is mounted for every ``another_drive_bytes`` that wait for it, at most ``another_drive_fraction``
+    of a cartridge: what makes another mount worth its time (CTA divides its thresholds among the drives of a pool in the same way).
     """
 
     tiers: Mapping[Tier, TierPolicy]

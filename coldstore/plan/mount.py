@@ -133,12 +133,10 @@ def _next_job(
     if holder is not None and holder.last_was_archive:
         # It was written just now: what is wanted from it costs no move.
         return recall
-    latest = max(desk.free, key=lambda drive: (drive.idle_since, drive.index))
     is_archives = is_turn_of_archives(
         archives=desk.count(DoArchive),
         recalls=desk.count(DoRecall),
         share=shares(desk.usable, policy.archive_share),
-        last_was_archive=latest.last_was_archive,
     )
     return archive if is_archives else recall
 
@@ -315,6 +313,7 @@ class _Archives:
         policy: MountPolicy,
     ) -> None:
         self._desk = desk
+        self._cartridges = cartridges
         self._policy = policy
         by_pool: dict[str, list[CopyToWrite]] = {}
         for copy in to_write:
@@ -378,14 +377,19 @@ class _Archives:
         return tuple(found)
 
     def helpers(self) -> list[str]:
-        """Return a pool for each drive more that it could use, besides the one that it has, the neediest first."""
+        """
+        Return a pool for each drive more that it could use, besides the one that it has, the neediest first.
+
+        A cartridge that lies in a drive may help with anything, another is mounted only for what is worth it.
+        """
         wishes: list[tuple[float, str]] = []
         for pool, copies in self._waiting.items():
             writers = self._writers(pool)
-            candidates = self._candidates(pool) if writers else []
-            for cartridge in candidates[: self._desk.usable]:
+            for cartridge in self._candidates(pool) if writers else ():
                 share = self._bytes[pool] / (writers + 1)
-                if share < worth_a_drive(cartridge, self._policy) or len(copies) <= writers:
+                is_mounted = self._desk.holder(cartridge.barcode) is not None
+                is_worth_it = is_mounted or share >= worth_a_drive(cartridge, self._policy)
+                if len(copies) <= writers or not is_worth_it or writers > self._desk.usable:
                     break
                 wishes.append((-share, pool))
                 writers += 1
@@ -449,7 +453,7 @@ class _Archives:
                     drive=drive.index,
                     barcode=barcode,
                     pool=pool,
-                    size_bytes=self._session_bytes(pool),
+                    size_bytes=self._session_bytes(pool, barcode),
                     room_bytes=room_bytes,
                     verify=tuple(self._to_verify.get(barcode, ())),
                 )
@@ -468,10 +472,17 @@ class _Archives:
             drive=drive.index,
             barcode=barcode,
             pool=pool,
-            size_bytes=self._session_bytes(pool) if can_write else 0,
+            size_bytes=self._session_bytes(pool, barcode) if can_write else 0,
             room_bytes=room_bytes,
             verify=tuple(copies),
         )
 
-    def _session_bytes(self, pool: str) -> int:
-        return max(1, min(self._policy.session_bytes_max, self._bytes[pool]))
+    def _session_bytes(self, pool: str, barcode: str) -> int:
+        """
+        How much to write before it is verified: what waits, or with other drives that could help as much as each would have.
+
+        Only the drive that wrote can verify without another mount: who writes too much at once is late in the end.
+        """
+        waiting = self._bytes[pool]
+        fair = max(waiting // self._desk.usable, worth_a_drive(self._cartridges[barcode], self._policy))
+        return max(1, min(waiting, fair, self._policy.session_bytes_max))

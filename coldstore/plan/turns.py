@@ -2,10 +2,10 @@
 Whose turn it is: how archives and recalls share the drives, and which drives give way at the next boundary of their work.
 
 With two drives or more, archives and recalls get them in the proportion of ``archive_share``, one each at least; what one of
-them has no work for, the other takes. A single drive alternates. Recalls that have no drive get one at the next boundary,
-everything else waits until a session has had its drive for ``max_hold_seconds``. An expedited recall goes before all that,
-unless archives were kept waiting for ``max_hold_seconds``: then one of them is owed a drive, for as long. A boundary is the
-end of a bundle: nothing is interrupted in the middle of one.
+them has no work for, the other takes. Recalls that have no drive get one at the next boundary, everything else waits until a
+session has had its drive for ``max_hold_seconds``. An expedited recall goes before all that, unless archives were kept
+waiting for ``max_hold_seconds``: then one of them is owed a drive, for as long. So a single drive alternates: recalls first,
+and an hour for each while both have work. A boundary is the end of a bundle: nothing is interrupted in the middle of one.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -47,10 +47,9 @@ def shares(usable: int, archive_share: float) -> Share:
     return Share(archives=archives, recalls=usable - archives)
 
 
-def is_turn_of_archives(*, archives: int, recalls: int, share: Share, last_was_archive: bool) -> bool:
+def is_turn_of_archives(*, archives: int, recalls: int, share: Share) -> bool:
     """Whether the next drive is the archives', of which so many have one; both wait for it."""
-    theirs, others = archives * share.recalls, recalls * share.archives
-    return theirs < others or (theirs == others and not last_was_archive)
+    return archives * share.recalls < recalls * share.archives
 
 
 def is_expedited(batch: Batch) -> bool:

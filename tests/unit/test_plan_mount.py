@@ -330,6 +330,15 @@ class MountTests(PlanCase):
             )
             self.assertEqual(self.archives(plan), expected)
 
+    def test_mounted_ones_help(self) -> None:
+        """A cartridge of the pool that lies in a drive takes a part of whatever waits: it costs no mount."""
+        plan = self.plan(
+            drives=[drive(0, barcode="A"), drive(1, barcode="B"), drive(2, barcode="C"), drive(3)],
+            to_write=[copy("x", size=10), copy("y", size=10)],
+            cartridges=[cartridge(barcode) for barcode in "ABCD"],
+        )
+        self.assertEqual(self.archives(plan), [(0, "A", "main"), (1, "B", "main")])
+
     def test_every_pool_before_helpers(self) -> None:
         """Each pool gets its first drive before any gets its second."""
         plan = self.plan(
@@ -459,16 +468,17 @@ class TurnTests(PlanCase):
             self.assertEqual(shares(usable, part), Share(archives=archives, recalls=recalls))
 
     def test_proportion(self) -> None:
-        """The next drive goes to whom the proportion gives it; at equal parts to whom did not have the last."""
+        """The next drive goes to whom the proportion gives it; at equal parts to recalls, for which somebody waits."""
         share = Share(archives=1, recalls=3)
-        for archives, recalls, last, expected in (
-            (0, 0, False, True), (0, 0, True, False), (0, 1, True, True), (1, 1, False, False), (1, 3, False, True),
-            (1, 2, True, False),
-        ):  # fmt: skip
-            answer = is_turn_of_archives(
-                archives=archives, recalls=recalls, share=share, last_was_archive=last
-            )
-            self.assertEqual(answer, expected, (archives, recalls, last))
+        for archives, recalls, expected in (
+            (0, 0, False),
+            (0, 1, True),
+            (1, 1, False),
+            (1, 3, False),
+            (1, 4, True),
+        ):
+            answer = is_turn_of_archives(archives=archives, recalls=recalls, share=share)
+            self.assertEqual(answer, expected, (archives, recalls))
 
     def test_half_and_half(self) -> None:
         """Of four drives two archive and two recall; what one of them has no work for, the other takes."""
@@ -497,15 +507,13 @@ class TurnTests(PlanCase):
         fast = self.plan(drives=drives, batches=[batch("R2")], **facts)
         self.assertEqual(self.recalls(fast), [(1, "R2")])
 
-    def test_single_drive_alternates(self) -> None:
-        """A single drive that recalled last archives next, unless an expedited restore waits."""
-        facts = {"to_write": [copy("x")], "cartridges": [cartridge("A"), cartridge("R")]}
+    def test_single_drive(self) -> None:
+        """A single drive recalls until archives have waited for the longest hold."""
+        facts = {"to_write": [copy("x")], "cartridges": [cartridge("A")]}
         ready = [batch("R", tier=Tier.STANDARD, at=-600)]
-        self.assertIsInstance(
-            self.plan(drives=[drive(0, last=True)], batches=ready, **facts).jobs[0], DoRecall
-        )
-        self.assertIsInstance(self.plan(drives=[drive(0)], batches=ready, **facts).jobs[0], DoArchive)
-        self.assertIsInstance(self.plan(drives=[drive(0)], batches=[batch("R")], **facts).jobs[0], DoRecall)
+        for now, kind in ((3599, DoRecall), (3600, DoArchive)):
+            plan = self.plan(now=now, drives=[drive(0)], batches=ready, archives_wait_since=0.0, **facts)
+            self.assertIsInstance(plan.jobs[0], kind)
 
     def test_same_cartridge_alternates(self) -> None:
         """What is wanted from a cartridge that was just written is read before it is written on, and the other way round."""
