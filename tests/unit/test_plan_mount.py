@@ -436,6 +436,10 @@ class MountTests(PlanCase):
             drives=[drive(0), drive(1)], batches=[batch("R")], cartridges=[cartridge("R")], avoid={(0, "R")}
         )
         self.assertEqual([job.drive for job in plan.jobs], [1])
+        there = self.plan(
+            drives=[drive(0, barcode="R"), drive(1)], batches=[batch("R")], cartridges=[], avoid={(0, "R")}
+        )
+        self.assertEqual(there.jobs, ())
 
     def test_busy_cartridge(self) -> None:
         """A cartridge in a busy drive is not given to another drive."""

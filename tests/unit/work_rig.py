@@ -172,6 +172,8 @@ class World:
         cartridges: int = 4,
         capacity_bytes: int = 256 * MIB,
         disk_bytes: int = 1 << 40,
+        move_seconds: float = 0.0,
+        offline_seconds: float = 0.0,
         random: Random | None = None,
     ) -> None:
         self.clock = cast(Any, WorldClock())
@@ -190,6 +192,8 @@ class World:
             self.clock,
             drives=drives,
             cartridges={number: f"A0000{number}L8" for number in range(1, cartridges + 1)},
+            move_seconds=move_seconds,
+            offline_seconds=offline_seconds,
         )
         uuids = iter(range(1, 1000))
         self.tapes = SimulatedTapes(
@@ -379,6 +383,7 @@ class Run:
         *,
         store: Any = None,
         seconds: dict[str, float] | None = None,
+        bytes_per_second: float = 10 * MIB,
         hold_seconds: float = 3600.0,
         idle_unload_seconds: float = 60.0,
         attempts_max: int = 6,
@@ -406,7 +411,7 @@ class Run:
                 clock=self.clock,
                 loaded=partial(getattr, drive, "barcode"),
                 seconds=seconds or {"format": 5, "mount": 2, "unmount": 2, "sync": 1},
-                bytes_per_second=10 * MIB,
+                bytes_per_second=bytes_per_second,
                 read_disk=world.staging.content,
                 write_disk=self._write_disk,
             )
