@@ -266,8 +266,8 @@ class Bay:
                 if len(slots) != 1:
                     where = "is in no slot" if not slots else f"is in several slots: {slots}"
                     raise TapeTrouble(f"{barcode} {where}", is_robot=True)
-                await self._library.load(slot=slots[0], drive=self.index, barcode=barcode)
-                await self._compare(barcode, slot=slots[0])
+                arrived = await self._library.load(slot=slots[0], drive=self.index, barcode=barcode)
+                self._compare(barcode, arrived, slot=slots[0])
             self.barcode = barcode
             self.log.info("{barcode} loaded into drive {drive}", barcode=barcode, drive=self.index)
             await self._change(
@@ -282,13 +282,12 @@ class Bay:
                 await self._reload(barcode)
             await self._drive.wait_until_ready(timeout_seconds=limit)
 
-    async def _compare(self, barcode: str, *, slot: int) -> None:
+    def _compare(self, barcode: str, inventory: Inventory, *, slot: int) -> None:
         """
         See that the robot brought what was asked for: nothing is formatted or written on its word alone.
 
         :raise TapeTrouble: another cartridge is in the drive
         """
-        inventory = await self._library.inventory()
         element = self._element(inventory)
         others = [found for found in inventory.find(barcode) if found != element]
         if element.barcode == barcode or (element.is_full and element.barcode is None and not others):
@@ -316,8 +315,8 @@ class Bay:
             raise TapeTrouble(f"no empty slot to reload {barcode} from", is_robot=True)
         await self._library.unload(drive=self.index, slot=free[0], barcode=barcode)
         self.barcode = None
-        await self._library.load(slot=free[0], drive=self.index, barcode=barcode)
-        await self._compare(barcode, slot=free[0])
+        arrived = await self._library.load(slot=free[0], drive=self.index, barcode=barcode)
+        self._compare(barcode, arrived, slot=free[0])
         self.barcode = barcode
 
     async def _format(self, record: Cartridge, pool: str) -> IMountedVolume:
