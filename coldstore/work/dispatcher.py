@@ -276,7 +276,7 @@ class Dispatcher:
         try:
             await station.bay.adopt()
         except TapeTrouble as trouble:
-            if trouble.must_stop_drive or station.rests >= LOOKS_MAX:
+            if trouble.must_stop_drive or (station.rests >= LOOKS_MAX and not trouble.is_robot):
                 await self._drive_down(station, trouble.sentence)
             else:
                 # What we looked at may have ended in that moment: the next look tells.
@@ -480,9 +480,12 @@ class Dispatcher:
         await self._alerts.open(
             "tape-failure", subject, Severity.WARNING, _failure_sentence(trouble.sentence)
         )
+        # The robot may have done what it did not tell of.
+        station.is_to_be_looked_at |= trouble.is_robot
         try:
             await bay.empty()
         except TapeTrouble as worse:
+            station.is_to_be_looked_at |= worse.is_robot
             if (worse.is_robot or worse.is_innocent) and not worse.must_stop_drive:
                 # It is not the drive's fault: the cartridge stays in it, and is put away later.
                 station.rest(self._clock.seconds())

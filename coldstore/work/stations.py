@@ -53,7 +53,7 @@ class Station:
         return DriveView(
             index=self.bay.index,
             is_up=(record is None or record.state is DriveState.UP) and self.stop_reason is None,
-            is_busy=self.session is not None or now < self.rests_until,
+            is_busy=self.session is not None or now < self.rests_until or self.is_to_be_looked_at,
             barcode=self.bay.barcode,
             job=self.job,
             idle_since=self.idle_since,

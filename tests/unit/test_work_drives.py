@@ -4,9 +4,10 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
+from coldstore.interfaces.library import LibraryUnreachable
 from coldstore.model.cartridges import CartridgeState, DriveState
 from coldstore.model.objects import ObjectVersion, Tier
 from tests.unit.test_work_faults import medium_fault
@@ -160,6 +161,42 @@ class ParallelTests(DrivesCase):
         self.assertEqual(list(self.steps(run).values()).count("archive: loading"), 3)
         self.assertGreater(self.count_begun(world, versions), begun + 20)
         run.until(lambda: world.is_cold(*versions))
+        self.assert_whole(world, versions)
+
+    def test_emptied_at_once(self) -> None:
+        """Drives that are emptied at the same time, with their home slots taken, find a slot each."""
+        world = World(drives=4, cartridges=4, move_seconds=5.0)
+        versions = self.put(world, 20)
+        run = self.start(world)
+        self.hurry(run)
+        run.until(lambda: world.is_cold(*versions), hurry=False)
+        self.assertTrue(all(drive.barcode for drive in world.library.drives))
+        for slot in (1, 2, 3, 4):
+            world.library.put(slot, f"B0000{slot}L8")
+        run.dispatcher.drain(True)
+        run.until(lambda: not any(drive.barcode for drive in world.library.drives), hurry=False)
+        self.assertEqual(now_of(world.store.alerts(include_cleared=True, limit=9)), [])
+
+    def test_silent_library(self) -> None:
+        """A library that does not answer right after a move is asked again later: what it moved is found, and used."""
+        world = World(drives=2, cartridges=4)
+        versions = self.put(world, 2)
+        run = self.start(world)
+        load = world.library.load
+        silences: list[str] = []
+
+        def load_and_fall_silent(**move: Any) -> Any:
+            loading = load(**move)
+            if len(silences) < 6:
+                silences.append(move["barcode"])
+                reason = LibraryUnreachable(attempted="looking", reason="no answer", advice="Look.")
+                return loading.addCallback(lambda _: fail(reason))
+            return loading
+
+        world.library.load = load_and_fall_silent  # type: ignore[method-assign]
+        run.until(lambda: world.is_cold(*versions))
+        self.assertTrue(silences)
+        self.assertEqual(set(world.drive_states()), {DriveState.UP})
         self.assert_whole(world, versions)
 
     def count_begun(self, world: World, versions: list[ObjectVersion]) -> int:
