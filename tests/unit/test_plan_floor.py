@@ -2,6 +2,7 @@
 
 from collections import Counter
 from functools import partial
+from itertools import pairwise
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -28,7 +29,7 @@ class RandomTests(SynchronousTestCase):
             for bundle_id, copies in floor.written.items():
                 self.assertEqual(len(set(copies.values())), 2, (seed, bundle_id))
             self.assertEqual(len(floor.done), 2 * len(floor.sizes), seed)
-            for (_, end), (begin, _) in zip(floor.moves, floor.moves[1:], strict=False):
+            for (_, end), (begin, _) in pairwise(floor.moves):
                 self.assertLessEqual(end, begin, "the robot made two moves at once")
             # A drive that is put down or parted from its cartridge may take an hour away from both.
             self.assertLess(floor.archives_waited, 3 * HOUR + BOUNDARY, seed)
