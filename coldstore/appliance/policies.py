@@ -4,6 +4,7 @@ from types import MappingProxyType
 
 from coldstore.config.schema import Configuration, RecallTier
 from coldstore.model.objects import StorageClass, Tier
+from coldstore.model.precedence import Shares
 from coldstore.plan.archive import ArchivePolicy
 from coldstore.plan.blame import ApartPolicy
 from coldstore.plan.classes import ClassRule, ClassRules
@@ -89,6 +90,14 @@ def blame_policy(configuration: Configuration) -> BlamePolicy:
         window_seconds=86_400.0,
         apart=ApartPolicy(apart_seconds=3600.0, alone_seconds=60.0),
         attempts_max=configuration.recall.attempts_max,
+    )
+
+
+def disk_shares(configuration: Configuration) -> Shares:
+    """Return who leaves how much of the disk to others."""
+    staging = configuration.staging
+    return Shares(
+        begun=staging.multipart_share, recall=staging.restore_share, urgent=staging.expedited_share
     )
 
 

@@ -151,7 +151,7 @@ class Appliance(MultiService):
             directory=Path(settings.staging_directory),
             capacity_bytes=settings.staging.capacity_bytes,
             min_free_bytes=settings.staging.min_free_bytes,
-            recall_share=settings.staging.restore_share,
+            shares=policies.disk_shares(settings),
             small_limit_bytes=settings.staging.small_object_bytes,
             segment_bytes=settings.staging.segment_bytes,
             hashing_threads=max(2, settings.staging.threads // 2),

@@ -116,6 +116,8 @@ class Staging:
     :ivar directory: null stands for ``staging`` in the state directory.
     :ivar capacity_bytes: what may be used at most; ``min_free_bytes`` stay free on the file system in any case.
     :ivar restore_share: the part of the capacity that uploads leave to restores.
+    :ivar expedited_share: the last part of that, which other restores leave to Expedited ones.
+    :ivar multipart_share: what new objects and uploads leave to further parts of uploads that have begun, beside that.
     :ivar small_object_bytes: objects up to this size share segments; larger ones are files.
     """
 
@@ -123,6 +125,8 @@ class Staging:
     capacity_bytes: SomeBytes = 64 * GIB
     min_free_bytes: Bytes = 1 * GIB
     restore_share: Fraction = 0.1
+    expedited_share: Fraction = 0.02
+    multipart_share: Fraction = 0.03
     small_object_bytes: Annotated[int, Size(0, 16 * MIB)] = 256 * KIB
     segment_bytes: Annotated[int, Size(1 * MIB, 16 * GIB)] = 64 * MIB
     threads: Annotated[int, Whole(1, 256)] = 8

@@ -70,7 +70,9 @@ class NotingControl:
 
     def usage(self) -> StagingUsage:
         """See ``IControl``."""
-        return StagingUsage(capacity_bytes=8 * GIB, used_bytes=2 * GIB, reserved_bytes=GIB)
+        return StagingUsage(
+            capacity_bytes=8 * GIB, used_bytes=2 * GIB, reserved_bytes=GIB, upload_room_bytes=4 * GIB
+        )
 
     def archive_now(self) -> None:
         """See ``IControl``."""

@@ -423,10 +423,12 @@ class ProblemTests(EndpointCase):
         """From 95 % on, and when the file system leaves no capacity at all."""
         for used, is_problem in ((0, False), (94, False), (95, True), (100, True)):
             with self.subTest(used):
-                usage = StagingUsage(capacity_bytes=100, used_bytes=used, reserved_bytes=0)
+                usage = StagingUsage(
+                    capacity_bytes=100, used_bytes=used, reserved_bytes=0, upload_room_bytes=0
+                )
                 self.patch(self.rig.control, "usage", lambda usage=usage: usage)
                 self.assertEqual(any("disk is full" in problem for problem in self.problems()), is_problem)
-        nothing = StagingUsage(capacity_bytes=0, used_bytes=0, reserved_bytes=0)
+        nothing = StagingUsage(capacity_bytes=0, used_bytes=0, reserved_bytes=0, upload_room_bytes=0)
         self.patch(self.rig.control, "usage", lambda: nothing)
         self.assertEqual(len(self.problems()), 1)
 
