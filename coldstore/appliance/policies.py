@@ -96,9 +96,7 @@ def blame_policy(configuration: Configuration) -> BlamePolicy:
 def disk_shares(configuration: Configuration) -> Shares:
     """Return who leaves how much of the disk to others."""
     staging = configuration.staging
-    return Shares(
-        begun=staging.multipart_share, recall=staging.restore_share, urgent=staging.expedited_share
-    )
+    return Shares(begun=staging.multipart_share, recall=staging.restore_share, urgent=staging.expedited_share)
 
 
 def evict_policy(configuration: Configuration) -> EvictPolicy:

@@ -321,6 +321,22 @@ class IMetadataStore(Interface):
     def referenced(addresses: Collection[str]) -> Deferred[frozenset[str]]:
         """Return those of at most KEYS_MAX addresses that a piece or a discard duty names."""
 
+    # ── moving what stays ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def pieces_at(addresses: Collection[str]) -> Deferred[list[Piece]]:
+        """Return the pieces that lie at these at most KEYS_MAX addresses, in no order; nothing for unknown ones."""
+
+    def move_pieces(moves: Mapping[str, str]) -> Deferred[frozenset[str]]:
+        """
+        Have at most BATCH_MAX pieces lie at other addresses, which hold the same bytes: from old to new.
+
+        Return the old addresses of those that moved. One that is not a piece's any more is left out: its new address
+        is then nobody's. Nothing refers to the old address of a piece that moved: who reads there still must be left the
+        time to end before ``add_discards`` is called with it. Versions and uploads do not change by it.
+
+        Fails with ``Conflict`` when a new address is in use or about to be freed; nothing has moved then.
+        """
+
     # ── archive ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def backlog() -> Deferred[list[Backlog]]:

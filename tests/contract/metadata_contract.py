@@ -1276,6 +1276,37 @@ class MetadataContract(MetadataSteps):
         )
         self.assertEqual(await self.drain(), ["nobody"])
 
+    async def test_moving_pieces(self) -> None:
+        """A piece that lies elsewhere now is found there by all who look for it, and only there."""
+        version = await self.publish(b"k", pieces=[piece_of("a", 1), piece_of("b", 2)], size_bytes=20)
+        await self.store.create_upload(upload_of("u"))
+        await self.store.put_part("u", piece_of("part", 3))
+        found = await self.store.pieces_at(["b", "part", "a", "nobody's"])
+        self.assertEqual(
+            sorted(found, key=lambda piece: piece.ordinal),
+            [piece_of("a", 1), piece_of("b", 2), piece_of("part", 3)],
+        )
+        moved = await self.store.move_pieces({"a": "a2", "part": "part2", "nobody's": "x"})
+        self.assertEqual(moved, {"a", "part"})
+        self.assertEqual(await self.addresses(version), ["a2", "b"])
+        self.assertEqual(await self.again(version), version)
+        self.assertEqual(await self.store.parts("u", after_ordinal=0, limit=9), [piece_of("part2", 3)])
+        self.assertEqual(await self.store.referenced(["a", "a2", "part", "part2", "x"]), {"a2", "part2"})
+        self.assertEqual(await self.store.move_pieces({"a": "a3"}), frozenset())
+        await self.store.add_discards(["a", "part"])
+        await self.delete(b"k")
+        await self.store.abandon_upload("u")
+        self.assertEqual(sorted(await self.drain()), ["a", "a2", "b", "part", "part2"])
+
+    async def test_moving_to_where_something_is(self) -> None:
+        """A new address must be nobody's and not about to be freed; then nothing moves."""
+        version = await self.publish(b"k", pieces=[piece_of("a", 1), piece_of("b", 2)], size_bytes=20)
+        await self.store.add_discards(["doomed"])
+        for taken in ("b", "doomed"):
+            await self.refused(Conflict, self.store.move_pieces({"a": taken}))
+        await self.refused(Conflict, self.store.move_pieces({"a": "fresh", "b": "doomed"}))
+        self.assertEqual(await self.addresses(version), ["a", "b"])
+
     async def test_deletion_at_every_stage(self) -> None:
         """However far a version is, its bytes are discarded exactly once after its deletion, and never while needed."""
         stages = ["pending", "filling", "frozen", "archived", "settled", "restored", "cold"]
@@ -1421,6 +1452,9 @@ class MetadataContract(MetadataSteps):
         await self.refused(StepTooLarge, self.store.add_discards([f"d{n}" for n in range(BATCH_MAX + 1)]))
         await self.refused(StepTooLarge, self.store.forget_discards(range(BATCH_MAX + 1)))
         await self.refused(StepTooLarge, self.store.referenced([f"d{n}" for n in range(KEYS_MAX + 1)]))
+        await self.refused(StepTooLarge, self.store.pieces_at([f"d{n}" for n in range(KEYS_MAX + 1)]))
+        too_many = {f"d{n}": f"e{n}" for n in range(BATCH_MAX + 1)}
+        await self.refused(StepTooLarge, self.store.move_pieces(too_many))
         await self.refused(StepTooLarge, self.publish(b"k", user_metadata=(("a", "x" * 1_000_001),)))
         self.assertEqual(await self.store.list_current("b", from_key=b"", before_key=None, limit=9), [])
         everything = [message_of(key) for key in keys[:BATCH_MAX]]
@@ -1434,5 +1468,6 @@ class MetadataContract(MetadataSteps):
         messages = {key: message_of(key) for key in keys[:BATCH_MAX]}
         gone = await self.store.delete_current("b", keys[:BATCH_MAX], at=1.0, messages=messages)
         self.assertEqual(len(gone), BATCH_MAX)
+        await self.store.move_pieces({f"q{n}": f"r{n}" for n in range(BATCH_MAX)})
         self.assertEqual(len(await self.drain()), 2 * BATCH_MAX)
         await self.check_backlog()

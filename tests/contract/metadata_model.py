@@ -50,7 +50,7 @@ class MetadataModel(MetadataSteps):
         moves = [
             (self.put, 6), (self.remove, 3), (self.begin_upload, 2), (self.send_part, 6), (self.end_upload, 2),
             (self.pack, 4), (self.advance_bundle, 10), (self.begin_restore, 3), (self.bring_back, 3),
-            (self.expire, 1), (self.evict, 4), (self.free, 2), (self.read, 1),
+            (self.expire, 1), (self.evict, 4), (self.free, 2), (self.read, 1), (self.move, 3),
         ]  # fmt: skip
         for number in range(self.steps):
             self.now += chance.random() * 10
@@ -286,6 +286,19 @@ class MetadataModel(MetadataSteps):
     async def free(self) -> None:
         """Free everything that may be freed."""
         self.freed += await self.drain()
+
+    async def move(self) -> None:
+        """Have some pieces lie elsewhere, known ones and others."""
+        if not self.given:
+            return
+        asked = self.chance.sample(sorted(self.given), min(len(self.given), 10))
+        there = {piece.address for piece in await self.store.pieces_at(asked)}
+        moves = {address: self.unique("moved") for address in asked}
+        self.given.update(moves.values())
+        self.assertEqual(await self.store.move_pieces(moves), there)
+        await self.store.add_discards(sorted(there) + [moves[old] for old in asked if old not in there])
+        for parts in self.open_uploads.values():
+            parts.update({number: moves.get(address, address) for number, address in parts.items()})
 
     async def read(self) -> None:
         """Read something."""

@@ -17,7 +17,6 @@ from coldstore.interfaces.staging import BLOCK_BYTES
 from coldstore.model.precedence import Precedence, Shares
 from coldstore.util.checksums import crc64nvme
 
-
 NEW = Precedence.NEW_UPLOAD
 
 

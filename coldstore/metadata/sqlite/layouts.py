@@ -1,7 +1,7 @@
 """Layouts, their pieces, and the duty to free pieces that nothing needs any more."""
 
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from coldstore.interfaces.metadata import Conflict, DiscardedPiece
 from coldstore.metadata.sqlite.rows import PIECE_COLUMNS, discarded_of, marks, piece_of, piece_row
@@ -34,11 +34,7 @@ def add_pieces(connection: sqlite3.Connection, layout_id: str, pieces: Iterable[
     ``Conflict`` when an address is in use, or is to be freed: its bytes may be gone the next moment.
     """
     for piece in pieces:
-        if (
-            connection.execute("SELECT 1 FROM discards WHERE address = ?", (piece.address,)).fetchone()
-            is not None
-        ):
-            raise Conflict(f"piece {piece.address} is about to be freed")
+        _check_not_freed(connection, piece.address)
         row = (layout_id, *piece_row(piece))
         try:
             connection.execute(f"INSERT INTO pieces (layout_id, {PIECE_COLUMNS}) VALUES ({marks(row)})", row)
@@ -115,6 +111,27 @@ def referenced(connection: sqlite3.Connection, addresses: Collection[str]) -> fr
     return frozenset(address for (address,) in found)
 
 
+def pieces_at(connection: sqlite3.Connection, addresses: Collection[str]) -> list[Piece]:
+    """Return the pieces at these addresses."""
+    asked = tuple(addresses)
+    found = connection.execute(f"SELECT {PIECE_COLUMNS} FROM pieces WHERE address IN ({marks(asked)})", asked)
+    return [piece_of(row) for row in found]
+
+
+def move(connection: sqlite3.Connection, moves: Mapping[str, str]) -> frozenset[str]:
+    """Give pieces new addresses; return the old ones of those that were there."""
+    moved = set()
+    for old, new in moves.items():
+        _check_not_freed(connection, new)
+        try:
+            changed = connection.execute("UPDATE pieces SET address = ? WHERE address = ?", (new, old))
+        except sqlite3.IntegrityError:
+            raise Conflict(f"piece {new} is in use") from None
+        if changed.rowcount:
+            moved.add(old)
+    return frozenset(moved)
+
+
 def tidy(connection: sqlite3.Connection) -> bool:
     """
     Take a bounded step towards freeing what nobody needs; tell whether there was anything to do.
@@ -122,6 +139,13 @@ def tidy(connection: sqlite3.Connection) -> bool:
     Deleted versions that are due give their layouts up, doomed layouts are taken apart, unlisted parts are discarded.
     """
     return _bury_versions(connection) or _take_apart(connection) or _drop_unlisted(connection)
+
+
+def _check_not_freed(connection: sqlite3.Connection, address: str) -> None:
+    """Refuse an address whose bytes may be gone the next moment."""
+    held = connection.execute("SELECT 1 FROM discards WHERE address = ?", (address,)).fetchone()
+    if held is not None:
+        raise Conflict(f"piece {address} is about to be freed")
 
 
 def _bury_versions(connection: sqlite3.Connection) -> bool:

@@ -380,6 +380,16 @@ class SqliteStore:
         """Return those addresses that are known."""
         return self._read(layouts.referenced, addresses)
 
+    # ── moving what stays ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def pieces_at(self, addresses: Collection[str]) -> Deferred[list[Piece]]:
+        """Return the pieces at these addresses."""
+        return self._read(layouts.pieces_at, addresses)
+
+    def move_pieces(self, moves: Mapping[str, str]) -> Deferred[frozenset[str]]:
+        """Have pieces lie elsewhere."""
+        return self._write(layouts.move, moves)
+
     # ── archive ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def backlog(self) -> Deferred[list[Backlog]]:
