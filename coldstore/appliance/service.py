@@ -54,6 +54,7 @@ from coldstore.util.statedir import StateDirectory, StateDirectoryInUse
 from coldstore.util.version import VERSION
 from coldstore.work.activity import ActivityBoard
 from coldstore.work.bells import ReactorBell
+from coldstore.work.compactor import Compactor
 from coldstore.work.completing import Completer
 from coldstore.work.deliverer import Deliverer
 from coldstore.work.dispatcher import Dispatcher
@@ -238,6 +239,7 @@ class Appliance(MultiService):
         )
         await Recovery(store=store, packer=packer, epoch=epoch).run()
 
+        compactor = Compactor(store=store, staging=staging, clock=clock, janitor_bell=bells["janitor"])
         rounds = {
             "packer": packer.one_round,
             "dispatcher": dispatcher.one_round,
@@ -253,7 +255,10 @@ class Appliance(MultiService):
             "janitor": Janitor(
                 store=store, staging=staging, clock=clock, on_settled=bells["evictor"].ring
             ).one_round,
-            "sweeper": Sweeper(store=store, staging=staging, janitor_bell=bells["janitor"]).one_round,
+            "compactor": compactor.one_round,
+            "sweeper": Sweeper(
+                store=store, staging=staging, janitor_bell=bells["janitor"], is_spared=compactor.holds
+            ).one_round,
             "deliverer": Deliverer(
                 store=store,
                 notifier=self._notifier(),
@@ -383,7 +388,17 @@ class Appliance(MultiService):
         )
 
 
-LOOPS = ("packer", "dispatcher", "restorer", "expirer", "evictor", "janitor", "sweeper", "deliverer")
+LOOPS = (
+    "packer",
+    "dispatcher",
+    "restorer",
+    "expirer",
+    "evictor",
+    "janitor",
+    "compactor",
+    "sweeper",
+    "deliverer",
+)
 
 
 @implementer(IControl)

@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
-from twisted.internet.defer import Deferred, succeed
-
 from coldstore.interfaces.staging import BytesDamaged
 from coldstore.model.errors import ObjectDamaged, ObjectIsCold
 from coldstore.model.objects import Bucket, Checksum, ObjectVersion
@@ -26,6 +24,7 @@ from coldstore.s3.services import Services, check_version_id
 from coldstore.s3.stored import Description, quoted, storage_class, stored_headers, user_metadata
 from coldstore.s3.xml import node
 from coldstore.util.checksums import new_digest
+from coldstore.util.gate import Gate
 
 DIRECTIVES = ("COPY", "REPLACE")
 COPY_READ_BYTES = 1024 * 1024
@@ -120,7 +119,7 @@ class CopySource:
         incoming = services.staging.receive(size_bytes=length_bytes, algorithms=algorithms)
         try:
             run = await pinned_run(services.store, services.staging, self.version, offset_bytes, length_bytes)
-            gate = _Gate()
+            gate = Gate()
             incoming.on_pressure(gate.close, gate.open)
             try:
                 while (step := run.next_step(COPY_READ_BYTES)) is not None:
@@ -223,29 +222,3 @@ def _arrived(
         etag=digests["md5"].hex(),
         checksum=checksum,
     )
-
-
-class _Gate:
-    """Holds a writer back while the disk has enough to do."""
-
-    def __init__(self) -> None:
-        self._is_open = True
-        self._waiting: Deferred[None] | None = None
-
-    def close(self) -> None:
-        """Let nobody pass."""
-        self._is_open = False
-
-    def open(self) -> None:
-        """Let pass again."""
-        self._is_open = True
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None:
-            waiting.callback(None)
-
-    def passage(self) -> "Deferred[None]":
-        """Fire when the gate is open."""
-        if self._is_open:
-            return succeed(None)
-        self._waiting = Deferred()
-        return self._waiting
