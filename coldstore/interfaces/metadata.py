@@ -77,6 +77,18 @@ class Backlog:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StagingUse:
+    """
+    What lies on the staging disk with one class: ``used`` is the length of all pieces of objects and uploads, those
+    included that were deleted and are not freed yet; ``promised`` the size of objects that ongoing restores bring back.
+    """
+
+    storage_class: StorageClass
+    used_bytes: int
+    promised_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MemberVersion:
     """A member of a bundle with the version whose bytes it is."""
 
@@ -158,6 +170,15 @@ class IMetadataStore(Interface):
     def users() -> Deferred[list[User]]:
         """Return all users by name."""
 
+    def set_user_quota(*, name: str, quota_bytes: int | None) -> Deferred[User]:
+        """Set a user's quota on the staging disk, None for the default; fails with ``Conflict`` without such a user."""
+
+    def staging_use(*, owner_id: str | None = None, bucket: str | None = None) -> Deferred[list[StagingUse]]:
+        """
+        Return what an owner, or a bucket, has on the staging disk, by class; exactly one is given. Exact: every step that
+        changes it counts it. Fails with ``NoSuchBucket``.
+        """
+
     # ── buckets ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def create_bucket(
@@ -173,6 +194,9 @@ class IMetadataStore(Interface):
 
     def set_default_class(*, name: str, default_class: StorageClass | None) -> Deferred[None]:
         """Set or clear the class of objects whose writer names none; fails with ``NoSuchBucket``."""
+
+    def set_bucket_quota(*, name: str, quota_bytes: int | None) -> Deferred[Bucket]:
+        """Set a bucket's quota on the staging disk, None for the default; fails with ``NoSuchBucket``."""
 
     def delete_bucket(name: str) -> Deferred[None]:
         """
@@ -617,6 +641,7 @@ __all__ = [
     "IMetadataStore",
     "MemberVersion",
     "SchemaTooNew",
+    "StagingUse",
     "StepTooLarge",
     "StoreTotals",
     "WantedExtent",

@@ -30,6 +30,7 @@ from coldstore.model.errors import (
 )
 from coldstore.model.events import NewMessage, Severity
 from coldstore.model.objects import (
+    UNLIMITED_BYTES,
     ArchiveState,
     Bucket,
     Checksum,
@@ -1275,6 +1276,106 @@ class MetadataContract(MetadataSteps):
             await self.store.add_recalled(10**9, extent=0, layout_id="r3", piece=piece_of("nobody"))
         )
         self.assertEqual(await self.drain(), ["nobody"])
+
+    async def in_use(self, **of: str) -> dict[StorageClass, tuple[int, int]]:
+        """Used and promised bytes by class; of the owner of bucket ``b`` unless said otherwise."""
+        found = await self.store.staging_use(**(of or {"owner_id": "owner"}))
+        self.assertEqual([one.storage_class for one in found], sorted(one.storage_class for one in found))
+        return {one.storage_class: (one.used_bytes, one.promised_bytes) for one in found}
+
+    async def test_staging_use(self) -> None:
+        """What lies on the disk is counted for its owner and its bucket, by class, until it is taken apart to be freed."""
+        self.assertEqual(await self.in_use(), {})
+        await self.create_bucket("other", "somebody")
+        await self.publish(b"a", pieces=[piece_of("a1", 1), piece_of("a2", 2)], size_bytes=20)
+        await self.publish(b"s", storage_class=STANDARD)
+        await self.publish(b"empty", pieces=[], size_bytes=0)
+        await self.publish(b"x", bucket="other", owner_id="somebody")
+        await self.store.create_upload(upload_of("u", storage_class=DEEP_ARCHIVE))
+        await self.store.put_part("u", piece_of("p1", 1))
+        await self.store.put_part("u", piece_of("p1", 1))
+        await self.store.put_part("u", piece_of("p2", 2, length_bytes=7))
+        await self.store.put_part("u", piece_of("p3", 2))
+        expected = {GLACIER: (20, 0), STANDARD: (10, 0), DEEP_ARCHIVE: (20, 0)}
+        self.assertEqual(await self.in_use(), expected)
+        self.assertEqual(await self.in_use(bucket="b"), expected)
+        self.assertEqual(await self.in_use(owner_id="somebody"), {GLACIER: (10, 0)})
+        self.assertEqual(await self.in_use(bucket="other"), {GLACIER: (10, 0)})
+        self.assertEqual(await self.in_use(owner_id="nobody"), {})
+        await self.refused(NoSuchBucket, self.store.staging_use(bucket="none"))
+        facts = facts_of(b"k", size_bytes=10, storage_class=DEEP_ARCHIVE)
+        await self.store.complete_upload("u", facts, listed=[2], wants_tape=True, condition=None, messages=())
+        self.assertEqual((await self.in_use())[DEEP_ARCHIVE], (20, 0))
+        await self.delete(b"a", b"empty")
+        self.assertEqual((await self.in_use())[GLACIER], (20, 0))
+        await self.drain()
+        self.assertEqual(await self.in_use(), {STANDARD: (10, 0), DEEP_ARCHIVE: (10, 0)})
+        await self.delete(b"s", b"k")
+        await self.drain()
+        self.assertEqual(await self.in_use(), {})
+
+    async def test_staging_use_of_restores(self) -> None:
+        """A restore from tape counts as promised from the request on, and as used when it is complete."""
+        cold = await self.evicted(b"k")
+        await self.drain()
+        self.assertEqual(await self.in_use(), {})
+        cold = await self.ask_restore(cold)
+        self.assertEqual(await self.in_use(), {GLACIER: (0, 10)})
+        self.assertTrue(await self.recall(cold, "back", "r"))
+        self.assertEqual(await self.in_use(), {GLACIER: (0, 10)})
+        done = await self.complete(cold)
+        self.assertEqual(await self.in_use(), {GLACIER: (10, 0)})
+        ended = await self.ask_restore(done, None)
+        self.assertEqual(await self.in_use(), {GLACIER: (10, 0)})
+        await self.store.evict_version(ended.version_uid, revision=ended.revision)
+        await self.drain()
+        self.assertEqual(await self.in_use(), {})
+        for ending in ("given up", "deleted"):
+            cold = await self.ask_restore(await self.evicted(ending.encode()))
+            await self.drain()
+            self.assertTrue(await self.recall(cold, f"back {ending}", f"r {ending}"))
+            if ending == "deleted":
+                await self.delete(ending.encode())
+            else:
+                await self.ask_restore(cold, None)
+            self.assertEqual(await self.in_use(), {}, ending)
+            self.assertEqual(await self.drain(), [f"back {ending}"])
+            self.assertEqual(await self.in_use(), {}, ending)
+
+    async def test_quotas(self) -> None:
+        """Quotas of users and buckets are kept, taken back, and shown with them."""
+        user = User(user_id="1", name="ann", access_key="K", secret_key="S", created_at=1.0)
+        await self.store.create_user(user)
+        limited = await self.store.set_user_quota(name="ann", quota_bytes=5)
+        self.assertEqual(limited, replace(user, staging_quota_bytes=5))
+        self.assertEqual(await self.store.user_by_access_key("K"), limited)
+        self.assertEqual(await self.store.users(), [limited])
+        unlimited = await self.store.set_user_quota(name="ann", quota_bytes=UNLIMITED_BYTES)
+        self.assertEqual(unlimited.staging_quota_bytes, UNLIMITED_BYTES)
+        self.assertEqual(await self.store.set_user_quota(name="ann", quota_bytes=None), user)
+        await self.refused(Conflict, self.store.set_user_quota(name="bob", quota_bytes=5))
+        bucket = await self.store.set_bucket_quota(name="b", quota_bytes=0)
+        self.assertEqual((bucket.name, bucket.staging_quota_bytes), ("b", 0))
+        self.assertEqual(await self.store.bucket("b"), bucket)
+        self.assertEqual(await self.store.buckets(owner_id=None, after="", limit=9), [bucket])
+        bucket = await self.store.set_bucket_quota(name="b", quota_bytes=None)
+        self.assertIsNone(bucket.staging_quota_bytes)
+        await self.refused(NoSuchBucket, self.store.set_bucket_quota(name="none", quota_bytes=1))
+
+    async def test_use_outlives_a_bucket(self) -> None:
+        """Bytes of a bucket that is gone count for its owner until they are freed, and never for a new one of its name."""
+        await self.store.create_upload(upload_of("u"))
+        await self.store.put_part("u", piece_of("p", 1))
+        await self.store.delete_bucket("b")
+        await self.create_bucket("b")
+        self.assertEqual(await self.in_use(), {GLACIER: (10, 0)})
+        self.assertEqual(await self.in_use(bucket="b"), {})
+        await self.store.abandon_upload("u")
+        await self.drain()
+        self.assertEqual(await self.in_use(), {})
+        await self.store.delete_bucket("b")
+        await self.create_bucket("b")
+        self.assertEqual(await self.in_use(), {})
 
     async def test_moving_pieces(self) -> None:
         """A piece that lies elsewhere now is found there by all who look for it, and only there."""

@@ -18,6 +18,7 @@ from coldstore.interfaces.metadata import (
     DiscardedPiece,
     IMetadataStore,
     MemberVersion,
+    StagingUse,
     StepTooLarge,
     StoreTotals,
     WantedExtent,
@@ -31,6 +32,7 @@ from coldstore.metadata.sqlite import (
     copies,
     layouts,
     restores,
+    shares,
     telling,
     uploads,
     users,
@@ -191,6 +193,16 @@ class SqliteStore:
         """Return all users."""
         return self._read(users.everybody)
 
+    def set_user_quota(self, *, name: str, quota_bytes: int | None) -> Deferred[User]:
+        """Set a user's quota."""
+        return self._write(users.set_quota, name=name, quota_bytes=quota_bytes)
+
+    def staging_use(
+        self, *, owner_id: str | None = None, bucket: str | None = None
+    ) -> Deferred[list[StagingUse]]:
+        """Return what an owner or a bucket has on the disk."""
+        return self._read(shares.in_use, owner_id=owner_id, bucket=bucket)
+
     # ── buckets ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def create_bucket(
@@ -217,6 +229,10 @@ class SqliteStore:
     def set_default_class(self, *, name: str, default_class: StorageClass | None) -> Deferred[None]:
         """Set or clear a bucket's default class."""
         return self._write(buckets.set_default_class, name=name, default_class=default_class)
+
+    def set_bucket_quota(self, *, name: str, quota_bytes: int | None) -> Deferred[Bucket]:
+        """Set a bucket's quota."""
+        return self._write(buckets.set_quota, name=name, quota_bytes=quota_bytes)
 
     def delete_bucket(self, name: str) -> Deferred[None]:
         """Remove an empty bucket."""
