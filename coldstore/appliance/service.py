@@ -237,6 +237,13 @@ class Appliance(MultiService):
             is_disk_pressing=lambda: evictor.pressure() > 0,
             drives_bell=bells["dispatcher"],
         )
+
+        def room_wanted(size_bytes: int) -> None:
+            evictor.make_room(size_bytes)
+            packer.want_room()
+            for name in ("evictor", "packer"):
+                bells[name].ring()
+
         await Recovery(store=store, packer=packer, epoch=epoch).run()
 
         compactor = Compactor(store=store, staging=staging, clock=clock, janitor_bell=bells["janitor"])
@@ -289,6 +296,7 @@ class Appliance(MultiService):
             clock=clock,
             rules=rules,
             pools=tuple(settings.pools),
+            quotas=policies.default_quotas(settings),
             new_user=lambda name, at: _new_user(unguessable, name, at),
         )
         pool = ThreadPool(0, 2, "signatures")
@@ -306,6 +314,8 @@ class Appliance(MultiService):
             archive_bell=bells["packer"],
             recall_bell=bells["dispatcher"],
             janitor_bell=bells["janitor"],
+            quotas=policies.default_quotas(settings),
+            room_wanted=room_wanted,
         )
         ids = IdSource(ordinary)
         endpoint = Endpoint(

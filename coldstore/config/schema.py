@@ -109,6 +109,17 @@ class Metadata:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StagingQuotas:
+    """
+    What one user, and one bucket, may have on the staging disk at once that were given no quota of their own; null: no
+    bound.
+    """
+
+    user_bytes: SomeBytes | None = None
+    bucket_bytes: SomeBytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Staging:
     """
     Disk space for bytes that are not safe on tape yet, and for restored copies.
@@ -127,6 +138,7 @@ class Staging:
     restore_share: Fraction = 0.1
     expedited_share: Fraction = 0.02
     multipart_share: Fraction = 0.03
+    quotas: StagingQuotas = field(default_factory=StagingQuotas)
     small_object_bytes: Annotated[int, Size(0, 16 * MIB)] = 256 * KIB
     segment_bytes: Annotated[int, Size(1 * MIB, 16 * GIB)] = 64 * MIB
     threads: Annotated[int, Whole(1, 256)] = 8

@@ -175,8 +175,11 @@ class DiskStaging:
             capacity_bytes=account.capacity,
             used_bytes=account.spoken_for,
             reserved_bytes=account.reserved,
-            upload_room_bytes=account.headroom_of(Precedence.NEW_UPLOAD),
         )
+
+    def room_bytes(self, precedence: Precedence) -> int:
+        """See ``IStaging``."""
+        return self.account.headroom_of(precedence)
 
     # Starting and stopping.
 

@@ -58,13 +58,12 @@ class StagingUsage:
 
     ``used`` is what published pieces occupy, ``reserved`` what was promised and has not arrived or is allocated ahead for
     small pieces, ``capacity`` what may be used in all (the smaller of the configured limit and what the file system has
-    left beside us). ``upload_room`` is what could be promised to a new upload now.
+    left beside us).
     """
 
     capacity_bytes: int
     used_bytes: int
     reserved_bytes: int
-    upload_room_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,6 +221,9 @@ class IStaging(Interface):
 
     def usage() -> StagingUsage:
         """Return the account as it stands."""
+
+    def room_bytes(precedence: Precedence) -> int:
+        """Return how many bytes could be promised now to who comes with this precedence."""
 
     def stored(*, after: str, limit: int) -> Deferred[list[str]]:
         """

@@ -10,6 +10,7 @@ from coldstore.model.errors import ObjectDamaged, ObjectIsCold
 from coldstore.model.objects import Bucket, Checksum, ObjectVersion
 from coldstore.plan.messages import iso_time
 from coldstore.plan.restore import check_readable
+from coldstore.s3.admission import Admitted
 from coldstore.s3.answers import Answer, xml_answer
 from coldstore.s3.authorise import authorise_source
 from coldstore.s3.call import Call
@@ -102,21 +103,23 @@ class CopySource:
             )
         return cls(services, version)
 
-    async def copy(self, offset_bytes: int, length_bytes: int, algorithm: str) -> Arrived:
+    async def copy(self, offset_bytes: int, algorithm: str, admitted: Admitted) -> Arrived:
         """
         Write a run of the source's bytes once more.
 
+        :param admitted: for the length of the run
         :param algorithm: of the checksum that the copy shall have, upper case
         :raise ObjectDamaged: the source's bytes are not what was written; nothing is kept
         :raise StagingFull: there is no room
         :raise DiskFault: the disk failed
         """
         algorithms = frozenset({"md5", algorithm.lower()})
+        length_bytes = admitted.size_bytes
         if length_bytes == 0:
             digests = {name: new_digest(name).digest() for name in algorithms}
             return _arrived("", 0, 0, digests, algorithm)
         services, facts = self._services, self.version.facts
-        incoming = services.staging.receive(size_bytes=length_bytes, algorithms=algorithms)
+        incoming = admitted.receive(algorithms)
         try:
             run = await pinned_run(services.store, services.staging, self.version, offset_bytes, length_bytes)
             gate = Gate()
@@ -175,8 +178,14 @@ class CopyOperations:
         if not algorithm:
             algorithm = DEFAULT_ALGORITHM if facts.checksum is None else facts.checksum.algorithm
         await services.check_write(bucket.name, call.object_key, condition)
-        arrived = await source.copy(0, facts.size_bytes, algorithm)
-        version = await publish(services, call, described, arrived, condition)
+        with await services.admission.admit(
+            caller=call.caller,
+            bucket=bucket,
+            size_bytes=facts.size_bytes,
+            storage_class=described.storage_class,
+        ) as admitted:
+            arrived = await source.copy(0, algorithm, admitted)
+            version = await publish(services, call, described, arrived, condition)
         return xml_answer(
             node(
                 "CopyObjectResult",

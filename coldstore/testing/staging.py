@@ -309,11 +309,12 @@ class SimulatedStaging:
         self._reserved_bytes -= size_bytes
 
     def _reserve(self, size_bytes: int, precedence: Precedence) -> None:
-        if size_bytes > self._room_of(precedence):
+        if size_bytes > self.room_bytes(precedence):
             raise StagingFull(f"{size_bytes} bytes do not fit into {self.usage()}")
         self._reserved_bytes += size_bytes
 
-    def _room_of(self, precedence: Precedence) -> int:
+    def room_bytes(self, precedence: Precedence) -> int:
+        """See ``IStaging``."""
         left = int(self._capacity_bytes * self._shares.left_by(precedence))
         return max(0, self._capacity_bytes - self._used_bytes() - self._reserved_bytes - left)
 
@@ -506,7 +507,6 @@ class SimulatedStaging:
             capacity_bytes=self._capacity_bytes,
             used_bytes=self._used_bytes(),
             reserved_bytes=self._reserved_bytes,
-            upload_room_bytes=self._room_of(Precedence.NEW_UPLOAD),
         )
 
     def stored(self, *, after: str, limit: int) -> Deferred[list[str]]:

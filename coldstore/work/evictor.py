@@ -35,7 +35,7 @@ class Evictor:
         self._policy = policy
         self._rest_seconds = rest_seconds
         self._janitor_bell = janitor_bell
-        self._is_room_wanted = False
+        self._wanted_bytes = 0
 
     def pressure(self) -> int:
         """Return how many bytes should leave the disk because it is too full."""
@@ -46,14 +46,19 @@ class Evictor:
             capacity_bytes=usage.capacity_bytes,
         )
 
-    def make_room(self) -> None:
-        """A restore lacks room: whatever may go without losing anything goes at the next round, however recent."""
-        self._is_room_wanted = True
+    def make_room(self, size_bytes: int | None = None) -> None:
+        """
+        Somebody lacks room: so many bytes go at the next round, however recent, if as many may go without losing anything.
+
+        :param size_bytes: None for whatever may go
+        """
+        wanted_bytes = self._staging.usage().capacity_bytes if size_bytes is None else size_bytes
+        self._wanted_bytes = max(self._wanted_bytes, wanted_bytes)
 
     async def one_round(self) -> float:
         """Evict; return how long to rest."""
         now = self._clock.seconds()
-        pressure = self._staging.usage().capacity_bytes if self._is_room_wanted else self.pressure()
+        pressure = max(self._wanted_bytes, self.pressure())
         before = now if pressure else now - self._policy.linger_seconds
         candidates = await self._store.evictable(classes=self._classes, archived_before=before, limit=PAGE)
         count = 0
@@ -68,5 +73,5 @@ class Evictor:
             self._janitor_bell.ring()
         if count == PAGE:
             return 0.0
-        self._is_room_wanted = False
+        self._wanted_bytes = 0
         return self._rest_seconds

@@ -77,6 +77,7 @@ class Packer:
         self._drives_bell = drives_bell
         self._alerts = Alerts(store=store, clock=clock)
         self._is_urgent = False
+        self._is_room_wanted = False
         self._unreadable: dict[int, tuple[str, str]] = {}
         """Versions that wait and whose bytes cannot be had, with name and reason of each."""
 
@@ -84,11 +85,16 @@ class Packer:
         """Make bundles of everything that waits, at the next round."""
         self._is_urgent = True
 
+    def want_room(self) -> None:
+        """Somebody waits for bytes to leave the disk: what waits is bundled at the next round, if a drive has nothing to do."""
+        self._is_room_wanted = True
+
     async def one_round(self) -> float:
         """Freeze what is due; return the seconds until something can become due by age."""
         # Bundles that are FILLING now were left by a round that was cut off: nobody else fills any.
         await self.recover()
         is_urgent = self._is_urgent or self._is_disk_pressing()
+        is_urgent = is_urgent or (self._is_room_wanted and self._is_drive_idle())
         now = self._clock.seconds()
         rest = REST_SECONDS
         for pools, classes in self._groups.items():
@@ -104,7 +110,7 @@ class Packer:
             else:
                 rest = min(rest, max(0.05, decision.at - now))
         if is_urgent:
-            self._is_urgent = False
+            self._is_urgent = self._is_room_wanted = False
         await self._tell_unreadable()
         return rest
 

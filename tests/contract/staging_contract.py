@@ -353,7 +353,7 @@ class StagingContract(_Base):
         await self.staging.start()
         part = CAPACITY_BYTES // 100
         taken = self.staging.receive(size_bytes=64 * part, algorithms=NONE)
-        self.assertLess(self.staging.usage().upload_room_bytes, 1.01 * part)
+        self.assertLess(self.staging.room_bytes(Precedence.NEW_UPLOAD), 1.01 * part)
         self.assertRaises(StagingFull, self.staging.receive, size_bytes=2 * part, algorithms=NONE)
         begun = Precedence.BEGUN_UPLOAD
         further = self.staging.receive(size_bytes=9 * part, algorithms=NONE, precedence=begun)
@@ -370,7 +370,9 @@ class StagingContract(_Base):
             await self.staging.release_recall(space)
         for incoming in (taken, further):
             await incoming.abandon()
-        self.assertEqual(self.staging.usage().upload_room_bytes, CAPACITY_BYTES - int(CAPACITY_BYTES * 0.35))
+        for precedence, share in ((Precedence.NEW_UPLOAD, 0.35), (begun, 0.25), (Precedence.URGENT, 0.0)):
+            room = CAPACITY_BYTES - int(CAPACITY_BYTES * share)
+            self.assertEqual(self.staging.room_bytes(precedence), room)
 
     @returns_deferred
     async def test_pinned_pieces_stay(self) -> None:
