@@ -244,16 +244,17 @@ class WireTests(SynchronousTestCase):
     def test_restore(self) -> None:
         """A restore from tape counts against the quota; one of bytes that never left the disk counts nothing more."""
         rig = self.rig(quotas=DefaultQuotas(bucket_bytes=100))
-        for key, size in (("one", 60), ("two", 40)):
-            rig.put(f"/bkt/{key}", bytes(size), x_amz_storage_class="GLACIER")
         request = b"<RestoreRequest><Days>1</Days></RestoreRequest>"
-        self.assertEqual(rig.ask("POST", "/bkt/one?restore", request).status, 202)
-        rig.evict("bkt", b"two")
-        answer = rig.ask("POST", "/bkt/two?restore", request)
+        for key, size in (("cold", 40), ("warm", 80)):
+            self.assertEqual(rig.put(f"/bkt/{key}", bytes(size), x_amz_storage_class="GLACIER").status, 200)
+            if key == "cold":
+                rig.evict("bkt", b"cold")
+        self.assertEqual(rig.ask("POST", "/bkt/warm?restore", request).status, 202)
+        answer = rig.ask("POST", "/bkt/cold?restore", request)
         self.assertEqual((answer.status, answer.code), (503, "SlowDown"))
-        rig.ask("DELETE", "/bkt/one")
+        rig.ask("DELETE", "/bkt/warm")
         self.successResultOf(rig.store.discards(9))
-        self.assertEqual(rig.ask("POST", "/bkt/two?restore", request).status, 202)
+        self.assertEqual(rig.ask("POST", "/bkt/cold?restore", request).status, 202)
         self.assertEqual(self.expecting(rig, "/bkt/k", 61).code, "SlowDown")
         self.assertEqual(rig.put("/bkt/k", bytes(60)).status, 200)
 
