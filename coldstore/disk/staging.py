@@ -462,6 +462,26 @@ class DiskStaging:
             )
         ]
 
+    @returns_deferred
+    async def places(self, pieces: Sequence[Piece]) -> list[DiskRange]:
+        """See ``IStaging``."""
+        return await self._reading.run(self._places, pieces) if pieces else []
+
+    def _places(self, pieces: Sequence[Piece]) -> list[DiskRange]:
+        """Find pieces. Blocks."""
+        found = []
+        for piece in pieces:
+            path, base_bytes, _ = self._located(piece)
+            found.append(
+                DiskRange(
+                    path=str(path),
+                    offset_bytes=base_bytes,
+                    length_bytes=piece.length_bytes,
+                    crc64nvme=piece.crc64nvme,
+                )
+            )
+        return found
+
     # Discarding.
 
     def discard(self, addresses: Sequence[str]) -> Deferred[None]:

@@ -264,6 +264,12 @@ class IMetadataStore(Interface):
     def pieces(layout_id: str, *, after_ordinal: int, limit: int) -> Deferred[list[Piece]]:
         """Return the listed pieces of a layout by ordinal, beginning after ``after_ordinal`` (0: from the start)."""
 
+    def first_pieces(layout_ids: Collection[str]) -> Deferred[dict[str, Piece]]:
+        """
+        Return the first piece of each of at most KEYS_MAX layouts: of small objects that is all of it. Left out are unknown
+        and empty layouts, and those of uploads of which some parts do not count.
+        """
+
     def copy_count(version_uid: int, *, wanted: int) -> Deferred[CopyCount]:
         """Return how many verified copies the least copied extent of a version has."""
 

@@ -197,6 +197,9 @@ class IStaging(Interface):
         raise ``ValueError``. The ranges are few (adjacent blocks are combined into one).
         """
 
+    def places(pieces: Sequence[Piece]) -> Deferred[list[DiskRange]]:
+        """Return where each of these pieces lies, whole, in their order: ``ranges`` of many small ones in one go."""
+
     def discard(addresses: Sequence[str]) -> Deferred[None]:
         """
         Free the bytes; fires when they are freed and stay so after a crash. Unknown addresses are ignored: repeatable.

@@ -407,6 +407,14 @@ class SimulatedStaging:
         ]
 
     @returns_deferred
+    async def places(self, pieces: Sequence[Piece]) -> list[DiskRange]:
+        """See ``IStaging``."""
+        found: list[DiskRange] = []
+        for piece in pieces:
+            found += await self.ranges(piece, offset_bytes=0, length_bytes=piece.length_bytes)
+        return found
+
+    @returns_deferred
     async def discard(self, addresses: Sequence[str]) -> None:
         """See ``IStaging``."""
         self.fail_if_told("discard")

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Iterator, Sequence
 
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -14,6 +14,7 @@ from coldstore.model.errors import StagingFull
 from coldstore.model.events import Severity
 from coldstore.model.objects import Piece
 from coldstore.model.precedence import Precedence
+from coldstore.util.asynchronous import all_of
 from coldstore.util.gate import Gate
 
 REST_SECONDS = 60.0
@@ -96,9 +97,7 @@ class Compactor:
 
     async def _move(self, pieces: Sequence[Piece]) -> list[Piece]:
         """Copy pieces and have their records point to the copies; return those that moved."""
-        addresses = await gatherResults(
-            [Deferred.fromCoroutine(self._copied(piece)) for piece in pieces], consumeErrors=True
-        )
+        addresses = await all_of(Deferred.fromCoroutine(self._copied(piece)) for piece in pieces)
         moves = {
             piece.address: address
             for piece, address in zip(pieces, addresses, strict=True)

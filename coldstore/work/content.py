@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from coldstore.interfaces.metadata import IMetadataStore, MemberVersion
+from coldstore.interfaces.metadata import KEYS_MAX, IMetadataStore, MemberVersion
 from coldstore.interfaces.mover import FileRange, Literal, Piece
 from coldstore.interfaces.staging import DiskRange, IStaging
 from coldstore.model import objects
@@ -154,17 +154,42 @@ async def bundle_content(store: IMetadataStore, staging: IStaging, bundle: Bundl
 
     ranges: list[tuple[DiskRange, ...]] = []
     try:
-        for entry in members:
-            found = await disk_ranges(
-                store,
-                staging,
-                entry.version,
-                offset_bytes=entry.member.object_offset_bytes,
-                length_bytes=entry.member.length_bytes,
-                pin=pin,
-            )
-            ranges.append(tuple(found))
+        for start in range(0, len(members), KEYS_MAX):
+            ranges += await _located(store, staging, members[start : start + KEYS_MAX], pin)
     except BaseException:
         pins.close()
         raise
     return BundleContent(bundle=bundle, plan=plan, layout=layout, ranges=tuple(ranges), close=pins.close)
+
+
+async def _located(
+    store: IMetadataStore,
+    staging: IStaging,
+    members: list[MemberVersion],
+    pin: Callable[[objects.Piece], None],
+) -> list[tuple[DiskRange, ...]]:
+    """Return where the bytes of at most KEYS_MAX members lie: those that are one piece, as small ones are, in one go."""
+    first = await store.first_pieces([entry.version.layout_id for entry in members])
+    whole: dict[int, objects.Piece] = {}
+    for number, entry in enumerate(members):
+        piece = first.get(entry.version.layout_id)
+        size_bytes = entry.version.facts.size_bytes
+        if piece is not None and piece.length_bytes == size_bytes == entry.member.length_bytes:
+            pin(piece)
+            whole[number] = piece
+    found = dict(zip(whole, await staging.places(list(whole.values())), strict=True))
+    ranges: list[tuple[DiskRange, ...]] = []
+    for number, entry in enumerate(members):
+        if number in found:
+            ranges.append((found[number],))
+            continue
+        several = await disk_ranges(
+            store,
+            staging,
+            entry.version,
+            offset_bytes=entry.member.object_offset_bytes,
+            length_bytes=entry.member.length_bytes,
+            pin=pin,
+        )
+        ranges.append(tuple(several))
+    return ranges

@@ -30,12 +30,14 @@ from coldstore.plan.archive import (
     plan_start,
 )
 from coldstore.plan.classes import ClassRules, classes_by_pools
+from coldstore.util.asynchronous import all_of
 from coldstore.util.checksums import combine_crc64nvme
 from coldstore.work.alerts import Alerts
 from coldstore.work.content import PAGE, all_members, bundle_plan, disk_ranges
 
 CANDIDATES_MAX = 1000
 REST_SECONDS = 3600.0
+BATCHES_TOGETHER = 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,11 +279,15 @@ class Packer:
                 pools=bundle.pools,
             )
         )
-        for start in range(0, len(members), BATCH_MAX):
-            batch = range(start, min(start + BATCH_MAX, len(members)))
-            await self._store.fix_offsets(
-                bundle_id,
-                {members[number].member.position: layout.data_offset_bytes(number) for number in batch},
+        offsets = [
+            (entry.member.position, layout.data_offset_bytes(number)) for number, entry in enumerate(members)
+        ]
+        # Batches that are under way together share commits.
+        for start in range(0, len(offsets), BATCHES_TOGETHER * BATCH_MAX):
+            together = offsets[start : start + BATCHES_TOGETHER * BATCH_MAX]
+            await all_of(
+                self._store.fix_offsets(bundle_id, dict(together[begin : begin + BATCH_MAX]))
+                for begin in range(0, len(together), BATCH_MAX)
             )
         frozen = await self._store.freeze_bundle(
             bundle_id,

@@ -1377,6 +1377,22 @@ class MetadataContract(MetadataSteps):
         await self.create_bucket("b")
         self.assertEqual(await self.in_use(), {})
 
+    async def test_first_pieces(self) -> None:
+        """Of each layout the piece that comes first, unless some of its pieces do not count."""
+        one = await self.publish(b"one", pieces=[piece_of("a")])
+        two = await self.publish(b"two", pieces=[piece_of("c", 7), piece_of("b", 3)], size_bytes=20)
+        empty = await self.publish(b"empty", pieces=[], size_bytes=0)
+        await self.store.create_upload(upload_of("u"))
+        for number in (1, 2):
+            await self.store.put_part("u", piece_of(f"p{number}", number))
+        layouts = [version.layout_id for version in (one, two, empty)]
+        found = await self.store.first_pieces([*layouts, "u", "unknown"])
+        self.assertEqual(
+            found, {one.layout_id: piece_of("a"), two.layout_id: piece_of("b", 3), "u": piece_of("p1", 1)}
+        )
+        await self.complete_of([2])
+        self.assertEqual(await self.store.first_pieces(["u"]), {})
+
     async def test_moving_pieces(self) -> None:
         """A piece that lies elsewhere now is found there by all who look for it, and only there."""
         version = await self.publish(b"k", pieces=[piece_of("a", 1), piece_of("b", 2)], size_bytes=20)
@@ -1554,6 +1570,7 @@ class MetadataContract(MetadataSteps):
         await self.refused(StepTooLarge, self.store.forget_discards(range(BATCH_MAX + 1)))
         await self.refused(StepTooLarge, self.store.referenced([f"d{n}" for n in range(KEYS_MAX + 1)]))
         await self.refused(StepTooLarge, self.store.pieces_at([f"d{n}" for n in range(KEYS_MAX + 1)]))
+        await self.refused(StepTooLarge, self.store.first_pieces([f"d{n}" for n in range(KEYS_MAX + 1)]))
         too_many = {f"d{n}": f"e{n}" for n in range(BATCH_MAX + 1)}
         await self.refused(StepTooLarge, self.store.move_pieces(too_many))
         await self.refused(StepTooLarge, self.publish(b"k", user_metadata=(("a", "x" * 1_000_001),)))

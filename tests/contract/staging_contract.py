@@ -494,6 +494,11 @@ class StagingContract(_Base):
         (only,) = await self.staging.ranges(small, offset_bytes=0, length_bytes=5)
         self.assertEqual(self.range_content(only.path, only.offset_bytes, only.length_bytes), b"small")
         self.assertEqual(only.crc64nvme, crc64nvme(b"small"))
+        (whole_one,) = await self.staging.ranges(piece, offset_bytes=0, length_bytes=10 * MIB)
+        self.assertEqual(await self.staging.places([small, piece, small]), [only, whole_one, only])
+        self.assertEqual(await self.staging.places([]), [])
+        await self.staging.discard([small.address])
+        await self.assertFailure(self.staging.places([piece, small]), DiskFault)
 
     @returns_deferred
     async def test_recall(self) -> None:

@@ -520,6 +520,7 @@ class PlanTests(SynchronousTestCase):
         layouts.pieces(connection, "l", after_ordinal=3, limit=9)
         layouts.referenced(connection, ["x"])
         layouts.pieces_at(connection, ["x", "y"])
+        layouts.first_pieces(connection, ["x", "y"])
         layouts.move(connection, {"x": "y"})
         shares.in_use(connection, owner_id="o", bucket=None)
         shares.in_use(connection, owner_id=None, bucket="b")

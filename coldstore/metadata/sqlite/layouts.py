@@ -79,6 +79,18 @@ def pieces(connection: sqlite3.Connection, layout_id: str, *, after_ordinal: int
     return found
 
 
+def first_pieces(connection: sqlite3.Connection, layout_ids: Collection[str]) -> dict[str, Piece]:
+    """Return the first piece of each layout whose pieces all count."""
+    asked = tuple(layout_ids)
+    found = connection.execute(
+        f"SELECT layout_id, {PIECE_COLUMNS} FROM layouts CROSS JOIN pieces USING (layout_id)"
+        f" WHERE layout_id IN ({marks(asked)}) AND listed = ''"
+        " AND ordinal = (SELECT min(ordinal) FROM pieces AS p WHERE p.layout_id = layouts.layout_id)",
+        asked,
+    )
+    return {row[0]: piece_of(row[1:]) for row in found}
+
+
 def discard_pieces(connection: sqlite3.Connection, layout_id: str, ordinals: Iterable[int]) -> None:
     """Turn pieces into duties to free them."""
     freed_bytes = 0

@@ -291,6 +291,10 @@ class SqliteStore:
         """Return the pieces of a layout."""
         return self._read(layouts.pieces, layout_id, after_ordinal=after_ordinal, limit=limit)
 
+    def first_pieces(self, layout_ids: Collection[str]) -> Deferred[dict[str, Piece]]:
+        """Return the first pieces of layouts."""
+        return self._read(layouts.first_pieces, layout_ids)
+
     def copy_count(self, version_uid: int, *, wanted: int) -> Deferred[CopyCount]:
         """Return how many verified copies a version has."""
         return self._read(copies.count, version_uid, wanted=wanted)
