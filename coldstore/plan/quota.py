@@ -5,6 +5,8 @@ from enum import Enum
 
 from coldstore.model.objects import UNLIMITED_BYTES
 
+SHARE = 3
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DefaultQuotas:
@@ -49,10 +51,11 @@ def fit(quota_bytes: int, *, held: Held, wanted_bytes: int) -> Fit:
 
 def is_fair(*, wanted_bytes: int, arriving_bytes: int, room_bytes: int) -> bool:
     """
-    Tell whether somebody leaves enough for others: with what arrives from him already (``arriving_bytes``) no more than
-    what then stays free of ``room_bytes``. What comes alone may take everything.
+    Tell whether somebody leaves enough for others: a quarter of what is free to him and to all who come after him. What
+    arrives from him already (``arriving_bytes``) and what he wants may be ``SHARE`` times what then stays free of
+    ``room_bytes``. What comes alone may take everything.
 
     The bound moves with the room, so that nothing is set aside while the disk is empty, and however many ask, the next one
     to come still finds room (the dynamic threshold of shared switch buffers: Choudhury and Hahne, 1998).
     """
-    return arriving_bytes == 0 or arriving_bytes + wanted_bytes <= room_bytes - wanted_bytes
+    return arriving_bytes == 0 or arriving_bytes + wanted_bytes <= SHARE * (room_bytes - wanted_bytes)

@@ -149,15 +149,15 @@ class AdmissionTests(SynchronousTestCase):
         self.assertEqual(admission._arriving, {})
 
     def test_fairness(self) -> None:
-        """A user with something arriving must leave as much as that free; others, and what comes alone, need not."""
+        """A user with something arriving must leave a third of it free; others, and what comes alone, need not."""
         admission = self.admission()
-        first, _ = self.admitted(admission, 300)
-        refusal = self.refused(admission, 250)
+        first, _ = self.admitted(admission, 600)
+        refusal = self.refused(admission, 151)
         self.assertEqual((refusal.code, refusal.headers["Retry-After"]), ("SlowDown", "30"))
-        self.assertIn("has room for 700 bytes more, and 300 are arriving from user alice", refusal.message)
-        self.assertEqual(self.wanted, [250])
-        self.admitted(admission, 200)
-        other, _ = self.admitted(admission, 500, caller=BOB)
+        self.assertIn("has room for 400 bytes more, and 600 are arriving from user alice", refusal.message)
+        self.assertEqual(self.wanted, [151])
+        self.admitted(admission, 150)
+        other, _ = self.admitted(admission, 250, caller=BOB)
         self.assertEqual(self.refused(admission, 1).code, "SlowDown")
         other.__exit__(None, None, None)
         del first
