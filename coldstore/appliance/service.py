@@ -54,6 +54,7 @@ from coldstore.util.statedir import StateDirectory, StateDirectoryInUse
 from coldstore.util.version import VERSION
 from coldstore.work.activity import ActivityBoard
 from coldstore.work.bells import ReactorBell
+from coldstore.work.compactor import Compactor
 from coldstore.work.completing import Completer
 from coldstore.work.deliverer import Deliverer
 from coldstore.work.dispatcher import Dispatcher
@@ -151,7 +152,7 @@ class Appliance(MultiService):
             directory=Path(settings.staging_directory),
             capacity_bytes=settings.staging.capacity_bytes,
             min_free_bytes=settings.staging.min_free_bytes,
-            recall_share=settings.staging.restore_share,
+            shares=policies.disk_shares(settings),
             small_limit_bytes=settings.staging.small_object_bytes,
             segment_bytes=settings.staging.segment_bytes,
             hashing_threads=max(2, settings.staging.threads // 2),
@@ -236,8 +237,16 @@ class Appliance(MultiService):
             is_disk_pressing=lambda: evictor.pressure() > 0,
             drives_bell=bells["dispatcher"],
         )
+
+        def room_wanted(size_bytes: int) -> None:
+            evictor.make_room(size_bytes)
+            packer.want_room()
+            for name in ("evictor", "packer"):
+                bells[name].ring()
+
         await Recovery(store=store, packer=packer, epoch=epoch).run()
 
+        compactor = Compactor(store=store, staging=staging, clock=clock, janitor_bell=bells["janitor"])
         rounds = {
             "packer": packer.one_round,
             "dispatcher": dispatcher.one_round,
@@ -253,7 +262,10 @@ class Appliance(MultiService):
             "janitor": Janitor(
                 store=store, staging=staging, clock=clock, on_settled=bells["evictor"].ring
             ).one_round,
-            "sweeper": Sweeper(store=store, staging=staging, janitor_bell=bells["janitor"]).one_round,
+            "compactor": compactor.one_round,
+            "sweeper": Sweeper(
+                store=store, staging=staging, janitor_bell=bells["janitor"], is_spared=compactor.holds
+            ).one_round,
             "deliverer": Deliverer(
                 store=store,
                 notifier=self._notifier(),
@@ -284,6 +296,7 @@ class Appliance(MultiService):
             clock=clock,
             rules=rules,
             pools=tuple(settings.pools),
+            quotas=policies.default_quotas(settings),
             new_user=lambda name, at: _new_user(unguessable, name, at),
         )
         pool = ThreadPool(0, 2, "signatures")
@@ -301,6 +314,8 @@ class Appliance(MultiService):
             archive_bell=bells["packer"],
             recall_bell=bells["dispatcher"],
             janitor_bell=bells["janitor"],
+            quotas=policies.default_quotas(settings),
+            room_wanted=room_wanted,
         )
         ids = IdSource(ordinary)
         endpoint = Endpoint(
@@ -383,7 +398,17 @@ class Appliance(MultiService):
         )
 
 
-LOOPS = ("packer", "dispatcher", "restorer", "expirer", "evictor", "janitor", "sweeper", "deliverer")
+LOOPS = (
+    "packer",
+    "dispatcher",
+    "restorer",
+    "expirer",
+    "evictor",
+    "janitor",
+    "compactor",
+    "sweeper",
+    "deliverer",
+)
 
 
 @implementer(IControl)

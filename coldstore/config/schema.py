@@ -109,6 +109,17 @@ class Metadata:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StagingQuotas:
+    """
+    What one user, and one bucket, may have on the staging disk at once that were given no quota of their own; null: no
+    bound.
+    """
+
+    user_bytes: SomeBytes | None = None
+    bucket_bytes: SomeBytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Staging:
     """
     Disk space for bytes that are not safe on tape yet, and for restored copies.
@@ -116,6 +127,8 @@ class Staging:
     :ivar directory: null stands for ``staging`` in the state directory.
     :ivar capacity_bytes: what may be used at most; ``min_free_bytes`` stay free on the file system in any case.
     :ivar restore_share: the part of the capacity that uploads leave to restores.
+    :ivar expedited_share: the last part of that, which other restores leave to Expedited ones.
+    :ivar multipart_share: what new objects and uploads leave to further parts of uploads that have begun, beside that.
     :ivar small_object_bytes: objects up to this size share segments; larger ones are files.
     """
 
@@ -123,6 +136,9 @@ class Staging:
     capacity_bytes: SomeBytes = 64 * GIB
     min_free_bytes: Bytes = 1 * GIB
     restore_share: Fraction = 0.1
+    expedited_share: Fraction = 0.02
+    multipart_share: Fraction = 0.03
+    quotas: StagingQuotas = field(default_factory=StagingQuotas)
     small_object_bytes: Annotated[int, Size(0, 16 * MIB)] = 256 * KIB
     segment_bytes: Annotated[int, Size(1 * MIB, 16 * GIB)] = 64 * MIB
     threads: Annotated[int, Whole(1, 256)] = 8

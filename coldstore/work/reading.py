@@ -19,7 +19,8 @@ from coldstore.interfaces.mover import (
 from coldstore.interfaces.staging import DiskFault, IStaging, RecalledBytes, RecallSpace
 from coldstore.model.errors import MetadataUnavailable, StagingFull
 from coldstore.model.events import Severity
-from coldstore.model.objects import Piece
+from coldstore.model.objects import Piece, Tier
+from coldstore.model.precedence import Precedence
 from coldstore.ontape import paths
 from coldstore.plan.jobs import DoRecall
 from coldstore.plan.recall import Wanted
@@ -45,6 +46,11 @@ def portions(items: Sequence[Wanted], *, items_max: int) -> list[list[Wanted]]:
         found[-1].append(item)
         size_bytes += item.length_bytes
     return found
+
+
+def _precedence(portion: Sequence[Wanted]) -> Precedence:
+    is_urgent = all(item.tier is Tier.EXPEDITED for item in portion)
+    return Precedence.URGENT if is_urgent else Precedence.RECALL
 
 
 class RecallSession:
@@ -90,19 +96,23 @@ class RecallSession:
         Read everything of the batch that is still wanted.
 
         :param is_over: whether to come to an end at this boundary; is told whether a bundle was read from by now
-        :raise RecallWaitsForSpace: the disk is too full for the next extent
+        :raise RecallWaitsForSpace: the disk is too full for some extents; those for which it has room were read
         :raise TapeTrouble: the drive or the cartridge failed
         """
         waiting = portions(job.batch.items, items_max=self._portion_items)
         waiting.reverse()
         has_begun = False
+        short: StagingFull | None = None
         while waiting and not is_over(has_begun):
             portion = waiting.pop()
             try:
-                space = await self._staging.reserve_recall([item.length_bytes for item in portion])
+                space = await self._staging.reserve_recall(
+                    [item.length_bytes for item in portion], precedence=_precedence(portion)
+                )
             except StagingFull as full:
                 if len(portion) == 1:
-                    raise RecallWaitsForSpace(str(full)) from full
+                    short = full
+                    continue
                 # What does not fit as a whole may fit piece by piece.
                 half = len(portion) // 2
                 waiting += [portion[half:], portion[:half]]
@@ -115,6 +125,8 @@ class RecallSession:
                 await self._portion(volume, portion, space, extents, is_over)
             finally:
                 await self._staging.release_recall(space)
+        if short is not None:
+            raise RecallWaitsForSpace(str(short)) from short
 
     async def _portion(
         self,

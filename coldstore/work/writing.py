@@ -17,7 +17,7 @@ from coldstore.ontape import paths
 from coldstore.plan.jobs import CopyToVerify, CopyToWrite, DoArchive
 from coldstore.plan.verify import VerifyMode, to_read_back
 from coldstore.work.bay import APPLIANCE, Bay
-from coldstore.work.content import bundle_content
+from coldstore.work.content import BundleContent, bundle_content
 from coldstore.work.records import change_cartridge
 from coldstore.work.trouble import WORLD_FAULTS, TapeTrouble, as_trouble
 
@@ -195,6 +195,19 @@ class ArchiveSession:
         except (DiskFault, LookupError) as fault:
             await self._damaged(copy, fault, put_off)
             return 0
+        try:
+            await self._write_content(volume, copy, content, put_off)
+        finally:
+            content.close()
+
+    async def _write_content(
+        self,
+        volume: IMountedVolume,
+        copy: CopyToWrite,
+        content: BundleContent,
+        put_off: Callable[[str], None],
+    ) -> None:
+        bundle = content.bundle
         try:
             await self._store.start_copy(
                 bundle_id=copy.bundle_id, pool=copy.pool, barcode=volume.barcode, epoch=self._epoch

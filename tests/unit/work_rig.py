@@ -4,7 +4,7 @@ to event. A ``World`` is what survives a crash; a ``Run`` is one run of the appl
 """
 
 import hashlib
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from functools import partial
 from random import Random
 from typing import Any, cast
@@ -41,6 +41,7 @@ from coldstore.util.loops import Loop
 from coldstore.work.activity import ActivityBoard
 from coldstore.work.bay import Bay, BayLimits
 from coldstore.work.bells import ReactorBell
+from coldstore.work.compactor import Compactor
 from coldstore.work.completing import Completer
 from coldstore.work.dispatcher import BlamePolicy, Dispatcher
 from coldstore.work.drives import record_drives
@@ -115,6 +116,10 @@ class MortalStore:
         self.steps = 0
         self.is_dead = False
 
+    def dies_at(self, step: int) -> None:
+        """Die at a step that is still to come."""
+        self._dies_at = step
+
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._store, name)
         if not callable(value):
@@ -142,8 +147,13 @@ class FailingStore:
         self._fails_at = fails_at
         self._takes_effect = takes_effect
         self.steps = 0
+        self._fails_first = ""
         self.failed = ""
         """The step that failed."""
+
+    def fail_first(self, name: str) -> None:
+        """Fail the first step of this name."""
+        self._fails_first = name
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._store, name)
@@ -152,9 +162,9 @@ class FailingStore:
 
         def step(*args: Any, **kwargs: Any) -> Any:
             self.steps += 1
-            if self.steps != self._fails_at:
+            if self.steps != self._fails_at and name != self._fails_first:
                 return value(*args, **kwargs)
-            self.failed = name
+            self.failed, self._fails_first = name, ""
             if self._takes_effect:
                 value(*args, **kwargs).addErrback(lambda _: None)
             return fail(MetadataUnavailable(f"{name} was made to fail"))
@@ -395,8 +405,11 @@ class Run:
         cartridge_share: float = 1.0,
         members_max: int = 100,
         another_drive_bytes: int = 1 << 40,
+        without: Collection[str] = (),
     ) -> None:
+        """:param without: names of loops that do not run"""
         self.world = world
+        self._without = without
         self.clock: Any = world.clock
         self.store: Any = store or world.store
         random = Random(world.random.getrandbits(64))
@@ -452,6 +465,7 @@ class Run:
                 "expirer",
                 "evictor",
                 "janitor",
+                "compactor",
                 "sweeper",
                 "deliverer",
             )
@@ -534,6 +548,12 @@ class Run:
             is_disk_pressing=lambda: self.evictor.pressure() > 0,
             drives_bell=self.bells["dispatcher"],
         )
+        compactor = Compactor(
+            store=self.store,
+            staging=world.staging,
+            clock=self.clock,
+            janitor_bell=self.bells["janitor"],
+        )
         self._rounds = {
             "packer": self.packer.one_round,
             "dispatcher": self.dispatcher.one_round,
@@ -552,8 +572,12 @@ class Run:
                 clock=self.clock,
                 on_settled=self.bells["evictor"].ring,
             ).one_round,
+            "compactor": compactor.one_round,
             "sweeper": Sweeper(
-                store=self.store, staging=world.staging, janitor_bell=self.bells["janitor"]
+                store=self.store,
+                staging=world.staging,
+                janitor_bell=self.bells["janitor"],
+                is_spared=compactor.holds,
             ).one_round,
         }
         self._recovery = Recovery(store=self.store, packer=self.packer, epoch=epoch)
@@ -609,6 +633,8 @@ class Run:
         await record_drives(self.store, self.clock, {index: f"serial{index}" for index in self.bays})
         await self._recovery.run()
         for name, one_round in self._rounds.items():
+            if name in self._without:
+                continue
             loop = Loop(name, one_round, self.bells[name])
             loop.startService()
             self.loops.append(loop)
