@@ -196,7 +196,7 @@ class ArchiveSession:
             await self._damaged(copy, fault, put_off)
             return 0
         try:
-            await self._write_content(volume, copy, content, put_off)
+            return await self._write_content(volume, copy, content, put_off)
         finally:
             content.close()
 
@@ -206,7 +206,7 @@ class ArchiveSession:
         copy: CopyToWrite,
         content: BundleContent,
         put_off: Callable[[str], None],
-    ) -> None:
+    ) -> int:
         bundle = content.bundle
         try:
             await self._store.start_copy(
