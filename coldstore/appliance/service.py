@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random, SystemRandom
+from types import MappingProxyType
 from typing import Any
 
 import treq
@@ -171,7 +172,7 @@ class Appliance(MultiService):
 
         rules = policies.class_rules(settings)
         region, day_seconds = settings.server.region, settings.time.day_seconds
-        bells = {name: ReactorBell(clock) for name in LOOPS}
+        bells = {name: ReactorBell(clock, gap_seconds=GAP_SECONDS.get(name, 0.0)) for name in LOOPS}
         completer = Completer(store=store, clock=clock, region=region, day_seconds=day_seconds)
         evictor = Evictor(
             store=store,
@@ -398,6 +399,8 @@ class Appliance(MultiService):
         )
 
 
+GAP_SECONDS = MappingProxyType({"packer": 0.25, "janitor": 0.25})
+"""How far apart the rounds of those loops are at least that every upload rings for."""
 LOOPS = (
     "packer",
     "dispatcher",
