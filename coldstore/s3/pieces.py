@@ -7,7 +7,9 @@ from coldstore.interfaces.metadata import IMetadataStore
 from coldstore.interfaces.staging import BLOCK_BYTES, DiskFault, IPieceReader, IStaging
 from coldstore.model.objects import ObjectVersion, Piece
 
+PAGE_FIRST = 16
 PAGE = 1000
+"""Pieces asked for at first, and then: most objects have one, some ten thousand."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +114,9 @@ async def pinned_run(
     pieces: list[Piece] = []
     known_bytes = after = 0
     while known_bytes < offset_bytes + length_bytes:
-        page = await store.pieces(version.layout_id, after_ordinal=after, limit=PAGE)
+        page = await store.pieces(
+            version.layout_id, after_ordinal=after, limit=PAGE if pieces else PAGE_FIRST
+        )
         if not page:
             raise DiskFault(f"pieces of layout {version.layout_id} are missing")
         pieces += page

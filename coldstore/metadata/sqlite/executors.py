@@ -7,8 +7,8 @@ from threading import Thread
 from typing import Any, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.interfaces import IReactorFromThreads
 
+from coldstore.metadata.sqlite.connection import told_apart
 from coldstore.metadata.sqlite.groupcommit import Outcome, Step, commit_together, read_together
 from coldstore.model.errors import MetadataUnavailable
 from coldstore.util.asynchronous import returns_deferred
@@ -20,6 +20,10 @@ _Job = tuple[Step, Deferred[Any]]
 READERS = 2
 READ_BATCH_MAX = 16
 """Reads that share a snapshot. Few, because all of them are answered when the slowest is done."""
+SLOW_SECONDS = 0.02
+"""A look-up that takes longer had to wait for something."""
+AWAY_SECONDS = 1.0
+"""How long threads do the look-ups then."""
 QUEUE_MAX = 20_000
 """Steps that may wait; more are refused, because nobody would still want their answers."""
 
@@ -35,6 +39,9 @@ class Executor(Protocol):
 
     def read(self, step: Callable[[sqlite3.Connection], _T]) -> Deferred[_T]:
         """Run a step that changes nothing."""
+
+    def look_up(self, step: Callable[[sqlite3.Connection], _T]) -> Deferred[_T]:
+        """Run a step that is one statement and reads a few rows by their keys; at once where that is quick."""
 
     def close(self) -> Deferred[None]:
         """Finish what was given, then let go of the connections."""
@@ -60,6 +67,10 @@ class InlineExecutor:
         """Run a step that changes nothing."""
         return self._run(read_together, step)
 
+    def look_up(self, step: Callable[[sqlite3.Connection], _T]) -> Deferred[_T]:
+        """Run a step that changes nothing."""
+        return self._run(read_together, step)
+
     def close(self) -> Deferred[None]:
         """Disconnect."""
         connection, self._connection = self._connection, None
@@ -76,17 +87,37 @@ class InlineExecutor:
         return fail(outcome.error) if outcome.error is not None else succeed(outcome.result)
 
 
+class Reactor(Protocol):
+    """What is needed of a reactor: a way back from threads, and time."""
+
+    def callFromThread(self, f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call in the reactor's thread (``IReactorFromThreads``)."""
+
+    def seconds(self) -> float:
+        """Return unix seconds (``IReactorTime``)."""
+
+
 class ThreadedExecutor:
-    """One writer thread with group commit, and readers beside it."""
+    """
+    One writer thread with group commit, and readers beside it.
+
+    What is looked up by its key is looked up by the reactor's thread: the rows are in the page cache but for the first time, and
+    handing over to a thread and back costs ten times as much as the look. When it did take long (``SLOW_SECONDS``: the disk had
+    to be asked, or somebody holds a lock) the threads do it for a while.
+    """
 
     def __init__(
         self,
         *,
         connect: _Connect,
         connect_reader: _Connect,
-        reactor: IReactorFromThreads,
+        reactor: Reactor,
         write_batch_max: int,
     ) -> None:
+        self._reactor = reactor
+        self._connect_reader = connect_reader
+        self._near: sqlite3.Connection | None = None
+        self._near_from = 0.0
         self._writes: SimpleQueue[_Job | None] = SimpleQueue()
         self._reads: SimpleQueue[_Job | None] = SimpleQueue()
         self._writer = _Worker(
@@ -117,6 +148,9 @@ class ThreadedExecutor:
         for worker in (self._writer, *self._readers):
             await worker.start()
             self._started.append(worker)
+        self._near = self._connect_reader()
+        # Whoever holds a lock is waited for by the threads, not by the reactor.
+        self._near.execute("PRAGMA busy_timeout = 0")
         self._is_open = True
 
     def write(self, step: Callable[[sqlite3.Connection], _T]) -> Deferred[_T]:
@@ -127,10 +161,31 @@ class ThreadedExecutor:
         """Queue a reading step."""
         return self._queued(self._reads, step)
 
+    def look_up(self, step: Callable[[sqlite3.Connection], _T]) -> Deferred[_T]:
+        """Run a step of one statement here and now, or in a thread while that is slow."""
+        begun = self._reactor.seconds()
+        if self._near is None or begun < self._near_from:
+            return self.read(step)
+        try:
+            result = step(self._near)
+        except Exception as error:  # noqa: BLE001 - it belongs to whoever waits for this step, and reaches him
+            fault = told_apart(error)
+            if not isinstance(fault, MetadataUnavailable):
+                return fail(fault)
+            self._near_from = begun + AWAY_SECONDS
+            return self.read(step)
+        ended = self._reactor.seconds()
+        if ended - begun > SLOW_SECONDS:
+            self._near_from = ended + AWAY_SECONDS
+        return succeed(result)
+
     @returns_deferred
     async def close(self) -> None:
         """Let the threads come to the end of their queues."""
         self._is_open = False
+        near, self._near = self._near, None
+        if near is not None:
+            near.close()
         started, self._started = self._started, []
         for worker in started:
             worker.stop_at_end_of_queue()
@@ -158,7 +213,7 @@ class _Worker:
         together: Callable[[sqlite3.Connection, Sequence[Step]], list[Outcome]],
         *,
         batch_max: int,
-        reactor: IReactorFromThreads,
+        reactor: Reactor,
     ) -> None:
         self._queue = queue
         self._connect = connect

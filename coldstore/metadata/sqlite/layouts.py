@@ -66,14 +66,17 @@ def piece_at(connection: sqlite3.Connection, layout_id: str, ordinal: int) -> Pi
 def pieces(connection: sqlite3.Connection, layout_id: str, *, after_ordinal: int, limit: int) -> list[Piece]:
     """Return listed pieces by ordinal."""
     found: list[Piece] = []
-    listed = Runs(_listed_text(connection, layout_id))
+    listed: Runs | None = None
     rows = connection.execute(
-        f"SELECT {PIECE_COLUMNS} FROM pieces WHERE layout_id = ? AND ordinal > ? ORDER BY ordinal",
+        f"SELECT listed, {PIECE_COLUMNS} FROM pieces JOIN layouts USING (layout_id)"
+        " WHERE layout_id = ? AND ordinal > ? ORDER BY ordinal",
         (layout_id, after_ordinal),
     )
-    for row in rows:
+    for listed_text, *row in rows:
         if len(found) >= limit:
             break
+        if listed is None:
+            listed = Runs(listed_text)
         if row[0] in listed:
             found.append(piece_of(row))
     return found
@@ -261,8 +264,3 @@ def _ordinals(connection: sqlite3.Connection, layout_id: str, *, after: int, lim
         (layout_id, after, limit),
     )
     return [ordinal for (ordinal,) in found]
-
-
-def _listed_text(connection: sqlite3.Connection, layout_id: str) -> str:
-    row = connection.execute("SELECT listed FROM layouts WHERE layout_id = ?", (layout_id,)).fetchone()
-    return "" if row is None else str(row[0])

@@ -7,7 +7,6 @@ from typing import Concatenate, ParamSpec, TypeVar
 from uuid import uuid4
 
 from twisted.internet.defer import Deferred, fail, gatherResults
-from twisted.internet.interfaces import IReactorFromThreads
 from zope.interface import implementer
 
 from coldstore.interfaces.metadata import (
@@ -41,7 +40,7 @@ from coldstore.metadata.sqlite import (
 from coldstore.metadata.sqlite.bounds import check_arguments
 from coldstore.metadata.sqlite.cartridges import add as record_new
 from coldstore.metadata.sqlite.connection import IN_MEMORY, open_for_reading, open_for_writing, told_apart
-from coldstore.metadata.sqlite.executors import Executor, InlineExecutor, ThreadedExecutor
+from coldstore.metadata.sqlite.executors import Executor, InlineExecutor, Reactor, ThreadedExecutor
 from coldstore.metadata.sqlite.runs import runs_text
 from coldstore.metadata.sqlite.schema import Migration, migrate, shipped_migrations
 from coldstore.model.bundles import Bundle, BundleState, Copy, Member
@@ -63,6 +62,8 @@ from coldstore.util.asynchronous import returns_deferred
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
+FEW = 16
+"""Rows of a page that are still looked up."""
 PAGE_MAX = 1_000
 """Rows that one page of a long list may hold."""
 WRITE_BATCH_MAX = 256
@@ -93,7 +94,7 @@ class SqliteStore:
         self,
         path: str,
         *,
-        reactor: IReactorFromThreads | None = None,
+        reactor: Reactor | None = None,
         new_appliance_id: Callable[[], str] = _new_appliance_id,
         migrations: Sequence[Migration] | None = None,
         write_batch_max: int = WRITE_BATCH_MAX,
@@ -155,6 +156,15 @@ class SqliteStore:
             return fail(refusal)
         return self._executor.read(lambda connection: step(connection, *args, **kwargs))
 
+    def _look_up(
+        self,
+        step: Callable[Concatenate[sqlite3.Connection, _P], _T],
+        /,
+        *args: _P.args,
+        **kwargs: _P.kwargs,
+    ) -> Deferred[_T]:
+        return self._executor.look_up(lambda connection: step(connection, *args, **kwargs))
+
     # ── life of the store ───────────────────────────────────────────────────────────────────────────────────────────
 
     @returns_deferred
@@ -187,7 +197,7 @@ class SqliteStore:
 
     def user_by_access_key(self, access_key: str) -> Deferred[User | None]:
         """Return who signs with this key."""
-        return self._read(users.by_access_key, access_key)
+        return self._look_up(users.by_access_key, access_key)
 
     def users(self) -> Deferred[list[User]]:
         """Return all users."""
@@ -220,7 +230,7 @@ class SqliteStore:
 
     def bucket(self, name: str) -> Deferred[Bucket]:
         """Return a bucket."""
-        return self._read(buckets.named, name)
+        return self._look_up(buckets.named, name)
 
     def buckets(self, *, owner_id: str | None, after: str, limit: int) -> Deferred[list[Bucket]]:
         """Return buckets by name."""
@@ -263,11 +273,11 @@ class SqliteStore:
 
     def current_version(self, bucket: str, key: bytes) -> Deferred[ObjectVersion]:
         """Return what is under a key."""
-        return self._read(versions.current, bucket, key)
+        return self._look_up(versions.current, bucket, key)
 
     def version(self, version_uid: int) -> Deferred[ObjectVersion | None]:
         """Return a version."""
-        return self._read(versions.by_uid, version_uid)
+        return self._look_up(versions.by_uid, version_uid)
 
     def list_current(
         self, bucket: str, *, from_key: bytes, before_key: bytes | None, limit: int
@@ -289,7 +299,8 @@ class SqliteStore:
 
     def pieces(self, layout_id: str, *, after_ordinal: int, limit: int) -> Deferred[list[Piece]]:
         """Return the pieces of a layout."""
-        return self._read(layouts.pieces, layout_id, after_ordinal=after_ordinal, limit=limit)
+        ask = self._look_up if limit <= FEW else self._read
+        return ask(layouts.pieces, layout_id, after_ordinal=after_ordinal, limit=limit)
 
     def first_pieces(self, layout_ids: Collection[str]) -> Deferred[dict[str, Piece]]:
         """Return the first pieces of layouts."""
@@ -297,7 +308,7 @@ class SqliteStore:
 
     def copy_count(self, version_uid: int, *, wanted: int) -> Deferred[CopyCount]:
         """Return how many verified copies a version has."""
-        return self._read(copies.count, version_uid, wanted=wanted)
+        return self._look_up(copies.count, version_uid, wanted=wanted)
 
     def note_reads(self, reads: Mapping[int, int], *, at: float) -> Deferred[None]:
         """Count reads."""

@@ -16,7 +16,7 @@ from coldstore.metadata.sqlite.rows import (
     version_of,
 )
 from coldstore.metadata.sqlite.telling import write_messages
-from coldstore.model.errors import NoSuchKey, PreconditionFailed
+from coldstore.model.errors import NoSuchBucket, NoSuchKey, PreconditionFailed
 from coldstore.model.events import NewMessage
 from coldstore.model.objects import ArchiveState, ObjectVersion, Piece, VersionFacts
 
@@ -44,10 +44,17 @@ def current_in(connection: sqlite3.Connection, bucket_uid: int, key: bytes) -> O
 
 def current(connection: sqlite3.Connection, bucket: str, key: bytes) -> ObjectVersion:
     """Return what is under a key."""
-    found = current_in(connection, buckets.uid(connection, bucket), key)
-    if found is None:
+    row = connection.execute(
+        f"SELECT {VERSION_COLUMNS} FROM buckets AS b LEFT JOIN versions AS v"
+        " ON v.bucket_uid = b.bucket_uid AND v.key = ? AND v.deleted_at IS NULL"
+        " WHERE b.name = ? AND b.is_gone = 0",
+        (key, bucket),
+    ).fetchone()
+    if row is None:
+        raise NoSuchBucket(bucket)
+    if row[0] is None:
         raise NoSuchKey(bucket)
-    return found
+    return version_of(row)
 
 
 def listed(
