@@ -20,8 +20,8 @@ _Job = tuple[Step, Deferred[Any]]
 READERS = 2
 READ_BATCH_MAX = 16
 """Reads that share a snapshot. Few, because all of them are answered when the slowest is done."""
-SLOW_SECONDS = 0.02
-"""A look-up that takes longer had to wait for something."""
+SLOW_SECONDS = 0.01
+"""The moving average of look-ups from which on they are given to threads; one that is slow for once is borne."""
 AWAY_SECONDS = 1.0
 """How long threads do the look-ups then."""
 QUEUE_MAX = 20_000
@@ -102,8 +102,8 @@ class ThreadedExecutor:
     One writer thread with group commit, and readers beside it.
 
     What is looked up by its key is looked up by the reactor's thread: the rows are in the page cache but for the first time, and
-    handing over to a thread and back costs ten times as much as the look. When it did take long (``SLOW_SECONDS``: the disk had
-    to be asked, or somebody holds a lock) the threads do it for a while.
+    handing over to a thread and back costs ten times as much as the look. When looks take long on the average, because the disk
+    has to be asked, or when somebody holds a lock, the threads do it for a while.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class ThreadedExecutor:
         self._reactor = reactor
         self._connect_reader = connect_reader
         self._near: sqlite3.Connection | None = None
-        self._near_from = 0.0
+        self._near_from = self._near_seconds = 0.0
         self._writes: SimpleQueue[_Job | None] = SimpleQueue()
         self._reads: SimpleQueue[_Job | None] = SimpleQueue()
         self._writer = _Worker(
@@ -174,9 +174,9 @@ class ThreadedExecutor:
                 return fail(fault)
             self._near_from = begun + AWAY_SECONDS
             return self.read(step)
-        ended = self._reactor.seconds()
-        if ended - begun > SLOW_SECONDS:
-            self._near_from = ended + AWAY_SECONDS
+        self._near_seconds += (self._reactor.seconds() - begun - self._near_seconds) / 8
+        if self._near_seconds > SLOW_SECONDS:
+            self._near_from, self._near_seconds = begun + AWAY_SECONDS, 0.0
         return succeed(result)
 
     @returns_deferred
