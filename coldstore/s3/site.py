@@ -8,30 +8,24 @@ Everything that could make two readers disagree about the length of a request is
 11.2), and every refusal is a document in S3's form, followed by a close that gives the client time to read it.
 """
 
-from io import BytesIO
 from typing import Any
 
 from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocolFactory
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
-from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 from twisted.web import http, server
+from twisted.web.http import _ChunkedTransferDecoder, _IdentityTransferDecoder
 from twisted.web.resource import IResource
 from zope.interface import implementer_only
 
 from coldstore.s3.errors import S3Error, error_document
+from coldstore.s3.head import END, SIZE_LIMIT_BYTES, RequestHead, check_beginning, parse_head, without_blank_lines
 from coldstore.s3.ids import IdSource
 from coldstore.s3.request import S3Request, silent_client
 
 SERVER_NAME = "ColdStore"
 READ_BUFFER_BYTES = 256 * 1024
-LINE_LIMIT_BYTES = 24 * 1024
-"""A key of 1024 escaped bytes and a presigned query fit many times."""
-HEADER_SECTION_LIMIT_BYTES = 48 * 1024
-"""What is read at all. S3's own limit of 8 KB is told more kindly, by the resource."""
-HEADER_LINES_LIMIT = 400
-LENGTH_DIGITS_LIMIT = 19
 PACE_BYTES = 16 * 1024
 """A client that sends less of a body than this within the idle timeout counts as silent."""
 PIPELINE_BYTES = 16 * 1024
@@ -47,111 +41,116 @@ class S3Channel(http.HTTPChannel):
     """
 
     log = Logger()
-    MAX_LENGTH = LINE_LIMIT_BYTES
-    maxHeaders = HEADER_LINES_LIMIT
-    # The base class enforces its own limit with an answer of its own; ours comes first.
-    totalHeadersSize = HEADER_SECTION_LIMIT_BYTES + LINE_LIMIT_BYTES
 
     transport: Any
     site: "S3Site"
     _lingering: IDelayedCall | None = None
     _next_turn: IDelayedCall | None = None
-    _is_within_section = False
+    _is_within_head = False
     _paced_bytes = 0
 
     def connectionMade(self) -> None:
         """Begin; plain TCP reads in large blocks (a TLS transport reads 64 KiB by itself)."""
+        self._peer, self._host = self.transport.getPeer(), self.transport.getHost()
         super().connectionMade()
         self.setTimeout(self.site.header_timeout_seconds)
         self.site.connections += 1
         if hasattr(self.transport, "bufferSize"):
             self.transport.bufferSize = READ_BUFFER_BYTES
 
+    def getPeer(self) -> IAddress:
+        """Return the client's address; asked for by every request, and always the same."""
+        return self._peer
+
+    def getHost(self) -> IAddress:
+        """Return our address of this connection."""
+        return self._host
+
     # -- reading -----------------------------------------------------------------------------------------------------
 
     def dataReceived(self, data: bytes) -> None:
         """Take bytes, unless lingering."""
-        if self._lingering is None:
-            self._paced_bytes += len(data)
-            super().dataReceived(data)
-
-    def resetTimeout(self) -> None:
-        """
-        Put the timeout off for a client that keeps pace; called by the base class with every read.
-
-        A header section has one deadline, from its first byte to its last, and a body must come in at a least rate:
-        otherwise a byte now and then would hold a connection for ever.
-        """
-        if self.line_mode:
-            if not self._is_within_section:
-                self._is_within_section = True
-                self.setTimeout(self.site.header_timeout_seconds)
-        elif self._paced_bytes >= PACE_BYTES:
-            self._paced_bytes = 0
-            super().resetTimeout()
-
-    def lineReceived(self, line: bytes) -> None:
-        """Take a line of the header section."""
         if self._lingering is not None:
             return
-        if line[:1] in (b" ", b"\t"):  # obsolete folding; RFC 9112, section 5.2, lets a server refuse it
-            self.refuse(S3Error("InvalidRequest", "A line of the header section is folded."))
-            return
-        if self._receivedHeaderSize + len(line) > HEADER_SECTION_LIMIT_BYTES:
-            self.refuse(S3Error("RequestHeaderSectionTooLarge"))
-            return
-        super().lineReceived(line)
+        self._paced_bytes += len(data)
+        self._buffer += data
+        if not self.line_mode:
+            self._keep_pace()
+        if not self._busyReceiving:
+            self._go_on()
 
-    def lineLengthExceeded(self, line: bytes) -> None:
-        """Refuse a line of the header section that does not end."""
-        self.refuse(S3Error("RequestHeaderSectionTooLarge"))
+    def _go_on(self) -> None:
+        """Take from what was received what can be taken: heads, bodies, and what has to wait until a request was answered."""
+        self._busyReceiving = True
+        try:
+            while self._buffer and not self.paused and self._lingering is None:
+                if not self.line_mode:
+                    data, self._buffer = self._buffer, b""
+                    self.rawDataReceived(data)
+                elif not self._take_head():
+                    return
+        finally:
+            self._busyReceiving = False
+
+    def _keep_pace(self) -> None:
+        """Put the timeout off for a client whose body comes in at a least rate: a byte now and then does not hold a connection."""
+        if self._paced_bytes >= PACE_BYTES:
+            self._paced_bytes = 0
+            self.resetTimeout()
+
+    def _take_head(self) -> bool:
+        """Begin the next request; False when more has to come."""
+        received = without_blank_lines(self._buffer)
+        end = received.find(END)
+        try:
+            if end < 0 or end > SIZE_LIMIT_BYTES:
+                check_beginning(received)
+                self._buffer = received
+                if not self._is_within_head:
+                    # One deadline, from the first byte of a head to its last.
+                    self._is_within_head = True
+                    self.setTimeout(self.site.header_timeout_seconds)
+                return False
+            self._buffer = received[end + len(END) :]
+            self._begin(parse_head(received[:end]))
+        except S3Error as error:
+            self.refuse(error)
+        return True
+
+    def _begin(self, head: RequestHead) -> None:
+        """Give a request away. Nobody has said ``100 Continue`` yet: whoever wants the body does."""
+        self._is_within_head = False
+        self._paced_bytes = 0
+        self.persistent = head.keeps_connection
+        request = self.requestFactory(self, head)
+        self.requests.append(request)
+        length_bytes = head.length_bytes
+        if length_bytes == 0:
+            self.allContentReceived()
+            return
+        self.setTimeout(self.site.idle_timeout_seconds)
+        take, end = request.handleContentChunk, self._finishRequestBody
+        self._transferDecoder = (
+            _ChunkedTransferDecoder(take, end)
+            if length_bytes is None
+            else _IdentityTransferDecoder(length_bytes, take, end)
+        )
+        self.setRawMode()
+        request.begin()
+
+    def allContentReceived(self) -> None:
+        """A request has arrived to its end; what comes now waits until it was answered."""
+        self._transferDecoder = None
+        self._handlingRequest = True
+        self.setRawMode()
+        self.requests[-1].ended()
 
     def rawDataReceived(self, data: bytes) -> None:
         """Take bytes of a body, or of a next request that has to wait."""
-        if self._lingering is not None:
-            return
         super().rawDataReceived(data)
         # The base class does not hold a client back that sends on while it does not read its answer.
         if self._handlingRequest and sum(map(len, self._dataBuffer)) > PIPELINE_BYTES:
             self.pause_reading()
-
-    def headerReceived(self, line: bytes) -> bool:
-        """Take a header line; refuse it when its meaning is in doubt."""
-        fault = self._fault_of(line)
-        if fault is not None:
-            self.refuse(S3Error("InvalidRequest", fault))
-            return False
-        accepted: bool = super().headerReceived(line)
-        return accepted
-
-    def _fault_of(self, line: bytes) -> str | None:
-        """Return why a header line cannot be accepted, None when it can."""
-        if any(control in line for control in (b"\r", b"\n", b"\0")):
-            return "A header line holds a control character."
-        name, _, value = line.partition(b":")
-        name, value = name.lower(), value.strip(b" \t")
-        if name == b"content-length" and not (value.isdigit() and len(value) <= LENGTH_DIGITS_LIMIT):
-            return "Content-Length is not a number of bytes."
-        if name == b"transfer-encoding" and (value.lower() != b"chunked" or self._version != b"HTTP/1.1"):
-            return "The only transfer coding of a request is chunked, in HTTP/1.1."
-        if name in (b"content-length", b"transfer-encoding") and self._transferDecoder is not None:
-            return "The length of the body is given more than once."
-        if name == b"host" and self.requests[-1].requestHeaders.hasHeader(b"host"):
-            return "There is more than one Host."
-        return None
-
-    def allHeadersReceived(self) -> None:
-        """
-        Give the request away. The base class would say ``100 Continue`` here, before anybody looked at the request.
-        """
-        if self._lingering is not None:
-            return
-        request = self.requests[-1]
-        self._is_within_section = False
-        self._paced_bytes = 0
-        self.setTimeout(self.site.idle_timeout_seconds)
-        self.persistent = self.checkPersistence(request, self._version)
-        request.begin(self._command, self._path, self._version, self.length)
 
     # -- refusing and closing ----------------------------------------------------------------------------------------
 
@@ -199,6 +198,8 @@ class S3Channel(http.HTTPChannel):
         if request.body is None or request.body.is_complete:
             if self._buffer or any(self._dataBuffer):
                 self._hold_next()
+            if self.persistent:
+                self.setTimeout(self.site.idle_timeout_seconds)
             super().requestDone(request)
             return
         # What follows on this connection is the rest of a body, and must never be read as a request.
@@ -244,7 +245,7 @@ class S3Channel(http.HTTPChannel):
             self.pause_reading()  # resumeProducing comes back to this
         elif self._lingering is None:
             self.paused = False
-            LineReceiver.dataReceived(self, b"")
+            self._go_on()
 
     def pause_reading(self) -> None:
         """Stop reading from the socket."""
@@ -253,7 +254,7 @@ class S3Channel(http.HTTPChannel):
     def resume_reading(self) -> None:
         """Read from the socket again, unless the client does not read our answers. The client's time begins anew."""
         self._paced_bytes = 0
-        super().resetTimeout()
+        self.resetTimeout()
         if not self._waitingForTransport:
             self._networkProducer.resumeProducing()
 
@@ -274,9 +275,9 @@ class S3Channel(http.HTTPChannel):
         """
         request = self.requests[-1] if self.requests else None
         body = None if request is None or request.is_answered else request.body
-        is_ours = body is not None and not body.is_complete and not body.is_awaited
+        is_ours = self._handlingRequest or (body is not None and not body.is_awaited)
         if is_ours or (body is not None and body.failed(silent_client())):
-            self.setTimeout(self.timeOut)
+            self.setTimeout(self.site.idle_timeout_seconds)
         else:
             self._close()
 
@@ -327,6 +328,5 @@ class S3Site(server.Site):
             return None
         return super().buildProtocol(addr)
 
-    def getContentFile(self, length: int) -> BytesIO:
-        """Return an empty file: no body is ever kept in one."""
-        return BytesIO()
+    def log(self, request: S3Request) -> None:
+        """Called by the base class for each answer; the resource has said more about it."""
