@@ -57,6 +57,10 @@ class HeaderFields:
         """Return every field name, lower case, headers first."""
         return [*self._values, *self._from_query]
 
+    def sent_names(self) -> Iterable[str]:
+        """Return the names of the header lines, lower case."""
+        return self._values
+
     def raw(self, name: str) -> list[bytes]:
         """Return the values of the header lines called ``name`` exactly as sent; empty when there is none."""
         return self._values.get(name, [])
@@ -136,6 +140,9 @@ class Query:
     def __iter__(self) -> Iterator[tuple[str, str]]:
         return iter(self._pairs)
 
+    def __len__(self) -> int:
+        return len(self._pairs)
+
     def __contains__(self, name: object) -> bool:
         return name in self._first
 
@@ -154,6 +161,8 @@ def percent_decoded(raw: bytes) -> bytes:
 
     :raise S3Error: InvalidURI when a ``%`` is not followed by two hexadecimal digits
     """
+    if b"%" not in raw:
+        return raw
     pieces = raw.split(b"%")
     if any(len(piece) < 2 or not _is_hex(piece[:2]) for piece in pieces[1:]):
         raise S3Error("InvalidURI")

@@ -19,6 +19,8 @@ SIZE_LIMIT_BYTES = 48 * 1024
 header section is told more kindly, by the resource."""
 LINES_LIMIT = 400
 LENGTH_DIGITS_LIMIT = 19
+USUAL_NAME_BYTES = 64
+"""Up to this length the names of fields are remembered: clients use a few dozen."""
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([!-\xb0]+) HTTP/1\.([01])")
 """Method, target and version; what the characters of a target mean is for S3 to say."""
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -75,7 +77,8 @@ def parse_head(head: bytes) -> RequestHead:
         name, colon, value = line.partition(b":")
         if not colon or name[:1] in (b" ", b"\t"):
             raise _not_http() if line[:1] not in (b" ", b"\t") else _folded()
-        values.setdefault(_field_name(name), []).append(value.strip(b" \t"))
+        known = _usual_name(name) if len(name) <= USUAL_NAME_BYTES else _field_name(name)
+        values.setdefault(known, []).append(value.strip(b" \t"))
     if len(values.get("host", ())) > 1:
         raise S3Error("InvalidRequest", "There is more than one Host.")
     return RequestHead(
@@ -119,11 +122,13 @@ def _request_line(line: bytes) -> tuple[str, bytes, bytes]:
     return found[1].decode("ascii"), found[2], found[3]
 
 
-@lru_cache(maxsize=1024)
 def _field_name(name: bytes) -> str:
     if not _NAME.fullmatch(name):
         raise _not_http()
     return name.decode("ascii").lower()
+
+
+_usual_name = lru_cache(maxsize=1024)(_field_name)
 
 
 def _length(values: dict[str, list[bytes]], version: bytes) -> int | None:

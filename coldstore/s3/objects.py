@@ -12,7 +12,7 @@ from coldstore.model.errors import (
     ObjectIsCold,
     PreconditionFailed,
 )
-from coldstore.model.objects import Checksum, ObjectVersion, VersionFacts
+from coldstore.model.objects import ArchiveState, Checksum, ObjectVersion, VersionFacts
 from coldstore.plan.restore import check_readable
 from coldstore.s3.answers import Answer, xml_answer
 from coldstore.s3.call import Call
@@ -175,6 +175,8 @@ class ObjectOperations:
         wanted = 0 if rule is None else len(rule.pools)
         if not wanted:
             return {}
+        if version.archive_state is ArchiveState.PENDING:
+            return {"x-coldstore-copies": f"0/{wanted}"}
         count = await self._store.copy_count(version.version_uid, wanted=wanted)
         return {"x-coldstore-copies": f"{count.verified}/{count.wanted}"} if count.wanted else {}
 

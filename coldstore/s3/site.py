@@ -10,8 +10,9 @@ Everything that could make two readers disagree about the length of a request is
 
 from typing import Any
 
-from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocolFactory
+from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocolFactory, ISSLTransport
 from twisted.internet.protocol import connectionDone
+from twisted.internet.tcp import Connection
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import http, server
@@ -52,6 +53,8 @@ class S3Channel(http.HTTPChannel):
     def connectionMade(self) -> None:
         """Begin; plain TCP reads in large blocks (a TLS transport reads 64 KiB by itself)."""
         self._peer, self._host = self.transport.getPeer(), self.transport.getHost()
+        self._is_secure = ISSLTransport.providedBy(self.transport)
+        self._is_plain_tcp = isinstance(self.transport, Connection) and not self._is_secure
         super().connectionMade()
         self.setTimeout(self.site.header_timeout_seconds)
         self.site.connections += 1
@@ -65,6 +68,25 @@ class S3Channel(http.HTTPChannel):
     def getHost(self) -> IAddress:
         """Return our address of this connection."""
         return self._host
+
+    def isSecure(self) -> bool:
+        """Whether the connection is encrypted."""
+        return self._is_secure
+
+    def send(self, data: bytes) -> None:
+        """
+        Send: at once where nothing waits to be sent, since a socket hardly ever has no room for an answer, and having the
+        reactor ask whether it has takes longer than the answer.
+        """
+        transport = self.transport
+        if self._is_plain_tcp and not (transport.dataBuffer or transport._tempDataLen or transport.disconnecting):
+            sent = transport.writeSomeData(data)
+            if sent == len(data):
+                return
+            if isinstance(sent, int) and sent > 0:
+                data = data[sent:]
+        # What a failure means is for the transport to find out.
+        transport.write(data)
 
     # -- reading -----------------------------------------------------------------------------------------------------
 

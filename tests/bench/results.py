@@ -105,11 +105,11 @@ class Report:
         print("  ".join(cell for cell in figure.cells() if cell), flush=True)
 
     def finish(self) -> None:
-        """Print the table; write the JSON to COLDSTORE_BENCH_RESULTS (default: below the user's cache directory)."""
+        """Print the table; write the JSON to BENCH_RESULTS (default: below the user's cache directory)."""
         print()
         print(table([HEADINGS, *(figure.cells() for figure in self._figures)]))
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        folder = Path(os.environ.get("COLDSTORE_BENCH_RESULTS") or cache / "coldstore" / "bench")
+        folder = Path(os.environ.get("BENCH_RESULTS") or cache / "coldstore" / "bench")
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{self._name}.json"
         content = {

@@ -233,7 +233,9 @@ class GetTests(SynchronousTestCase):
         self.assertNotIn("x-coldstore-copies", self.rig.ask("HEAD", "/bkt/k").headers)
 
     def test_copies(self) -> None:
-        """Come from the store."""
+        """Come from the store, once there can be any."""
+        self.assertEqual(self.rig.ask("HEAD", "/bkt/cold").headers["x-coldstore-copies"], "0/2")
+        self.rig.evict("bkt", b"cold")
         asked: list[tuple[int, int]] = []
 
         def copy_count(version_uid: int, *, wanted: int) -> Deferred[CopyCount]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from coldstore.interfaces.metadata import DiscardedPiece
@@ -69,13 +70,15 @@ def unsigned(stored: int) -> int:
     return stored + (1 << 64) if stored < 0 else stored
 
 
+@lru_cache(maxsize=256)
 def pairs_text(pairs: Pairs) -> str:
     """Write names and values down as JSON; nothing at all when there are none."""
     return json.dumps(pairs, separators=(",", ":")) if pairs else ""
 
 
+@lru_cache(maxsize=256)
 def pairs_of(text: str) -> Pairs:
-    """Undo ``pairs_text``."""
+    """Undo ``pairs_text``; most objects have the same few headers."""
     return tuple((name, value) for name, value in json.loads(text)) if text else ()
 
 

@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 from uuid import uuid4
 
 from twisted.internet.defer import Deferred, fail, gatherResults
@@ -41,6 +41,7 @@ from coldstore.metadata.sqlite.bounds import check_arguments
 from coldstore.metadata.sqlite.cartridges import add as record_new
 from coldstore.metadata.sqlite.connection import IN_MEMORY, open_for_reading, open_for_writing, told_apart
 from coldstore.metadata.sqlite.executors import Executor, InlineExecutor, Reactor, ThreadedExecutor
+from coldstore.metadata.sqlite.kept import Kept
 from coldstore.metadata.sqlite.runs import runs_text
 from coldstore.metadata.sqlite.schema import Migration, migrate, shipped_migrations
 from coldstore.model.bundles import Bundle, BundleState, Copy, Member
@@ -64,6 +65,8 @@ _T = TypeVar("_T")
 
 FEW = 16
 """Rows of a page that are still looked up."""
+KEPT_MAX = 1_000
+"""Users, and buckets, that are kept in memory."""
 PAGE_MAX = 1_000
 """Rows that one page of a long list may hold."""
 WRITE_BATCH_MAX = 256
@@ -102,6 +105,8 @@ class SqliteStore:
         self._path = path
         self._migrations = shipped_migrations() if migrations is None else migrations
         self._new_appliance_id = new_appliance_id
+        self._users: Kept[User | None] = Kept(KEPT_MAX)
+        self._buckets: Kept[Bucket] = Kept(KEPT_MAX)
         self._executor: Executor
         if reactor is None:
             self._executor = InlineExecutor(connect=self._connect)
@@ -197,7 +202,7 @@ class SqliteStore:
 
     def user_by_access_key(self, access_key: str) -> Deferred[User | None]:
         """Return who signs with this key."""
-        return self._look_up(users.by_access_key, access_key)
+        return self._users.get(access_key, lambda: self._look_up(users.by_access_key, access_key))
 
     def users(self) -> Deferred[list[User]]:
         """Return all users."""
@@ -219,7 +224,7 @@ class SqliteStore:
         self, *, name: str, owner_id: str, region: str, created_at: float, default_class: StorageClass | None
     ) -> Deferred[Bucket]:
         """Create a bucket."""
-        return self._write(
+        return self._write_bucket(
             buckets.create,
             name=name,
             owner_id=owner_id,
@@ -228,9 +233,19 @@ class SqliteStore:
             default_class=default_class,
         )
 
+    def _write_bucket(
+        self, step: Callable[Concatenate[sqlite3.Connection, _P], _T], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> Deferred[_T]:
+        def changed(outcome: Any) -> Any:
+            # Also after a failure: of a commit whose outcome is unknown it may have come.
+            self._buckets.forget()
+            return outcome
+
+        return self._write(step, *args, **kwargs).addBoth(changed)
+
     def bucket(self, name: str) -> Deferred[Bucket]:
         """Return a bucket."""
-        return self._look_up(buckets.named, name)
+        return self._buckets.get(name, lambda: self._look_up(buckets.named, name))
 
     def buckets(self, *, owner_id: str | None, after: str, limit: int) -> Deferred[list[Bucket]]:
         """Return buckets by name."""
@@ -238,7 +253,7 @@ class SqliteStore:
 
     def set_default_class(self, *, name: str, default_class: StorageClass | None) -> Deferred[None]:
         """Set or clear a bucket's default class."""
-        return self._write(buckets.set_default_class, name=name, default_class=default_class)
+        return self._write_bucket(buckets.set_default_class, name=name, default_class=default_class)
 
     def set_bucket_quota(self, *, name: str, quota_bytes: int | None) -> Deferred[Bucket]:
         """Set a bucket's quota."""
@@ -246,7 +261,7 @@ class SqliteStore:
 
     def delete_bucket(self, name: str) -> Deferred[None]:
         """Remove an empty bucket."""
-        return self._write(buckets.delete, name)
+        return self._write_bucket(buckets.delete, name)
 
     # ── object versions ─────────────────────────────────────────────────────────────────────────────────────────────
 
