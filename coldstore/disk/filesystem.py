@@ -89,6 +89,17 @@ class FileSystem:
             got += more
         return got
 
+    def read_cached(self, descriptor: int, length_bytes: int, offset_bytes: int) -> bytes | None:
+        """Read without waiting for the disk; None when not all of it is in the page cache, or the file system cannot tell."""
+        content = bytearray(length_bytes)
+        try:
+            got = os.preadv(descriptor, [content], offset_bytes, os.RWF_NOWAIT)
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, *_NOT_OFFERED):
+                raise
+            return None
+        return bytes(content) if got == length_bytes else None
+
     def sync(self, descriptor: int) -> None:
         """Make content, size and allocation durable (``fdatasync`` includes what is needed to read the bytes back)."""
         os.fdatasync(descriptor)

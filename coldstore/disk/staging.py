@@ -12,6 +12,7 @@ from zope.interface import implementer
 from coldstore.disk import census, files, recall, segments
 from coldstore.disk.accounts import Account
 from coldstore.disk.addresses import FileAddress, Names, SliceAddress, parsed
+from coldstore.disk.athand import AtHand
 from coldstore.disk.blocks import combined
 from coldstore.disk.containers import Containers, NotThere
 from coldstore.disk.filesystem import FileSystem, sorted_error
@@ -106,7 +107,13 @@ class DiskStaging:
         self._census = census.Census(
             self._system, self._layout, run, self._used_changed, self._prepared_changed
         )
-        self._containers = Containers(self._system, self._layout, self._census)
+        self._at_hand = AtHand(self._system, self._layout)
+        self._containers = Containers(
+            self._system,
+            self._layout,
+            self._census,
+            on_gone=lambda name: reactor.callFromThread(self._at_hand.forget, name),
+        )
         self._writing = Threads(reactor, hashing_threads, "disk-writing")
         self._reading = Threads(reactor, reading_threads, "disk-reading")
         self._appending = {
@@ -285,6 +292,7 @@ class DiskStaging:
                 self.log.warn("the account could not be noted: {error}", error=error)
         for threads in self._pools():
             await threads.stop()
+        self._at_hand.close()
 
     # Receiving.
 
@@ -367,6 +375,10 @@ class DiskStaging:
             work.addCallback(lambda _: self._clearing.pop(work, None))
 
     # Reading.
+
+    def at_hand(self, piece: Piece) -> bytes | None:
+        """See ``IStaging``."""
+        return self._at_hand.read(piece)
 
     def open(self, piece: Piece) -> Deferred[IPieceReader]:
         """See ``IStaging``."""

@@ -138,9 +138,7 @@ def _length(values: dict[str, list[bytes]], version: bytes) -> int | None:
             raise S3Error("InvalidRequest", "Content-Length is not a number of bytes.")
     for coding in codings:
         if coding.lower() != b"chunked" or version != b"1":
-            raise S3Error(
-                "InvalidRequest", "The only transfer coding of a request is chunked, in HTTP/1.1."
-            )
+            raise S3Error("InvalidRequest", "The only transfer coding of a request is chunked, in HTTP/1.1.")
     if len(lengths) + len(codings) > 1:
         raise S3Error("InvalidRequest", "The length of the body is given more than once.")
     return None if codings else int(lengths[0]) if lengths else 0

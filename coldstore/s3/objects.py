@@ -28,7 +28,7 @@ from coldstore.s3.conditions import (
 from coldstore.s3.errors import S3Error, s3_error
 from coldstore.s3.integrity import checksum_headers
 from coldstore.s3.paths import KEY_LIMIT_BYTES
-from coldstore.s3.pieces import pinned_run
+from coldstore.s3.pieces import PinnedRun, at_hand, segments_of
 from coldstore.s3.ranges import ByteRange, header_range, part_range
 from coldstore.s3.receiving import Arrived, check_size, receive
 from coldstore.s3.sending import RunStream
@@ -110,11 +110,15 @@ class ObjectOperations:
         if sent.length_bytes == 0:
             services.reads.note(version.version_uid)
             return Answer(status=status, headers=headers)
-        run = await pinned_run(
-            services.store, services.staging, version, sent.offset_bytes, sent.length_bytes
-        )
+        segments = await segments_of(services.store, version, sent.offset_bytes, sent.length_bytes)
+        content = at_hand(services.staging, segments)
+        if content is not None:
+            services.reads.note(version.version_uid)
+            return Answer(status=status, headers=headers, body=content)
         stream = RunStream(
-            run, clock=services.clock, on_damage=lambda error: services.damaged(version, error)
+            PinnedRun(services.staging, segments),
+            clock=services.clock,
+            on_damage=lambda error: services.damaged(version, error),
         )
         try:
             await stream.prepare()

@@ -103,13 +103,13 @@ class PinnedRun:
             self._reader = None
 
 
-async def pinned_run(
-    store: IMetadataStore, staging: IStaging, version: ObjectVersion, offset_bytes: int, length_bytes: int
-) -> PinnedRun:
+async def segments_of(
+    store: IMetadataStore, version: ObjectVersion, offset_bytes: int, length_bytes: int
+) -> list[Segment]:
     """
-    Find and pin the pieces that hold a run of a version's bytes.
+    Find the pieces that hold a run of a version's bytes.
 
-    :raise DiskFault: when pieces are missing or being freed: the version has probably moved, read it again
+    :raise DiskFault: when pieces are missing: the version has probably moved, read it again
     """
     pieces: list[Piece] = []
     known_bytes = after = 0
@@ -122,4 +122,26 @@ async def pinned_run(
         pieces += page
         known_bytes += sum(piece.length_bytes for piece in page)
         after = page[-1].ordinal
-    return PinnedRun(staging, cut(pieces, offset_bytes, length_bytes))
+    return cut(pieces, offset_bytes, length_bytes)
+
+
+def at_hand(staging: IStaging, segments: list[Segment]) -> bytes | None:
+    """Return the bytes of a run that lies in one small piece and can be had at once, else None."""
+    if len(segments) != 1:
+        return None
+    (segment,) = segments
+    content = staging.at_hand(segment.piece)
+    if content is None or len(content) == segment.length_bytes:
+        return content
+    return content[segment.offset_bytes : segment.offset_bytes + segment.length_bytes]
+
+
+async def pinned_run(
+    store: IMetadataStore, staging: IStaging, version: ObjectVersion, offset_bytes: int, length_bytes: int
+) -> PinnedRun:
+    """
+    Find and pin the pieces that hold a run of a version's bytes.
+
+    :raise DiskFault: when pieces are missing or being freed: the version has probably moved, read it again
+    """
+    return PinnedRun(staging, await segments_of(store, version, offset_bytes, length_bytes))

@@ -21,7 +21,14 @@ from twisted.web.resource import IResource
 from zope.interface import implementer_only
 
 from coldstore.s3.errors import S3Error, error_document
-from coldstore.s3.head import END, SIZE_LIMIT_BYTES, RequestHead, check_beginning, parse_head, without_blank_lines
+from coldstore.s3.head import (
+    END,
+    SIZE_LIMIT_BYTES,
+    RequestHead,
+    check_beginning,
+    parse_head,
+    without_blank_lines,
+)
 from coldstore.s3.ids import IdSource
 from coldstore.s3.request import S3Request, silent_client
 
@@ -79,7 +86,9 @@ class S3Channel(http.HTTPChannel):
         reactor ask whether it has takes longer than the answer.
         """
         transport = self.transport
-        if self._is_plain_tcp and not (transport.dataBuffer or transport._tempDataLen or transport.disconnecting):
+        if self._is_plain_tcp and not (
+            transport.dataBuffer or transport._tempDataLen or transport.disconnecting
+        ):
             sent = transport.writeSomeData(data)
             if sent == len(data):
                 return
