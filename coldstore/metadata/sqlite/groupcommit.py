@@ -25,24 +25,61 @@ def commit_together(connection: sqlite3.Connection, steps: Sequence[Step]) -> li
     Run the steps one after the other in one transaction and commit it; return what each came to, in order.
 
     A step that raises is rolled back alone. When nothing could be committed every step has failed.
+
+    :param steps: may be run twice: most transactions need no savepoints, and those that do are run anew with them
     """
     try:
         connection.execute("BEGIN IMMEDIATE")
+        outcomes = _all_of_one(connection, steps)
+        if outcomes is None:
+            connection.execute("ROLLBACK")
+            connection.execute("BEGIN IMMEDIATE")
+            outcomes = _each_in_a_savepoint(connection, steps)
     except sqlite3.Error as error:
         return _all_failed(steps, error)
-    outcomes = []
-    for step in steps:
-        outcomes.append(_in_savepoint(connection, step))
-        if not connection.in_transaction:
-            # A full disk, an I/O error or want of memory makes SQLite roll back everything at once.
-            lost = MetadataUnavailable("the metadata file: the transaction was lost")
-            return _all_failed(steps, outcomes[-1].error or lost)
+    except _Lost as lost:
+        return _all_failed(steps, lost.error)
     try:
         connection.execute("COMMIT")
     except sqlite3.Error as error:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         return _all_failed(steps, error)
+    return outcomes
+
+
+class _Lost(Exception):
+    """A full disk, an I/O error or want of memory made SQLite roll back everything at once."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__()
+        self.error = outcome.error or MetadataUnavailable("the metadata file: the transaction was lost")
+
+
+def _all_of_one(connection: sqlite3.Connection, steps: Sequence[Step]) -> list[Outcome] | None:
+    """Run the steps without savepoints; None when one failed that had changed something already."""
+    outcomes = []
+    for step in steps:
+        changed = ChangedRows(connection)
+        try:
+            outcome = Outcome(result=step(connection))
+            changed.check()
+        except Exception as error:  # noqa: BLE001 - it belongs to whoever waits for this step, and reaches him
+            outcome = Outcome(error=told_apart(error))
+        if not connection.in_transaction:
+            raise _Lost(outcome)
+        if outcome.error is not None and changed.count:
+            return None
+        outcomes.append(outcome)
+    return outcomes
+
+
+def _each_in_a_savepoint(connection: sqlite3.Connection, steps: Sequence[Step]) -> list[Outcome]:
+    outcomes = []
+    for step in steps:
+        outcomes.append(_in_savepoint(connection, step))
+        if not connection.in_transaction:
+            raise _Lost(outcomes[-1])
     return outcomes
 
 

@@ -9,6 +9,9 @@ from coldstore.metadata.sqlite.rows import PIECE_COLUMNS, discarded_of, marks, p
 from coldstore.metadata.sqlite.runs import Runs
 from coldstore.model.objects import Piece
 
+_ADD_PIECE = (
+    f"INSERT INTO pieces (layout_id, {PIECE_COLUMNS}) VALUES (?, {marks(PIECE_COLUMNS.split(','))})"
+)
 _ROWS_MAX = 90
 """Rows that one tidying step may change."""
 _SCAN_MAX = 2_000
@@ -45,9 +48,8 @@ def add_pieces(connection: sqlite3.Connection, layout_id: str, pieces: Iterable[
     for piece in pieces:
         _check_not_freed(connection, piece.address)
         length_bytes += piece.length_bytes
-        row = (layout_id, *piece_row(piece))
         try:
-            connection.execute(f"INSERT INTO pieces (layout_id, {PIECE_COLUMNS}) VALUES ({marks(row)})", row)
+            connection.execute(_ADD_PIECE, (layout_id, *piece_row(piece)))
         except sqlite3.IntegrityError:
             raise Conflict(
                 f"piece {piece.address} or ordinal {piece.ordinal} of {layout_id} is in use"
