@@ -12,6 +12,8 @@ from typing import Any
 
 from coldstore.interfaces.metadata import BYTES_MAX, KEYS_MAX, StepTooLarge
 
+_NUMBERS = frozenset({int, float, bool, type(None)})
+
 
 def check_arguments(arguments: Iterable[object], *, items_max: int) -> None:
     """
@@ -21,15 +23,18 @@ def check_arguments(arguments: Iterable[object], *, items_max: int) -> None:
     """
     weight = 0
     for argument in arguments:
-        if (
-            isinstance(argument, Collection)
-            and not isinstance(argument, str | bytes)
-            and len(argument) > items_max
-        ):
+        if _is_many(argument, items_max):
             raise StepTooLarge(f"{len(argument)} items in one step, at most {items_max}")
         weight += weight_bytes(argument)
     if weight > BYTES_MAX:
         raise StepTooLarge(f"{weight} bytes in one step, at most {BYTES_MAX}")
+
+
+def _is_many(argument: object, items_max: int) -> bool:
+    kind = type(argument)
+    if kind is str or kind is bytes or kind in _NUMBERS or not isinstance(argument, Collection):
+        return False
+    return not isinstance(argument, str | bytes) and len(argument) > items_max
 
 
 def weight_bytes(value: object) -> int:
@@ -39,12 +44,18 @@ def weight_bytes(value: object) -> int:
     while left:
         each = left.pop()
         kind = type(each)
-        if kind is str or isinstance(each, str):
+        if kind is str:
             weight += len(each) if each.isascii() else len(each.encode("utf-8", "surrogatepass"))
         elif kind is bytes:
             weight += len(each)
+        elif kind in _NUMBERS:
+            weight += 8
+        elif kind is tuple or kind is list:
+            left += each
         elif (names := _field_names(kind)) is not None:
             left += [getattr(each, name) for name in names]
+        elif isinstance(each, str):
+            weight += len(each)
         elif isinstance(each, Mapping):
             left += [*each.keys(), *each.values()]
         elif isinstance(each, Collection):
