@@ -379,7 +379,7 @@ async def publish(
     try:
         version = await services.store.publish_version(
             facts,
-            layout_id=services.new_id(),
+            layout_id=services.new_layout_id(),
             pieces=pieces,
             wants_tape=wants_tape,
             condition=condition,

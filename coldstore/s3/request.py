@@ -244,7 +244,7 @@ class S3Request(server.Request):
             self._keeps_connection = self.body.is_nearly_here and not self._expects_continue
             self.channel.persistent = self.channel.persistent and self._keeps_connection
         self.startedWriting = 1
-        self.channel.send(answer_head(status, fields, self.channel.persistent) + content)
+        self.channel.send(answer_head(status, fields, bool(self.channel.persistent)) + content)
 
     def finish(self) -> None:
         """The answer is complete; the request is over when a small body that was not wanted has been dropped."""

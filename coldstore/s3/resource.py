@@ -8,6 +8,7 @@ Klein serves a single route that takes everything, since S3's paths are not path
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote
 
 from klein import Klein
@@ -286,11 +287,12 @@ class _OneRoute(KleinResource):
     which takes longer than verifying a signature.
     """
 
-    def render(self, request: S3Request) -> int:
+    def render(self, request: Any) -> Any:
         """Answer a request; the route cannot fail, and the client's departure does not reach it."""
         (endpoint,) = self._app.endpoints
-        self._app.execute_endpoint(endpoint, request).addCallback(_finish, request)
-        return int(NOT_DONE_YET)
+        answered: Any = self._app.execute_endpoint(endpoint, request)
+        answered.addCallback(_finish, request)
+        return NOT_DONE_YET
 
 
 def _finish(_: None, request: S3Request) -> None:

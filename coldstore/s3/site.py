@@ -52,6 +52,9 @@ class S3Channel(http.HTTPChannel):
 
     transport: Any
     site: "S3Site"
+    requests: "list[S3Request]"
+    _peer: IAddress
+    _host: IAddress
     _lingering: IDelayedCall | None = None
     _next_turn: IDelayedCall | None = None
     _is_within_head = False
@@ -153,7 +156,7 @@ class S3Channel(http.HTTPChannel):
         self._is_within_head = False
         self._paced_bytes = 0
         self.persistent = head.keeps_connection
-        request = self.requestFactory(self, head)
+        request = S3Request(self, head)
         self.requests.append(request)
         length_bytes = head.length_bytes
         if length_bytes == 0:
@@ -321,7 +324,6 @@ class S3Site(server.Site):
 
     events = Logger()
     protocol = S3Channel
-    requestFactory = S3Request
 
     def __init__(
         self,
@@ -359,5 +361,5 @@ class S3Site(server.Site):
             return None
         return super().buildProtocol(addr)
 
-    def log(self, request: S3Request) -> None:
+    def log(self, request: http.Request) -> None:
         """Called by the base class for each answer; the resource has said more about it."""

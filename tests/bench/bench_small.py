@@ -66,7 +66,9 @@ def contenders() -> Iterator[tuple[Contender, Contender]]:
     body = Random(1).randbytes(SIZE_BYTES)
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
-        appliance = Appliance({"staging": {"capacity": "8GiB"}})
+        # No archiving meanwhile: bench_archive measures that.
+        quiet = {"trigger": {"objects": 10_000_000}}
+        appliance = Appliance({"staging": {"capacity": "8GiB"}, "archive": quiet})
         stack.callback(appliance.close)
         appliance.start()
         assert appliance.process is not None

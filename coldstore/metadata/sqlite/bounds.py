@@ -23,18 +23,20 @@ def check_arguments(arguments: Iterable[object], *, items_max: int) -> None:
     """
     weight = 0
     for argument in arguments:
-        if _is_many(argument, items_max):
-            raise StepTooLarge(f"{len(argument)} items in one step, at most {items_max}")
+        count = _items(argument)
+        if count > items_max:
+            raise StepTooLarge(f"{count} items in one step, at most {items_max}")
         weight += weight_bytes(argument)
     if weight > BYTES_MAX:
         raise StepTooLarge(f"{weight} bytes in one step, at most {BYTES_MAX}")
 
 
-def _is_many(argument: object, items_max: int) -> bool:
+def _items(argument: object) -> int:
+    """Return how many items an argument has; texts and single values count as none."""
     kind = type(argument)
     if kind is str or kind is bytes or kind in _NUMBERS or not isinstance(argument, Collection):
-        return False
-    return not isinstance(argument, str | bytes) and len(argument) > items_max
+        return 0
+    return 0 if isinstance(argument, str | bytes) else len(argument)
 
 
 def weight_bytes(value: object) -> int:
@@ -43,7 +45,7 @@ def weight_bytes(value: object) -> int:
     left: list[Any] = [value]
     while left:
         each = left.pop()
-        kind = type(each)
+        kind: Any = type(each)
         if kind is str:
             weight += len(each) if each.isascii() else len(each.encode("utf-8", "surrogatepass"))
         elif kind is bytes:
