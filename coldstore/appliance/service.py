@@ -17,7 +17,7 @@ from typing import Any
 import treq
 from treq.client import HTTPClient
 from twisted.application.service import IServiceCollection, MultiService
-from twisted.internet import ssl, threads
+from twisted.internet import ssl
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import SSL4ServerEndpoint, TCP4ServerEndpoint, UNIXServerEndpoint
@@ -26,7 +26,6 @@ from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.internet.task import deferLater
 from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
-from twisted.python.threadpool import ThreadPool
 from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.server import Site
 from zope.interface import implementer
@@ -53,6 +52,7 @@ from coldstore.s3.site import S3Site
 from coldstore.util.loops import Loop
 from coldstore.util.statedir import StateDirectory, StateDirectoryInUse
 from coldstore.util.version import VERSION
+from coldstore.util.workers import Workers
 from coldstore.work.activity import ActivityBoard
 from coldstore.work.bells import ReactorBell
 from coldstore.work.compactor import Compactor
@@ -300,9 +300,8 @@ class Appliance(MultiService):
             quotas=policies.default_quotas(settings),
             new_user=lambda name, at: _new_user(unguessable, name, at),
         )
-        pool = ThreadPool(0, 2, "signatures")
-        pool.start()
-        self._closing.append(pool.stop)
+        signatures = Workers(self._reactor, 2, "signatures")
+        self._closing.append(signatures.stop)
         operations = S3Operations(
             store=store,
             staging=staging,
@@ -329,7 +328,7 @@ class Appliance(MultiService):
             ),
             ids=ids,
             seconds=clock.seconds,
-            in_thread=lambda work: threads.deferToThreadPool(self._reactor, pool, work),
+            in_thread=signatures.run,
             domains=settings.server.domains,
         )
         site = S3Site(

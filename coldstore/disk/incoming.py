@@ -20,10 +20,11 @@ from coldstore.disk.framing import record_bytes
 from coldstore.disk.hashing import FREE, SLOWEST, Digests, crc64_digest, of_small
 from coldstore.disk.pressure import Pressure, SharedPressure
 from coldstore.disk.segments import Outcome, SegmentWriter, SmallPiece
-from coldstore.disk.threads import Strand, Threads, shielded
+from coldstore.disk.threads import Strand, shielded
 from coldstore.interfaces.staging import DiskFault, IIncoming, Received, WrongLength
 from coldstore.model.errors import StagingFull
 from coldstore.util.asynchronous import returns_deferred
+from coldstore.util.workers import Workers
 
 BATCH_BYTES = 1024 * 1024
 """Received bytes go to the threads in batches of about this size."""
@@ -76,7 +77,7 @@ class LargeIncoming:
         size_bytes: int,
         held_bytes: int,
         algorithms: frozenset[str],
-        threads: Threads,
+        threads: Workers,
         pressure: SharedPressure,
     ) -> None:
         """:param held_bytes: what the owner has reserved."""
@@ -239,7 +240,7 @@ class SmallIncoming:
         owner: Owner,
         size_bytes: int,
         algorithms: frozenset[str],
-        threads: Threads,
+        threads: Workers,
         group: "GroupCommit",
     ) -> None:
         """The owner has claimed the size of the record."""
@@ -335,7 +336,7 @@ class SmallIncoming:
 class GroupCommit:
     """Small pieces that wait to be appended: what comes while one group is written is the next one. Never waits to fill one."""
 
-    def __init__(self, *, writer: SegmentWriter, threads: Threads, account: Account) -> None:
+    def __init__(self, *, writer: SegmentWriter, threads: Workers, account: Account) -> None:
         """:param threads: a pool for this alone, so that one thread at a time appends."""
         self._writer = writer
         self._threads = threads

@@ -14,12 +14,12 @@ from twisted.trial.unittest import TestCase
 
 from coldstore.disk.filesystem import FileSystem
 from coldstore.disk.staging import DiskStaging
-from coldstore.disk.threads import Reactor
 from coldstore.interfaces.staging import DiskFault, IStaging, RecallSlot
 from coldstore.model.objects import Piece
 from coldstore.model.precedence import Shares
 from coldstore.testing.staging import SimulatedStaging
 from coldstore.util.asynchronous import returns_deferred
+from coldstore.util.workers import Reactor
 from tests.contract.staging_contract import (
     CAPACITY_BYTES,
     MIB,
