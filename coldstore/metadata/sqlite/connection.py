@@ -25,7 +25,10 @@ def open_for_writing(path: str) -> sqlite3.Connection:
             os.fchmod(descriptor, 0o600)
         finally:
             os.close(descriptor)
-    connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_SECONDS, isolation_level=None)
+    # The writer's thread and the reactor's use it in turn.
+    connection = sqlite3.connect(
+        path, timeout=_BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False
+    )
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")

@@ -10,6 +10,8 @@ from twisted.internet.defer import Deferred, fail, succeed
 
 from coldstore.metadata.sqlite.connection import told_apart
 from coldstore.metadata.sqlite.groupcommit import Outcome, Step, commit_together, read_together
+from coldstore.metadata.sqlite.pace import Pace
+from coldstore.metadata.sqlite.writer import QUEUE_MAX, Reactor, Writer, closed
 from coldstore.model.errors import MetadataUnavailable
 from coldstore.util.asynchronous import returns_deferred
 
@@ -21,11 +23,7 @@ READERS = 2
 READ_BATCH_MAX = 16
 """Reads that share a snapshot. Few, because all of them are answered when the slowest is done."""
 SLOW_SECONDS = 0.01
-"""The moving average of look-ups from which on they are given to threads; one that is slow for once is borne."""
-AWAY_SECONDS = 1.0
-"""How long threads do the look-ups then."""
-QUEUE_MAX = 20_000
-"""Steps that may wait; more are refused, because nobody would still want their answers."""
+"""Average of a look-up."""
 
 
 class Executor(Protocol):
@@ -82,29 +80,13 @@ class InlineExecutor:
         self, together: Callable[[sqlite3.Connection, Sequence[Step]], list[Outcome]], step: Step
     ) -> Deferred[Any]:
         if self._connection is None:
-            return fail(_closed())
+            return fail(closed())
         (outcome,) = together(self._connection, [step])
         return fail(outcome.error) if outcome.error is not None else succeed(outcome.result)
 
 
-class Reactor(Protocol):
-    """What is needed of a reactor: a way back from threads, and time."""
-
-    def callFromThread(self, f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Call in the reactor's thread (``IReactorFromThreads``)."""
-
-    def seconds(self) -> float:
-        """Return unix seconds (``IReactorTime``)."""
-
-
 class ThreadedExecutor:
-    """
-    One writer thread with group commit, and readers beside it.
-
-    What is looked up by its key is looked up by the reactor's thread: the rows are in the page cache but for the first time, and
-    handing over to a thread and back costs ten times as much as the look. When looks take long on the average, because the disk
-    has to be asked, or when somebody holds a lock, the threads do it for a while.
-    """
+    """One writer with group commit, readers on threads beside it, and look-ups in the reactor's thread while they are quick."""
 
     def __init__(
         self,
@@ -116,55 +98,44 @@ class ThreadedExecutor:
     ) -> None:
         self._reactor = reactor
         self._connect_reader = connect_reader
-        self._near: sqlite3.Connection | None = None
-        self._near_from = self._near_seconds = 0.0
-        self._writes: SimpleQueue[_Job | None] = SimpleQueue()
+        self._writer = Writer(connect=connect, reactor=reactor, batch_max=write_batch_max)
         self._reads: SimpleQueue[_Job | None] = SimpleQueue()
-        self._writer = _Worker(
-            "metadata-writer",
-            self._writes,
-            connect,
-            commit_together,
-            batch_max=write_batch_max,
-            reactor=reactor,
-        )
         self._readers = [
-            _Worker(
-                f"metadata-reader-{n}",
-                self._reads,
-                connect_reader,
-                read_together,
-                batch_max=READ_BATCH_MAX,
-                reactor=reactor,
-            )
-            for n in range(READERS)
+            _Reader(f"metadata-reader-{n}", self._reads, connect_reader, reactor) for n in range(READERS)
         ]
-        self._started: list[_Worker] = []
-        self._is_open = False
+        self._started: list[_Reader] = []
+        self._near: sqlite3.Connection | None = None
+        self._pace = Pace(SLOW_SECONDS)
 
     @returns_deferred
     async def open(self) -> None:
         """Start the writer, which makes the file what it must be, then the readers."""
-        for worker in (self._writer, *self._readers):
-            await worker.start()
-            self._started.append(worker)
+        await self._writer.open()
+        for reader in self._readers:
+            await reader.start()
+            self._started.append(reader)
         self._near = self._connect_reader()
         # Whoever holds a lock is waited for by the threads, not by the reactor.
         self._near.execute("PRAGMA busy_timeout = 0")
-        self._is_open = True
 
     def write(self, step: Callable[[sqlite3.Connection], _T]) -> Deferred[_T]:
         """Queue a changing step for the next transaction."""
-        return self._queued(self._writes, step)
+        return self._writer.write(step)
 
     def read(self, step: Callable[[sqlite3.Connection], _T]) -> Deferred[_T]:
         """Queue a reading step."""
-        return self._queued(self._reads, step)
+        if self._near is None:
+            return fail(closed())
+        if self._reads.qsize() >= QUEUE_MAX:
+            return fail(MetadataUnavailable(f"{QUEUE_MAX} metadata steps are waiting"))
+        told: Deferred[Any] = Deferred()
+        self._reads.put((step, told))
+        return told
 
     def look_up(self, step: Callable[[sqlite3.Connection], _T]) -> Deferred[_T]:
         """Run a step of one statement here and now, or in a thread while that is slow."""
         begun = self._reactor.seconds()
-        if self._near is None or begun < self._near_from:
+        if self._near is None or not self._pace.is_quick(begun):
             return self.read(step)
         try:
             result = step(self._near)
@@ -172,53 +143,33 @@ class ThreadedExecutor:
             fault = told_apart(error)
             if not isinstance(fault, MetadataUnavailable):
                 return fail(fault)
-            self._near_from = begun + AWAY_SECONDS
+            self._pace.blocked(begun)
             return self.read(step)
-        self._near_seconds += (self._reactor.seconds() - begun - self._near_seconds) / 8
-        if self._near_seconds > SLOW_SECONDS:
-            self._near_from, self._near_seconds = begun + AWAY_SECONDS, 0.0
+        self._pace.took(begun, self._reactor.seconds() - begun)
         return succeed(result)
 
     @returns_deferred
     async def close(self) -> None:
-        """Let the threads come to the end of their queues."""
-        self._is_open = False
+        """Let the writer and the threads come to the end of their queues."""
         near, self._near = self._near, None
         if near is not None:
             near.close()
         started, self._started = self._started, []
-        for worker in started:
-            worker.stop_at_end_of_queue()
-        for worker in started:
-            await worker.ended
-
-    def _queued(self, queue: "SimpleQueue[_Job | None]", step: Step) -> Deferred[Any]:
-        if not self._is_open:
-            return fail(_closed())
-        if queue.qsize() >= QUEUE_MAX:
-            return fail(MetadataUnavailable(f"{QUEUE_MAX} metadata steps are waiting"))
-        told: Deferred[Any] = Deferred()
-        queue.put((step, told))
-        return told
+        for reader in started:
+            reader.stop_at_end_of_queue()
+        await self._writer.close()
+        for reader in started:
+            await reader.ended
 
 
-class _Worker:
-    """A thread with a connection of its own that takes jobs off a queue, as many at once as are there."""
+class _Reader:
+    """A thread with a connection of its own that takes reads off a queue, as many at once as are there."""
 
     def __init__(
-        self,
-        name: str,
-        queue: "SimpleQueue[_Job | None]",
-        connect: _Connect,
-        together: Callable[[sqlite3.Connection, Sequence[Step]], list[Outcome]],
-        *,
-        batch_max: int,
-        reactor: Reactor,
+        self, name: str, queue: "SimpleQueue[_Job | None]", connect: _Connect, reactor: Reactor
     ) -> None:
         self._queue = queue
         self._connect = connect
-        self._together = together
-        self._batch_max = batch_max
         self._reactor = reactor
         self._thread = Thread(target=self._run, name=name, daemon=True)
         self._connected: Deferred[None] = Deferred()
@@ -230,7 +181,7 @@ class _Worker:
         return self._connected
 
     def stop_at_end_of_queue(self) -> None:
-        """Ask one worker of this queue to end after what is in it now; its ``ended`` fires then."""
+        """Ask one reader of this queue to end after what is in it now; its ``ended`` fires then."""
         self._queue.put(None)
 
     def _run(self) -> None:
@@ -245,7 +196,7 @@ class _Worker:
             while not stopping:
                 batch, stopping = self._next_batch()
                 if batch:
-                    outcomes = self._together(connection, [step for step, _ in batch])
+                    outcomes = read_together(connection, [step for step, _ in batch])
                     self._reactor.callFromThread(_tell, batch, outcomes)
         finally:
             connection.close()
@@ -257,7 +208,7 @@ class _Worker:
         batch: list[_Job] = []
         while job is not None:
             batch.append(job)
-            if len(batch) >= self._batch_max:
+            if len(batch) >= READ_BATCH_MAX:
                 return batch, False
             try:
                 job = self._queue.get_nowait()
@@ -272,7 +223,3 @@ def _tell(batch: Sequence[_Job], outcomes: Sequence[Outcome]) -> None:
             told.errback(outcome.error)
         else:
             told.callback(outcome.result)
-
-
-def _closed() -> MetadataUnavailable:
-    return MetadataUnavailable("the metadata store is not open")

@@ -40,10 +40,11 @@ from coldstore.metadata.sqlite import (
 from coldstore.metadata.sqlite.bounds import check_arguments
 from coldstore.metadata.sqlite.cartridges import add as record_new
 from coldstore.metadata.sqlite.connection import IN_MEMORY, open_for_reading, open_for_writing, told_apart
-from coldstore.metadata.sqlite.executors import Executor, InlineExecutor, Reactor, ThreadedExecutor
+from coldstore.metadata.sqlite.executors import Executor, InlineExecutor, ThreadedExecutor
 from coldstore.metadata.sqlite.kept import Kept
 from coldstore.metadata.sqlite.runs import runs_text
 from coldstore.metadata.sqlite.schema import Migration, migrate, shipped_migrations
+from coldstore.metadata.sqlite.writer import Reactor
 from coldstore.model.bundles import Bundle, BundleState, Copy, Member
 from coldstore.model.cartridges import Cartridge, Drive, DriveState
 from coldstore.model.errors import MetadataUnavailable
