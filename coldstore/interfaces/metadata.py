@@ -22,6 +22,7 @@ from coldstore.model.events import Alert, AuditEvent, NewMessage, OutboxMessage,
 from coldstore.model.objects import (
     ArchiveState,
     Bucket,
+    ListedObject,
     ObjectVersion,
     Piece,
     Restore,
@@ -243,6 +244,11 @@ class IMetadataStore(Interface):
 
         Fails with ``NoSuchBucket``. Cost follows ``limit``, not what is in the bucket.
         """
+
+    def list_objects(
+        bucket: str, *, from_key: bytes, before_key: bytes | None, limit: int
+    ) -> Deferred[list[ListedObject]]:
+        """Return what ``list_current`` does, in the form of a listing."""
 
     def delete_current(
         bucket: str,

@@ -36,6 +36,10 @@ VERSION_COLUMNS = """
     v.owner_id, v.layout_id, v.on_disk, v.archive_state, v.archived_at, v.restore_phase, v.restore_tier, v.restore_days,
     v.restore_requested_at, v.restore_expires_at, v.restore_requested_by, v.last_read_at, v.read_count, v.deleted_at,
     v.revision"""
+LISTED_COLUMNS = """
+    v.key, v.created_at, v.etag, v.size_bytes, v.storage_class, v.checksum_algorithm, v.checksum_kind, v.owner_id,
+    v.restore_phase, v.restore_expires_at"""
+"""The fields of a ``ListedObject``, in their order."""
 VERSION_WIDTH = 31
 PIECE_COLUMNS = "ordinal, address, length_bytes, crc64nvme, etag, checksum_algorithm, checksum_value, checksum_kind, created_at"
 UPLOAD_COLUMNS = """

@@ -51,6 +51,7 @@ from coldstore.model.errors import MetadataUnavailable
 from coldstore.model.events import Alert, AuditEvent, NewMessage, OutboxMessage, Severity
 from coldstore.model.objects import (
     Bucket,
+    ListedObject,
     ObjectVersion,
     Piece,
     Restore,
@@ -300,6 +301,14 @@ class SqliteStore:
     ) -> Deferred[list[ObjectVersion]]:
         """Return current versions by key."""
         return self._read(versions.listed, bucket, from_key=from_key, before_key=before_key, limit=limit)
+
+    def list_objects(
+        self, bucket: str, *, from_key: bytes, before_key: bytes | None, limit: int
+    ) -> Deferred[list[ListedObject]]:
+        """Return current versions by key, as a listing shows them."""
+        return self._read(
+            versions.listed_objects, bucket, from_key=from_key, before_key=before_key, limit=limit
+        )
 
     def delete_current(
         self,

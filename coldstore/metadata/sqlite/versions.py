@@ -2,12 +2,12 @@
 
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from coldstore.interfaces.metadata import WriteCondition
 from coldstore.metadata.sqlite import buckets, layouts, shares
 from coldstore.metadata.sqlite.backlog import Tally
 from coldstore.metadata.sqlite.rows import (
+    LISTED_COLUMNS,
     VERSION_COLUMNS,
     checksum_row,
     marks,
@@ -18,7 +18,7 @@ from coldstore.metadata.sqlite.rows import (
 from coldstore.metadata.sqlite.telling import write_messages
 from coldstore.model.errors import NoSuchBucket, NoSuchKey, PreconditionFailed
 from coldstore.model.events import NewMessage
-from coldstore.model.objects import ArchiveState, ObjectVersion, Piece, VersionFacts
+from coldstore.model.objects import ArchiveState, ListedObject, ObjectVersion, Piece, VersionFacts
 
 _UNDER = (
     f"SELECT b.bucket_uid, {VERSION_COLUMNS} FROM buckets AS b LEFT JOIN versions AS v"
@@ -30,6 +30,11 @@ _NEW_COLUMNS = """
     checksum_algorithm, checksum_value, checksum_kind, crc64nvme, part_sizes, created_at, owner_id, upload_id, layout_id,
     archive_state"""
 _INSERT = f"INSERT INTO versions ({_NEW_COLUMNS}) VALUES ({marks(_NEW_COLUMNS.split(','))})"
+_BY_KEY = {
+    2: "WHERE v.bucket_uid = ? AND v.deleted_at IS NULL AND v.key >= ? ORDER BY v.key LIMIT ?",
+    3: "WHERE v.bucket_uid = ? AND v.deleted_at IS NULL AND v.key >= ? AND v.key < ? ORDER BY v.key LIMIT ?",
+}
+"""By the number of bounds."""
 JOINED = "versions AS v JOIN buckets AS b ON b.bucket_uid = v.bucket_uid"
 
 
@@ -73,16 +78,26 @@ def listed(
     connection: sqlite3.Connection, bucket: str, *, from_key: bytes, before_key: bytes | None, limit: int
 ) -> list[ObjectVersion]:
     """Return current versions by key."""
-    arguments: list[Any] = [buckets.uid(connection, bucket), from_key]
-    bounded = ""
-    if before_key is not None:
-        bounded = "AND v.key < ?"
-        arguments.append(before_key)
-    return selected(
-        connection,
-        f"WHERE v.bucket_uid = ? AND v.deleted_at IS NULL AND v.key >= ? {bounded} ORDER BY v.key LIMIT ?",
-        (*arguments, limit),
+    bounds = _bounds(connection, bucket, from_key, before_key)
+    return selected(connection, _BY_KEY[len(bounds)], (*bounds, limit))
+
+
+def listed_objects(
+    connection: sqlite3.Connection, bucket: str, *, from_key: bytes, before_key: bytes | None, limit: int
+) -> list[ListedObject]:
+    """Return current versions by key, as a listing shows them."""
+    bounds = _bounds(connection, bucket, from_key, before_key)
+    found = connection.execute(
+        f"SELECT {LISTED_COLUMNS} FROM versions AS v {_BY_KEY[len(bounds)]}", (*bounds, limit)
     )
+    return list(map(ListedObject._make, found))
+
+
+def _bounds(
+    connection: sqlite3.Connection, bucket: str, from_key: bytes, before_key: bytes | None
+) -> tuple[object, ...]:
+    bounds = (buckets.uid(connection, bucket), from_key)
+    return bounds if before_key is None else (*bounds, before_key)
 
 
 def publish(
