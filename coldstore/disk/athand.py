@@ -9,8 +9,8 @@ from collections import OrderedDict
 
 from coldstore.disk.addresses import SliceAddress, parsed
 from coldstore.disk.filesystem import FileSystem
+from coldstore.disk.framing import HEADER_BYTES
 from coldstore.disk.layout import Layout
-from coldstore.disk.segments import HEADER_BYTES
 from coldstore.model.objects import Piece
 from coldstore.util.checksums import crc64nvme
 

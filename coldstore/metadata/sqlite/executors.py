@@ -11,9 +11,10 @@ from twisted.internet.defer import Deferred, fail, succeed
 from coldstore.metadata.sqlite.connection import told_apart
 from coldstore.metadata.sqlite.groupcommit import Outcome, Step, commit_together, read_together
 from coldstore.metadata.sqlite.pace import Pace
-from coldstore.metadata.sqlite.writer import QUEUE_MAX, Reactor, Writer, closed
+from coldstore.metadata.sqlite.writer import QUEUE_MAX, Writer, closed
 from coldstore.model.errors import MetadataUnavailable
 from coldstore.util.asynchronous import returns_deferred
+from coldstore.util.workers import Reactor
 
 _T = TypeVar("_T")
 _Connect = Callable[[], sqlite3.Connection]

@@ -9,9 +9,7 @@ from coldstore.metadata.sqlite.rows import PIECE_COLUMNS, discarded_of, marks, p
 from coldstore.metadata.sqlite.runs import Runs
 from coldstore.model.objects import Piece
 
-_ADD_PIECE = (
-    f"INSERT INTO pieces (layout_id, {PIECE_COLUMNS}) VALUES (?, {marks(PIECE_COLUMNS.split(','))})"
-)
+_ADD_PIECE = f"INSERT INTO pieces (layout_id, {PIECE_COLUMNS}) VALUES (?, {marks(PIECE_COLUMNS.split(','))})"
 _ROWS_MAX = 90
 """Rows that one tidying step may change."""
 _SCAN_MAX = 2_000

@@ -44,7 +44,6 @@ from coldstore.metadata.sqlite.executors import Executor, InlineExecutor, Thread
 from coldstore.metadata.sqlite.kept import Kept
 from coldstore.metadata.sqlite.runs import runs_text
 from coldstore.metadata.sqlite.schema import Migration, migrate, shipped_migrations
-from coldstore.metadata.sqlite.writer import Reactor
 from coldstore.model.bundles import Bundle, BundleState, Copy, Member
 from coldstore.model.cartridges import Cartridge, Drive, DriveState
 from coldstore.model.errors import MetadataUnavailable
@@ -61,6 +60,7 @@ from coldstore.model.objects import (
     VersionFacts,
 )
 from coldstore.util.asynchronous import returns_deferred
+from coldstore.util.workers import Reactor
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")

@@ -4,7 +4,7 @@ import sqlite3
 from collections import deque
 from collections.abc import Callable
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
 from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
@@ -12,8 +12,8 @@ from twisted.python.failure import Failure
 from coldstore.metadata.sqlite.groupcommit import Outcome, Step, commit, commit_together, run_begun
 from coldstore.metadata.sqlite.pace import Pace
 from coldstore.model.errors import MetadataUnavailable
-from coldstore.util import workers
 from coldstore.util.asynchronous import returns_deferred
+from coldstore.util.workers import Reactor, Workers
 
 SLOW_SECONDS = 0.02
 """Average of a step; one changes a hundred rows at most."""
@@ -21,13 +21,6 @@ TURN_SECONDS = 0.005
 """How long the reactor is kept by the steps of one transaction; what is left waits for the next one."""
 QUEUE_MAX = 20_000
 """Steps that may wait; more are refused, because nobody would still want their answers."""
-
-
-class Reactor(workers.Reactor, Protocol):
-    """What is needed of a reactor: a way back from threads, and time."""
-
-    def seconds(self) -> float:
-        """Return unix seconds (``IReactorTime``)."""
 
 
 def closed() -> MetadataUnavailable:
@@ -50,7 +43,7 @@ class Writer:
         self._connect = connect
         self._reactor = reactor
         self._batch_max = batch_max
-        self._workers = workers.Workers(reactor, 1, "metadata-writer")
+        self._workers = Workers(reactor, 1, "metadata-writer")
         self._pace = Pace(SLOW_SECONDS)
         self._waiting: deque[tuple[Step, Deferred[Any]]] = deque()
         self._connection: sqlite3.Connection | None = None
