@@ -88,9 +88,7 @@ async def check_recorded_cartridges(settings: Configuration, store: IMetadataSto
     """
     if settings.tape.library == "virtual":
         return
-    virtual = sorted(
-        record.barcode for record in await store.cartridges() if record.admitted_by == VIRTUAL
-    )
+    virtual = sorted(record.barcode for record in await store.cartridges() if record.admitted_by == VIRTUAL)
     if virtual:
         raise VirtualCartridges(
             f"{settings.state_directory} belongs to a virtual library, whose cartridges nobody admitted "

@@ -155,7 +155,9 @@ class ConflictTests(StartCase):
         appliance.settings = {**appliance.settings, "tape": tape}
         appliance.write_configuration()
         done = self.run_to_its_end(appliance)
-        self.assert_refused(done, re.escape(str(appliance.state)), "virtual library", "A00001L8", "of its own")
+        self.assert_refused(
+            done, re.escape(str(appliance.state)), "virtual library", "A00001L8", "of its own"
+        )
 
     def test_state_that_cannot_be_made(self) -> None:
         """A state directory below a file is told."""
