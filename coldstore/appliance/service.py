@@ -32,7 +32,7 @@ from zope.interface import implementer
 
 from coldstore.admin.endpoint import OperatorInterface
 from coldstore.appliance import policies
-from coldstore.appliance.library import build_tape_side
+from coldstore.appliance.library import VirtualCartridges, build_tape_side, check_recorded_cartridges
 from coldstore.appliance.logs import observer
 from coldstore.config.schema import Configuration, Webhook
 from coldstore.disk.staging import DiskStaging
@@ -50,6 +50,7 @@ from coldstore.s3.operations import S3Operations
 from coldstore.s3.resource import Endpoint
 from coldstore.s3.site import S3Site
 from coldstore.util.loops import Loop
+from coldstore.util.servicemanager import tell
 from coldstore.util.statedir import StateDirectory, StateDirectoryInUse
 from coldstore.util.version import VERSION
 from coldstore.util.workers import Workers
@@ -71,7 +72,15 @@ from coldstore.work.sessions import SessionWriter
 from coldstore.work.sweeper import Sweeper
 from coldstore.work.writing import ArchiveSession
 
-PLAIN_FAULTS = (OSError, CannotListenError, StateDirectoryInUse, DiskFault, MetadataUnavailable, SchemaTooNew)
+PLAIN_FAULTS = (
+    OSError,
+    CannotListenError,
+    StateDirectoryInUse,
+    DiskFault,
+    MetadataUnavailable,
+    SchemaTooNew,
+    VirtualCartridges,
+)
 """Reasons not to start that an operator understands without a traceback."""
 PASSING_FAULTS = (MetadataUnavailable, DiskFault, StagingFull)
 """Reasons for a loop to begin its round again later that an operator understands without a traceback."""
@@ -124,6 +133,7 @@ class Appliance(MultiService):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
+        self._tell_service_manager("STOPPING=1")
         if self._starting is not None:
             self._starting.cancel()
         stopped = MultiService.stopService(self)
@@ -143,6 +153,7 @@ class Appliance(MultiService):
         store = SqliteStore(settings.sqlite_path, reactor=self._reactor)
         await store.open()
         self._closing.append(store.close)
+        await check_recorded_cartridges(settings, store)
         epoch = await store.take_epoch(at=clock.seconds())
         self.log.info("epoch {epoch} of appliance {id}", epoch=epoch, id=store.appliance_id)
 
@@ -350,8 +361,15 @@ class Appliance(MultiService):
         )
         await self._listen(self._s3_endpoint(), site, "S3")
         control.is_serving = True
+        self._tell_service_manager("READY=1")
         for remark in tape.remarks:
             self.log.warn("{remark}", remark=remark)
+
+    def _tell_service_manager(self, fact: str) -> None:
+        try:
+            tell(os.environ, fact)
+        except OSError as error:
+            self.log.warn("the service manager cannot be told {fact}: {error}", fact=fact, error=error)
 
     async def _state_directory(self) -> StateDirectory:
         """

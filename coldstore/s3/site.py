@@ -55,8 +55,8 @@ class S3Channel(http.HTTPChannel):
     requests: "list[S3Request]"
     _peer: IAddress
     _host: IAddress
-    _lingering: IDelayedCall | None = None
-    _next_turn: IDelayedCall | None = None
+    _lingering: "IDelayedCall | None" = None
+    _next_turn: "IDelayedCall | None" = None
     _is_within_head = False
     _paced_bytes = 0
 

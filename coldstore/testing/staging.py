@@ -201,7 +201,7 @@ class SimulatedStaging:
         *,
         capacity_bytes: int = 1 << 40,
         shares: Shares | None = None,
-        clock: IReactorTime | None = None,
+        clock: "IReactorTime | None" = None,
         sync_seconds: float = 0.0,
         medium: SimulatedMedium | None = None,
     ) -> None:

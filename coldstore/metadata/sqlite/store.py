@@ -99,7 +99,7 @@ class SqliteStore:
         self,
         path: str,
         *,
-        reactor: Reactor | None = None,
+        reactor: "Reactor | None" = None,
         new_appliance_id: Callable[[], str] = _new_appliance_id,
         migrations: Sequence[Migration] | None = None,
         write_batch_max: int = WRITE_BATCH_MAX,
