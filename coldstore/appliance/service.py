@@ -47,6 +47,7 @@ from coldstore.notify.webhook import WebhookNotifier, WebhookTarget
 from coldstore.s3.auth import Authenticator
 from coldstore.s3.ids import IdSource
 from coldstore.s3.operations import S3Operations
+from coldstore.s3.pace import pace_of
 from coldstore.s3.resource import Endpoint
 from coldstore.s3.site import S3Site
 from coldstore.util.loops import Loop
@@ -302,6 +303,7 @@ class Appliance(MultiService):
         pool = ThreadPool(0, 2, "signatures")
         pool.start()
         self._closing.append(pool.stop)
+        pace = pace_of(settings.server.min_rate_bytes, settings.server.idle_timeout_seconds)
         operations = S3Operations(
             store=store,
             staging=staging,
@@ -316,6 +318,7 @@ class Appliance(MultiService):
             janitor_bell=bells["janitor"],
             quotas=policies.default_quotas(settings),
             room_wanted=room_wanted,
+            pace=pace,
         )
         ids = IdSource(ordinary)
         endpoint = Endpoint(
@@ -330,6 +333,7 @@ class Appliance(MultiService):
             seconds=clock.seconds,
             in_thread=lambda work: threads.deferToThreadPool(self._reactor, pool, work),
             domains=settings.server.domains,
+            requests_max=settings.server.max_connections,
         )
         site = S3Site(
             endpoint.resource(),
@@ -338,6 +342,7 @@ class Appliance(MultiService):
             idle_timeout_seconds=settings.server.idle_timeout_seconds,
             linger_seconds=S3_LINGER_SECONDS,
             connections_max=settings.server.max_connections,
+            pace_bytes=pace.least_bytes,
         )
         socket = Path(settings.admin_socket)
         socket.unlink(missing_ok=True)

@@ -114,7 +114,10 @@ class ObjectOperations:
             services.store, services.staging, version, sent.offset_bytes, sent.length_bytes
         )
         stream = RunStream(
-            run, clock=services.clock, on_damage=lambda error: services.damaged(version, error)
+            run,
+            clock=services.clock,
+            pace=services.pace,
+            on_damage=lambda error: services.damaged(version, error),
         )
         try:
             await stream.prepare()

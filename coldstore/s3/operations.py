@@ -18,6 +18,7 @@ from coldstore.s3.copying import CopyOperations
 from coldstore.s3.listing import ListingOperations
 from coldstore.s3.multipart import MultipartOperations
 from coldstore.s3.objects import ObjectOperations
+from coldstore.s3.pace import Pace
 from coldstore.s3.reads import ReadCounts
 from coldstore.s3.resource import OperationFunction
 from coldstore.s3.restore import RestoreOperations
@@ -42,6 +43,7 @@ class S3Operations:
         janitor_bell: IBell,
         quotas: DefaultQuotas = DefaultQuotas(),  # noqa: B008 - immutable
         room_wanted: Callable[[int], None] = lambda _: None,
+        pace: Pace = Pace(),  # noqa: B008 - immutable
         day_seconds: float = SECONDS_PER_DAY,
         days_max: int = 2**31 - 1,
     ) -> None:
@@ -55,6 +57,7 @@ class S3Operations:
         :param recall_bell: rung when a restore begins or becomes more urgent
         :param janitor_bell: rung when bytes on disk are needed no more
         :param quotas: of users and buckets that have none of their own
+        :param pace: what a client must take of an object at least
         :param room_wanted: told how many bytes could not be promised for want of room on the disk
         """
         self._services = Services(
@@ -73,6 +76,7 @@ class S3Operations:
             recall_bell=recall_bell,
             janitor_bell=janitor_bell,
             reads=ReadCounts(store, clock),
+            pace=pace,
         )
 
     def registry(self) -> Mapping[Operation, OperationFunction]:

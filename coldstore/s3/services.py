@@ -21,6 +21,7 @@ from coldstore.s3.authorise import authorise
 from coldstore.s3.call import Call
 from coldstore.s3.conditions import check_write
 from coldstore.s3.errors import S3Error
+from coldstore.s3.pace import Pace
 from coldstore.s3.reads import ReadCounts
 
 CURRENT_VERSION_ID = "null"
@@ -45,6 +46,7 @@ class Services:
     recall_bell: IBell
     janitor_bell: IBell
     reads: ReadCounts
+    pace: Pace
 
     def now(self) -> float:
         """Return unix seconds."""
