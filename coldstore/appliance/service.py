@@ -63,6 +63,7 @@ from coldstore.work.drives import record_drives
 from coldstore.work.evictor import Evictor
 from coldstore.work.expirer import Expirer
 from coldstore.work.janitor import Janitor
+from coldstore.work.leftovers import Leftovers
 from coldstore.work.packer import Packer
 from coldstore.work.reading import RecallSession
 from coldstore.work.recovery import Recovery
@@ -173,6 +174,9 @@ class Appliance(MultiService):
         rules = policies.class_rules(settings)
         region, day_seconds = settings.server.region, settings.time.day_seconds
         bells = {name: ReactorBell(clock) for name in LOOPS}
+        leftovers = Leftovers(
+            store=store, clock=clock, bell=bells["leftovers"], janitor_bell=bells["janitor"]
+        )
         completer = Completer(store=store, clock=clock, region=region, day_seconds=day_seconds)
         evictor = Evictor(
             store=store,
@@ -206,6 +210,7 @@ class Appliance(MultiService):
                 bell=bells["deliverer"],
                 new_layout_id=lambda: f"{ordinary.getrandbits(128):032x}",
                 on_bad_source=on_bad_source,
+                doubtful=leftovers.note,
                 portion_items=settings.recall.batch_members,
             )
 
@@ -247,7 +252,6 @@ class Appliance(MultiService):
 
         await Recovery(store=store, packer=packer, epoch=epoch).run()
 
-        compactor = Compactor(store=store, staging=staging, clock=clock, janitor_bell=bells["janitor"])
         rounds = {
             "packer": packer.one_round,
             "dispatcher": dispatcher.one_round,
@@ -263,9 +267,10 @@ class Appliance(MultiService):
             "janitor": Janitor(
                 store=store, staging=staging, clock=clock, on_settled=bells["evictor"].ring
             ).one_round,
-            "compactor": compactor.one_round,
+            "compactor": Compactor(store=store, staging=staging, clock=clock, leftovers=leftovers).one_round,
+            "leftovers": leftovers.one_round,
             "sweeper": Sweeper(
-                store=store, staging=staging, janitor_bell=bells["janitor"], is_spared=compactor.holds
+                store=store, staging=staging, janitor_bell=bells["janitor"], is_spared=leftovers.holds
             ).one_round,
             "deliverer": Deliverer(
                 store=store,
@@ -318,6 +323,7 @@ class Appliance(MultiService):
             janitor_bell=bells["janitor"],
             quotas=policies.default_quotas(settings),
             room_wanted=room_wanted,
+            doubtful=leftovers.note,
             pace=pace,
         )
         ids = IdSource(ordinary)
@@ -411,6 +417,7 @@ LOOPS = (
     "evictor",
     "janitor",
     "compactor",
+    "leftovers",
     "sweeper",
     "deliverer",
 )
