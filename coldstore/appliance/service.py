@@ -70,6 +70,7 @@ from coldstore.work.recovery import Recovery
 from coldstore.work.restorer import Restorer
 from coldstore.work.sessions import SessionWriter
 from coldstore.work.sweeper import Sweeper
+from coldstore.work.watcher import Watcher
 from coldstore.work.writing import ArchiveSession
 
 PLAIN_FAULTS = (OSError, CannotListenError, StateDirectoryInUse, DiskFault, MetadataUnavailable, SchemaTooNew)
@@ -252,6 +253,13 @@ class Appliance(MultiService):
 
         await Recovery(store=store, packer=packer, epoch=epoch).run()
 
+        watcher = Watcher(
+            store=store,
+            staging=staging,
+            clock=clock,
+            record_path=settings.sqlite_path,
+            record_free_bytes=lambda: _free_bytes(settings.sqlite_path),
+        )
         rounds = {
             "packer": packer.one_round,
             "dispatcher": dispatcher.one_round,
@@ -269,6 +277,7 @@ class Appliance(MultiService):
             ).one_round,
             "compactor": Compactor(store=store, staging=staging, clock=clock, leftovers=leftovers).one_round,
             "leftovers": leftovers.one_round,
+            "watcher": watcher.one_round,
             "sweeper": Sweeper(
                 store=store, staging=staging, janitor_bell=bells["janitor"], is_spared=leftovers.holds
             ).one_round,
@@ -294,6 +303,7 @@ class Appliance(MultiService):
             packer=packer,
             bells=bells,
             loops=loops,
+            watcher=watcher,
             remarks=tape.remarks,
         )
         operator = OperatorInterface(
@@ -418,6 +428,7 @@ LOOPS = (
     "janitor",
     "compactor",
     "leftovers",
+    "watcher",
     "sweeper",
     "deliverer",
 )
@@ -438,6 +449,7 @@ class _Control:
         packer: Packer,
         bells: dict[str, ReactorBell],
         loops: Sequence[Loop],
+        watcher: Watcher,
         remarks: Sequence[str],
     ) -> None:
         self.is_serving = False
@@ -449,6 +461,7 @@ class _Control:
         self._packer = packer
         self._bells = bells
         self._loops = tuple(loops)
+        self._watcher = watcher
         self._remarks = tuple(remarks)
 
     def health(self) -> Health:
@@ -465,7 +478,7 @@ class _Control:
             started_at=self._started_at,
             is_serving=self.is_serving,
             is_library_reconciled=self._dispatcher.is_reconciled,
-            problems=(*failing, *waiting, *self._remarks),
+            problems=(*self._watcher.problems, *failing, *waiting, *self._remarks),
         )
 
     def activities(self) -> Sequence[DriveActivity]:
@@ -497,6 +510,12 @@ class _Control:
 async def _maybe(result: Any) -> None:
     if isinstance(result, Deferred) or hasattr(result, "__await__"):
         await result
+
+
+def _free_bytes(path: str) -> int:
+    """Return what the file system of a path has left for a process that is not root."""
+    state = os.statvfs(Path(path).parent)
+    return state.f_bavail * state.f_frsize
 
 
 def _base36(number: int) -> str:
