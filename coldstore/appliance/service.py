@@ -47,6 +47,7 @@ from coldstore.notify.webhook import WebhookNotifier, WebhookTarget
 from coldstore.s3.auth import Authenticator
 from coldstore.s3.ids import IdSource
 from coldstore.s3.operations import S3Operations
+from coldstore.s3.pace import pace_of
 from coldstore.s3.resource import Endpoint
 from coldstore.s3.site import S3Site
 from coldstore.util.loops import Loop
@@ -64,12 +65,14 @@ from coldstore.work.drives import record_drives
 from coldstore.work.evictor import Evictor
 from coldstore.work.expirer import Expirer
 from coldstore.work.janitor import Janitor
+from coldstore.work.leftovers import Leftovers
 from coldstore.work.packer import Packer
 from coldstore.work.reading import RecallSession
 from coldstore.work.recovery import Recovery
 from coldstore.work.restorer import Restorer
 from coldstore.work.sessions import SessionWriter
 from coldstore.work.sweeper import Sweeper
+from coldstore.work.watcher import Watcher
 from coldstore.work.writing import ArchiveSession
 
 PLAIN_FAULTS = (
@@ -184,6 +187,9 @@ class Appliance(MultiService):
         rules = policies.class_rules(settings)
         region, day_seconds = settings.server.region, settings.time.day_seconds
         bells = {name: ReactorBell(clock, gap_seconds=GAP_SECONDS.get(name, 0.0)) for name in LOOPS}
+        leftovers = Leftovers(
+            store=store, clock=clock, bell=bells["leftovers"], janitor_bell=bells["janitor"]
+        )
         completer = Completer(store=store, clock=clock, region=region, day_seconds=day_seconds)
         evictor = Evictor(
             store=store,
@@ -217,6 +223,7 @@ class Appliance(MultiService):
                 bell=bells["deliverer"],
                 new_layout_id=lambda: f"{ordinary.getrandbits(128):032x}",
                 on_bad_source=on_bad_source,
+                doubtful=leftovers.note,
                 portion_items=settings.recall.batch_members,
             )
 
@@ -258,7 +265,13 @@ class Appliance(MultiService):
 
         await Recovery(store=store, packer=packer, epoch=epoch).run()
 
-        compactor = Compactor(store=store, staging=staging, clock=clock, janitor_bell=bells["janitor"])
+        watcher = Watcher(
+            store=store,
+            staging=staging,
+            clock=clock,
+            record_path=settings.sqlite_path,
+            record_free_bytes=lambda: _free_bytes(settings.sqlite_path),
+        )
         rounds = {
             "packer": packer.one_round,
             "dispatcher": dispatcher.one_round,
@@ -274,9 +287,11 @@ class Appliance(MultiService):
             "janitor": Janitor(
                 store=store, staging=staging, clock=clock, on_settled=bells["evictor"].ring
             ).one_round,
-            "compactor": compactor.one_round,
+            "compactor": Compactor(store=store, staging=staging, clock=clock, leftovers=leftovers).one_round,
+            "leftovers": leftovers.one_round,
+            "watcher": watcher.one_round,
             "sweeper": Sweeper(
-                store=store, staging=staging, janitor_bell=bells["janitor"], is_spared=compactor.holds
+                store=store, staging=staging, janitor_bell=bells["janitor"], is_spared=leftovers.holds
             ).one_round,
             "deliverer": Deliverer(
                 store=store,
@@ -300,6 +315,7 @@ class Appliance(MultiService):
             packer=packer,
             bells=bells,
             loops=loops,
+            watcher=watcher,
             remarks=tape.remarks,
         )
         operator = OperatorInterface(
@@ -313,6 +329,7 @@ class Appliance(MultiService):
         )
         signatures = Workers(self._reactor, 2, "signatures")
         self._closing.append(signatures.stop)
+        pace = pace_of(settings.server.min_rate_bytes, settings.server.idle_timeout_seconds)
         operations = S3Operations(
             store=store,
             staging=staging,
@@ -327,6 +344,8 @@ class Appliance(MultiService):
             janitor_bell=bells["janitor"],
             quotas=policies.default_quotas(settings),
             room_wanted=room_wanted,
+            doubtful=leftovers.note,
+            pace=pace,
         )
         ids = IdSource(ordinary)
         endpoint = Endpoint(
@@ -341,6 +360,7 @@ class Appliance(MultiService):
             seconds=clock.seconds,
             in_thread=signatures.run,
             domains=settings.server.domains,
+            requests_max=settings.server.max_connections,
         )
         site = S3Site(
             endpoint.resource(),
@@ -349,6 +369,7 @@ class Appliance(MultiService):
             idle_timeout_seconds=settings.server.idle_timeout_seconds,
             linger_seconds=S3_LINGER_SECONDS,
             connections_max=settings.server.max_connections,
+            pace_bytes=pace.least_bytes,
         )
         socket = Path(settings.admin_socket)
         socket.unlink(missing_ok=True)
@@ -426,6 +447,8 @@ LOOPS = (
     "evictor",
     "janitor",
     "compactor",
+    "leftovers",
+    "watcher",
     "sweeper",
     "deliverer",
 )
@@ -446,6 +469,7 @@ class _Control:
         packer: Packer,
         bells: dict[str, ReactorBell],
         loops: Sequence[Loop],
+        watcher: Watcher,
         remarks: Sequence[str],
     ) -> None:
         self.is_serving = False
@@ -457,6 +481,7 @@ class _Control:
         self._packer = packer
         self._bells = bells
         self._loops = tuple(loops)
+        self._watcher = watcher
         self._remarks = tuple(remarks)
 
     def health(self) -> Health:
@@ -473,7 +498,7 @@ class _Control:
             started_at=self._started_at,
             is_serving=self.is_serving,
             is_library_reconciled=self._dispatcher.is_reconciled,
-            problems=(*failing, *waiting, *self._remarks),
+            problems=(*self._watcher.problems, *failing, *waiting, *self._remarks),
         )
 
     def activities(self) -> Sequence[DriveActivity]:
@@ -505,6 +530,12 @@ class _Control:
 async def _maybe(result: Any) -> None:
     if isinstance(result, Deferred) or hasattr(result, "__await__"):
         await result
+
+
+def _free_bytes(path: str) -> int:
+    """Return what the file system of a path has left for a process that is not root."""
+    state = os.statvfs(Path(path).parent)
+    return state.f_bavail * state.f_frsize
 
 
 def _base36(number: int) -> str:

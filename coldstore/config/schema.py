@@ -64,7 +64,12 @@ class Tls:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """The S3 endpoint. Port 0 lets the system choose one; ``domains`` are those of virtual-host style requests."""
+    """
+    The S3 endpoint. Port 0 lets the system choose one; ``domains`` are those of virtual-host style requests.
+
+    :ivar min_rate_bytes: what a client must send of a body, or take of an object, each second, on the average of every
+        ``idle_timeout_seconds``.
+    """
 
     address: Host = "127.0.0.1"
     port: Port = 8420
@@ -76,6 +81,7 @@ class Server:
     tls: Tls = field(default_factory=Tls)
     max_connections: Count = 1024
     idle_timeout_seconds: SomeSeconds = 2 * MINUTE
+    min_rate_bytes: Bytes = 4 * KIB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

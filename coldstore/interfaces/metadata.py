@@ -7,7 +7,8 @@ are driven by a cursor and harmless to repeat. Steps that act on a row read earl
 with ``Conflict`` when it moved: read again and decide anew. What announces something writes its outbox row in the same step.
 
 Faults: ``MetadataUnavailable`` (a refusal, S3 says 503) when the store cannot be reached or is closed; the outcome of a
-changing step is then unknown and is looked up, never assumed. Times are unix seconds.
+changing step is then unknown and is looked up, never assumed, unless it is ``MetadataFull``: then nothing was changed.
+Times are unix seconds.
 """
 
 from collections.abc import Collection, Mapping, Sequence

@@ -7,7 +7,6 @@ from coldstore.interfaces.metadata import BATCH_MAX, WriteCondition
 from coldstore.interfaces.staging import BytesDamaged, DiskFault
 from coldstore.model.errors import (
     ColdStoreError,
-    MetadataUnavailable,
     ObjectDamaged,
     ObjectIsCold,
     PreconditionFailed,
@@ -118,6 +117,7 @@ class ObjectOperations:
         stream = RunStream(
             PinnedRun(services.staging, segments),
             clock=services.clock,
+            pace=services.pace,
             on_damage=lambda error: services.damaged(version, error),
         )
         try:
@@ -359,8 +359,8 @@ async def publish(
     """
     Make arrived bytes the current version of the call's key.
 
-    After a definite refusal they are handed back; after an unknown outcome they are left alone, since they may well
-    be the object's: the sweep at the next start tells.
+    After a definite refusal they are freed; after an unknown outcome they are left alone, since they may well be the
+    object's, and looked up later.
 
     :raise S3Error: PreconditionFailed
     :raise ColdStoreError: as ``IMetadataStore.publish_version``
@@ -386,16 +386,10 @@ async def publish(
             messages=[],
         )
     except ColdStoreError as error:
-        if is_definite(error):
-            await services.hand_back([piece.address for piece in pieces])
+        await services.not_recorded([piece.address for piece in pieces], error)
         raise explained(error, condition) from None
     ring_after_publishing(services, wants_tape)
     return version
-
-
-def is_definite(error: ColdStoreError) -> bool:
-    """Whether a refusal says that nothing was changed; an unreachable store leaves that open."""
-    return not isinstance(error, MetadataUnavailable)
 
 
 def explained(error: ColdStoreError, condition: WriteCondition | None) -> Exception:

@@ -24,6 +24,7 @@ from coldstore.s3.answers import Answer
 from coldstore.s3.auth import Authenticator, SignedRequest, query_fields
 from coldstore.s3.body import BodyAborted, EmptySource, InThread, RequestBody
 from coldstore.s3.call import Call, Caller
+from coldstore.s3.crowd import Turns
 from coldstore.s3.errors import S3Error, error_document, s3_error
 from coldstore.s3.fields import HeaderFields
 from coldstore.s3.ids import IdSource, RequestIds
@@ -52,6 +53,8 @@ class _Account:
     bucket: str = "-"
     key: str = "-"
     code: str = "-"
+    turn_of: str | None = None
+    """The user among whose requests this one counts while it is served."""
 
 
 class Endpoint:
@@ -68,12 +71,14 @@ class Endpoint:
         seconds: Callable[[], float],
         in_thread: InThread,
         domains: Sequence[str] = (),
+        requests_max: int = 1024,
     ) -> None:
         """
         :param operations: what is built; everything else answers 501
         :param seconds: the clock, unix seconds
         :param in_thread: where signatures of large chunks are computed
         :param domains: host names under which ``bucket.name`` addresses a bucket
+        :param requests_max: requests that may be served at once, of which one user leaves some to others
         """
         self._operations = dict(operations)
         self._authenticator = authenticator
@@ -81,6 +86,7 @@ class Endpoint:
         self._seconds = seconds
         self._in_thread = in_thread
         self._domains = tuple(domain.lower() for domain in domains)
+        self._turns = Turns(requests_max)
 
     def resource(self) -> IResource:
         """Return what an ``S3Site`` serves."""
@@ -101,6 +107,13 @@ class Endpoint:
 
     async def _serve(self, request: S3Request) -> None:
         account = _Account(ids=self._ids.next(), began_at=self._seconds())
+        try:
+            await self._serve_in_turn(request, account)
+        finally:
+            if account.turn_of is not None:
+                self._turns.leave(account.turn_of)
+
+    async def _serve_in_turn(self, request: S3Request, account: _Account) -> None:
         try:
             answer = await self._answer(request, account)
         except BodyAborted:
@@ -130,6 +143,8 @@ class Endpoint:
             )
         )
         account.caller = verified.user.name
+        self._turns.enter(verified.user.user_id)
+        account.turn_of = verified.user.user_id
         routed = route(method, address.target, address.query, headers)
         account.operation = routed.operation.value
         operation = self._operations.get(routed.operation)

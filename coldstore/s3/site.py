@@ -20,6 +20,7 @@ from twisted.web.http import _ChunkedTransferDecoder, _IdentityTransferDecoder
 from twisted.web.resource import IResource
 from zope.interface import implementer_only
 
+from coldstore.s3.crowd import Crowd
 from coldstore.s3.errors import S3Error, error_document
 from coldstore.s3.head import (
     END,
@@ -35,7 +36,6 @@ from coldstore.s3.request import S3Request, silent_client
 SERVER_NAME = "ColdStore"
 READ_BUFFER_BYTES = 256 * 1024
 PACE_BYTES = 16 * 1024
-"""A client that sends less of a body than this within the idle timeout counts as silent."""
 PIPELINE_BYTES = 16 * 1024
 """While a request is served, no more than this and one read is kept of what follows it."""
 
@@ -67,7 +67,7 @@ class S3Channel(http.HTTPChannel):
         self._is_plain_tcp = isinstance(self.transport, Connection) and not self._is_secure
         super().connectionMade()
         self.setTimeout(self.site.header_timeout_seconds)
-        self.site.connections += 1
+        self.site.crowd.join(self)
         if hasattr(self.transport, "bufferSize"):
             self.transport.bufferSize = READ_BUFFER_BYTES
 
@@ -128,7 +128,7 @@ class S3Channel(http.HTTPChannel):
 
     def _keep_pace(self) -> None:
         """Put the timeout off for a client whose body comes in at a least rate: a byte now and then does not hold a connection."""
-        if self._paced_bytes >= PACE_BYTES:
+        if self._paced_bytes >= self.site.pace_bytes:
             self._paced_bytes = 0
             self.resetTimeout()
 
@@ -229,6 +229,7 @@ class S3Channel(http.HTTPChannel):
 
     def requestDone(self, request: S3Request) -> None:
         """An answer is complete; called by the request."""
+        self.site.crowd.rests(self)
         if request.body is None or request.body.is_complete:
             if self._buffer or any(self._dataBuffer):
                 self._hold_next()
@@ -243,6 +244,18 @@ class S3Channel(http.HTTPChannel):
         self._linger()
         self.resume_reading()
 
+    @property
+    def is_resting(self) -> bool:
+        """See ``Member``: a next head is awaited, or has come in part."""
+        return bool(self.line_mode) and self._lingering is None
+
+    def give_way(self) -> None:
+        """See ``Member``. A client that does not even take its answers is not waited for."""
+        if self._waitingForTransport:
+            self.transport.abortConnection()
+        else:
+            self._close()
+
     def _linger(self) -> None:
         self.setTimeout(None)
         self._lingering = self.callLater(self.site.linger_seconds, self._close)
@@ -254,7 +267,7 @@ class S3Channel(http.HTTPChannel):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone."""
-        self.site.connections -= 1
+        self.site.crowd.leave(self)
         for call in (self._lingering, self._next_turn):
             if call is not None and call.active():
                 call.cancel()
@@ -335,9 +348,12 @@ class S3Site(server.Site):
         header_timeout_seconds: float = 30.0,
         linger_seconds: float = 5.0,
         connections_max: int = 1024,
+        pace_bytes: int = PACE_BYTES,
     ) -> None:
         """
-        :param connections_max: connections at once; more are closed at once, so that memory stays bounded
+        :param connections_max: connections at once, so that memory stays bounded; one more takes the place of one that
+            rests, or is closed at once when none does
+        :param pace_bytes: a client that sends less of a body than this within the idle timeout counts as silent
         :param reactor: the clock of all timeouts
         :param idle_timeout_seconds: how long a client may say nothing when it is its turn
         :param header_timeout_seconds: how long a new connection may take to its first request, and every header
@@ -351,13 +367,13 @@ class S3Site(server.Site):
         self.idle_timeout_seconds = idle_timeout_seconds
         self.header_timeout_seconds = min(header_timeout_seconds, idle_timeout_seconds)
         self.linger_seconds = linger_seconds
-        self.connections = 0
-        self._connections_max = connections_max
+        self.pace_bytes = pace_bytes
+        self.crowd = Crowd(connections_max)
 
     def buildProtocol(self, addr: IAddress) -> Any:
         """Return a channel for a new connection, or None (which closes it) when there are too many."""
-        if self.connections >= self._connections_max:
-            self.events.warn("refusing a connection: {count} are open", count=self.connections)
+        if not self.crowd.has_room():
+            self.events.warn("refusing a connection: {count} are being served", count=len(self.crowd))
             return None
         return super().buildProtocol(addr)
 

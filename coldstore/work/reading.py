@@ -8,7 +8,7 @@ from twisted.logger import Logger
 
 from coldstore.interfaces.bell import IBell
 from coldstore.interfaces.filesystem import IMountedVolume
-from coldstore.interfaces.metadata import BATCH_MAX, Conflict, IMetadataStore, WantedExtent
+from coldstore.interfaces.metadata import Conflict, IMetadataStore, WantedExtent
 from coldstore.interfaces.mover import (
     DestinationFault,
     NoSuchFileOnVolume,
@@ -17,7 +17,7 @@ from coldstore.interfaces.mover import (
     ReadRange,
 )
 from coldstore.interfaces.staging import DiskFault, IStaging, RecalledBytes, RecallSpace
-from coldstore.model.errors import MetadataUnavailable, StagingFull
+from coldstore.model.errors import StagingFull
 from coldstore.model.events import Severity
 from coldstore.model.objects import Piece, Tier
 from coldstore.model.precedence import Precedence
@@ -69,9 +69,11 @@ class RecallSession:
         bell: IBell,
         new_layout_id: Callable[[], str],
         on_bad_source: Callable[[str, str], int],
+        doubtful: Callable[[Sequence[str]], None],
         portion_items: int,
     ) -> None:
         """
+        :param doubtful: is told addresses on the disk of which the record may or may not know
         :param on_bad_source: is told bundle id and barcode of a copy that could not deliver; answers how often it could not
         :param portion_items: extents that are read, published and recorded in one go
         """
@@ -83,6 +85,7 @@ class RecallSession:
         self._bell = bell
         self._new_layout_id = new_layout_id
         self._on_bad_source = on_bad_source
+        self._doubtful = doubtful
         self._portion_items = portion_items
 
     async def run(
@@ -229,7 +232,7 @@ class RecallSession:
         self._bay.tell("publishing", detail=f"{len(arrived)} extents")
         try:
             addresses = await self._staging.adopt_recalled(space, arrived)
-        except DiskFault as fault:
+        except (StagingFull, DiskFault) as fault:
             raise RecallWaitsForSpace(str(fault)) from fault
         recorded = 0
         try:
@@ -237,7 +240,8 @@ class RecallSession:
                 await self._record(portion[entry.slot], address, entry.crc64nvme)
                 recorded += 1
         except Exception:
-            await self._disown(addresses[recorded:])
+            # Of one of these the record may know all the same.
+            self._doubtful(addresses[recorded:])
             raise
         self._bell.ring()
 
@@ -257,14 +261,6 @@ class RecallSession:
         )
         if is_wanted:
             await self._completer.complete(item.version_uid)
-
-    async def _disown(self, addresses: Sequence[str]) -> None:
-        """Have pieces freed that got no record. What cannot even be noted now is found by the sweep of the next run."""
-        for start in range(0, len(addresses), BATCH_MAX):
-            try:
-                await self._store.add_discards(addresses[start : start + BATCH_MAX])
-            except MetadataUnavailable:
-                return
 
     async def _lost(self, bundle_id: str, barcode: str, reason: str) -> None:
         for copy in await self._store.copies(bundle_id=bundle_id):

@@ -1,11 +1,14 @@
 """The SQLite store keeps the contract, on threads, at once and behind the fault wrapper; and what only SQLite has."""
 
+import contextlib
 import os
 import shutil
 import signal
 import sqlite3
 import stat
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +18,7 @@ from twisted.internet.error import ProcessTerminated
 from twisted.internet.interfaces import IReactorFromThreads, IReactorProcess
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
-from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
 from coldstore.interfaces.metadata import IMetadataStore, SchemaTooNew, StepTooLarge
@@ -36,9 +39,10 @@ from coldstore.metadata.sqlite.runs import Runs, runs_text
 from coldstore.metadata.sqlite.schema import Migration, MigrationAltered, migrate, shipped_migrations
 from coldstore.metadata.sqlite.store import SqliteStore
 from coldstore.model.bundles import BundleState
-from coldstore.model.errors import MetadataUnavailable, PreconditionFailed
+from coldstore.model.errors import MetadataFull, MetadataUnavailable, PreconditionFailed
 from coldstore.model.objects import StorageClass
 from coldstore.testing.metadata import FaultyStore
+from coldstore.util.asynchronous import returns_deferred
 from tests.contract.metadata_contract import (
     ONGOING,
     MetadataContract,
@@ -182,6 +186,111 @@ class GroupCommitTests(OnThreads, TestCase):
         given.cancel()
         await self.publish(b"l")
         self.assertEqual((await self.store.current_version("b", b"k")).facts.key, b"k")
+
+
+class FullTests(TestCase):
+    """A file system without room, or a file that may not grow: refused for certain, and nothing but refused."""
+
+    @returns_deferred
+    async def fill(self, store: SqliteStore, *, most: int = 20_000) -> set[bytes]:
+        """Publish until there is no room, many at once; return the keys of what was acknowledged."""
+        acknowledged: set[bytes] = set()
+        refused = 0
+        for number in range(0, most, 50):
+            keys = [f"key{number + n:06}".encode() for n in range(50)]
+            outcomes = await DeferredList([self.publish(store, key) for key in keys], consumeErrors=True)
+            for key, (is_there, outcome) in zip(keys, outcomes, strict=True):
+                if is_there:
+                    acknowledged.add(key)
+                else:
+                    self.assertIsInstance(outcome.value, MetadataFull)
+                    refused += 1
+            if refused:
+                return acknowledged
+        self.fail("the file grows without end")
+
+    def publish(self, store: SqliteStore, key: bytes) -> "Deferred[object]":
+        """Publish an object with something to say."""
+        name = key.decode()
+        return cast(
+            "Deferred[object]",
+            store.publish_version(
+                facts_of(key, user_metadata=(("text", "x" * 2000),)),
+                layout_id=f"layout-{name}",
+                pieces=[piece_of(f"piece-{name}")],
+                wants_tape=True,
+                condition=None,
+                messages=(),
+            ),
+        )
+
+    @returns_deferred
+    async def check(self, store: SqliteStore, acknowledged: set[bytes]) -> None:
+        """Exactly what was acknowledged is there, and counted."""
+        found = await store.list_current("b", from_key=b"", before_key=None, limit=100_000)
+        self.assertEqual({version.facts.key for version in found}, acknowledged)
+        (backlog,) = await store.backlog()
+        self.assertEqual(backlog.object_count, len(acknowledged))
+        (use,) = await store.staging_use(bucket="b")
+        self.assertEqual(use.used_bytes, 10 * len(acknowledged))
+
+    @returns_deferred
+    async def test_a_file_that_may_not_grow(self) -> None:
+        """Steps that find no room change nothing, those that need none go on, and with room all do."""
+        store = SqliteStore(self.mktemp(), reactor=reactor)
+        await store.open()
+        await store.create_bucket(name="b", owner_id="o", region="r", created_at=1.0, default_class=None)
+        await store._write(lambda connection: connection.execute("PRAGMA max_page_count = 200").fetchone())
+        acknowledged = await self.fill(store)
+        self.assertGreater(len(acknowledged), 20)
+        await self.check(store, acknowledged)
+        gone = sorted(acknowledged)[:30]
+        await store.delete_current("b", gone, at=2.0, messages={})
+        while found := await store.discards(40):
+            await store.forget_discards([piece.discard_id for piece in found])
+        acknowledged -= set(gone)
+        await self.check(store, acknowledged)
+        await self.publish(store, b"again")
+        await store._write(lambda connection: connection.execute("PRAGMA max_page_count = 100000").fetchone())
+        for number in range(50):
+            await self.publish(store, b"with room %d" % number)
+        await self.check(
+            store, acknowledged | {b"again"} | {b"with room %d" % number for number in range(50)}
+        )
+        await store.close()
+
+    @returns_deferred
+    async def test_a_file_system_that_is_full(self) -> None:
+        """The same of a real one: what was acknowledged is there in this run and the next, and with room it goes on."""
+        mount = Path(tempfile.mkdtemp(prefix="coldstore-full-"))
+        words = ["mount", "-t", "tmpfs", "-o", "size=8m", "coldstore-test", str(mount)]
+        if os.geteuid() != 0 or subprocess.run(words, capture_output=True).returncode:
+            mount.rmdir()
+            raise SkipTest("mounting a small file system needs root")
+        try:
+            store = SqliteStore(str(mount / "db"), reactor=reactor)
+            await store.open()
+            await store.create_bucket(name="b", owner_id="o", region="r", created_at=1.0, default_class=None)
+            for number in range(10):
+                await self.publish(store, b"before %d" % number)
+            stranger = mount / "stranger"
+            with stranger.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+                while file.write(bytes(4096)) == 4096:
+                    pass
+            acknowledged = await self.fill(store) | {b"before %d" % number for number in range(10)}
+            await self.check(store, acknowledged)
+            for _ in range(2):
+                await self.assertFailure(self.publish(store, b"in vain"), MetadataFull)
+            stranger.unlink()
+            await self.publish(store, b"after")
+            await store.close()
+            store = SqliteStore(str(mount / "db"), reactor=reactor)
+            await store.open()
+            await self.check(store, acknowledged | {b"after"})
+            await store.close()
+        finally:
+            subprocess.run(["umount", "-l", str(mount)], check=True)
+            mount.rmdir()
 
 
 class TransactionTests(SynchronousTestCase):

@@ -203,12 +203,13 @@ class CompactionTests(SynchronousTestCase):
             store=cast(Any, store),
             staging=world.staging,
             clock=world.clock,
-            janitor_bell=run.bells["janitor"],
+            leftovers=run.leftovers,
         )
         now_of(world.staging.stored(after="", limit=1000))
         store.dies_at(store.steps + step)
         for _ in range(3):
             Deferred.fromCoroutine(compactor.one_round())
+            Deferred.fromCoroutine(run.leftovers.one_round())
             world.clock.current.advance(70)
         world.crash(run)
         later = new_run(world)

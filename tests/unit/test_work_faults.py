@@ -13,8 +13,9 @@ from coldstore.interfaces.mover import MediumFault, MoverDied
 from coldstore.interfaces.staging import DiskFault
 from coldstore.model.bundles import CopyState
 from coldstore.model.cartridges import CartridgeState, DriveState
+from coldstore.model.errors import StagingFull
 from coldstore.model.objects import ObjectVersion
-from tests.unit.work_rig import MIB, MortalStore, Run, World, now_of
+from tests.unit.work_rig import MIB, FailingStore, MortalStore, Run, World, now_of
 
 
 def medium_fault() -> MediumFault:
@@ -373,6 +374,43 @@ class ReadingTests(SynchronousTestCase):
             run.until(lambda: world.is_cold(version))
         run.let_pass(100)
         world.check_disk()
+
+    def test_disk_full_at_every_step(self) -> None:
+        """
+        A disk that runs full when room is reserved, or when what arrived is published, puts the recall off, tells the operator,
+        has room made, and blames nobody; it goes on by itself, and nothing is left behind.
+        """
+        for step in ("reserve", "adopt"):
+            for fault in (StagingFull("no room"), DiskFault("no space left on device")):
+                world = World(cartridges=2)
+                run = Run(world).start()
+                (version,) = self.cold(world, run)
+                world.staging.fail_next(step, fault)
+                world.ask_back(version)
+                run.until(lambda world=world: "waiting-for-space" in world.alerts())
+                run.until(lambda world=world, version=version: world.is_restored(version))
+                self.assertEqual(world.read(version), world.contents[version.version_uid])
+                run.let_pass(100)
+                self.assertEqual(world.alerts(), {}, (step, fault))
+                self.assertEqual(set(world.states().values()), {CartridgeState.FILLING})
+                world.check_disk()
+                world.bury(run)
+
+    def test_record_that_is_full(self) -> None:
+        """Extents that came back and could not be recorded leave nothing on the disk, and come back once more."""
+        for took_effect in (False, True):
+            world = World(cartridges=2)
+            store = FailingStore(world.store, fails_at=None, takes_effect=took_effect)
+            run = Run(world, store=store).start()
+            (version,) = self.cold(world, run)
+            world.ask_back(version)
+            store.fail_first("add_recalled")
+            run.until(lambda world=world, version=version: world.is_restored(version))
+            self.assertEqual(store.failed, "add_recalled")
+            run.let_pass(200)
+            self.assertEqual(world.read(version), world.contents[version.version_uid])
+            world.check_disk()
+            world.bury(run)
 
     def test_no_good_copy(self) -> None:
         """When every copy gives wrong bytes the restore fails: message, alert, and the copies count as lost."""

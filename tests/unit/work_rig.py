@@ -49,6 +49,7 @@ from coldstore.work.evictor import Evictor
 from coldstore.work.expirer import Expirer
 from coldstore.work.inventory import InventoryKeeper
 from coldstore.work.janitor import Janitor
+from coldstore.work.leftovers import Leftovers
 from coldstore.work.packer import Packer
 from coldstore.work.reading import RecallSession
 from coldstore.work.recovery import Recovery
@@ -466,10 +467,17 @@ class Run:
                 "evictor",
                 "janitor",
                 "compactor",
+                "leftovers",
                 "sweeper",
                 "deliverer",
             )
         }
+        self.leftovers = Leftovers(
+            store=self.store,
+            clock=self.clock,
+            bell=self.bells["leftovers"],
+            janitor_bell=self.bells["janitor"],
+        )
         completer = Completer(store=self.store, clock=self.clock, region="us-east-1", day_seconds=86_400.0)
         sync = SyncPolicy(sync_bytes=sync_bytes, sync_seconds=600, verify=dict.fromkeys(POOLS, verify))
         self.evictor = Evictor(
@@ -524,6 +532,7 @@ class Run:
                 bell=self.bells["deliverer"],
                 new_layout_id=lambda: f"{random.getrandbits(128):032x}",
                 on_bad_source=on_bad_source,
+                doubtful=self.leftovers.note,
                 portion_items=portion_items,
             ),
             make_room=self._make_room,
@@ -548,12 +557,6 @@ class Run:
             is_disk_pressing=lambda: self.evictor.pressure() > 0,
             drives_bell=self.bells["dispatcher"],
         )
-        compactor = Compactor(
-            store=self.store,
-            staging=world.staging,
-            clock=self.clock,
-            janitor_bell=self.bells["janitor"],
-        )
         self._rounds = {
             "packer": self.packer.one_round,
             "dispatcher": self.dispatcher.one_round,
@@ -572,12 +575,15 @@ class Run:
                 clock=self.clock,
                 on_settled=self.bells["evictor"].ring,
             ).one_round,
-            "compactor": compactor.one_round,
+            "compactor": Compactor(
+                store=self.store, staging=world.staging, clock=self.clock, leftovers=self.leftovers
+            ).one_round,
+            "leftovers": self.leftovers.one_round,
             "sweeper": Sweeper(
                 store=self.store,
                 staging=world.staging,
                 janitor_bell=self.bells["janitor"],
-                is_spared=compactor.holds,
+                is_spared=self.leftovers.holds,
             ).one_round,
         }
         self._recovery = Recovery(store=self.store, packer=self.packer, epoch=epoch)

@@ -150,9 +150,8 @@ def _alone(connection: sqlite3.Connection, step: Step) -> Outcome:
 
 
 def _all_failed(each: Sequence[object], error: Exception) -> list[Outcome]:
+    told = told_apart(error)
     fault = (
-        error
-        if isinstance(error, MetadataUnavailable)
-        else MetadataUnavailable(f"the metadata file: {error}")
+        told if isinstance(told, MetadataUnavailable) else MetadataUnavailable(f"the metadata file: {error}")
     )
     return [Outcome(error=fault) for _ in each]
