@@ -1380,6 +1380,7 @@ class MetadataContract(MetadataSteps):
         self.assertEqual(await self.store.users(), [limited])
         unlimited = await self.store.set_user_quota(name="ann", quota_bytes=UNLIMITED_BYTES)
         self.assertEqual(unlimited.staging_quota_bytes, UNLIMITED_BYTES)
+        self.assertEqual(await self.store.user_by_access_key("K"), unlimited)
         self.assertEqual(await self.store.set_user_quota(name="ann", quota_bytes=None), user)
         await self.refused(Conflict, self.store.set_user_quota(name="bob", quota_bytes=5))
         bucket = await self.store.set_bucket_quota(name="b", quota_bytes=0)
@@ -1388,6 +1389,7 @@ class MetadataContract(MetadataSteps):
         self.assertEqual(await self.store.buckets(owner_id=None, after="", limit=9), [bucket])
         bucket = await self.store.set_bucket_quota(name="b", quota_bytes=None)
         self.assertIsNone(bucket.staging_quota_bytes)
+        self.assertEqual(await self.store.bucket("b"), bucket)
         await self.refused(NoSuchBucket, self.store.set_bucket_quota(name="none", quota_bytes=1))
 
     async def test_use_outlives_a_bucket(self) -> None:

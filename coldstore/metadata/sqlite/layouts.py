@@ -9,7 +9,10 @@ from coldstore.metadata.sqlite.rows import PIECE_COLUMNS, discarded_of, marks, p
 from coldstore.metadata.sqlite.runs import Runs
 from coldstore.model.objects import Piece
 
-_ADD_PIECE = f"INSERT INTO pieces (layout_id, {PIECE_COLUMNS}) VALUES (?, {marks(PIECE_COLUMNS.split(','))})"
+_INSERT_PIECE = (
+    f"INSERT INTO pieces (layout_id, {PIECE_COLUMNS}) SELECT ?, {marks(PIECE_COLUMNS.split(','))}"
+    " WHERE NOT EXISTS (SELECT 1 FROM discards WHERE address = ?)"
+)
 _ROWS_MAX = 90
 """Rows that one tidying step may change."""
 _SCAN_MAX = 2_000
@@ -36,23 +39,27 @@ def set_state(connection: sqlite3.Connection, layout_id: str, state: str) -> Non
     connection.execute("UPDATE layouts SET state = ? WHERE layout_id = ?", (state, layout_id))
 
 
-def add_pieces(connection: sqlite3.Connection, layout_id: str, pieces: Iterable[Piece]) -> None:
+def add_pieces(connection: sqlite3.Connection, layout_id: str, pieces: Sequence[Piece]) -> None:
+    """Refer to new pieces, and count them in the share of the layout; ``Conflict`` as ``insert_pieces``."""
+    insert_pieces(connection, layout_id, pieces)
+    shares.use(connection, layout_id, sum(piece.length_bytes for piece in pieces))
+
+
+def insert_pieces(connection: sqlite3.Connection, layout_id: str, pieces: Iterable[Piece]) -> None:
     """
-    Refer to new pieces.
+    Refer to new pieces, which somebody else counts.
 
     ``Conflict`` when an address is in use, or is to be freed: its bytes may be gone the next moment.
     """
-    length_bytes = 0
     for piece in pieces:
-        _check_not_freed(connection, piece.address)
-        length_bytes += piece.length_bytes
         try:
-            connection.execute(_ADD_PIECE, (layout_id, *piece_row(piece)))
+            added = connection.execute(_INSERT_PIECE, (layout_id, *piece_row(piece), piece.address))
         except sqlite3.IntegrityError:
             raise Conflict(
                 f"piece {piece.address} or ordinal {piece.ordinal} of {layout_id} is in use"
             ) from None
-    shares.use(connection, layout_id, length_bytes)
+        if added.rowcount == 0:
+            raise _about_to_be_freed(piece.address)
 
 
 def piece_at(connection: sqlite3.Connection, layout_id: str, ordinal: int) -> Piece | None:
@@ -185,7 +192,11 @@ def _check_not_freed(connection: sqlite3.Connection, address: str) -> None:
     """Refuse an address whose bytes may be gone the next moment."""
     held = connection.execute("SELECT 1 FROM discards WHERE address = ?", (address,)).fetchone()
     if held is not None:
-        raise Conflict(f"piece {address} is about to be freed")
+        raise _about_to_be_freed(address)
+
+
+def _about_to_be_freed(address: str) -> Conflict:
+    return Conflict(f"piece {address} is about to be freed")
 
 
 def _bury_versions(connection: sqlite3.Connection) -> bool:

@@ -150,6 +150,23 @@ class SqliteStore:
             return fail(refusal)
         return self._executor.write(lambda connection: step(connection, *args, **kwargs))
 
+    def _change(
+        self,
+        kept: Kept[Any],
+        step: Callable[Concatenate[sqlite3.Connection, _P], _T],
+        /,
+        *args: _P.args,
+        **kwargs: _P.kwargs,
+    ) -> Deferred[_T]:
+        """Write to rows that are kept."""
+
+        def changed(outcome: Any) -> Any:
+            # Also after a failure: of a commit whose outcome is unknown it may have come.
+            kept.forget()
+            return outcome
+
+        return self._write(step, *args, **kwargs).addBoth(changed)
+
     def _read(
         self,
         step: Callable[Concatenate[sqlite3.Connection, _P], _T],
@@ -200,7 +217,7 @@ class SqliteStore:
 
     def create_user(self, user: User) -> Deferred[None]:
         """Record a user."""
-        return self._write(users.create, user)
+        return self._change(self._users, users.create, user)
 
     def user_by_access_key(self, access_key: str) -> Deferred[User | None]:
         """Return who signs with this key."""
@@ -212,13 +229,13 @@ class SqliteStore:
 
     def set_user_quota(self, *, name: str, quota_bytes: int | None) -> Deferred[User]:
         """Set a user's quota."""
-        return self._write(users.set_quota, name=name, quota_bytes=quota_bytes)
+        return self._change(self._users, users.set_quota, name=name, quota_bytes=quota_bytes)
 
     def staging_use(
         self, *, owner_id: str | None = None, bucket: str | None = None
     ) -> Deferred[list[StagingUse]]:
         """Return what an owner or a bucket has on the disk."""
-        return self._read(shares.in_use, owner_id=owner_id, bucket=bucket)
+        return self._look_up(shares.in_use, owner_id=owner_id, bucket=bucket)
 
     # ── buckets ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -226,7 +243,8 @@ class SqliteStore:
         self, *, name: str, owner_id: str, region: str, created_at: float, default_class: StorageClass | None
     ) -> Deferred[Bucket]:
         """Create a bucket."""
-        return self._write_bucket(
+        return self._change(
+            self._buckets,
             buckets.create,
             name=name,
             owner_id=owner_id,
@@ -234,16 +252,6 @@ class SqliteStore:
             created_at=created_at,
             default_class=default_class,
         )
-
-    def _write_bucket(
-        self, step: Callable[Concatenate[sqlite3.Connection, _P], _T], /, *args: _P.args, **kwargs: _P.kwargs
-    ) -> Deferred[_T]:
-        def changed(outcome: Any) -> Any:
-            # Also after a failure: of a commit whose outcome is unknown it may have come.
-            self._buckets.forget()
-            return outcome
-
-        return self._write(step, *args, **kwargs).addBoth(changed)
 
     def bucket(self, name: str) -> Deferred[Bucket]:
         """Return a bucket."""
@@ -255,15 +263,15 @@ class SqliteStore:
 
     def set_default_class(self, *, name: str, default_class: StorageClass | None) -> Deferred[None]:
         """Set or clear a bucket's default class."""
-        return self._write_bucket(buckets.set_default_class, name=name, default_class=default_class)
+        return self._change(self._buckets, buckets.set_default_class, name=name, default_class=default_class)
 
     def set_bucket_quota(self, *, name: str, quota_bytes: int | None) -> Deferred[Bucket]:
         """Set a bucket's quota."""
-        return self._write(buckets.set_quota, name=name, quota_bytes=quota_bytes)
+        return self._change(self._buckets, buckets.set_quota, name=name, quota_bytes=quota_bytes)
 
     def delete_bucket(self, name: str) -> Deferred[None]:
         """Remove an empty bucket."""
-        return self._write_bucket(buckets.delete, name)
+        return self._change(self._buckets, buckets.delete, name)
 
     # ── object versions ─────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -113,14 +113,15 @@ def publish(
     """Make a version of new pieces current."""
     bucket_uid, replaced = found_under(connection, facts.bucket, facts.key)
     check_condition(condition, replaced)
-    share_uid = shares.uid(
+    share_uid = shares.grow(
         connection,
         owner_id=facts.owner_id,
         bucket_uid=bucket_uid,
         storage_class=facts.storage_class.value,
+        change_bytes=sum(piece.length_bytes for piece in pieces),
     )
     layouts.begin(connection, layout_id, state="live", share_uid=share_uid)
-    layouts.add_pieces(connection, layout_id, pieces)
+    layouts.insert_pieces(connection, layout_id, pieces)
     return make_current(
         connection,
         facts,
