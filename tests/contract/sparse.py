@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from coldstore.disk.addresses import FileAddress
@@ -39,7 +40,7 @@ class SparseFileSystem(FileSystem):
     def write(self, descriptor: int, buffers: Sequence[bytes | memoryview], offset_bytes: int) -> None:
         """Write what is not zeros."""
         for each in buffers:
-            if len(each) < ALLOCATION_BYTES or memoryview(each).cast("B") != _ZEROS[: len(each)]:
+            if len(each) < ALLOCATION_BYTES or each != _zeros(len(each)):
                 super().write(descriptor, [each], offset_bytes)
             offset_bytes += len(each)
         if os.fstat(descriptor).st_size < offset_bytes:
@@ -77,7 +78,9 @@ class SparseFileSystem(FileSystem):
         return self._free_bytes
 
 
-_ZEROS = memoryview(bytes(2 * 1024 * 1024))
+@lru_cache(maxsize=8)
+def _zeros(size_bytes: int) -> bytes:
+    return bytes(size_bytes)
 
 
 def lay_out(layout: Layout, address: FileAddress, length_bytes: int) -> None:

@@ -16,7 +16,7 @@ from coldstore.interfaces.metadata import IMetadataStore
 from coldstore.interfaces.staging import RecallSlot
 from coldstore.metadata.sqlite.store import SqliteStore
 from coldstore.model.cartridges import CartridgeState, DriveState
-from coldstore.model.errors import MetadataUnavailable
+from coldstore.model.errors import MetadataFull, MetadataUnavailable
 from coldstore.model.objects import (
     ArchiveState,
     ObjectVersion,
@@ -169,6 +169,44 @@ class FailingStore:
             if self._takes_effect:
                 value(*args, **kwargs).addErrback(lambda _: None)
             return fail(MetadataUnavailable(f"{name} was made to fail"))
+
+        return step
+
+
+class FullStore:
+    """A store whose file system runs full at a given step: from then on nothing is recorded, until there is room again."""
+
+    CHANGING = (
+        "add_", "claim_", "clear_", "complete_", "copy_failed", "copy_synced", "copy_verified", "delete_", "evict_",
+        "fix_", "forget_", "freeze_", "lose_", "mark_", "move_", "open_bundle", "raise_", "record_", "release_",
+        "resume_", "set_", "settle_", "start_copy", "change_", "message_", "note_",
+    )  # fmt: skip
+
+    def __init__(self, store: IMetadataStore, *, full_from: int) -> None:
+        self._store = store
+        self._full_from = full_from
+        self.has_room = True
+        self.steps = 0
+        self.refused = 0
+
+    def relieve(self) -> None:
+        """Have room again, for good."""
+        self._full_from = 0
+        self.has_room = True
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._store, name)
+        if not callable(value) or not name.startswith(self.CHANGING):
+            return value
+
+        def step(*args: Any, **kwargs: Any) -> Any:
+            self.steps += 1
+            if 0 < self._full_from <= self.steps:
+                self.has_room = False
+            if self.has_room:
+                return value(*args, **kwargs)
+            self.refused += 1
+            return fail(MetadataFull(f"{name} finds no room"))
 
         return step
 
