@@ -45,10 +45,11 @@ class Leftovers:
     def note(self, addresses: Collection[str]) -> None:
         """Have addresses looked up when the grace is over, and freed if no record names them."""
         due_at = self._clock.seconds() + self._grace_seconds
+        was_empty = not self._waiting
         asked = sorted(addresses)
         for start in range(0, len(asked), BATCH_MAX):
             self._waiting.append((due_at, frozenset(asked[start : start + BATCH_MAX])))
-        if len(self._waiting) == 1:
+        if was_empty and asked:
             self._bell.ring()
 
     def holds(self, address: str) -> bool:
