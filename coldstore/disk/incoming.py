@@ -99,7 +99,9 @@ class LargeIncoming:
         self._is_closed = False
         self._is_dropped = False
         self._ending: Deferred[None] | None = None
-        self._on_thread(self._writing.run(file.open)).addCallback(self._opened)
+        self._is_whole = False
+        """Whether the file holds everything that was given to the writing thread; it alone sets this."""
+        self._on_thread(self._writing.run(self._open)).addCallback(self._opened)
 
     def _on_thread(self, done: "Deferred[bool] | Deferred[None]") -> "Deferred[bool | None]":
         result: Deferred[bool | None] = Deferred()
@@ -143,13 +145,20 @@ class LargeIncoming:
             queues.append(self._on_thread(self._hashing.run(self._take_slow, batch)))
         DeferredList(queues).addCallback(lambda _: self._pressure.ended())
 
+    def _open(self) -> bool:
+        is_allocated = self._file.open()
+        self._is_whole = True
+        return is_allocated
+
     def _take(self, batch: list[bytes]) -> None:
-        if not self._is_dropped and self._failure is None:
+        if not self._is_dropped and self._is_whole:
+            self._is_whole = False
             self._others.update(batch)
             self._file.write(batch)
+            self._is_whole = True
 
     def _take_slow(self, batch: list[bytes]) -> None:
-        if not self._is_dropped and self._failure is None:
+        if not self._is_dropped:
             self._slow.update(batch)
 
     def finish(self) -> Deferred[Received]:

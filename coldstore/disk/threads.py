@@ -7,9 +7,10 @@ from typing import Any, TypeVar
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
-from coldstore.util.workers import Workers
+from coldstore.util.workers import Workers, outcome_of
 
 _T = TypeVar("_T")
+BURST = 4
 
 
 def _left_alone(_: object) -> None:
@@ -47,7 +48,12 @@ def shielded(inner: Deferred[_T], undo: Callable[[_T], object] = _left_alone) ->
 
 
 class Strand:
-    """Calls that run one after the other, in order, on a pool's threads."""
+    """
+    Calls that run one after the other, in order, on a pool's threads.
+
+    A thread that has begun goes on with what is queued behind, without waiting for the reactor in between; after ``BURST``
+    calls it lets other strands of the pool have their turn.
+    """
 
     def __init__(self, threads: Workers) -> None:
         self._threads = threads
@@ -55,25 +61,26 @@ class Strand:
         self._is_busy = False
 
     def run(self, function: Callable[..., _T], *args: Any) -> Deferred[_T]:
-        """Call in a thread after everything that was queued before."""
+        """Call in a thread after everything that was queued before; it is called in any case, whatever came of those."""
         done: Deferred[_T] = Deferred()
         self._waiting.append((done, function, args))
         if not self._is_busy:
-            self._next()
+            self._is_busy = True
+            self._threads.run(self._work).addCallback(self._worked)
         return done
 
-    def _next(self) -> None:
-        if not self._waiting:
+    def _work(self) -> None:
+        """Make some of the calls. In a thread."""
+        for _ in range(BURST):
+            try:
+                done, function, args = self._waiting.popleft()
+            except IndexError:
+                return
+            self._threads.tell(done, outcome_of(function, args))
+
+    def _worked(self, _: None) -> None:
+        # Whatever was queued after the thread had looked is here by now.
+        if self._waiting:
+            self._threads.run(self._work).addCallback(self._worked)
+        else:
             self._is_busy = False
-            return
-        self._is_busy = True
-        done, function, args = self._waiting.popleft()
-
-        def pass_on(outcome: Any) -> None:
-            if isinstance(outcome, Failure):
-                done.errback(outcome)
-            else:
-                done.callback(outcome)
-            self._next()
-
-        self._threads.run(function, *args).addBoth(pass_on)

@@ -71,26 +71,38 @@ class Workers:
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:
             done, function, args = call
-            try:
-                outcome = function(*args)
-            except BaseException:  # noqa: BLE001 - it belongs to whoever waits for this call, and reaches him
-                outcome = Failure()
-            self._reactor.callFromThread(self._ended, done, outcome)
-            del call, done, function, args, outcome
+            self._reactor.callFromThread(self._ended, done, outcome_of(function, args))
+            del call, done, function, args
+
+    def tell(self, done: "Deferred[Any]", outcome: Any) -> None:
+        """Fire a Deferred in the reactor's thread, from one of ours."""
+        self._reactor.callFromThread(_tell, done, outcome)
 
     def _ended(self, done: "Deferred[Any]", outcome: Any) -> None:
         self._under_way -= 1
         if self._under_way == 0 and self._idle:
             # Later: whoever takes this outcome may have the next call ready.
             self._reactor.callLater(0, self._tell_idle)
-        if done.called:
-            return
-        if isinstance(outcome, Failure):
-            done.errback(outcome)
-        else:
-            done.callback(outcome)
+        _tell(done, outcome)
 
     def _tell_idle(self) -> None:
         waiting, self._idle = self._idle, []
         for each in waiting:
             each.callback(None)
+
+
+def outcome_of(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    """Call; return the result, or the failure."""
+    try:
+        return function(*args)
+    except BaseException:  # noqa: BLE001 - it belongs to whoever waits for this call, and reaches him
+        return Failure()
+
+
+def _tell(done: "Deferred[Any]", outcome: Any) -> None:
+    if done.called:
+        return
+    if isinstance(outcome, Failure):
+        done.errback(outcome)
+    else:
+        done.callback(outcome)

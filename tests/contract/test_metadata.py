@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from twisted.internet import reactor as installed_reactor
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, gatherResults
 from twisted.internet.error import ProcessTerminated
 from twisted.internet.interfaces import IReactorFromThreads, IReactorProcess
 from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
@@ -32,6 +33,7 @@ from coldstore.metadata.sqlite import (
     telling,
     uploads,
     versions,
+    writer,
 )
 from coldstore.metadata.sqlite.groupcommit import Step, commit_together, read_together
 from coldstore.metadata.sqlite.rows import signed, unsigned
@@ -39,7 +41,7 @@ from coldstore.metadata.sqlite.runs import Runs, runs_text
 from coldstore.metadata.sqlite.schema import Migration, MigrationAltered, migrate, shipped_migrations
 from coldstore.metadata.sqlite.store import SqliteStore
 from coldstore.model.bundles import BundleState
-from coldstore.model.errors import MetadataFull, MetadataUnavailable, PreconditionFailed
+from coldstore.model.errors import MetadataFull, MetadataUnavailable, NoSuchKey, PreconditionFailed
 from coldstore.model.objects import StorageClass
 from coldstore.testing.metadata import FaultyStore
 from coldstore.util.asynchronous import returns_deferred
@@ -293,6 +295,53 @@ class FullTests(TestCase):
             mount.rmdir()
 
 
+class PatienceTests(OnThreads, TestCase):
+    """The reactor's thread does what is quick; what is not waits in threads."""
+
+    def other(self) -> sqlite3.Connection:
+        """Open the file as another program would."""
+        assert isinstance(self.store, SqliteStore)
+        connection = sqlite3.connect(self.store._path, isolation_level=None)
+        self.addCleanup(connection.close)
+        return connection
+
+    async def test_somebody_holds_the_file(self) -> None:
+        """A write waits for another program's transaction, and nothing else waits for that write."""
+        await self.publish(b"before")
+        other = self.other()
+        other.execute("BEGIN IMMEDIATE")
+        writing = Deferred.fromCoroutine(self.publish(b"k"))
+        for _ in range(20):
+            await deferLater(installed_reactor, 0.01)
+            self.assertEqual((await self.store.current_version("b", b"before")).facts.key, b"before")
+        self.assertFalse(writing.called)
+        other.execute("COMMIT")
+        await writing
+        self.assertEqual((await self.store.current_version("b", b"k")).facts.key, b"k")
+        await self.publish(b"after")
+
+    async def test_slow_disk(self) -> None:
+        """While the disk is slow reads and writes go through threads, with the same outcome."""
+        assert isinstance(self.store, SqliteStore)
+        executor: Any = self.store._executor
+        later = installed_reactor.seconds() + 1000  # type: ignore[attr-defined]
+        executor._pace.blocked(later)
+        executor._writer._pace.blocked(later)
+        version = await self.publish(b"k")
+        asked = self.store.current_version("b", b"k")
+        self.assertFalse(asked.called)
+        self.assertEqual(await asked, version)
+        await self.refused(NoSuchKey, self.store.current_version("b", b"none"))
+
+    async def test_many_steps_take_turns(self) -> None:
+        """Steps beyond what a turn of the reactor allows are carried out in the next ones, in their order."""
+        self.patch(writer, "TURN_SECONDS", 0.0)
+        given = [Deferred.fromCoroutine(self.publish(b"%03d" % number)) for number in range(50)]
+        versions = await gatherResults(given)
+        sequences = [version.sequence for version in versions]
+        self.assertEqual(sequences, sorted(sequences))
+
+
 class TransactionTests(SynchronousTestCase):
     """The transaction that many steps share, without threads."""
 
@@ -346,6 +395,31 @@ class TransactionTests(SynchronousTestCase):
         self.assertIsNone(outcomes[0].error)
         self.assertIsInstance(outcomes[1].error, StepTooLarge)
         self.assertEqual(self.count(), 100)
+
+    def test_steps_that_fail_late(self) -> None:
+        """A step that fails after it changed something is undone alone, one that fails before has nothing to undo."""
+
+        def insert(number: int) -> Step:
+            return lambda connection: connection.execute("INSERT INTO parents VALUES (?)", (number,))
+
+        def late(connection: sqlite3.Connection) -> None:
+            insert(7)(connection)
+            raise PreconditionFailed("late")
+
+        def early(connection: sqlite3.Connection) -> None:
+            raise PreconditionFailed("early")
+
+        for steps, count in (([insert(1), early, insert(2)], 2), ([insert(3), late, insert(4), early], 4)):
+            statements: list[str] = []
+            self.connection.set_trace_callback(statements.append)
+            outcomes = commit_together(self.connection, steps)
+            self.connection.set_trace_callback(None)
+            kinds = [type(outcome.error) for outcome in outcomes]
+            self.assertEqual(
+                kinds, [type(None) if step not in (late, early) else PreconditionFailed for step in steps]
+            )
+            self.assertEqual(self.count(), count)
+            self.assertEqual("SAVEPOINT step" in statements, late in steps)
 
     def test_bugs_stay_bugs(self) -> None:
         """Bad SQL is not mistaken for a fault of the world, in a write or a read."""
