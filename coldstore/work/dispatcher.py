@@ -41,7 +41,7 @@ from coldstore.work.inventory import InventoryKeeper
 from coldstore.work.queues import ArchiveQueue, ArchiveWork, RecallQueue
 from coldstore.work.reading import RecallSession, RecallWaitsForSpace
 from coldstore.work.records import change_cartridge
-from coldstore.work.trouble import TapeTrouble
+from coldstore.work.trouble import CartridgeFull, TapeTrouble
 from coldstore.work.writing import ArchiveSession
 
 LOOK_SECONDS = 60.0
@@ -54,7 +54,7 @@ REST_FIRST_SECONDS = 2.0
 REST_MOST_SECONDS = 300.0
 """A drive that failed by nobody's fault rests before it is tried again; the rest doubles with every failure in a row."""
 LOOKS_MAX = 3
-"""Failures in a row after which a drive that cannot be looked at is given up."""
+"""Failures in a row after which a drive that cannot be looked at, or is in use by somebody else, is given up."""
 FORGIVEN_PER_ROUND = 100
 ALERTS_OF_BUNDLES = ("staged-bytes-damaged", "copies-differ", "verification-failed")
 """They are about bundles, and over when the bundle has all its copies."""
@@ -257,6 +257,8 @@ class Dispatcher:
             record = records.get(index)
             if record is not None and record.state is DriveState.DOWN:
                 self._to_look_at.add(index)
+                # Put up again it is as good as new: whoever does that has looked at it.
+                self._failures = [failure for failure in self._failures if failure.drive != index]
             elif (
                 index in self._to_look_at
                 and index not in self._sessions
@@ -277,6 +279,7 @@ class Dispatcher:
         else:
             self._rests[bay.index] = 0
             self._to_look_at.discard(bay.index)
+            await self._note_unclean_ends(bay, tells_of_killed=False)
         finally:
             self._sessions.pop(bay.index, None)
             self._bell.ring()
@@ -385,6 +388,9 @@ class Dispatcher:
                 case DoUnload():
                     await bay.empty()
             await self._worked(bay, barcode, job)
+            await self._note_unclean_ends(bay)
+        except CartridgeFull as full:
+            self.log.info("{reason}", reason=full)
         except RecallWaitsForSpace as full:
             self._space_wait_until = self._clock.seconds() + RETRY_SECONDS
             self._is_space_short = True
@@ -445,48 +451,97 @@ class Dispatcher:
                 await self._alerts.close("tape-failure", subject)
                 del self._works_since[subject]
 
-    async def _failed(self, bay: Bay, barcode: str, trouble: TapeTrouble) -> None:
+    async def _failed(self, bay: Bay, wanted: str, trouble: TapeTrouble) -> None:
         now = self._clock.seconds()
+        barcode = trouble.barcode or wanted
         self.log.error("{sentence}", sentence=trouble.sentence)
-        subject = f"drive {bay.index} with {barcode}"
-        self._works_since.pop(subject, None)
         if trouble.must_stop_drive:
             await self._drive_down(bay.index, trouble.sentence)
             await self._take_inventory()
             return
-        await self._alerts.open(
-            "tape-failure", subject, Severity.WARNING, _failure_sentence(trouble.sentence)
-        )
+        await self._tell_failure(bay, barcode, trouble)
+        needs_rest = trouble.is_robot or trouble.is_innocent
+        is_down = False
         try:
             await bay.empty()
         except TapeTrouble as worse:
-            if (worse.is_robot or worse.is_innocent) and not worse.must_stop_drive:
+            if (
+                worse.is_robot or worse.is_innocent or self._can_wait(bay, worse)
+            ) and not worse.must_stop_drive:
                 # It is not the drive's fault: the cartridge stays in it, and is put away later.
-                self._rest(bay.index)
+                needs_rest = True
             else:
-                before = "" if worse.sentence == trouble.sentence else f" (after: {trouble.sentence})"
-                await self._drive_down(bay.index, f"{worse.sentence}{before}")
+                is_down = True
+                is_same = str(worse.__cause__) == str(trouble.__cause__)
+                reason = trouble.sentence if is_same else f"{worse.sentence} (after: {trouble.sentence})"
+                await self._drive_down(bay.index, reason)
         if trouble.is_cartridge_wrong:
             await self._suspect(barcode, trouble.sentence)
-        elif trouble.is_robot or trouble.is_innocent or _was_killed(bay.last_end):
+        elif trouble.is_drive_wrong and not is_down:
+            if self._can_wait(bay, trouble):
+                needs_rest = True
+            else:
+                await self._drive_down(bay.index, trouble.sentence)
+        elif not needs_rest and _was_killed(bay.last_end):
+            needs_rest = True
+        elif not needs_rest and not is_down:
+            await self._judge(bay.index, barcode, trouble.sentence, now)
+        if needs_rest:
             self._rest(bay.index)
-        else:
-            await self._judge(bay, barcode, trouble, now)
+        await self._note_unclean_ends(bay, told=barcode)
         await self._take_inventory()
 
-    async def _judge(self, bay: Bay, barcode: str, trouble: TapeTrouble, now: float) -> None:
-        latest = Failure(at=now, drive=bay.index, barcode=barcode)
+    def _can_wait(self, bay: Bay, trouble: TapeTrouble) -> bool:
+        """Whether trouble with a drive may pass by itself, and has not lasted too long for that."""
+        return trouble.may_pass and self._rests[bay.index] < LOOKS_MAX
+
+    async def _tell_failure(self, bay: Bay, barcode: str, trouble: TapeTrouble) -> None:
+        subject = f"drive {bay.index} with {barcode}"
+        self._works_since.pop(subject, None)
+        await self._alerts.open("tape-failure", subject, Severity.WARNING, _failure_sentence(trouble))
+
+    async def _note_unclean_ends(
+        self, bay: Bay, *, told: str | None = None, tells_of_killed: bool = True
+    ) -> None:
+        """
+        Tell of mounts that ended without their index on tape, and judge who may be guilty of it.
+
+        :param told: a cartridge whose failure was told and judged already
+        :param tells_of_killed: False: an ``ltfs`` that was killed, or whose end nobody saw, is nothing to tell
+        """
+        ends, bay.unclean_ends = bay.unclean_ends, []
+        for barcode, end in ends:
+            is_killed = _was_killed(end)
+            if barcode == told or (is_killed and not tells_of_killed):
+                continue
+            trouble = TapeTrouble(
+                f"{barcode} was not closed cleanly in drive {bay.index}: {'; '.join(end.findings)}. What counts as on tape "
+                "is there, and it is checked before its next use"
+            )
+            await self._tell_failure(bay, barcode, trouble)
+            if not is_killed:
+                await self._judge(bay.index, barcode, trouble.sentence, self._clock.seconds())
+
+    async def _judge(self, drive: int, barcode: str, sentence: str, now: float) -> None:
+        latest = Failure(at=now, drive=drive, barcode=barcode)
         verdict = judge(self._failures, latest, window_seconds=self._blame.window_seconds)
         self._failures = [
             *(f for f in self._failures if now - f.at <= self._blame.window_seconds),
             latest,
         ]
         if verdict.cartridge_is_guilty:
-            await self._suspect(barcode, f"failed in two drives; the last time: {trouble.sentence}")
+            self._explain(lambda failure: failure.barcode == barcode)
+            await self._suspect(barcode, f"failed in two drives; the last time: {sentence}")
         elif verdict.drive_is_guilty:
-            await self._drive_down(
-                bay.index, f"failed with two cartridges; the last time: {trouble.sentence}"
-            )
+            self._explain(lambda failure: failure.drive == drive)
+            await self._drive_down(drive, f"failed with two cartridges; the last time: {sentence}")
+
+    def _explain(self, is_explained: Callable[[Failure], bool]) -> None:
+        """Note that the guilty one was found: what it failed with is innocent."""
+        self._failures = [
+            replace(failure, is_explained=True) if is_explained(failure) else failure
+            for failure in self._failures
+        ]
 
     def _rest(self, index: int) -> None:
         self._rests[index] += 1
@@ -566,6 +621,15 @@ class Dispatcher:
                 f"cartridge {record.barcode}": _suspect_sentence(record.barcode, record.reason)
                 for record in cartridges.values()
                 if record.state is CartridgeState.SUSPECT
+            },
+            Severity.WARNING,
+        )
+        await self._alerts.keep_only(
+            "cartridge-unusable",
+            {
+                f"cartridge {record.barcode}": _unusable_sentence(record)
+                for record in cartridges.values()
+                if record.is_present and _was_given_back(record)
             },
             Severity.WARNING,
         )
@@ -682,11 +746,25 @@ def _suspect_sentence(barcode: str, reason: str) -> str:
     )
 
 
-def _failure_sentence(reason: str) -> str:
-    return (
-        f"{reason.rstrip('.')}. The work goes on with another drive or cartridge; "
-        "nothing needs to be done unless this repeats"
-    )
+def _was_given_back(record: Cartridge) -> bool:
+    """Whether a cartridge that was admitted turned out to be none that we may or can use."""
+    is_withdrawn = record.state is CartridgeState.UNADMITTED and record.admitted_at is not None
+    return record.state is CartridgeState.FOREIGN or (is_withdrawn and record.changed_by == APPLIANCE)
+
+
+def _unusable_sentence(record: Cartridge) -> str:
+    barcode, reason = record.barcode, record.reason.rstrip(".")
+    if record.state is CartridgeState.FOREIGN:
+        return (
+            f"{barcode} is not used: it {reason}, and was not touched. Take it out; if it may be overwritten, erase it with "
+            f"`mkltfs -w`, then `coldstore cartridges withdraw {barcode}` and `coldstore cartridges admit {barcode}`"
+        )
+    return f"{barcode} is not used: {reason}. When that is mended: `coldstore cartridges admit {barcode}`"
+
+
+def _failure_sentence(trouble: TapeTrouble) -> str:
+    then = "It is tried again" if trouble.is_robot else "The work goes on with another drive or cartridge"
+    return f"{trouble.sentence.rstrip('.')}. {then}; nothing needs to be done unless this repeats"
 
 
 def _was_killed(end: UnmountVerdict | None) -> bool:
