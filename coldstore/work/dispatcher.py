@@ -158,6 +158,7 @@ class Dispatcher:
             await self._drive_down(index, reason)
         records = {drive.index: drive for drive in await self._store.drives()}
         cartridges = {record.barcode: record for record in await self._store.cartridges()}
+        self._forget_failures(records)
         self._look_at_drives(records)
         drives = [self._view(bay, records) for _, bay in sorted(self._bays.items())]
         await self._tell_states(records, cartridges)
@@ -247,6 +248,17 @@ class Dispatcher:
             if element.number in self._to_look_at and element.number not in self._sessions:
                 self._bays[element.number].barcode = element.barcode
 
+    def _forget_failures(self, records: Mapping[int, Drive]) -> None:
+        """Begin anew with drives that an operator has put up since they failed: whoever does that has looked at them."""
+        cleared_at = {
+            drive.index: drive.changed_at
+            for drive in records.values()
+            if drive.state is DriveState.UP and drive.changed_by != APPLIANCE
+        }
+        self._failures = [
+            failure for failure in self._failures if failure.at > cleared_at.get(failure.drive, float("-inf"))
+        ]
+
     def _look_at_drives(self, records: Mapping[int, Drive]) -> None:
         """
         Find out what is in drives of which we cannot know it: after the start, and when an operator puts one up again.
@@ -257,8 +269,6 @@ class Dispatcher:
             record = records.get(index)
             if record is not None and record.state is DriveState.DOWN:
                 self._to_look_at.add(index)
-                # Put up again it is as good as new: whoever does that has looked at it.
-                self._failures = [failure for failure in self._failures if failure.drive != index]
             elif (
                 index in self._to_look_at
                 and index not in self._sessions
@@ -476,6 +486,7 @@ class Dispatcher:
                 reason = trouble.sentence if is_same else f"{worse.sentence} (after: {trouble.sentence})"
                 await self._drive_down(bay.index, reason)
         if trouble.is_cartridge_wrong:
+            self._explain(lambda failure: failure.barcode == barcode)
             await self._suspect(barcode, trouble.sentence)
         elif trouble.is_drive_wrong and not is_down:
             if self._can_wait(bay, trouble):

@@ -113,13 +113,14 @@ class BlameTests(SynchronousTestCase):
         run.filesystems[0].faults["write"] = deque([medium_fault()])
         self.put_and_wait(world, run, "k1")
         self.assertFalse(run.filesystems[0].faults["write"], "it did not fail")
+        # At once, so that no round sees it down.
         for state in (DOWN, UP):
             now_of(
                 world.store.set_drive_state(
                     index=0, state=state, reason="cleaned", at=world.clock.seconds(), by="operator"
                 )
             )
-            run.let_pass(120)
+        run.let_pass(120)
         run.filesystems[0].faults["write"] = deque([medium_fault()])
         self.put_and_wait(world, run, "k2")
         self.assertFalse(run.filesystems[0].faults["write"], "it did not fail")
@@ -198,6 +199,27 @@ class BlameTests(SynchronousTestCase):
         self.assertEqual(world.drive_states(), [UP, UP])
         self.assertEqual(list(world.alerts()), ["cartridge-suspect"])
         self.assertIn("it had a write error", self.sentences(world)["cartridge-suspect"])
+
+    def test_write_error_and_read_only(self) -> None:
+        """What a drive failed with before the cartridge was found to be read-only for good is not held against the drive."""
+        world = World(cartridges=6)
+        run = Run(world, idle_unload_seconds=5).start()
+        self.put_and_wait(world, run, "k")
+        failed: list[int] = []
+
+        def fail_first(drive: int) -> None:
+            if world.library.drives[drive].barcode == FIRST and not failed:
+                failed.append(drive)
+                world.tapes.medium(FIRST).read_only = ReadOnly.WRITE_ERROR
+                raise medium_fault()
+
+        run.before("write", fail_first)
+        self.put_and_wait(world, run, "k1")
+        self.assertEqual(world.states()[FIRST], CartridgeState.SUSPECT)
+        run.filesystems[failed[0]].faults["write"] = deque([medium_fault()])
+        self.put_and_wait(world, run, "k2")
+        self.assertFalse(run.filesystems[failed[0]].faults["write"], "it did not fail")
+        self.assertEqual(world.drive_states(), [UP, UP])
 
     def test_index_partition_full(self) -> None:
         """A cartridge without room for another index is full, which is no trouble: another one is taken without a word."""
