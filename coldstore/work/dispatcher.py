@@ -162,6 +162,8 @@ class Dispatcher:
         self._look_at_drives(records)
         drives = [self._view(bay, records) for _, bay in sorted(self._bays.items())]
         await self._tell_states(records, cartridges)
+        if self._alerts.subjects("library"):
+            self._search()
         if self._is_draining:
             for unload in plan_drain(drives):
                 self._start(unload)
@@ -500,7 +502,9 @@ class Dispatcher:
         if needs_rest:
             self._rest(bay.index)
         await self._note_unclean_ends(bay, told=barcode)
-        await self._take_inventory()
+        if not await self._take_inventory() and trouble.is_robot:
+            # The alert about the library says it.
+            await self._alerts.close("tape-failure", f"drive {bay.index} with {barcode}")
 
     def _can_wait(self, bay: Bay, trouble: TapeTrouble) -> bool:
         """Whether trouble with a drive may pass by itself, and has not lasted too long for that."""
@@ -732,7 +736,7 @@ class Dispatcher:
             self._search()
 
     def _search(self) -> None:
-        """Take inventory once a minute, beside the rounds, while restores wait for a cartridge to come back."""
+        """Take inventory once a minute, beside the rounds, while a cartridge or the library itself is waited for."""
         now = self._clock.seconds()
         if now < self._search_again_at:
             return

@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from coldstore.interfaces.drive import DriveFailed, DriveUnreachable
 from coldstore.interfaces.filesystem import CannotStart, DriveBusy, ReadOnly, UnsupportedMedium
+from coldstore.interfaces.library import LibraryUnreachable
 from coldstore.interfaces.mover import MediumFault
 from coldstore.model.cartridges import CartridgeState, DriveState
 from coldstore.model.library import DriveElement, Inventory
@@ -312,6 +313,28 @@ class BlameTests(SynchronousTestCase):
         now_of(Deferred.fromCoroutine(run.dispatcher.look_at_library()))
         run.let_pass(100)
         self.assertEqual(list(world.alerts().values()), [f"cartridge {SECOND}"])
+        self.assertEqual(world.drive_states(), [UP, UP])
+
+    def test_library_away(self) -> None:
+        """A library that cannot be used is told once, by one alert, which ends when the library is back, work or no work."""
+        world = World(cartridges=2)
+        run = Run(world).start()
+        run.until(lambda: run.dispatcher.is_reconciled)
+        library: Any = world.library
+        inventory = library.inventory
+        library.inventory = failing(
+            lambda: LibraryUnreachable(attempted="reading", reason="Hardware Error", advice="Look.")
+        )
+        version = world.put("k", MIB)
+        run.packer.hurry()
+        run.bells["packer"].ring()
+        run.let_pass(20)
+        self.assertEqual(list(world.alerts()), ["library"])
+        self.assertIn("Hardware Error", self.sentences(world)["library"])
+        library.inventory = inventory
+        run.until(lambda: world.is_cold(version))
+        run.let_pass(100)
+        self.assertEqual(world.alerts(), {})
         self.assertEqual(world.drive_states(), [UP, UP])
 
     def test_unread_label_of_the_wrong_cartridge(self) -> None:
