@@ -345,6 +345,10 @@ class ITapeFilesystem(Interface):
 
         :return: fires with the mounted volume when its ``ltfs`` runs (waits when it is about to get ready or about to end); with how it
             ended when it is over, also after a stale mount was cleared (an unclean verdict means: check before the next mount); with None
-            when nothing was mounted since the last format or check. An ended mount is reported until the next format, check or mount.
+            when nothing was mounted since the last format or check. An ended mount is reported until it is settled, or the next format,
+            check or mount.
         :raise OutcomeUnknown: ``ltfs`` runs and neither gets ready nor ends within the time limit.
         """
+
+    def settle() -> Deferred[None]:
+        """Take note that the end of the last mount was recorded, so that it is reported no more. Harmless when nothing has ended."""

@@ -641,6 +641,17 @@ class LtfsFilesystem:
             verdict=verdict_of(sight),
         )
 
+    @returns_deferred
+    async def settle(self) -> None:
+        """See ``ITapeFilesystem``."""
+        await self._turn.acquire()
+        try:
+            folder = await self._in_thread(self._folders.newest)
+            if folder is not None and (await self._look(folder)).is_over:
+                await self._in_thread(folder.settle)
+        finally:
+            self._turn.release()
+
     # --- Unmount
 
     @returns_deferred

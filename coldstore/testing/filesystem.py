@@ -694,6 +694,11 @@ class SimulatedTapeFilesystem:
         finally:
             self._turn.release()
 
+    @returns_deferred
+    async def settle(self) -> None:
+        """See ``ITapeFilesystem``."""
+        self._tapes.ended.pop(self._drive, None)
+
     async def unmount(self, mount: _Mount) -> UnmountVerdict:
         """End a mount; for ``SimulatedVolume``."""
         await self._turn.acquire()

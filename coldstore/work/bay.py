@@ -532,20 +532,23 @@ class Bay:
             await self._after_unmount(volume.barcode, session_id)
 
     async def _note_end(self, barcode: str, verdict: UnmountVerdict) -> None:
+        """Record how a mount ended, once: a drive tells no more of it afterwards, wherever the cartridge goes."""
         if verdict.is_clean:
             self.log.info("{barcode} unmounted cleanly from drive {drive}", barcode=barcode, drive=self.index)
             if verdict.index_partition_is_full:
                 await self._note_full(barcode)
-            return
-        self.unclean_ends.append((barcode, verdict))
-        self.log.warn(
-            "{barcode} was not closed cleanly in drive {drive}: {findings}",
-            barcode=barcode,
-            drive=self.index,
-            findings="; ".join(verdict.findings),
-        )
-        if await self._store.cartridge(barcode) is not None:
-            await self._change(barcode, change=lambda known: replace(known, needs_check=True))
+        else:
+            self.unclean_ends.append((barcode, verdict))
+            self.log.warn(
+                "{barcode} was not closed cleanly in drive {drive}: {findings}",
+                barcode=barcode,
+                drive=self.index,
+                findings="; ".join(verdict.findings),
+            )
+            if await self._store.cartridge(barcode) is not None:
+                await self._change(barcode, change=lambda known: replace(known, needs_check=True))
+        with as_trouble(f"closing the books on {barcode} in drive {self.index}", barcode=barcode):
+            await self._filesystem.settle()
 
     async def _note_full(self, barcode: str) -> None:
         """What was meant for the index partition stayed on the data partition: the next index may not fit either."""

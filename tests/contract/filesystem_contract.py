@@ -553,6 +553,21 @@ class TapeFilesystemContract(_Base):
         await self.rig.filesystem.check()
         self.assertIsNone(await self.rig.restart().adopt())
 
+    @returns_deferred
+    async def test_settled_end(self) -> None:
+        """An end that was recorded is told no more; the end of a later mount is."""
+        volume = await self.mounted()
+        await self.rig.filesystem.settle()
+        self.assertTrue(volume.is_alive())
+        await volume.unmount()
+        for _ in range(2):
+            await self.rig.filesystem.settle()
+            self.assertIsNone(await self.rig.filesystem.adopt())
+        self.assertIsNone(await self.rig.restart().adopt())
+        again = await self.rig.filesystem.mount(barcode=BARCODE, volume_uuid=volume.volume_uuid)
+        await again.unmount()
+        assert isinstance(await self.rig.restart().adopt(), EndedMount)
+
     async def _killed(self) -> IMountedVolume:
         volume = await self.mounted()
         await self.write(volume, "synced", sample(MEBIBYTE))

@@ -271,6 +271,36 @@ class BlameTests(SynchronousTestCase):
         self.assertEqual(world.drive_states(), [UP, UP])
         world.check()
 
+    def test_old_end_is_not_told_again(self) -> None:
+        """A drive that is looked at again does not tell once more how its last mount ended, while the cartridge was long repaired."""
+        world = World(cartridges=2)
+        run = Run(world, idle_unload_seconds=5).start()
+        version = world.put("k", MIB)
+        run.until(lambda: world.is_archived(version))
+        world.tapes.medium(FIRST).loses_index = True
+        run.let_pass(60)
+        world.tapes.medium(FIRST).loses_index = False
+        (drive,) = (int(subject.split()[1]) for subject in world.alerts().values())
+        now_of(
+            world.store.set_drive_state(
+                index=drive, state=DOWN, reason="cleaning", at=world.clock.seconds(), by="operator"
+            )
+        )
+        more = world.put("k2", MIB)
+        run.until(lambda: world.is_cold(more))
+        run.let_pass(100)
+        self.assertFalse(now_of(world.store.cartridge(FIRST)).needs_check)
+        before = now_of(world.store.alerts(include_cleared=True, limit=100))
+        now_of(
+            world.store.set_drive_state(
+                index=drive, state=UP, reason="cleaned", at=world.clock.seconds(), by="operator"
+            )
+        )
+        run.let_pass(100)
+        self.assertFalse(now_of(world.store.cartridge(FIRST)).needs_check)
+        after = now_of(world.store.alerts(include_cleared=True, limit=100))
+        self.assertEqual([alert.count for alert in after], [alert.count for alert in before])
+
     def test_killed_while_idle(self) -> None:
         """An ltfs that was killed while nothing was written is told once, blames nobody, and the alert ends by itself."""
         world = World(cartridges=2)
