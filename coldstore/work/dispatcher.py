@@ -322,7 +322,10 @@ class Dispatcher:
             for record in cartridges.values()
             if record.is_present and record.state in READABLE and record.barcode not in stuck
         }
-        work = await self._recall_queue.look(readable=readable)
+        doubtful = {
+            record.barcode for record in cartridges.values() if record.state is CartridgeState.SUSPECT
+        }
+        work = await self._recall_queue.look(readable=readable, doubtful=doubtful)
         self._extents = dict(work.extents)
         for entry in work.hopeless:
             await self._give_up(entry, now)
@@ -484,7 +487,7 @@ class Dispatcher:
                 needs_rest = True
             else:
                 is_down = True
-                is_same = str(worse.__cause__) == str(trouble.__cause__)
+                is_same = _cause(worse) == _cause(trouble)
                 reason = trouble.sentence if is_same else f"{worse.sentence} (after: {trouble.sentence})"
                 await self._drive_down(bay.index, reason)
         if trouble.is_cartridge_wrong:
@@ -780,6 +783,11 @@ def _unusable_sentence(record: Cartridge) -> str:
 def _failure_sentence(trouble: TapeTrouble) -> str:
     then = "It is tried again" if trouble.is_robot else "The work goes on with another drive or cartridge"
     return f"{trouble.sentence.rstrip('.')}. {then}; nothing needs to be done unless this repeats"
+
+
+def _cause(trouble: TapeTrouble) -> str:
+    """What is behind a trouble, whatever was being done."""
+    return str(getattr(trouble.__cause__, "reason", trouble.__cause__ or trouble))
 
 
 def _was_killed(end: UnmountVerdict | None) -> bool:

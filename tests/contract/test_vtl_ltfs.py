@@ -283,6 +283,7 @@ class KillTests(FuseCase):
         process.terminate()
         self.assertEqual(process.wait(20), 0)
         self.assertIn("LTFS11034I", self.messages())
+        self.assertNotIn("LTFS14123W", self.messages())
         self.assertFalse(os.path.ismount(self.mountpoint))
 
     @shows("terminated-while-mounting", "mount-hangs")

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail
@@ -22,6 +23,11 @@ FIRST, SECOND, THIRD = "A00001L8", "A00002L8", "A00003L8"
 def medium_fault() -> MediumFault:
     """Return what a worn tape or head gives."""
     return MediumFault("x", "write", 5, "Input/output error")
+
+
+def unreachable(attempted: str) -> DriveUnreachable:
+    """Return what a node that may not be opened gives."""
+    return DriveUnreachable(device="nst0", attempted=attempted, reason="Permission denied")
 
 
 def failing(fault: Callable[[], Exception]) -> Callable[..., "Deferred[Any]"]:
@@ -132,12 +138,12 @@ class BlameTests(SynchronousTestCase):
         world = World(cartridges=4)
         run = Run(world)
         drive = world.library.drives[0]
-        unreachable = failing(
-            lambda: DriveUnreachable(
-                device="nst0", attempted="reading the status", reason="Permission denied"
-            )
-        )
-        drive.status = drive.wait_until_ready = drive.offline = unreachable  # type: ignore[method-assign]
+        for name, attempted in (
+            ("status", "reading the status"),
+            ("wait_until_ready", "waiting for the tape"),
+            ("offline", "taking offline"),
+        ):
+            setattr(drive, name, failing(partial(unreachable, attempted)))
         run.start()
         self.put_and_wait(world, run, "k")
         self.assertEqual(world.drive_states(), [DOWN, UP])

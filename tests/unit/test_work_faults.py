@@ -510,6 +510,26 @@ class ReadingTests(SynchronousTestCase):
             world.check_disk()
             self.assertEqual(world.staging.usage().used_bytes, 8 * MIB)
 
+    def test_erased_cartridge(self) -> None:
+        """
+        A cartridge that cannot be mounted any more keeps no restore from its other copy, and is not loaded again and again; without
+        another copy the restore fails after some attempts.
+        """
+        world = World(cartridges=2)
+        run = Run(world).start()
+        first, second, third = self.cold(world, run, 3)
+        erased, other = sorted(world.where(first))
+        world.tapes.medium(erased).volume_uuid = None
+        for version in (first, second):
+            world.ask_back(version)
+            run.until(lambda version=version: world.is_restored(version))
+            run.let_pass(100)
+        self.assertLess(now_of(world.store.cartridge(erased)).loads, 3)
+        world.tapes.medium(other).volume_uuid = None
+        world.ask_back(third)
+        run.until(lambda: "restore-failed" in world.alerts(), seconds=20_000)
+        self.assertEqual(world.drive_states(), [DriveState.UP, DriveState.UP])
+
 
 class JanitorTests(SynchronousTestCase):
     """Freeing the disk."""
