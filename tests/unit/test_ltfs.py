@@ -32,6 +32,7 @@ from coldstore.tape.ltfs import (
     unmount_verdict,
     volume_serial,
 )
+from tests.incidents import survives
 
 RECORDED = Path(__file__).resolve().parent.parent / "fixtures" / "ltfs"
 TOOLS = LtfsTools()
@@ -337,6 +338,7 @@ class CheckTests(SynchronousTestCase):
         for (name, status), expected in table.items():
             self.assertIs(check_outcome(status, recorded(name)), expected, name)
 
+    @survives("check-status-leaks", "check-usage")
     def test_rules(self) -> None:
         """Status and words must agree, and odd statuses say nothing of the volume."""
         consistent = "LTFS16022I Volume is consistent."

@@ -14,6 +14,7 @@ from coldstore.interfaces.staging import DiskFault
 from coldstore.model.bundles import CopyState
 from coldstore.model.cartridges import CartridgeState, DriveState
 from coldstore.model.objects import ObjectVersion
+from tests.incidents import survives
 from tests.unit.work_rig import MIB, MortalStore, Run, World, now_of
 
 
@@ -138,6 +139,7 @@ class WritingTests(SynchronousTestCase):
         self.assertEqual(world.drive_states(), [DriveState.UP, DriveState.UP])
         self.assertEqual(set(world.states().values()), {CartridgeState.FILLING})
 
+    @survives("killed-drive-locked")
     def test_locked_after_kill(self) -> None:
         """A drive that does not let go of its cartridge after ltfs was killed is freed by a check of the volume."""
         world = World(cartridges=2)
