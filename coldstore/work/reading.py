@@ -23,9 +23,10 @@ from coldstore.model.objects import Piece, Tier
 from coldstore.model.precedence import Precedence
 from coldstore.ontape import paths
 from coldstore.plan.jobs import DoRecall
-from coldstore.plan.recall import Wanted
+from coldstore.plan.recall import Wanted, WantedBundle
 from coldstore.work.bay import Bay
 from coldstore.work.completing import Completer
+from coldstore.work.renewing import Renewals
 from coldstore.work.trouble import TapeTrouble, as_trouble
 
 PORTION_BYTES = 16 * 1024**3
@@ -70,6 +71,7 @@ class RecallSession:
         new_layout_id: Callable[[], str],
         on_bad_source: Callable[[str, str], int],
         portion_items: int,
+        renewals: Renewals,
     ) -> None:
         """
         :param on_bad_source: is told bundle id and barcode of a copy that could not deliver; answers how often it could not
@@ -84,6 +86,7 @@ class RecallSession:
         self._new_layout_id = new_layout_id
         self._on_bad_source = on_bad_source
         self._portion_items = portion_items
+        self._renewals = renewals
 
     async def run(
         self,
@@ -99,7 +102,8 @@ class RecallSession:
         :raise RecallWaitsForSpace: the disk is too full for some extents; those for which it has room were read
         :raise TapeTrouble: the drive or the cartridge failed
         """
-        waiting = portions(job.batch.items, items_max=self._portion_items)
+        wanted = [item for item in job.batch.items if isinstance(item, Wanted)]
+        waiting = portions(wanted, items_max=self._portion_items)
         waiting.reverse()
         has_begun = False
         short: StagingFull | None = None
@@ -127,6 +131,26 @@ class RecallSession:
                 await self._staging.release_recall(space)
         if short is not None:
             raise RecallWaitsForSpace(str(short)) from short
+        for item in job.batch.items:
+            if isinstance(item, WantedBundle) and not is_over(has_begun):
+                if not await self._fetch(job.batch.barcode, item):
+                    break
+                has_begun = True
+
+    async def _fetch(self, barcode: str, item: WantedBundle) -> bool:
+        """Read a whole bundle, of which another copy is to be made; tell whether there was room for it."""
+        space = await self._renewals.reserve(item)
+        if space is None:
+            return False
+        try:
+            volume = await self._bay.mount(barcode, pool=None)
+        except BaseException:
+            await self._staging.release_recall(space)
+            raise
+        loss = await self._renewals.fetch(self._bay, volume, item, space)
+        if loss:
+            await self._lost(item.bundle_id, barcode, loss)
+        return True
 
     async def _portion(
         self,
