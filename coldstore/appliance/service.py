@@ -69,6 +69,7 @@ from coldstore.work.leftovers import Leftovers
 from coldstore.work.packer import Packer
 from coldstore.work.reading import RecallSession
 from coldstore.work.recovery import Recovery
+from coldstore.work.renewing import Renewals
 from coldstore.work.restorer import Restorer
 from coldstore.work.sessions import SessionWriter
 from coldstore.work.sweeper import Sweeper
@@ -202,6 +203,15 @@ class Appliance(MultiService):
         )
         sync_policy = policies.sync_policy(settings)
 
+        renewals = Renewals(
+            store=store,
+            staging=staging,
+            clock=clock,
+            policy=policies.mount_policy(settings),
+            attempts_max=settings.recall.attempts_max,
+            on_held=bells["dispatcher"].ring,
+        )
+
         def archive_session(bay: Any) -> ArchiveSession:
             return ArchiveSession(
                 bay=bay,
@@ -211,6 +221,7 @@ class Appliance(MultiService):
                 epoch=epoch,
                 policy=sync_policy,
                 on_archived=bells["janitor"].ring,
+                renewals=renewals,
             )
 
         def recall_session(bay: Any, on_bad_source: Callable[[str, str], int]) -> RecallSession:
@@ -225,6 +236,7 @@ class Appliance(MultiService):
                 on_bad_source=on_bad_source,
                 doubtful=leftovers.note,
                 portion_items=settings.recall.batch_members,
+                renewals=renewals,
             )
 
         def make_room() -> None:
@@ -242,6 +254,7 @@ class Appliance(MultiService):
             bell=bells["dispatcher"],
             archive_session=archive_session,
             recall_session=recall_session,
+            renewals=renewals,
             make_room=make_room,
         )
         packer = Packer(

@@ -449,14 +449,17 @@ class IMetadataStore(Interface):
         """Return the copies of a bundle, on a cartridge, or of all bundles that hold a version: exactly one is given."""
 
     def unfinished_copies(limit: int) -> Deferred[list[Copy]]:
-        """Return copies of FROZEN bundles that are PLANNED, WRITING or SYNCED, by bundle id and pool."""
+        """Return copies that are PLANNED, WRITING or SYNCED, by bundle id and pool."""
+
+    def lost_copies(limit: int) -> Deferred[list[Copy]]:
+        """Return copies that are LOST, by bundle id and pool: they are to be made anew from another one."""
 
     def start_copy(*, bundle_id: str, pool: str, barcode: str, epoch: int) -> Deferred[Copy]:
         """
-        PLANNED to WRITING on a cartridge.
+        PLANNED or LOST to WRITING on a cartridge; where a lost one was is forgotten.
 
-        Fails with ``Conflict`` when it is not PLANNED, or when the cartridge holds another copy of the same bundle
-        that is not PLANNED.
+        Fails with ``Conflict`` when it is neither, or when the cartridge holds another copy of the same bundle that is
+        not PLANNED.
         """
 
     def copy_synced(
@@ -485,7 +488,8 @@ class IMetadataStore(Interface):
 
     def copy_failed(*, bundle_id: str, pool: str, reason: str) -> Deferred[Copy]:
         """
-        WRITING or SYNCED back to PLANNED without a cartridge, one failure more. Harmless on a PLANNED copy.
+        WRITING or SYNCED back to PLANNED (of an ARCHIVED bundle: to LOST) without a cartridge, one failure more. Harmless
+        on a PLANNED copy.
 
         Fails with ``Conflict`` on a VERIFIED or LOST one.
         """

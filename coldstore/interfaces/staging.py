@@ -87,7 +87,11 @@ class RecallSlot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecallSpace:
-    """Space made for a batch of recalled extents, all reserved; ``slots`` in the order in which lengths were given."""
+    """
+    Space made for a batch of recalled extents, all reserved; ``slots`` in the order in which lengths were given.
+
+    What was put into a slot can be read from it until the space is adopted or released. No space outlives a run.
+    """
 
     recall_id: str
     slots: tuple[RecallSlot, ...]

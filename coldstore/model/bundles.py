@@ -29,7 +29,7 @@ class CopyState(StrEnum):
     VERIFIED = "verified"
     """Read back past the page cache and equal."""
     LOST = "lost"
-    """Was good and is no longer readable: the copy count is to be restored."""
+    """Was good and is no longer readable, or was to take the place of such a one: the copy count is to be restored."""
 
 
 class CopyEvent(StrEnum):
@@ -51,6 +51,9 @@ COPY_TRANSITIONS: Mapping[tuple[CopyState, CopyEvent], CopyState] = MappingProxy
         (CopyState.SYNCED, CopyEvent.VERIFY): CopyState.VERIFIED,
         (CopyState.SYNCED, CopyEvent.FAIL): CopyState.PLANNED,
         (CopyState.VERIFIED, CopyEvent.LOSE): CopyState.LOST,
+        (CopyState.WRITING, CopyEvent.LOSE): CopyState.LOST,
+        (CopyState.SYNCED, CopyEvent.LOSE): CopyState.LOST,
+        (CopyState.LOST, CopyEvent.START): CopyState.WRITING,
         (CopyState.LOST, CopyEvent.RENEW): CopyState.PLANNED,
     }
 )

@@ -33,13 +33,35 @@ class Wanted:
     asked_at: float
     sources: tuple[Source, ...]
 
+    @property
+    def name(self) -> object:
+        """What tells it from others."""
+        return self.version_uid, self.extent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedBundle:
+    """A whole bundle of which a copy was lost: another is to be made of it. Nobody waits for it, but a second loss would hurt."""
+
+    bundle_id: str
+    length_bytes: int
+    asked_at: float
+    sources: tuple[Source, ...]
+    tier: Tier = Tier.BULK
+    bundle_offset_bytes: int = 0
+
+    @property
+    def name(self) -> object:
+        """What tells it from others."""
+        return self.bundle_id
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """What one cartridge is to deliver in one mount, in reading order."""
+    """What one cartridge is to deliver in one mount: extents in reading order, and bundles."""
 
     barcode: str
-    items: tuple[Wanted, ...]
+    items: tuple[Wanted | WantedBundle, ...]
     size_bytes: int
     tier: Tier
     oldest_at: float
@@ -53,11 +75,11 @@ class RecallPlan:
     """
 
     batches: tuple[Batch, ...]
-    unreachable: tuple[Wanted, ...]
+    unreachable: tuple[Wanted | WantedBundle, ...]
 
 
 def plan_batches(
-    wanted: Iterable[Wanted],
+    wanted: Iterable[Wanted | WantedBundle],
     *,
     readable: Collection[str],
     loaded: Collection[str],
@@ -73,8 +95,8 @@ def plan_batches(
     :param loaded: barcodes that are in drives already.
     :param engaged: barcodes that others use, where another cartridge would do without waiting.
     """
-    reachable: list[tuple[Wanted, tuple[Source, ...]]] = []
-    unreachable: list[Wanted] = []
+    reachable: list[tuple[Wanted | WantedBundle, tuple[Source, ...]]] = []
+    unreachable: list[Wanted | WantedBundle] = []
     for item in wanted:
         sources = tuple(source for source in item.sources if source.barcode in readable)
         if sources:
@@ -88,7 +110,7 @@ def plan_batches(
     def preference(barcode: str) -> tuple[bool, bool, int, str]:
         return barcode in engaged, barcode not in loaded, -demand[barcode], barcode
 
-    batches: dict[str, list[tuple[Source, Wanted]]] = {}
+    batches: dict[str, list[tuple[Source, Wanted | WantedBundle]]] = {}
     for item, sources in reachable:
         best = min(
             sources, key=lambda source: (source.failures, source.is_doubtful, preference(source.barcode))
@@ -103,7 +125,7 @@ def plan_batches(
     )
 
 
-def _batch(barcode: str, items: list[tuple[Source, Wanted]]) -> Batch:
+def _batch(barcode: str, items: list[tuple[Source, Wanted | WantedBundle]]) -> Batch:
     ordered = sorted(
         items,
         key=lambda pair: (

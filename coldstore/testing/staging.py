@@ -260,7 +260,13 @@ class SimulatedStaging:
 
     def content(self, path: str, offset_bytes: int, length_bytes: int) -> bytes:
         """Read as a mover would, by the path of a ``DiskRange`` or ``RecallSlot``."""
-        piece = self.medium.pieces.get(path.removeprefix(PATH_PREFIX))
+        name = path.removeprefix(PATH_PREFIX)
+        recall_id, _, number = name.partition("/")
+        if recall_id in self._spaces:
+            return bytes(
+                self._spaces[recall_id].slots[int(number)][offset_bytes : offset_bytes + length_bytes]
+            )
+        piece = self.medium.pieces.get(name)
         if piece is None:
             raise FileNotFoundError(path)
         return bytes(piece.content[offset_bytes : offset_bytes + length_bytes])

@@ -12,6 +12,7 @@ from coldstore.model.bundles import Bundle
 from coldstore.model.objects import ObjectVersion
 from coldstore.ontape import bundle as tar
 from coldstore.ontape.bundle import BundleLayout, BundleMember, BundlePlan
+from coldstore.util.checksums import combine_crc64nvme, crc64nvme
 
 PAGE = 500
 
@@ -102,6 +103,19 @@ async def bundle_layout(store: IMetadataStore, bundle: Bundle) -> BundleLayout:
             pools=bundle.pools,
         )
     )
+
+
+async def bundle_checksum(store: IMetadataStore, bundle: Bundle) -> int:
+    """Return the CRC64NVME that every copy of a bundle has by the record, without looking for its bytes."""
+    layout = await bundle_layout(store, bundle)
+    checksum = 0
+    for piece in layout.pieces():
+        if isinstance(piece, tar.Literal):
+            checksum = crc64nvme(piece.data, checksum)
+        else:
+            member = layout.plan.members[piece.position]
+            checksum = combine_crc64nvme(checksum, member.crc64nvme, member.length_bytes)
+    return checksum
 
 
 @dataclass(frozen=True, slots=True)

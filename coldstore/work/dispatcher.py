@@ -25,7 +25,7 @@ from coldstore.plan.homes import TAKES_BUNDLES, next_copy
 from coldstore.plan.jobs import CopyToWrite, DoArchive, DoRecall, DoUnload, DriveView, Job, MountPolicy
 from coldstore.plan.messages import restore_failed
 from coldstore.plan.mount import DrivePlan, plan_drain, plan_drives, stuck_in
-from coldstore.plan.recall import RecallPlan, plan_batches
+from coldstore.plan.recall import RecallPlan, Wanted, WantedBundle, plan_batches
 from coldstore.plan.turns import engaged
 from coldstore.work.alerts import Alerts
 from coldstore.work.bay import APPLIANCE, Bay
@@ -33,6 +33,7 @@ from coldstore.work.inventory import InventoryKeeper
 from coldstore.work.queues import ArchiveQueue, ArchiveWork, CopyName, RecallQueue
 from coldstore.work.reading import RecallSession, RecallWaitsForSpace
 from coldstore.work.records import change_cartridge
+from coldstore.work.renewing import Renewals, RenewalWork
 from coldstore.work.stations import Station
 from coldstore.work.trouble import CartridgeFull, TapeTrouble
 from coldstore.work.writing import ArchiveSession
@@ -80,6 +81,7 @@ class Dispatcher:
         bell: IBell,
         archive_session: Callable[[Bay], ArchiveSession],
         recall_session: Callable[[Bay, Callable[[str, str], int]], RecallSession],
+        renewals: Renewals,
         make_room: Callable[[], None],
     ) -> None:
         """:param make_room: is called when the disk is too full for a recall"""
@@ -102,6 +104,7 @@ class Dispatcher:
         self._archives_wait_since: float | None = None
         self._failures: list[Failure] = []
         self._archive_queue = ArchiveQueue(store=store)
+        self._renewals = renewals
         self._recall_queue = RecallQueue(store=store, attempts_max=blame.attempts_max)
         self._space_wait_until = 0.0
         self._is_space_short = False
@@ -160,12 +163,20 @@ class Dispatcher:
             return self._rest_seconds(now, rests_until)
         usable = [drive.index for drive in drives if drive.is_up]
         avoid = pairs_to_avoid(self._failures, now=now, usable_drives=usable, policy=self._blame.apart)
-        recall = await self._recall_plan(now, cartridges, drives, avoid)
+        renewal = await self._renewals.look(cartridges, in_hand=self._in_hand)
+        recall = await self._recall_plan(now, cartridges, drives, avoid, renewal)
         archive = await self._archive_queue.look(now, in_hand=self._in_hand, cartridges=cartridges)
         # Sessions went on while this looked: what they took or ended meanwhile counts.
         drives = self._views(records)
         taken = self._in_hand()
-        self._to_write = [copy for copy in archive.to_write if (copy.bundle_id, copy.pool) not in taken]
+        self._to_write = sorted(
+            (
+                copy
+                for copy in (*archive.to_write, *renewal.to_write)
+                if (copy.bundle_id, copy.pool) not in taken
+            ),
+            key=lambda copy: copy.bundle_id,
+        )
         plan = plan_drives(
             now,
             drives=drives,
@@ -180,6 +191,7 @@ class Dispatcher:
         if not recall.batches:
             self._is_space_short = False
         self._note_turns(plan, now)
+        await self._tell_renewal(renewal)
         await self._tell_archive(plan, archive, drives)
         await self._tell_recall(recall, usable, do_archives_wait=bool(archive.to_write or archive.to_verify))
         if self._is_draining:
@@ -323,6 +335,7 @@ class Dispatcher:
         cartridges: Mapping[str, Cartridge],
         drives: list[DriveView],
         avoid: Collection[tuple[int, str]],
+        renewal: RenewalWork,
     ) -> RecallPlan:
         stuck = stuck_in(drives)
         readable = {
@@ -340,9 +353,10 @@ class Dispatcher:
         usable = [drive.index for drive in drives if drive.is_up]
         welcome = {barcode for barcode in readable if any((index, barcode) not in avoid for index in usable)}
         recalls = [drive.job for drive in drives if isinstance(drive.job, DoRecall)]
-        reading = {(item.version_uid, item.extent) for job in recalls for item in job.batch.items}
+        reading = {item.name for job in recalls for item in job.batch.items}
+        items: list[Wanted | WantedBundle] = [*work.wanted, *renewal.wanted]
         plan = plan_batches(
-            [item for item in work.wanted if (item.version_uid, item.extent) not in reading],
+            [item for item in items if item.name not in reading],
             readable=welcome or readable,
             loaded={drive.barcode for drive in drives if drive.barcode is not None},
             engaged=engaged(drives, now, self._policy),
@@ -738,6 +752,17 @@ class Dispatcher:
                 if subject.removeprefix("bundle ") not in archive.unfinished:
                     await self._alerts.close(kind, subject)
 
+    async def _tell_renewal(self, renewal: RenewalWork) -> None:
+        await self._alerts.keep_only(
+            "copy-not-renewed",
+            {
+                f"bundle {bundle_id}": f"a copy of bundle {bundle_id} was lost and cannot be made anew, for no other one can be "
+                "read: `coldstore objects` tells which objects need to be uploaded again if you have them elsewhere"
+                for bundle_id in renewal.hopeless
+            },
+            Severity.CRITICAL,
+        )
+
     async def _tell_recall(
         self, recall: RecallPlan, usable: Collection[int], *, do_archives_wait: bool
     ) -> None:
@@ -757,7 +782,9 @@ class Dispatcher:
     async def _tell_unreachable(
         self, plan: RecallPlan, cartridges: Mapping[str, Cartridge], stuck: Mapping[str, int]
     ) -> None:
-        awaited = {source.barcode for item in plan.unreachable for source in item.sources}
+        awaited = {
+            source.barcode for item in plan.unreachable if isinstance(item, Wanted) for source in item.sources
+        }
         missing = {
             barcode for barcode in awaited if barcode not in cartridges or not cartridges[barcode].is_present
         }

@@ -23,9 +23,10 @@ from coldstore.model.objects import Piece, Tier
 from coldstore.model.precedence import Precedence
 from coldstore.ontape import paths
 from coldstore.plan.jobs import DoRecall
-from coldstore.plan.recall import Wanted
+from coldstore.plan.recall import Wanted, WantedBundle
 from coldstore.work.bay import Bay
 from coldstore.work.completing import Completer
+from coldstore.work.renewing import Renewals
 from coldstore.work.trouble import TapeTrouble, as_trouble
 
 PORTION_BYTES = 16 * 1024**3
@@ -71,6 +72,7 @@ class RecallSession:
         on_bad_source: Callable[[str, str], int],
         doubtful: Callable[[Sequence[str]], None],
         portion_items: int,
+        renewals: Renewals,
     ) -> None:
         """
         :param doubtful: is told addresses on the disk of which the record may or may not know
@@ -87,6 +89,7 @@ class RecallSession:
         self._on_bad_source = on_bad_source
         self._doubtful = doubtful
         self._portion_items = portion_items
+        self._renewals = renewals
 
     async def run(
         self,
@@ -102,7 +105,8 @@ class RecallSession:
         :raise RecallWaitsForSpace: the disk is too full for some extents; those for which it has room were read
         :raise TapeTrouble: the drive or the cartridge failed
         """
-        waiting = portions(job.batch.items, items_max=self._portion_items)
+        wanted = [item for item in job.batch.items if isinstance(item, Wanted)]
+        waiting = portions(wanted, items_max=self._portion_items)
         waiting.reverse()
         has_begun = False
         short: StagingFull | None = None
@@ -130,6 +134,26 @@ class RecallSession:
                 await self._staging.release_recall(space)
         if short is not None:
             raise RecallWaitsForSpace(str(short)) from short
+        for item in job.batch.items:
+            if isinstance(item, WantedBundle) and not is_over(has_begun):
+                if not await self._fetch(job.batch.barcode, item):
+                    break
+                has_begun = True
+
+    async def _fetch(self, barcode: str, item: WantedBundle) -> bool:
+        """Read a whole bundle, of which another copy is to be made; tell whether there was room for it."""
+        space = await self._renewals.reserve(item)
+        if space is None:
+            return False
+        try:
+            volume = await self._bay.mount(barcode, pool=None)
+        except BaseException:
+            await self._staging.release_recall(space)
+            raise
+        loss = await self._renewals.fetch(self._bay, volume, item, space)
+        if loss:
+            await self._lost(item.bundle_id, barcode, loss)
+        return True
 
     async def _mounted(self, barcode: str, portion: Sequence[Wanted]) -> IMountedVolume:
         try:

@@ -10,7 +10,7 @@ from coldstore.interfaces.filesystem import IMountedVolume
 from coldstore.interfaces.metadata import Conflict, IMetadataStore
 from coldstore.interfaces.mover import EndOfTape, NoSuchFileOnVolume, StagedBytesDamaged
 from coldstore.interfaces.staging import DiskFault, IStaging
-from coldstore.model.bundles import Bundle, BundleState, Copy, CopyState
+from coldstore.model.bundles import BundleState, Copy, CopyState
 from coldstore.model.cartridges import CartridgeEvent, CartridgeState
 from coldstore.model.events import Severity
 from coldstore.ontape import paths
@@ -19,6 +19,7 @@ from coldstore.plan.verify import VerifyMode, to_read_back
 from coldstore.work.bay import APPLIANCE, Bay
 from coldstore.work.content import BundleContent, bundle_content
 from coldstore.work.records import change_cartridge
+from coldstore.work.renewing import HeldBundle, Renewals
 from coldstore.work.trouble import WORLD_FAULTS, TapeTrouble, as_trouble
 
 BUNDLE_ATTRIBUTE = "user.coldstore.bundle"
@@ -59,6 +60,7 @@ class ArchiveSession:
         epoch: int,
         policy: SyncPolicy,
         on_archived: Callable[[], None],
+        renewals: Renewals,
     ) -> None:
         """:param on_archived: is called when a bundle has all its copies."""
         self._bay = bay
@@ -68,6 +70,7 @@ class ArchiveSession:
         self._epoch = epoch
         self._policy = policy
         self._on_archived = on_archived
+        self._renewals = renewals
         self._unsynced: list[_Unsynced] = []
 
     async def run(
@@ -131,11 +134,19 @@ class ArchiveSession:
                 if name not in listed:
                     await self._note_missing(volume, copy)
             for name in sorted(listed - recorded):
-                if may_remove and await self._store.bundle(name.removesuffix(".tar")) is not None:
+                if may_remove and await self._is_worthless(name.removesuffix(".tar")):
                     self.log.info(
                         "removing the stump {name} from {barcode}", name=name, barcode=volume.barcode
                     )
                     await volume.mover.unlink(path=f"{paths.BUNDLES_DIRECTORY}/{name}")
+
+    async def _is_worthless(self, bundle_id: str) -> bool:
+        """Whether nothing is lost with a file of a bundle that the record does not place where it lies."""
+        bundle = await self._store.bundle(bundle_id)
+        if bundle is None or bundle.state is BundleState.FROZEN:
+            return bundle is not None
+        # A damaged copy may be the last that has some member, until the one that takes its place is verified.
+        return all(copy.state is CopyState.VERIFIED for copy in await self._store.copies(bundle_id=bundle_id))
 
     async def _note_missing(self, volume: IMountedVolume, copy: Copy) -> None:
         reason = f"{volume.barcode} does not list it any more"
@@ -187,13 +198,16 @@ class ArchiveSession:
 
     async def _write(self, volume: IMountedVolume, copy: CopyToWrite, put_off: Callable[[str], None]) -> int:
         """Write one copy; return its bytes, 0 when it was left out."""
-        bundle = await self._frozen(copy.bundle_id)
-        if bundle is None:
-            return 0
-        try:
-            content = await bundle_content(self._store, self._staging, bundle)
-        except (DiskFault, LookupError) as fault:
-            await self._damaged(copy, fault, put_off)
+        bundle = await self._store.bundle(copy.bundle_id)
+        content: BundleContent | HeldBundle | None = None
+        if bundle is not None and bundle.state is BundleState.ARCHIVED:
+            content = self._renewals.held(bundle)
+        elif bundle is not None and bundle.state is BundleState.FROZEN:
+            try:
+                content = await bundle_content(self._store, self._staging, bundle)
+            except (DiskFault, LookupError) as fault:
+                await self._damaged(copy, fault, put_off)
+        if content is None:
             return 0
         try:
             return await self._write_content(volume, copy, content, put_off)
@@ -204,7 +218,7 @@ class ArchiveSession:
         self,
         volume: IMountedVolume,
         copy: CopyToWrite,
-        content: BundleContent,
+        content: BundleContent | HeldBundle,
         put_off: Callable[[str], None],
     ) -> int:
         bundle = content.bundle
@@ -255,10 +269,6 @@ class ArchiveSession:
             _Unsynced(copy=copy, path=path, size_bytes=written.size_bytes, sha256=written.sha256)
         )
         return written.size_bytes
-
-    async def _frozen(self, bundle_id: str) -> Bundle | None:
-        bundle = await self._store.bundle(bundle_id)
-        return bundle if bundle is not None and bundle.state is BundleState.FROZEN else None
 
     async def _sync(self, volume: IMountedVolume) -> list[CopyToWrite]:
         group, self._unsynced = self._unsynced, []
@@ -373,6 +383,7 @@ class ArchiveSession:
 
     async def _damaged(self, copy: CopyToWrite, damage: Exception, put_off: Callable[[str], None]) -> None:
         put_off(copy.bundle_id)
+        await self._renewals.spoiled(copy.bundle_id)
         await self._store.copy_failed(bundle_id=copy.bundle_id, pool=copy.pool, reason=str(damage))
         await self._alarm(
             "staged-bytes-damaged",

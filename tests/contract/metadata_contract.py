@@ -1085,6 +1085,50 @@ class MetadataContract(MetadataSteps):
         self.assertEqual(bundle_now.state, BundleState.ARCHIVED)
         self.assertEqual((await self.store.copy_count(version.version_uid, wanted=2)).verified, 1)
 
+    async def test_renewed_copies(self) -> None:
+        """A lost copy of an ARCHIVED bundle is made anew: cut off or failed it is LOST again, verified it counts."""
+        version = await self.publish(b"k")
+        bundle_id = await self.claim([version])
+        await self.freeze(bundle_id)
+        main: dict[str, Any] = {"bundle_id": bundle_id, "pool": "main"}
+        vault: dict[str, Any] = {"bundle_id": bundle_id, "pool": "vault"}
+        for copy, barcode in ((main, "T1"), (vault, "T2")):
+            await self.sync(bundle_id, copy["pool"], barcode=barcode)
+            bundle = await self.store.copy_verified(**copy, epoch=1, at=1.0)
+        self.assertEqual(await self.store.lost_copies(9), [])
+        lost = await self.store.lose_copy(**main, reason="torn")
+        self.assertEqual(await self.store.lost_copies(9), [lost])
+        self.assertEqual(await self.store.unfinished_copies(9), [])
+        await self.refused(Conflict, self.store.start_copy(**main, barcode="T2", epoch=2))
+        copy_now = await self.store.start_copy(**main, barcode="T3", epoch=2)
+        self.assertEqual((copy_now.state, copy_now.barcode), (CopyState.WRITING, "T3"))
+        self.assertEqual((copy_now.partition, copy_now.verified_at, copy_now.session_id), ("", None, ""))
+        self.assertEqual(await self.store.lost_copies(9), [])
+        self.assertEqual(await self.store.unfinished_copies(9), [copy_now])
+        copy_now = await self.store.copy_failed(**main, reason="no")
+        self.assertEqual((copy_now.state, copy_now.barcode), (CopyState.LOST, None))
+        await self.refused(Conflict, self.store.copy_failed(**vault, reason="no"))
+        await self.sync(bundle_id, "main", barcode="T4")
+        copy_now = await self.store.copy_failed(**main, reason="not read back")
+        self.assertEqual((copy_now.state, copy_now.barcode), (CopyState.LOST, None))
+        await self.refused(Conflict, self.sync(bundle_id, "main", barcode="T5", sha256="other"))
+        await self.store.copy_failed(**main, reason="other bytes")
+        await self.sync(bundle_id, "main", barcode="T6")
+        after = await self.store.copy_verified(**main, epoch=1, at=2.0)
+        self.assertEqual(after, bundle)
+        self.assertEqual((await self.store.copy_count(version.version_uid, wanted=2)).verified, 2)
+        second = await self.claim([await self.publish(b"l")])
+        await self.freeze(second)
+        for pool, barcode in (("main", "T1"), ("vault", "T2")):
+            await self.sync(second, pool, barcode=barcode)
+            await self.store.copy_verified(bundle_id=second, pool=pool, epoch=1, at=1.0)
+        for pool in ("vault", "main"):
+            await self.store.lose_copy(bundle_id=second, pool=pool, reason="fire")
+        await self.store.lose_copy(**main, reason="fire")
+        names = [(copy.bundle_id, copy.pool) for copy in await self.store.lost_copies(9)]
+        self.assertEqual(names, sorted([(bundle_id, "main"), (second, "main"), (second, "vault")]))
+        self.assertEqual(len(await self.store.lost_copies(2)), 2)
+
     async def test_settle_in_batches(self) -> None:
         """A large bundle is settled batch by batch; what was deleted meanwhile is discarded exactly once."""
         versions = [await self.publish(f"{n:03}".encode()) for n in range(BATCH_MAX + 10)]

@@ -532,6 +532,8 @@ class StagingContract(_Base):
         )
         for place, content in zip(space.slots, contents, strict=True):
             self.fill(place, content)
+        for place, content in zip(space.slots, contents, strict=True):
+            self.assertEqual(self.range_content(place.path, place.offset_bytes, place.length_bytes), content)
         order = (2, 0, 3)
         addresses = await self.staging.adopt_recalled(
             space, [recalled(slot, contents[slot]) for slot in order]

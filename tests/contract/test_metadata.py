@@ -59,6 +59,7 @@ reactor = cast(IReactorFromThreads, installed_reactor)
 HARMLESS_SCANS = {
     "SCAN backlogs",
     "SCAN c USING INDEX unfinished_copies",
+    "SCAN c USING INDEX lost_copies",
     "SCAN versions USING INDEX due_versions",
     "SCAN layouts USING INDEX doomed_layouts",
     "SCAN layouts USING INDEX untidy_layouts",

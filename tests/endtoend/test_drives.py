@@ -16,35 +16,8 @@ SCALE = 0.01
 BYTES_PER_SECOND = 12 * MIB
 
 
-class DrivesTests(ApplianceCase):
-    """Every object is a bundle; a further cartridge is mounted for four of them."""
-
-    settings = {
-        "archive": {"bundle_size": "8MiB", "another_drive": "20MiB"},
-        "tape": {
-            "virtual": {
-                "drives": 4,
-                "slots": 44,
-                "mail_slots": 1,
-                "cartridges": 40,
-                "capacity": "1GiB",
-                "latency_scale": SCALE,
-            }
-        },
-    }
-
-    @classmethod
-    def make_appliance(cls) -> Appliance:
-        """Return an appliance whose drives stream at a speed that can be watched."""
-        appliance = super().make_appliance()
-        start = appliance.start
-
-        def start_and_slow_down() -> None:
-            start()
-            appliance.virtual_library("latency", "--bytes-per-second", f"{int(BYTES_PER_SECOND * SCALE)}B")
-
-        appliance.start = start_and_slow_down  # type: ignore[method-assign]
-        return appliance
+class DrivesCase(ApplianceCase):
+    """Tests that watch the drives."""
 
     def setUp(self) -> None:
         """Remember what was seen of the drives during a test."""
@@ -102,6 +75,37 @@ class DrivesTests(ApplianceCase):
     def is_restored(self, bucket: str, key: str) -> bool:
         """Whether a restored copy can be read."""
         return 'ongoing-request="false"' in self.s3.head_object(Bucket=bucket, Key=key).get("Restore", "")
+
+
+class DrivesTests(DrivesCase):
+    """Every object is a bundle; a further cartridge is mounted for four of them."""
+
+    settings = {
+        "archive": {"bundle_size": "8MiB", "another_drive": "20MiB"},
+        "tape": {
+            "virtual": {
+                "drives": 4,
+                "slots": 44,
+                "mail_slots": 1,
+                "cartridges": 40,
+                "capacity": "1GiB",
+                "latency_scale": SCALE,
+            }
+        },
+    }
+
+    @classmethod
+    def make_appliance(cls) -> Appliance:
+        """Return an appliance whose drives stream at a speed that can be watched."""
+        appliance = super().make_appliance()
+        start = appliance.start
+
+        def start_and_slow_down() -> None:
+            start()
+            appliance.virtual_library("latency", "--bytes-per-second", f"{int(BYTES_PER_SECOND * SCALE)}B")
+
+        appliance.start = start_and_slow_down  # type: ignore[method-assign]
+        return appliance
 
     def test_backlog(self) -> None:
         """A backlog is written by four drives at once: two copies of everything beside each other, two drives for each copy."""
@@ -181,3 +185,28 @@ class DrivesTests(ApplianceCase):
         self.assertEqual(record["state"], "filling")
         self.assertEqual(self.appliance.rows("/alerts"), [])
         self.appliance.command("drives", "up", str(found["drive"]))
+
+
+class LossTests(DrivesCase):
+    """Copies that are no longer to be had."""
+
+    def test_condemned_cartridge(self) -> None:
+        """What was on a cartridge that is condemned is made anew on another one, and comes back from there."""
+        bucket = self.bucket()
+        bodies = self.put(bucket, 2)
+        self.appliance.archive(*((bucket, key) for key in bodies), seconds=120)
+        self.appliance.drain()
+        barcodes = {
+            copy["barcode"]
+            for key in bodies
+            for copy in self.appliance.object(bucket, key)["copies"]
+            if copy["pool"] == "main"
+        }
+        for barcode in barcodes:
+            said = self.appliance.command("cartridges", "condemn", barcode, "--reason", "a trial")
+            self.assertEqual(said.returncode, 0, said.stderr)
+        self.appliance.resume()
+        self.watch("a copy is lost", lambda: not self.are_on_tape(bucket, bodies))
+        self.watch("everything is on tape again", lambda: self.are_on_tape(bucket, bodies))
+        self.assertTrue(barcodes.isdisjoint(self.assert_whole(bucket, bodies)))
+        self.assertEqual(self.appliance.rows("/alerts"), [])

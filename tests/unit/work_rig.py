@@ -53,6 +53,7 @@ from coldstore.work.leftovers import Leftovers
 from coldstore.work.packer import Packer
 from coldstore.work.reading import RecallSession
 from coldstore.work.recovery import Recovery
+from coldstore.work.renewing import Renewals
 from coldstore.work.restorer import Restorer
 from coldstore.work.sessions import SessionWriter
 from coldstore.work.sweeper import Sweeper
@@ -529,22 +530,31 @@ class Run:
             rest_seconds=30,
             janitor_bell=self.bells["janitor"],
         )
+        mounts = MountPolicy(
+            tiers=dict.fromkeys(Tier, TIER),
+            archive_share=0.5,
+            idle_unload_seconds=idle_unload_seconds,
+            another_drive_bytes=another_drive_bytes,
+            another_drive_fraction=1.0,
+            max_hold_seconds=hold_seconds,
+            reserve_fraction=0.05,
+            reserve_bytes=MIB,
+            session_bytes_max=1 << 40,
+        )
+        renewals = Renewals(
+            store=self.store,
+            staging=world.staging,
+            clock=self.clock,
+            policy=mounts,
+            attempts_max=attempts_max,
+            on_held=self.bells["dispatcher"].ring,
+        )
         self.dispatcher = Dispatcher(
             bays=self.bays,
             store=self.store,
             clock=self.clock,
             keeper=self.keeper,
-            policy=MountPolicy(
-                tiers=dict.fromkeys(Tier, TIER),
-                archive_share=0.5,
-                idle_unload_seconds=idle_unload_seconds,
-                another_drive_bytes=another_drive_bytes,
-                another_drive_fraction=1.0,
-                max_hold_seconds=hold_seconds,
-                reserve_fraction=0.05,
-                reserve_bytes=MIB,
-                session_bytes_max=1 << 40,
-            ),
+            policy=mounts,
             blame=BlamePolicy(
                 window_seconds=86_400,
                 apart=ApartPolicy(apart_seconds=3600, alone_seconds=60),
@@ -560,6 +570,7 @@ class Run:
                 epoch=epoch,
                 policy=sync,
                 on_archived=self.bells["janitor"].ring,
+                renewals=renewals,
             ),
             recall_session=lambda bay, on_bad_source: RecallSession(
                 bay=bay,
@@ -572,7 +583,9 @@ class Run:
                 on_bad_source=on_bad_source,
                 doubtful=self.leftovers.note,
                 portion_items=portion_items,
+                renewals=renewals,
             ),
+            renewals=renewals,
             make_room=self._make_room,
         )
         self.packer = Packer(

@@ -28,11 +28,19 @@ def listed(
 
 
 def unfinished(connection: sqlite3.Connection, limit: int) -> list[Copy]:
-    """Return copies of FROZEN bundles that are not verified yet."""
+    """Return copies that are not verified yet."""
     return _selected(
         connection,
-        "INDEXED BY unfinished_copies CROSS JOIN bundles AS b ON b.bundle_id = c.bundle_id"
-        " WHERE c.state IN ('planned', 'writing', 'synced') AND b.state = 'frozen' ORDER BY c.bundle_id, c.pool LIMIT ?",
+        "INDEXED BY unfinished_copies WHERE c.state IN ('planned', 'writing', 'synced') ORDER BY c.bundle_id, c.pool LIMIT ?",
+        (limit,),
+    )
+
+
+def lost_ones(connection: sqlite3.Connection, limit: int) -> list[Copy]:
+    """Return copies that are to be made anew."""
+    return _selected(
+        connection,
+        "INDEXED BY lost_copies WHERE c.state = 'lost' ORDER BY c.bundle_id, c.pool LIMIT ?",
         (limit,),
     )
 
@@ -58,7 +66,19 @@ def start(connection: sqlite3.Connection, *, bundle_id: str, pool: str, barcode:
     ).fetchone()
     if other is not None:
         raise Conflict(f"cartridge {barcode} holds the copy of bundle {bundle_id} for {other[0]}")
-    return _changed(connection, copy, state=state.value, barcode=barcode, epoch=epoch, reason="")
+    return _changed(
+        connection,
+        copy,
+        state=state.value,
+        barcode=barcode,
+        epoch=epoch,
+        partition="",
+        start_block=0,
+        session_id="",
+        synced_at=None,
+        verified_at=None,
+        reason="",
+    )
 
 
 def synced(
@@ -114,7 +134,10 @@ def failed(connection: sqlite3.Connection, *, bundle_id: str, pool: str, reason:
     copy = _one(connection, bundle_id, pool)
     if copy.state is CopyState.PLANNED:
         return copy
-    state = _after(copy, CopyEvent.FAIL)
+    is_archived = _bundle(connection, bundle_id).state is BundleState.ARCHIVED
+    state = _after(
+        copy, CopyEvent.LOSE if is_archived and copy.state is not CopyState.VERIFIED else CopyEvent.FAIL
+    )
     return _given_up(connection, copy, state, reason)
 
 

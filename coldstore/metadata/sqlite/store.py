@@ -532,6 +532,10 @@ class SqliteStore:
         """Return copies that are to be made or verified."""
         return self._read(copies.unfinished, limit)
 
+    def lost_copies(self, limit: int) -> Deferred[list[Copy]]:
+        """Return copies that are to be made anew."""
+        return self._read(copies.lost_ones, limit)
+
     def start_copy(self, *, bundle_id: str, pool: str, barcode: str, epoch: int) -> Deferred[Copy]:
         """Begin to write a copy."""
         return self._write(copies.start, bundle_id=bundle_id, pool=pool, barcode=barcode, epoch=epoch)

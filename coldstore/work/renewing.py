@@ -1,0 +1,289 @@
+"""
+Makes lost copies anew: a bundle of which a copy is LOST is read from a good one into the staging disk, whole, and written to
+another cartridge like any copy that waits.
+
+What is held on the disk for that is known to this run alone: after a start it is read again. It is checked against the checksum
+that the record gives the bundle, so a copy is made of what was archived, whatever the tape says.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from coldstore.interfaces.filesystem import IMountedVolume
+from coldstore.interfaces.metadata import Conflict, IMetadataStore
+from coldstore.interfaces.mover import FileRange, NoSuchFileOnVolume, Piece, RangeState, ReadRange
+from coldstore.interfaces.staging import DiskFault, IStaging, RecallSpace
+from coldstore.model.bundles import Bundle, Copy, CopyState
+from coldstore.model.cartridges import READABLE, Cartridge, CartridgeState
+from coldstore.model.errors import StagingFull
+from coldstore.model.precedence import Precedence
+from coldstore.ontape import paths
+from coldstore.plan.homes import housing
+from coldstore.plan.jobs import CopyToWrite, MountPolicy
+from coldstore.plan.recall import Source, WantedBundle
+from coldstore.work.bay import Bay
+from coldstore.work.content import bundle_checksum
+from coldstore.work.trouble import TapeTrouble, as_trouble
+
+LOST_MAX = 200
+"""Lost copies that are looked at in one round."""
+AT_ONCE_MAX = 8
+"""Bundles that are wanted or held at a time."""
+GIVEN_UP_PER_ROUND = 100
+REST_SECONDS = 600.0
+"""Without room on the disk nothing is fetched for so long, unless what is held is written before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenewalWork:
+    """
+    ``wanted`` bundles are to be read, ``to_write`` are copies of those that are held, and those for which no cartridge has room;
+    ``hopeless`` are bundles with a lost copy of which no other can be read any more.
+    """
+
+    wanted: tuple[WantedBundle, ...]
+    to_write: tuple[CopyToWrite, ...]
+    hopeless: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldBundle:
+    """A bundle on the disk, as it was on tape."""
+
+    bundle: Bundle
+    space: RecallSpace
+    crc64nvme: int
+
+    def pieces(self) -> Iterator[Piece]:
+        """Yield what the mover writes."""
+        (slot,) = self.space.slots
+        yield FileRange(
+            path=slot.path,
+            offset_bytes=slot.offset_bytes,
+            length_bytes=slot.length_bytes,
+            crc64nvme=self.crc64nvme,
+        )
+
+    def close(self) -> None:
+        """Nothing ends here: it is held until its copy is verified."""
+
+
+class Renewals:
+    """The lost copies, and the bundles that are held to make them anew."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        *,
+        store: IMetadataStore,
+        staging: IStaging,
+        clock: IReactorTime,
+        policy: MountPolicy,
+        attempts_max: int,
+        on_held: Callable[[], None],
+    ) -> None:
+        """
+        :param attempts_max: attempts to read a bundle that may fail, all its copies together
+        :param on_held: is called when a bundle was read
+        """
+        self._store = store
+        self._staging = staging
+        self._clock = clock
+        self._policy = policy
+        self._attempts_max = attempts_max
+        self._on_held = on_held
+        self._held: dict[str, HeldBundle] = {}
+        self._seen_at: dict[str, float] = {}
+        self._failures: Counter[tuple[str, str]] = Counter()
+        self._put_off: dict[str, float] = {}
+        self._rests_until = 0.0
+
+    def held(self, bundle: Bundle) -> HeldBundle | None:
+        """Return a bundle that was read."""
+        return self._held.get(bundle.bundle_id)
+
+    def failed(self, bundle_id: str, barcode: str) -> int:
+        """Note that a copy did not deliver; return how often it did not by now."""
+        self._failures[bundle_id, barcode] += 1
+        return self._failures[bundle_id, barcode]
+
+    async def drop(self, bundle_id: str) -> None:
+        """Give back what is held of a bundle; harmless when nothing is."""
+        held = self._held.pop(bundle_id, None)
+        if held is not None:
+            await self._staging.release_recall(held.space)
+            self._rests_until = 0.0
+
+    async def spoiled(self, bundle_id: str) -> None:
+        """Give back what is held of a bundle, for the disk damaged it; it is not read again at once."""
+        if bundle_id in self._held:
+            await self.drop(bundle_id)
+            self._put_off[bundle_id] = self._clock.seconds() + REST_SECONDS
+
+    # ── what there is to do ─────────────────────────────────────────────────────────────────────────────────────────
+
+    async def look(
+        self, cartridges: Mapping[str, Cartridge], *, in_hand: Callable[[], Collection[tuple[str, str]]]
+    ) -> RenewalWork:
+        """
+        Return what there is to do now.
+
+        :param in_hand: tells the copies (bundle id and pool) that sessions take care of
+        """
+        await self._give_up_broken(cartridges)
+        lost = await self._store.lost_copies(LOST_MAX)
+        await self._forget_all_but({copy.bundle_id for copy in lost})
+        wanted: list[WantedBundle] = []
+        to_write: list[CopyToWrite] = []
+        hopeless: set[str] = set()
+        for copy in lost:
+            if len(wanted) + len(self._held) >= AT_ONCE_MAX and copy.bundle_id not in self._held:
+                continue
+            copies = await self._store.copies(bundle_id=copy.bundle_id)
+            bundle = await self._store.bundle(copy.bundle_id)
+            assert bundle is not None, copy
+            awaited = _to_write(copy, copies, bundle)
+            if copy.bundle_id in self._held or not self._has_home(awaited, cartridges):
+                if (copy.bundle_id, copy.pool) not in in_hand():
+                    to_write.append(awaited)
+            elif (found := self._wanted(bundle, copies, cartridges)) is None:
+                hopeless.add(copy.bundle_id)
+            elif (
+                self._clock.seconds() >= max(self._rests_until, self._put_off.get(copy.bundle_id, 0.0))
+                and found not in wanted
+            ):
+                wanted.append(found)
+        return RenewalWork(wanted=tuple(wanted), to_write=tuple(to_write), hopeless=frozenset(hopeless))
+
+    async def _give_up_broken(self, cartridges: Mapping[str, Cartridge]) -> None:
+        """What is on a cartridge that is not even to be read is lost."""
+        left = GIVEN_UP_PER_ROUND
+        for record in cartridges.values():
+            if record.state is not CartridgeState.BROKEN:
+                continue
+            for copy in await self._store.copies(barcode=record.barcode):
+                if copy.state is CopyState.VERIFIED and left > 0:
+                    left -= 1
+                    reason = f"{record.barcode} is not to be read any more: {record.reason}"
+                    try:
+                        await self._store.lose_copy(bundle_id=copy.bundle_id, pool=copy.pool, reason=reason)
+                    except Conflict:
+                        continue
+
+    async def _forget_all_but(self, lost: Collection[str]) -> None:
+        """Give back what is held of bundles that have all their copies, and forget what failed with others than the lost ones."""
+        for bundle_id in [each for each in self._held if each not in lost]:
+            states = {copy.state for copy in await self._store.copies(bundle_id=bundle_id)}
+            if states == {CopyState.VERIFIED}:
+                self.log.info("bundle {bundle} has all its copies again", bundle=bundle_id)
+                await self.drop(bundle_id)
+        for bundle_id in [each for each in self._seen_at if each not in lost and each not in self._held]:
+            del self._seen_at[bundle_id]
+        for pair in [pair for pair in self._failures if pair[0] not in lost and pair[0] not in self._held]:
+            del self._failures[pair]
+
+    def _has_home(self, copy: CopyToWrite, cartridges: Mapping[str, Cartridge]) -> bool:
+        return bool(housing([copy], copy.pool, cartridges, stuck={}, policy=self._policy).housed)
+
+    def _wanted(
+        self, bundle: Bundle, copies: Collection[Copy], cartridges: Mapping[str, Cartridge]
+    ) -> WantedBundle | None:
+        sources = tuple(
+            Source(
+                barcode=copy.barcode,
+                partition=copy.partition,
+                start_block=copy.start_block,
+                failures=self._failures[bundle.bundle_id, copy.barcode],
+            )
+            for copy in copies
+            if copy.state in (CopyState.SYNCED, CopyState.VERIFIED)
+            and copy.barcode is not None
+            and (record := cartridges.get(copy.barcode)) is not None
+            and record.state in READABLE
+        )
+        if not sources or sum(source.failures for source in sources) >= self._attempts_max:
+            return None
+        return WantedBundle(
+            bundle_id=bundle.bundle_id,
+            length_bytes=bundle.size_bytes,
+            asked_at=self._seen_at.setdefault(bundle.bundle_id, self._clock.seconds()),
+            sources=sources,
+        )
+
+    # ── reading a bundle ────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def reserve(self, item: WantedBundle) -> RecallSpace | None:
+        """Make room for a bundle; None when there is none: then no other is asked for a while."""
+        try:
+            return await self._staging.reserve_recall([item.length_bytes], precedence=Precedence.NEW_UPLOAD)
+        except (StagingFull, DiskFault) as fault:
+            self._rests_until = self._clock.seconds() + REST_SECONDS
+            self.log.info("no room to make a lost copy anew: {fault}", fault=fault)
+            return None
+
+    async def fetch(self, bay: Bay, volume: IMountedVolume, item: WantedBundle, space: RecallSpace) -> str:
+        """
+        Read a bundle into the space made for it, and hold it. The space is given back if that fails.
+
+        :return: why the copy on this volume does not give back what was written, "" when it does
+        :raise TapeTrouble: the drive or the cartridge failed
+        """
+        bundle = await self._store.bundle(item.bundle_id)
+        assert bundle is not None, item
+        bay.tell(
+            "reading", detail=f"{item.bundle_id}, to make a lost copy anew", total_bytes=bundle.size_bytes
+        )
+        is_held = False
+        try:
+            checksum = await bundle_checksum(self._store, bundle)
+            (slot,) = space.slots
+            try:
+                with as_trouble(f"reading {item.bundle_id} from {volume.barcode} in drive {bay.index}"):
+                    (outcome,) = await volume.mover.read(
+                        path=paths.bundle_path(item.bundle_id),
+                        ranges=[
+                            ReadRange(
+                                offset_bytes=0,
+                                length_bytes=bundle.size_bytes,
+                                crc64nvme=checksum,
+                                destination=slot.path,
+                                destination_offset_bytes=slot.offset_bytes,
+                            )
+                        ],
+                        on_range_done=lambda _: None,
+                    )
+            except TapeTrouble as trouble:
+                if isinstance(trouble.__cause__, NoSuchFileOnVolume):
+                    return "the bundle is not on the cartridge"
+                if not trouble.is_innocent:
+                    self.failed(item.bundle_id, volume.barcode)
+                raise
+            if outcome.state is RangeState.DELIVERED:
+                self._held[item.bundle_id] = HeldBundle(bundle=bundle, space=space, crc64nvme=checksum)
+                is_held = True
+                self._on_held()
+                return ""
+            failures = self.failed(item.bundle_id, volume.barcode)
+            if outcome.state is not RangeState.DAMAGED:
+                raise TapeTrouble(
+                    f"reading {item.bundle_id} from {volume.barcode} in drive {bay.index}: {outcome.detail}"
+                )
+            # Once may be the fault of this drive.
+            return outcome.detail if failures > 1 else ""
+        finally:
+            if not is_held:
+                await self._staging.release_recall(space)
+
+
+def _to_write(copy: Copy, copies: Collection[Copy], bundle: Bundle) -> CopyToWrite:
+    return CopyToWrite(
+        bundle_id=copy.bundle_id,
+        pool=copy.pool,
+        size_bytes=bundle.size_bytes,
+        other_barcodes=frozenset(each.barcode for each in copies if each.barcode is not None),
+    )

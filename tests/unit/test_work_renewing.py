@@ -1,0 +1,209 @@
+"""Lost copies are made anew from good ones."""
+
+from collections import deque
+from random import Random
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from coldstore.interfaces.staging import StagingUsage
+from coldstore.model.bundles import CopyState
+from coldstore.model.cartridges import CartridgeEvent, CartridgeState
+from coldstore.model.objects import ObjectVersion
+from coldstore.work.records import change_cartridge
+from tests.unit.test_work_faults import medium_fault
+from tests.unit.work_rig import MIB, MortalStore, Run, World, now_of
+
+
+class RenewingTests(SynchronousTestCase):
+    """Copies that were good and are not any more."""
+
+    def cold(self, world: World, run: Run, count: int = 3, size_bytes: int = MIB) -> list[ObjectVersion]:
+        """Return objects, a bundle each, that are on tape only, with every cartridge put away."""
+        versions = [world.put(f"k{number}", size_bytes) for number in range(count)]
+        run.until(lambda: world.is_cold(*versions))
+        run.let_pass(100)
+        return versions
+
+    def start(self, world: World, **options: Any) -> Run:
+        """Begin a run with small bundles."""
+        return Run(world, **({"bundle_bytes": int(1.5 * MIB)} | options)).start()
+
+    def condemn(self, world: World, run: Run, barcode: str) -> None:
+        """Do what ``coldstore cartridges condemn`` does."""
+        now_of(
+            Deferred.fromCoroutine(
+                change_cartridge(
+                    world.store,
+                    barcode,
+                    at=world.clock.seconds(),
+                    by="operator",
+                    reason="crushed",
+                    event=CartridgeEvent.CONDEMN,
+                )
+            )
+        )
+        run.bells["dispatcher"].ring()
+
+    def are_whole(self, world: World, versions: list[ObjectVersion]) -> bool:
+        """Whether each has two verified copies."""
+        return all(len(world.where(version)) == 2 for version in versions)
+
+    def assert_nothing_held(self, world: World, run: Run) -> None:
+        """Check that the disk is free of what was held."""
+        run.let_pass(100)
+        usage: StagingUsage = world.staging.usage()
+        self.assertEqual((usage.used_bytes, usage.reserved_bytes), (0, 0))
+        world.check()
+
+    def test_damaged_copy(self) -> None:
+        """A copy that gives wrong bytes twice is lost, and made anew on another cartridge of its pool, byte for byte."""
+        world = World(cartridges=4)
+        run = self.start(world)
+        versions = self.cold(world, run)
+        (lost,) = {copy.barcode for copy in world.copies(versions[0]) if copy.pool == "main"}
+        world.tapes.medium(lost).damage(world.contents[versions[0].version_uid][1000:1100])
+        # With the other one away it is read again and again.
+        away = world.library.take_away(2)
+        now_of(Deferred.fromCoroutine(run.dispatcher.look_at_library()))
+        world.ask_back(versions[0])
+        run.until(lambda: CopyState.LOST in {copy.state for copy in world.copies(versions[0])})
+        run.let_pass(100)
+        self.assertEqual(world.where(versions[0]), {away})
+        world.library.put(2, away)
+        now_of(Deferred.fromCoroutine(run.dispatcher.look_at_library()))
+        run.until(lambda: self.are_whole(world, versions), hurry=False)
+        self.assertNotIn(lost, world.where(versions[0]))
+        self.assertIn("copy-damaged", world.alerts())
+        self.assert_nothing_held(world, run)
+        for barcode in world.where(versions[0]):
+            self.assertEqual(
+                self.content(world, barcode, versions[0]), world.contents[versions[0].version_uid]
+            )
+
+    def content(self, world: World, barcode: str, version: ObjectVersion) -> bytes:
+        """Return the bytes that a cartridge has of a version."""
+        (member,) = now_of(world.store.extents(version.version_uid))
+        files = world.tapes.medium(barcode).tree.files
+        (tar,) = [file.content for path, file in files.items() if member.bundle_id in path]
+        return tar[member.bundle_offset_bytes : member.bundle_offset_bytes + member.length_bytes]
+
+    def test_condemned_cartridge(self) -> None:
+        """What was on a cartridge that is condemned is made anew on another one, whatever was deleted meanwhile."""
+        world = World(cartridges=4)
+        run = self.start(world)
+        versions = self.cold(world, run, count=12)
+        world.delete("k5")
+        self.condemn(world, run, "A00001L8")
+        run.until(lambda: self.are_whole(world, versions), hurry=False)
+        for version in versions:
+            self.assertNotIn("A00001L8", world.where(version))
+        self.assertEqual(now_of(world.store.lost_copies(9)), [])
+        self.assertEqual(world.alerts(), {})
+        self.assert_nothing_held(world, run)
+
+    def test_no_cartridge(self) -> None:
+        """Without a cartridge for it nothing is read, and an operator is told; it goes on when there is one."""
+        world = World(cartridges=3)
+        third = world.library.take_away(3)
+        run = self.start(world)
+        versions = self.cold(world, run)
+        self.condemn(world, run, "A00001L8")
+        run.let_pass(300)
+        self.assertEqual(world.alerts(), {"no-cartridge": "pool main"})
+        self.assertEqual(world.staging.usage().reserved_bytes, 0)
+        world.library.put(3, third)
+        now_of(Deferred.fromCoroutine(run.dispatcher.look_at_library()))
+        run.until(lambda: self.are_whole(world, versions), hurry=False)
+        run.let_pass(100)
+        self.assertEqual(world.alerts(), {})
+
+    def test_no_room(self) -> None:
+        """Without room on the disk it waits, mounts nothing meanwhile, and is done when there is room."""
+        world = World(cartridges=4, disk_bytes=9 * MIB)
+        run = self.start(world, bundle_bytes=8 * MIB)
+        versions = self.cold(world, run, count=1, size_bytes=6 * MIB)
+        full = world.put("full", 5 * MIB)
+        taken = {slot: world.library.take_away(slot) for slot in (3, 4)}
+        run.dispatcher.drain(True)
+        self.condemn(world, run, "A00001L8")
+        for slot, barcode in taken.items():
+            world.library.put(slot, barcode)
+        run.dispatcher.drain(False)
+        moves = world.library.moves
+        run.let_pass(10)
+        self.assertFalse(self.are_whole(world, versions))
+        self.assertEqual(world.library.moves, moves)
+        world.delete(full.facts.key.decode())
+        run.until(lambda: self.are_whole(world, versions), hurry=False)
+        self.assert_nothing_held(world, run)
+
+    def test_write_error(self) -> None:
+        """What fails while it is written is written again from what is held: the good copy is not read twice."""
+        world = World(cartridges=5)
+        run = self.start(world)
+        versions = self.cold(world, run, count=2)
+        self.condemn(world, run, "A00001L8")
+        reads: list[int] = []
+        run.before("read", reads.append)
+        for filesystem in run.filesystems.values():
+            filesystem.faults["sync"] = deque([None, medium_fault()])
+        run.until(lambda: self.are_whole(world, versions), seconds=20_000, hurry=False)
+        self.assertEqual(len(reads), 2)
+        self.assert_nothing_held(world, run)
+
+    def test_no_other_copy(self) -> None:
+        """When no other copy can be read the operator is told, and no drive is kept busy with it."""
+        world = World(cartridges=4)
+        run = self.start(world, attempts_max=2)
+        (version,) = self.cold(world, run, count=1)
+        run.dispatcher.drain(True)
+        self.condemn(world, run, "A00001L8")
+        self.condemn(world, run, "A00002L8")
+        run.dispatcher.drain(False)
+        run.let_pass(300)
+        self.assertEqual(list(world.alerts()), ["copy-not-renewed"])
+        self.assertEqual({copy.state for copy in world.copies(version)}, {CopyState.LOST})
+        moves = world.library.moves
+        run.let_pass(1000)
+        self.assertEqual(world.library.moves, moves)
+
+    def test_the_other_one_is_damaged(self) -> None:
+        """When the other copy is damaged as well nothing is made of it: it is lost, and the operator is told."""
+        world = World(cartridges=4)
+        run = self.start(world)
+        (version,) = self.cold(world, run, count=1)
+        world.tapes.medium("A00002L8").damage(world.contents[version.version_uid][1000:1100])
+        self.condemn(world, run, "A00001L8")
+        run.until(lambda: "copy-not-renewed" in world.alerts(), hurry=False)
+        self.assertEqual({copy.state for copy in world.copies(version)}, {CopyState.LOST})
+        self.assertEqual(set(world.states().values()), {CartridgeState.BROKEN, CartridgeState.FILLING})
+        self.assert_nothing_held(world, run)
+
+    def test_crash(self) -> None:
+        """A crash at any step of it leaves the good copy counted, and the next run finishes."""
+        step = 1
+        while self._crashes(step, takes_effect=bool(step % 2)):
+            step += 7
+        self.assertGreater(step, 50)
+
+    def _crashes(self, step: int, *, takes_effect: bool) -> bool:
+        world = World(cartridges=4, random=Random(step))
+        first = self.start(world)
+        versions = self.cold(world, first, count=2)
+        self.condemn(world, first, "A00001L8")
+        world.crash(first)
+        store = MortalStore(world.store, dies_at=step, takes_effect=takes_effect)
+        run = self.start(world, store=store)
+        run.until(lambda: store.is_dead or self.are_whole(world, versions))
+        world.check()
+        for version in versions:
+            self.assertIn("A00002L8", world.where(version))
+        world.crash(run)
+        later = self.start(world)
+        later.until(lambda: self.are_whole(world, versions), hurry=False)
+        self.assert_nothing_held(world, later)
+        self.assertEqual(world.alerts(), {})
+        world.bury(later)
+        return store.is_dead
