@@ -1,19 +1,23 @@
 """The log: lines for people or JSON objects for programs, on standard output or in the file that twistd was given."""
 
+import io
 import json
 import sys
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 from twisted.logger import (
     FilteringLogObserver,
     ILogObserver,
     LogEvent,
+    Logger,
     LogLevel,
     LogLevelFilterPredicate,
     eventAsText,
     formatEvent,
 )
 from zope.interface import implementer
+
+from coldstore.appliance.logfile import LogFile
 
 LEVELS = {
     "debug": LogLevel.debug,
@@ -60,6 +64,20 @@ class StreamObserver:
         return json.dumps(fields, ensure_ascii=False)
 
 
+def log_file(raw: io.RawIOBase, *, is_json: bool) -> TextIO:
+    """Return a stream into a file on a disk that may run full; what is missing then is told in the form of the other lines."""
+
+    def notice(count: int) -> str:
+        lines = io.StringIO()
+        missing = StreamObserver(lines, is_json=is_json)
+        Logger(namespace=__name__, observer=missing).error(
+            "the disk was full: {count} lines before this one could not be written", count=count
+        )
+        return lines.getvalue().rstrip("\n")
+
+    return cast(TextIO, LogFile(raw, notice))
+
+
 def observer(level: str, form: str, path: str | None = None) -> ILogObserver:
     """
     Return the observer for these settings.
@@ -67,7 +85,10 @@ def observer(level: str, form: str, path: str | None = None) -> ILogObserver:
     :param path: a file to append to, instead of standard output
     :raise OSError: the file cannot be opened
     """
-    stream = sys.stdout if path is None or path == "-" else open(path, "a", encoding="utf-8")  # noqa: SIM115
+    if path is None or path == "-":
+        stream = sys.stdout
+    else:
+        stream = log_file(open(path, "ab", buffering=0), is_json=form == "json")  # noqa: SIM115
     predicate = LogLevelFilterPredicate(defaultLogLevel=LEVELS[level])
     # Twisted's own chatter (factories starting and stopping) is of no use to an operator.
     predicate.setLogLevelForNamespace(
