@@ -3,6 +3,9 @@
 import errno
 import io
 from collections.abc import Callable
+from typing import TextIO, cast
+
+from twisted.logger import ILogObserver, Logger
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -61,3 +64,20 @@ class LogFile(io.TextIOBase):
             if written is None:
                 raise BlockingIOError(errno.EAGAIN, "the log takes nothing at the moment")
             self._rest = self._rest[written:]
+
+
+def log_file(raw: io.RawIOBase, observer_of: Callable[[TextIO], ILogObserver]) -> TextIO:
+    """
+    Return a stream into a file that tells of what is missing in the form of its other lines.
+
+    :param observer_of: gives what writes an event into a stream in that form
+    """
+
+    def notice(count: int) -> str:
+        lines = io.StringIO()
+        Logger(namespace=__name__, observer=observer_of(lines)).error(
+            "the disk was full: {count} lines before this one could not be written", count=count
+        )
+        return lines.getvalue().rstrip("\n")
+
+    return cast(TextIO, LogFile(raw, notice))

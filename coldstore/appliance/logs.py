@@ -1,15 +1,13 @@
 """The log: lines for people or JSON objects for programs, on standard output or in the file that twistd was given."""
 
-import io
 import json
 import sys
-from typing import Any, TextIO, cast
+from typing import Any, TextIO
 
 from twisted.logger import (
     FilteringLogObserver,
     ILogObserver,
     LogEvent,
-    Logger,
     LogLevel,
     LogLevelFilterPredicate,
     eventAsText,
@@ -17,7 +15,7 @@ from twisted.logger import (
 )
 from zope.interface import implementer
 
-from coldstore.appliance.logfile import LogFile
+from coldstore.appliance.logfile import log_file
 
 LEVELS = {
     "debug": LogLevel.debug,
@@ -64,20 +62,6 @@ class StreamObserver:
         return json.dumps(fields, ensure_ascii=False)
 
 
-def log_file(raw: io.RawIOBase, *, is_json: bool) -> TextIO:
-    """Return a stream into a file on a disk that may run full; what is missing then is told in the form of the other lines."""
-
-    def notice(count: int) -> str:
-        lines = io.StringIO()
-        missing = StreamObserver(lines, is_json=is_json)
-        Logger(namespace=__name__, observer=missing).error(
-            "the disk was full: {count} lines before this one could not be written", count=count
-        )
-        return lines.getvalue().rstrip("\n")
-
-    return cast(TextIO, LogFile(raw, notice))
-
-
 def observer(level: str, form: str, path: str | None = None) -> ILogObserver:
     """
     Return the observer for these settings.
@@ -88,7 +72,8 @@ def observer(level: str, form: str, path: str | None = None) -> ILogObserver:
     if path is None or path == "-":
         stream = sys.stdout
     else:
-        stream = log_file(open(path, "ab", buffering=0), is_json=form == "json")  # noqa: SIM115
+        raw = open(path, "ab", buffering=0)  # noqa: SIM115
+        stream = log_file(raw, lambda lines: StreamObserver(lines, is_json=form == "json"))
     predicate = LogLevelFilterPredicate(defaultLogLevel=LEVELS[level])
     # Twisted's own chatter (factories starting and stopping) is of no use to an operator.
     predicate.setLogLevelForNamespace(

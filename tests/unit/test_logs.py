@@ -3,6 +3,7 @@
 import errno
 import io
 import json
+from functools import partial
 from typing import Any
 
 from twisted.logger import ILogObserver, Logger
@@ -10,8 +11,8 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from coldstore.appliance.logfile import LogFile
-from coldstore.appliance.logs import StreamObserver, log_file, observer
+from coldstore.appliance.logfile import LogFile, log_file
+from coldstore.appliance.logs import StreamObserver, observer
 
 
 class _Closed(io.StringIO):
@@ -145,10 +146,10 @@ class FullDiskTests(SynchronousTestCase):
 
     def test_forms(self) -> None:
         """What tells of missing lines has the form of the others."""
-        for form in ("json", "text"):
+        for is_json in (True, False):
             disk = _SmallDisk(0)
-            is_json = form == "json"
-            chosen = StreamObserver(log_file(disk, is_json=is_json), is_json=is_json)
+            form_of = partial(StreamObserver, is_json=is_json)
+            chosen = form_of(log_file(disk, form_of))
             log = Logger(namespace="coldstore.s3", observer=chosen)
             log.info("one")
             log.info("two")
@@ -161,7 +162,7 @@ class FullDiskTests(SynchronousTestCase):
                 self.assertEqual((told["level"], told["message"], told["count"]), ("error", sentence, 2))
                 self.assertEqual(json.loads(second)["message"], "three")
             else:
-                self.assertTrue(first.endswith(f"[coldstore.appliance.logs#error] {sentence}"), first)
+                self.assertTrue(first.endswith(f"[coldstore.appliance.logfile#error] {sentence}"), first)
                 self.assertTrue(second.endswith("three"))
 
 
