@@ -16,6 +16,8 @@ from twisted.logger import (
 )
 from zope.interface import implementer
 
+from coldstore.appliance.logfile import log_file
+
 LEVELS = {
     "debug": LogLevel.debug,
     "info": LogLevel.info,
@@ -118,7 +120,11 @@ def observer(level: str, form: str, path: str | None = None) -> ILogObserver:
     :param path: a file to append to, instead of standard output
     :raise OSError: the file cannot be opened
     """
-    stream = sys.stdout if path is None or path == "-" else open(path, "a", encoding="utf-8")  # noqa: SIM115
+    if path is None or path == "-":
+        stream = sys.stdout
+    else:
+        raw = open(path, "ab", buffering=0)  # noqa: SIM115
+        stream = log_file(raw, lambda lines: StreamObserver(lines, is_json=form == "json"))
     predicate = LogLevelFilterPredicate(defaultLogLevel=LEVELS[level])
     # Twisted's own chatter (factories starting and stopping) is of no use to an operator.
     predicate.setLogLevelForNamespace(

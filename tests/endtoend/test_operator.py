@@ -5,6 +5,8 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
+from botocore.exceptions import ClientError
+
 from tests.endtoend.appliance import ApplianceCase, wait_until
 from tests.incidents import survives
 
@@ -102,6 +104,32 @@ class CommandTests(OperatorCase):
         self.assertIn("raining", self.say("status"))
         self.say("resume")
         self.assertEqual(self.tell("resume"), {"draining": False})
+
+    def test_quotas(self) -> None:
+        """What a user or a bucket may have on disk is set, shown, kept to before a body is sent, and lifted again."""
+        bucket = self.bucket()
+        self.s3.put_object(Bucket=bucket, Key="kept", Body=bytes(3000))
+        before = {row["name"]: row["staging_quota"] for row in self.tell("user", "list")}
+        self.say("user", "quota", "first", "--staging", "1MiB")
+        self.say("bucket", "quota", bucket, "--staging", "4000B")
+        (row,) = [row for row in self.tell("bucket", "list") if row["bucket"] == bucket]
+        self.assertEqual((row["staging_used_bytes"], row["staging_quota_bytes"]), (3000, 4000))
+        for key, size_bytes in (("bucket's", 1001), ("user's", 2 << 20)):
+            with self.assertRaises(ClientError) as caught:
+                self.s3.put_object(Bucket=bucket, Key=key, Body=bytes(size_bytes))
+            self.assertEqual(caught.exception.response["Error"]["Code"], "QuotaExceeded")
+            self.assertEqual(caught.exception.response["ResponseMetadata"]["HTTPStatusCode"], 403)
+        self.s3.put_object(Bucket=bucket, Key="fits", Body=bytes(1000))
+        self.s3.delete_object(Bucket=bucket, Key="fits")
+        self.say("bucket", "quota", bucket, "--staging", "default")
+        self.say("user", "quota", "first", "--staging", "default")
+        after = {row["name"]: row["staging_quota"] for row in self.tell("user", "list")}
+        self.assertEqual(after, before)
+        self.s3.put_object(Bucket=bucket, Key="user's", Body=bytes(2 << 20))
+        for words in (("user", "quota", "nobody"), ("bucket", "quota", "no-such-bucket")):
+            self.assertIn(words[2], self.say(*words, "--staging", "1GiB", status=1))
+        self.assertIn("--staging", self.say("user", "quota", "first", "--staging", "much", status=2))
+        self.assertIn("quota", self.say("audit", "--limit", "4"))
 
     def test_refusals(self) -> None:
         """What cannot be is refused in a sentence, with a status."""

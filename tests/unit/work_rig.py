@@ -682,8 +682,9 @@ class Run:
         self.before("sync", fail_if_there)
 
     def start(self) -> "Run":
-        """Recover, and start all loops."""
-        Deferred.fromCoroutine(self._start())
+        """Recover, and start all loops; without its record it starts none."""
+        starting = Deferred.fromCoroutine(self._start())
+        starting.addErrback(lambda failure: failure.trap(MetadataUnavailable) and None)
         return self
 
     async def _start(self) -> None:
