@@ -11,7 +11,6 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random, SystemRandom
-from types import MappingProxyType
 from typing import Any
 
 import treq
@@ -56,7 +55,7 @@ from coldstore.util.statedir import StateDirectory, StateDirectoryInUse
 from coldstore.util.version import VERSION
 from coldstore.util.workers import Workers
 from coldstore.work.activity import ActivityBoard
-from coldstore.work.bells import ReactorBell
+from coldstore.work.bells import CalmBell, ReactorBell
 from coldstore.work.compactor import Compactor
 from coldstore.work.completing import Completer
 from coldstore.work.deliverer import Deliverer
@@ -90,6 +89,8 @@ PASSING_FAULTS = (MetadataUnavailable, DiskFault, StagingFull)
 """Reasons for a loop to begin its round again later that an operator understands without a traceback."""
 EVICTION_LOOK_SECONDS = 60.0
 S3_LINGER_SECONDS = 5.0
+S3_RING_SECONDS = 0.25
+"""How often requests begin a round of a loop at most: a round looks at everything that waits."""
 STATE_WAIT_SECONDS = 3.0
 
 
@@ -187,7 +188,7 @@ class Appliance(MultiService):
 
         rules = policies.class_rules(settings)
         region, day_seconds = settings.server.region, settings.time.day_seconds
-        bells = {name: ReactorBell(clock, gap_seconds=GAP_SECONDS.get(name, 0.0)) for name in LOOPS}
+        bells = {name: ReactorBell(clock) for name in LOOPS}
         leftovers = Leftovers(
             store=store, clock=clock, bell=bells["leftovers"], janitor_bell=bells["janitor"]
         )
@@ -352,9 +353,9 @@ class Appliance(MultiService):
             region=region,
             day_seconds=day_seconds,
             days_max=settings.recall.days_max,
-            archive_bell=bells["packer"],
-            recall_bell=bells["dispatcher"],
-            janitor_bell=bells["janitor"],
+            archive_bell=CalmBell(bells["packer"], clock, gap_seconds=S3_RING_SECONDS),
+            recall_bell=CalmBell(bells["dispatcher"], clock, gap_seconds=S3_RING_SECONDS),
+            janitor_bell=CalmBell(bells["janitor"], clock, gap_seconds=S3_RING_SECONDS),
             quotas=policies.default_quotas(settings),
             room_wanted=room_wanted,
             doubtful=leftovers.note,
@@ -450,8 +451,6 @@ class Appliance(MultiService):
         )
 
 
-GAP_SECONDS = MappingProxyType({"packer": 0.25, "janitor": 0.25})
-"""How far apart the rounds of those loops are at least that every upload rings for."""
 LOOPS = (
     "packer",
     "dispatcher",

@@ -25,8 +25,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
 from typing import Any, BinaryIO
 
 from coldstore.util.checksums import crc64nvme
@@ -120,6 +120,35 @@ class Pace:
             self._emit({"progress": done_bytes})
 
 
+class Sha256:
+    """The SHA-256 of a stream, computed beside the I/O on it: a drive that streams must not wait for a processor."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+        self._thread = ThreadPoolExecutor(1)
+        self._pending: Future[None] | None = None
+
+    def update(self, chunk: memoryview) -> None:
+        """Begin to take more bytes, which must stay where they are until ``settle``."""
+        self.settle()
+        self._pending = self._thread.submit(self._digest.update, chunk)
+
+    def settle(self) -> None:
+        """Wait until everything was taken."""
+        if self._pending is not None:
+            self._pending.result()
+            self._pending = None
+
+    def hexdigest(self) -> str:
+        """Return the digest of everything."""
+        self.settle()
+        return self._digest.hexdigest()
+
+    def close(self) -> None:
+        """End the thread."""
+        self._thread.shutdown()
+
+
 class Outgoing:
     """A file being written to the volume, through the one buffer."""
 
@@ -129,7 +158,7 @@ class Outgoing:
         self._buffer = buffer
         self._filled = 0
         self._pace = pace
-        self._hash = hashlib.sha256()
+        self._hash = Sha256()
         self.written_bytes = 0
 
     def room(self) -> memoryview:
@@ -153,8 +182,13 @@ class Outgoing:
                     raise OSError(errno.ENOSPC, "nothing more was accepted")
                 self.written_bytes += count
                 rest = rest[count:]
+        self._hash.settle()
         self._filled = 0
         self._pace.reached(self.written_bytes)
+
+    def close(self) -> None:
+        """Let go of what the writing needed."""
+        self._hash.close()
 
     def sha256(self) -> str:
         """The digest of what was written."""
@@ -286,6 +320,9 @@ def write_file(command: dict[str, Any], root: int, buffer: memoryview, emit: Emi
             done = outgoing.written_bytes if outgoing else 0
             raise Fault("EndOfTape", path=path, written=done) from fault
         raise
+    finally:
+        if outgoing is not None:
+            outgoing.close()
     if size != outgoing.written_bytes:
         raise Fault("EndOfTape", path=path, written=size)
     return {"size": size, "sha256": outgoing.sha256(), "seconds": time.monotonic() - started}
@@ -327,7 +364,7 @@ class Incoming:
         """
         if not self._start <= offset < self._end:
             try:
-                self._fill(offset, BUFFER_BYTES)
+                self._fill(offset, len(self._buffer))
             except OSError as error:
                 if error.errno != errno.EIO:
                     raise
@@ -336,9 +373,14 @@ class Incoming:
         head = offset - self._start
         return self._buffer[head : min(head + wanted, self._end - self._start)]
 
+    def read_into(self, buffer: memoryview) -> None:
+        """Go on with another buffer: somebody still needs the bytes in this one."""
+        self._buffer = buffer
+        self._start = self._end = 0
+
     def _fill(self, offset: int, wanted: int) -> None:
         start = offset - offset % ALIGNMENT_BYTES
-        length = min(-(-(offset + wanted - start) // ALIGNMENT_BYTES) * ALIGNMENT_BYTES, BUFFER_BYTES)
+        length = min(-(-(offset + wanted - start) // ALIGNMENT_BYTES) * ALIGNMENT_BYTES, len(self._buffer))
         self._start = self._end = start
         self._end += os.preadv(self._descriptor, [self._buffer[:length]], start)
 
@@ -362,18 +404,21 @@ def verify_file(command: dict[str, Any], root: int, buffer: memoryview, emit: Em
     path = command["path"]
     started = time.monotonic()
     pace = Pace(emit)
-    digest = hashlib.sha256()
     offset = 0
-    with incoming_file(root, path, buffer) as incoming:
+    half = len(buffer) // 2
+    free, hashed = buffer[:half], buffer[half:]
+    with incoming_file(root, path, free) as incoming, closing(Sha256()) as digest:
         while True:
             with naming_faults(path, "read"):
-                chunk = incoming.at(offset, BUFFER_BYTES)
+                chunk = incoming.at(offset, half)
             if not chunk:
                 break
             digest.update(chunk)
             offset += len(chunk)
+            free, hashed = hashed, free
+            incoming.read_into(free)
             pace.reached(offset)
-    return {"size": offset, "sha256": digest.hexdigest(), "seconds": time.monotonic() - started}
+        return {"size": offset, "sha256": digest.hexdigest(), "seconds": time.monotonic() - started}
 
 
 class Destinations:

@@ -1,4 +1,4 @@
-"""The bell that wakes a loop of this process."""
+"""The bell that wakes a loop of this process, and a way to ring it not too often."""
 
 from math import inf
 
@@ -11,52 +11,34 @@ from coldstore.interfaces.bell import IBell
 
 @implementer(IBell)
 class ReactorBell:
-    """
-    A bell on the reactor's clock.
+    """A bell on the reactor's clock."""
 
-    Who has waited for a while hears a ring at once. Who was woken less than ``gap_seconds`` ago hears it when they are over,
-    so that a stream of rings (one for each upload) does not become a stream of rounds.
-    """
-
-    def __init__(self, clock: IReactorTime, *, gap_seconds: float = 0.0) -> None:
+    def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._gap_seconds = gap_seconds
-        self._woken_at = -inf
         self._has_rung = False
         self._waiter: Deferred[None] | None = None
         self._alarm: IDelayedCall | None = None
 
     def ring(self) -> None:
         """See ``IBell.ring``."""
-        if self._has_rung:
-            return
         self._has_rung = True
-        if self._alarm is not None:
-            self._wake_after(min(self._gap_left(), self._alarm.getTime() - self._clock.seconds()))
+        if self._waiter is not None:
+            self._wake()
 
     def wait(self, seconds: float) -> Deferred[None]:
         """See ``IBell.wait``."""
         assert self._waiter is None, "somebody waits for this bell already"
         waiter: Deferred[None] = Deferred(self._give_up)
         self._waiter = waiter
-        self._wake_after(min(seconds, self._gap_left()) if self._has_rung else seconds)
-        return waiter
-
-    def _gap_left(self) -> float:
-        return self._woken_at + self._gap_seconds - self._clock.seconds()
-
-    def _wake_after(self, seconds: float) -> None:
-        if self._has_rung and seconds <= 0:
+        if self._has_rung:
             self._wake()
-            return
-        if self._alarm is not None:
-            self._alarm.cancel()
-        self._alarm = self._clock.callLater(max(0.0, seconds), self._wake)
+        else:
+            self._alarm = self._clock.callLater(seconds, self._wake)
+        return waiter
 
     def _wake(self) -> None:
         waiter = self._forget()
         self._has_rung = False
-        self._woken_at = self._clock.seconds()
         if waiter is not None:
             waiter.callback(None)
 
@@ -69,3 +51,39 @@ class ReactorBell:
         if alarm is not None and alarm.active():
             alarm.cancel()
         return waiter
+
+
+@implementer(IBell)
+class CalmBell:
+    """
+    Another rope of a bell, for those who would ring it a thousand times a second.
+
+    The first ring is passed on at once, those of the next ``gap_seconds`` together when these are over: a stream of uploads does
+    not become a stream of rounds.
+    """
+
+    def __init__(self, bell: IBell, clock: IReactorTime, *, gap_seconds: float) -> None:
+        self._bell = bell
+        self._clock = clock
+        self._gap_seconds = gap_seconds
+        self._rung_at = -inf
+        self._due: IDelayedCall | None = None
+
+    def ring(self) -> None:
+        """See ``IBell.ring``."""
+        if self._due is not None:
+            return
+        wait_seconds = self._rung_at + self._gap_seconds - self._clock.seconds()
+        if wait_seconds > 0:
+            self._due = self._clock.callLater(wait_seconds, self._pass_on)
+        else:
+            self._pass_on()
+
+    def wait(self, seconds: float) -> Deferred[None]:
+        """See ``IBell.wait``."""
+        return self._bell.wait(seconds)
+
+    def _pass_on(self) -> None:
+        self._due = None
+        self._rung_at = self._clock.seconds()
+        self._bell.ring()

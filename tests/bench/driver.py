@@ -10,7 +10,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tests.bench.processes import Server, cpu_seconds
@@ -49,7 +49,14 @@ class Run:
 
 
 def request(
-    port: int, keys: Keys, method: str, target: str, body: bytes | None = None, *, payload: str | None = None
+    port: int,
+    keys: Keys,
+    method: str,
+    target: str,
+    body: bytes | None = None,
+    *,
+    payload: str | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> bytes:
     """
     Return a signed request, body included.
@@ -57,26 +64,29 @@ def request(
     :param payload: value of x-amz-content-sha256; None for the body's hash. With one, the body is left to the caller.
     """
     hashed = hashlib.sha256(body or b"").hexdigest() if payload is None else payload
-    headers = {"host": f"127.0.0.1:{port}"}
-    headers |= signed_headers(keys, method, target.encode(), headers, hashed, at=time.time())
+    sent = {"host": f"127.0.0.1:{port}", **(headers or {})}
+    sent |= signed_headers(keys, method, target.encode(), sent, hashed, at=time.time())
     if body is not None:
-        headers["content-length"] = str(len(body))
-    lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+        sent["content-length"] = str(len(body))
+    lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in sent.items())]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + (body or b"")
 
 
-def exchange(server: Server, lanes: Sequence[Sequence[bytes]], *, answer_bytes: int) -> Run:
+def exchange(
+    server: Server, lanes: Sequence[Sequence[bytes]], *, answer_bytes: int, status: int = 200
+) -> Run:
     """
     Send the requests of each lane one after the other over a connection of its own.
 
     :param answer_bytes: length of the body of every answer as it is sent
-    :raise WrongAnswer: one was not 200
+    :raise WrongAnswer: one has another status
     """
     poll = select.epoll()
     connections: dict[int, tuple[socket.socket, Iterator[bytes]]] = {}
     received: dict[int, bytes] = {}
     begun_at: dict[int, float] = {}
     latencies: list[float] = []
+    right = b"HTTP/1.1 %d " % status
     for lane in lanes:
         connection = socket.create_connection(("127.0.0.1", server.port))
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -98,7 +108,7 @@ def exchange(server: Server, lanes: Sequence[Sequence[bytes]], *, answer_bytes: 
                     raise WrongAnswer("the connection was closed")
                 received[number] = answer
                 continue
-            if not answer.startswith(b"HTTP/1.1 200 "):
+            if not answer.startswith(right):
                 raise WrongAnswer(answer[:1000].decode(errors="replace"))
             now = clock()
             latencies.append(now - begun_at[number])

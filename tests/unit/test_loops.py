@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from coldstore.util.loops import PAUSE_MOST_SECONDS, Loop
-from coldstore.work.bells import ReactorBell
+from coldstore.work.bells import CalmBell, ReactorBell
 
 
 class BellTests(SynchronousTestCase):
@@ -65,38 +65,48 @@ class BellTests(SynchronousTestCase):
         self.bell.ring()
         self.assertNoResult(again[0])
 
-    def test_a_stream_of_rings_is_heard_once_in_a_gap(self) -> None:
-        """With a gap the first ring is heard at once, those behind it together when the gap is over."""
-        bell = ReactorBell(self.clock, gap_seconds=10)
-        heard: list[float] = []
 
-        def listen(_: None = None) -> None:
-            bell.wait(100).addCallback(lambda _: heard.append(self.clock.seconds())).addCallback(listen)
+class CalmBellTests(SynchronousTestCase):
+    """``CalmBell``."""
 
-        listen()
+    def setUp(self) -> None:
+        """Listen to a bell with a calm rope."""
+        self.clock = Clock()
+        self.bell = ReactorBell(self.clock)
+        self.rope = CalmBell(self.bell, self.clock, gap_seconds=10)
+        self.heard: list[float] = []
+        self.listen()
+
+    def listen(self, _: None = None) -> None:
+        """Note every ring."""
+        self.rope.wait(1000).addCallback(lambda _: self.heard.append(self.clock.seconds())).addCallback(
+            self.listen
+        )
+
+    def test_a_stream_of_rings(self) -> None:
+        """The first ring is heard at once, those behind it together at the end of each gap."""
         for _ in range(25):
-            bell.ring()
-            bell.ring()
+            self.rope.ring()
+            self.rope.ring()
             self.clock.advance(1)
         self.clock.advance(5)
-        self.assertEqual(heard, [0, 10, 20, 30])
-        self.clock.advance(50)
-        bell.ring()
-        self.assertEqual(len(heard), 5)
+        self.assertEqual(self.heard, [0, 10, 20, 30])
 
-    def test_a_gap_makes_no_rest_longer(self) -> None:
-        """Who asks for less than the gap is woken in time, rung or not."""
-        bell = ReactorBell(self.clock, gap_seconds=10)
-        bell.ring()
-        self.successResultOf(bell.wait(5))
-        waiting = bell.wait(3)
-        bell.ring()
-        self.clock.advance(3)
-        self.successResultOf(waiting)
-        bell.ring()
-        waiting = bell.wait(2)
-        self.clock.advance(2)
-        self.successResultOf(waiting)
+    def test_rest(self) -> None:
+        """After a rest a ring is heard at once again."""
+        self.rope.ring()
+        self.clock.advance(50)
+        self.assertEqual(self.heard, [0])
+        self.rope.ring()
+        self.assertEqual(self.heard, [0, 50])
+
+    def test_others_ring_when_they_want(self) -> None:
+        """The rope calms who pulls it, nobody else."""
+        self.rope.ring()
+        self.bell.ring()
+        self.clock.advance(1)
+        self.bell.ring()
+        self.assertEqual(self.heard, [0, 0, 1])
 
 
 class Away(Exception):
