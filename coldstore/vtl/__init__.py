@@ -19,6 +19,7 @@ Decisions:
 - A cartridge is two partition files addressed in blocks, with the indexes written on them, and a file for the cartridge memory
   (:mod:`coldstore.vtl.medium`). The tree of files lives in the memory of ``ltfs`` alone until an index is written, so what a kill
   loses is lost here too (:mod:`coldstore.vtl.volume`).
-- Faults are rows of one table (:mod:`coldstore.vtl.faults`), armed by files in ``faults/``.
+- Faults are rows of one table (:mod:`coldstore.vtl.faults`), armed by files in ``faults/``. What they are good for is another table: everything
+  that was measured to go wrong, and what the programs then do (:mod:`coldstore.vtl.incidents`).
 - Without FUSE, ``ltfs`` serves a plain directory and says so (:mod:`coldstore.vtl.plain`).
 """

@@ -129,9 +129,11 @@ class IncidentCase(ApplianceCase):
         self.objects.append(stored)
         return stored
 
-    def archive(self) -> None:
-        """Have everything on two tapes, read back, and off the disk."""
-        self.appliance.archive(*((self.name, each.key) for each in self.objects), seconds=PATIENCE_SECONDS)
+    def archive(self, *, off_disk: bool = True) -> None:
+        """Have everything on two tapes, read back, and (what was not restored) off the disk."""
+        self.appliance.archive(
+            *((self.name, each.key) for each in self.objects), seconds=PATIENCE_SECONDS, off_disk=off_disk
+        )
 
     def copies(self, stored: Stored) -> dict[str, str]:
         """Return the copies of an object: barcode and state."""
@@ -264,48 +266,6 @@ class TapeTests(IncidentCase):
         self.stage("read-error", barcode=other)
         self.assert_all_there()
 
-    @survives("hardware-write-error")
-    def test_hardware_write_error(self) -> None:
-        """A single failure of drive and cartridge accuses neither; the work goes on with others."""
-        self.put()
-        self.archive()
-        self.stage("hardware-write-error")
-        self.put()
-        self.archive()
-        at = self.struck("hardware-write-error")
-        words = (f"writing to {at.barcode}", "Input/output error", "goes on", RETRY)
-        self.assert_told(("tape-failure", f"drive {at.drive} with {at.barcode}", words))
-        self.assert_blamed()
-        self.assert_all_there()
-
-    @survives("sync-fails-lost")
-    def test_failed_sync(self) -> None:
-        """What a failed sync lost is written elsewhere, and the cartridge is not written again."""
-        self.put()
-        self.archive()
-        self.stage("sync-fails-lost")
-        self.put()
-        self.archive()
-        bad = self.struck("sync-fails-lost").barcode
-        self.assert_told(("cartridge-suspect", f"cartridge {bad}", ("it had a write error",)))
-        self.assert_blamed(cartridges=(bad,))
-        self.assert_all_there()
-
-    @survives("end-of-tape", "silently-short")
-    def test_end_of_tape(self) -> None:
-        """A full cartridge is no trouble, however it shows: the bundle goes whole onto another one."""
-        self.put()
-        self.archive()
-        for name in ("end-of-tape", "silently-short"):
-            self.stage(name)
-            self.put()
-            self.archive()
-            full = self.state_of(self.struck(name).barcode)
-            self.assertEqual((full["state"], full["reason"]), ("full", "end of tape"))
-        self.assert_nothing_told()
-        self.assert_blamed()
-        self.assert_all_there()
-
     @survives("moved-under-ltfs", "check-not-correctable")
     def test_moved_under_ltfs(self) -> None:
         """A volume that was destroyed is named, is never formatted, and its objects come back from their other copies."""
@@ -382,7 +342,7 @@ class TapeTests(IncidentCase):
         self.assert_blamed()
         self.assert_all_there()
         self.put()
-        self.archive()
+        self.archive(off_disk=False)
         worn = struck[0].barcode
         self.assertEqual(self.state_of(worn)["state"], "suspect")
         self.assertIn("it had a write error", self.state_of(worn)["reason"])
@@ -448,17 +408,13 @@ class TapeTests(IncidentCase):
         self.archive()
         lost, repaired = sorted(self.copies(stored))
         self.empty_drives()
-        for barcode, letters in ((lost, "ab"), (repaired, "a")):
-            memory = self.cartridge(barcode).memory
-            for letter in letters:
-                offset = str(memory.coherency[letter][1] * BLOCK_BYTES + 9)
-                self.appliance.virtual_library("flip", barcode, "--partition", letter, "--offset", offset)
-        # The index of the session's manifest is gone as well: the one before lists the bundle.
-        partition = self.cartridge(lost).partition("b", writable=False)
-        for mark in partition.marks()[2:]:
-            offset = str(mark.block * BLOCK_BYTES + 9)
-            self.appliance.virtual_library("flip", lost, "--partition", "b", "--offset", offset)
-        partition.close()
+        # The last one on b is that of the session's manifest; the one before is the first to list the bundle.
+        for barcode, letter, newest in ((lost, "a", 1), (lost, "b", 2), (repaired, "a", 1)):
+            partition = self.cartridge(barcode).partition(letter, writable=False)
+            for mark in partition.marks()[-newest:]:
+                place = ("--partition", letter, "--offset", str(mark.block * BLOCK_BYTES + 9))
+                self.appliance.virtual_library("flip", barcode, *place)
+            partition.close()
         self.put()
         self.archive()
         self.assert_told(
@@ -505,57 +461,6 @@ class TapeTests(IncidentCase):
         self.put()
         self.archive()
         self.assert_blamed()
-        self.assert_all_there()
-
-    @survives("drive-held-open")
-    def test_held_open(self) -> None:
-        """A drive whose node another program has open is told, tried again, and works when that has ended; nobody is blamed."""
-        self.empty_drives()
-        holder = os.open(self.library.node("nst0"), os.O_RDONLY | os.O_NONBLOCK)
-        try:
-            self.put()
-            self.appliance.client.post("/archive")
-            wait_until("it is told", self.told, seconds=PATIENCE_SECONDS)
-        finally:
-            os.close(holder)
-        self.archive()
-        (row,) = self.told()
-        self.assertEqual((row["kind"], row["subject"].partition(" with ")[0]), ("tape-failure", "drive 0"))
-        self.assertIn("another process has the device open", row["sentence"])
-        self.assert_blamed()
-        self.assert_all_there()
-
-    @survives("drive-forbidden")
-    def test_forbidden(self) -> None:
-        """A drive whose node may not be used is down at once, for its own sake; the other one does the work."""
-        self.empty_drives()
-        self.stage("drive-forbidden", drive=0)
-        self.put()
-        self.archive()
-        self.assert_told(("drive-down", "drive 0", ("Permission denied", "coldstore drives up 0")))
-        self.assert_blamed(drives=(0,))
-        self.faults.clear()
-        self.put_up(0)
-        self.assert_all_there()
-
-    @survives("offline-fails-for-good", "locked-while-mounted")
-    def test_stuck(self) -> None:
-        """A drive that does not let go of its cartridge is down; its cartridge is innocent, and objects come from the other copy."""
-        self.put()
-        self.archive()
-        stuck = self.library.elements().drives[0].barcode
-        self.stage("offline-fails-for-good", drive=0)
-        self.appliance.client.post("/drain", {"on": True})
-        wait_until(
-            "drive 0 is given up",
-            lambda: self.appliance.rows("/drives")[0]["state"] == "down",
-            seconds=PATIENCE_SECONDS,
-        )
-        self.appliance.resume()
-        self.assert_told(
-            ("drive-down", "drive 0", (f"unloading {stuck}", "Input/output error", "coldstore drives up 0"))
-        )
-        self.assert_blamed(drives=(0,))
         self.assert_all_there()
 
     @survives("cleaning-never-ends", "mtx-takes-cleaning")
@@ -688,8 +593,16 @@ class RobotTests(IncidentCase):
         self.put()
         self.archive()
         at = self.struck("wrong-cartridge")
-        words = (f"was to bring {at.barcode}", "library's panel", "misaligned", "tried again")
-        self.assert_told(("tape-failure", f"drive {at.drive} with {at.barcode}", words))
+        # The other drive may have wanted the cartridge that came instead: that is the same mistake.
+        sentences = {
+            row["subject"]: row["sentence"]
+            for row in self.appliance.rows("/alerts", all="1")
+            if row["id"] not in self.old_alerts
+        }
+        sentence = sentences.pop(f"drive {at.drive} with {at.barcode}")
+        for word in (f"was to bring {at.barcode}", "library's panel", "misaligned", "tried again"):
+            self.assertIn(word, sentence)
+        self.assertEqual([each for each in sentences.values() if "tried again" not in each], [])
         self.assert_blamed()
         used = {
             row["barcode"]
@@ -699,25 +612,22 @@ class RobotTests(IncidentCase):
         self.assertLessEqual(used, set(self.copies(self.objects[0])))
         self.assert_all_there()
 
-    @survives("status-fails", "mtx-garbage")
+    @survives("status-fails")
     def test_library_away(self) -> None:
-        """A library that gives no answer, or one that nobody understands, is told; the work waits and goes on when it is back."""
-        for name, words in (("status-fails", ("4/44/00", "44/00")), ("mtx-garbage", ("unknown",))):
-            self.empty_drives()
-            self.stage(name)
-            self.put()
-            self.appliance.client.post("/archive")
-            wait_until(
-                "it is told",
-                lambda: any(row["kind"] == "library" for row in self.told()),
-                seconds=PATIENCE_SECONDS,
-            )
-            self.assert_told(("library", "library", ("the library cannot be used", words[-1])))
-            self.faults.clear()
-            self.archive()
-            self.appliance.client.post("/inventory")
-            self.assertEqual([row for row in self.appliance.rows("/alerts") if row["kind"] == "library"], [])
-            self.assert_blamed()
+        """A library that gives no answer is told; the work waits, and goes on when it is back, of which nobody has to tell it."""
+        self.empty_drives()
+        self.stage("status-fails")
+        self.put()
+        self.appliance.client.post("/archive")
+        wait_until("it is told", self.told, seconds=PATIENCE_SECONDS)
+        self.assert_told(
+            ("library", "library", ("the library cannot be used", "Hardware Error 44/00", "library's panel"))
+        )
+        self.faults.clear()
+        self.archive()
+        self.assert_blamed()
+        self.appliance.client.post("/inventory")
+        self.assertEqual(self.appliance.rows("/alerts"), [])
         self.assert_all_there()
 
     @survives("label-unreadable")
@@ -756,12 +666,9 @@ class HangTests(IncidentCase):
         {
             "tape": {
                 "timeouts": {
-                    "move": "10s",
-                    "load": "8s",
-                    "first_load": "8s",
-                    "offline": "8s",
-                    "mount": "15s",
-                    "unmount": "15s",
+                    "move": "6s",
+                    "mount": "12s",
+                    "unmount": "12s",
                 }
             }
         },
@@ -779,7 +686,7 @@ class HangTests(IncidentCase):
         self.put()
         self.archive()
         at = self.struck("robot-hangs")
-        words = (f"loading {at.barcode} into drive 0", "no end within 10 s", "still in slot", "tried again")
+        words = (f"loading {at.barcode} into drive 0", "no end within 6 s", "still in slot", "tried again")
         self.assert_told(("tape-failure", f"drive 0 with {at.barcode}", words))
         self.struck("robot-hangs-moved")
         self.assert_blamed()
@@ -823,7 +730,7 @@ class HangTests(IncidentCase):
             seconds=PATIENCE_SECONDS,
         )
         words = (
-            "ltfs is not ready after 15 s",
+            "ltfs is not ready after 12 s",
             f"process {self.ltfs_of(0)}",
             "kill -9",
             "coldstore drives up 0",
@@ -841,16 +748,3 @@ class HangTests(IncidentCase):
         self.archive()
         self.assert_all_there()
         self.assert_blamed()
-
-    @survives("never-ready")
-    def test_never_ready(self) -> None:
-        """A drive in which no tape gets ready is down; the other one does the work."""
-        self.empty_drives()
-        self.stage("never-ready", drive=0)
-        self.put()
-        self.archive()
-        barcode = self.struck("never-ready").barcode
-        words = (f"waiting for drive 0 with {barcode}", "still loading after 8 s", "coldstore drives up 0")
-        self.assert_told(("drive-down", "drive 0", words))
-        self.assert_blamed(drives=(0,))
-        self.assert_all_there()
