@@ -109,7 +109,8 @@ class SimulatedMedium:
     """
     A cartridge. ``tree`` and ``generation`` are what the last index on tape says.
 
-    ``read_only`` is why LTFS mounts it so; ``loses_index``: its unmounts fail to write the index.
+    ``read_only`` is why LTFS mounts it so; ``loses_index``: its unmounts fail to write the index; ``is_index_partition_full``: they find that
+    its index partition takes no more files.
     """
 
     barcode: str
@@ -117,6 +118,7 @@ class SimulatedMedium:
     is_protected: bool = False
     read_only: ReadOnly | None = None
     loses_index: bool = False
+    is_index_partition_full: bool = False
     volume_uuid: str | None = None
     volume_name: str = ""
     generation: int = 0
@@ -714,7 +716,8 @@ class SimulatedTapeFilesystem:
                     )
                 else:
                     mount.save()
-                    self._tapes.end(self._drive, _verdict())
+                    is_full = mount.medium.is_index_partition_full
+                    self._tapes.end(self._drive, replace(_verdict(), index_partition_is_full=is_full))
             return self._tapes.ended[self._drive].verdict
         finally:
             self._turn.release()

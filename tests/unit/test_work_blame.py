@@ -242,6 +242,20 @@ class BlameTests(SynchronousTestCase):
         self.assertEqual(world.alerts(), {})
         self.assertEqual(world.drive_states(), [UP, UP])
 
+    def test_index_partition_filled(self) -> None:
+        """A cartridge whose unmount found no room on the index partition takes no more bundles: its next index may not fit."""
+        world = World(cartridges=4)
+        run = Run(world, idle_unload_seconds=5)
+        world.tapes.medium(FIRST).is_index_partition_full = True
+        run.start()
+        self.put_and_wait(world, run, "k")
+        run.let_pass(60)
+        record = now_of(world.store.cartridge(FIRST))
+        self.assertEqual((record.state, record.reason), (CartridgeState.FULL, "its index partition is full"))
+        self.put_and_wait(world, run, "k2")
+        self.assertEqual(world.alerts(), {})
+        world.check()
+
     def test_lost_index(self) -> None:
         """
         A mount that ends without its index on tape is told, and counts as a failure: a cartridge that does so in two drives is
