@@ -242,6 +242,7 @@ class ServiceTests(MachineCase):
         with booted(self.root) as machine:
             operator = Operator(machine)
             self.check_units(machine)
+            self.check_mistake(machine)
             machine.run("systemctl", "start", "coldstore")
             client = self.client(machine, operator)
             archive(operator, client, "cold", BODIES)
@@ -290,6 +291,18 @@ class ServiceTests(MachineCase):
         parsed = machine.run("udevadm", "test", "/sys/class/net/lo")
         self.assertIn("60-coldstore.rules", parsed)
         self.assertNotIn("60-coldstore.rules:", parsed)
+
+    def check_mistake(self, machine: Machine) -> None:
+        """Check that a start with a mistake in the configuration fails, says where it is, and makes nothing."""
+        configuration = self.root / "etc/coldstore/coldstore.yaml"
+        good = configuration.read_text()
+        configuration.write_text(good + "prot: 8420\n")
+        machine.run("systemctl", "start", "coldstore", statuses=[1])
+        line = len(good.splitlines()) + 1
+        self.assertIn(f"coldstore.yaml:{line}: ", machine.run("journalctl", "--unit=coldstore"))
+        self.assertEqual(list((self.root / STATE[1:]).iterdir()), [])
+        machine.run("systemctl", "stop", "coldstore")
+        configuration.write_text(good)
 
     @staticmethod
     def main_process(machine: Machine) -> str:

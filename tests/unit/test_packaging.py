@@ -49,8 +49,11 @@ class PackagingTests(SynchronousTestCase):
         self.assertEqual(load(str(DEBIAN / "coldstore.yaml"), {}), load(None, {}))
 
     def test_manual(self) -> None:
-        """The operator's manual page names every command, action and option."""
+        """The operator's manual page names every command, action and option, and no other command."""
         parser = admin._parser()
+        section = (DEBIAN / "coldstore.1").read_text().partition(".SH COMMANDS")[2].partition(".SH")[0]
+        told = re.findall(r"^\.TP\n(?:\.B |\\fB)(\w+)", section, re.MULTILINE)
+        self.assertEqual(sorted(told), sorted(name for name, _ in commands(parser)))
         said = [*words(parser), *(word for _, below in commands(parser) for word in words(below))]
         self.assertEqual(unnamed("coldstore.1", said), set())
 
