@@ -75,6 +75,28 @@ class NoSuchDevice(OSError):
     """The configuration names a device that this machine does not have, or another one than it says."""
 
 
+class VirtualCartridges(Exception):
+    """A real library was to be run with the record of a virtual one; says so."""
+
+
+async def check_recorded_cartridges(settings: Configuration, store: IMetadataStore) -> None:
+    """
+    See that a real library does not inherit the cartridges of a virtual one: those admit themselves, and real ones may
+    have the same barcodes.
+
+    :raise VirtualCartridges: it would
+    """
+    if settings.tape.library == "virtual":
+        return
+    virtual = sorted(record.barcode for record in await store.cartridges() if record.admitted_by == VIRTUAL)
+    if virtual:
+        raise VirtualCartridges(
+            f"{settings.state_directory} belongs to a virtual library, whose cartridges nobody admitted "
+            f"({', '.join(virtual[:3])}{', …' if len(virtual) > 3 else ''}): "
+            "a real library needs a state directory of its own"
+        )
+
+
 def build_tape_side(
     settings: Configuration,
     reactor: Any,

@@ -64,7 +64,12 @@ class Tls:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """The S3 endpoint. Port 0 lets the system choose one; ``domains`` are those of virtual-host style requests."""
+    """
+    The S3 endpoint. Port 0 lets the system choose one; ``domains`` are those of virtual-host style requests.
+
+    :ivar min_rate_bytes: what a client must send of a body, or take of an object, each second, on the average of every
+        ``idle_timeout_seconds``.
+    """
 
     address: Host = "127.0.0.1"
     port: Port = 8420
@@ -76,6 +81,7 @@ class Server:
     tls: Tls = field(default_factory=Tls)
     max_connections: Count = 1024
     idle_timeout_seconds: SomeSeconds = 2 * MINUTE
+    min_rate_bytes: Bytes = 4 * KIB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +115,17 @@ class Metadata:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StagingQuotas:
+    """
+    What one user, and one bucket, may have on the staging disk at once that were given no quota of their own; null: no
+    bound.
+    """
+
+    user_bytes: SomeBytes | None = None
+    bucket_bytes: SomeBytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Staging:
     """
     Disk space for bytes that are not safe on tape yet, and for restored copies.
@@ -116,6 +133,8 @@ class Staging:
     :ivar directory: null stands for ``staging`` in the state directory.
     :ivar capacity_bytes: what may be used at most; ``min_free_bytes`` stay free on the file system in any case.
     :ivar restore_share: the part of the capacity that uploads leave to restores.
+    :ivar expedited_share: the last part of that, which other restores leave to Expedited ones.
+    :ivar multipart_share: what new objects and uploads leave to further parts of uploads that have begun, beside that.
     :ivar small_object_bytes: objects up to this size share segments; larger ones are files.
     """
 
@@ -123,6 +142,9 @@ class Staging:
     capacity_bytes: SomeBytes = 64 * GIB
     min_free_bytes: Bytes = 1 * GIB
     restore_share: Fraction = 0.1
+    expedited_share: Fraction = 0.02
+    multipart_share: Fraction = 0.03
+    quotas: StagingQuotas = field(default_factory=StagingQuotas)
     small_object_bytes: Annotated[int, Size(0, 16 * MIB)] = 256 * KIB
     segment_bytes: Annotated[int, Size(1 * MIB, 16 * GIB)] = 64 * MIB
     threads: Annotated[int, Whole(1, 256)] = 8
@@ -194,7 +216,9 @@ class Archive:
 
     :ivar bundle_cartridge_share: a bundle takes at most this part of a cartridge, however large ``bundle_size_bytes``.
     :ivar reserve_share: the part of a cartridge that stays free for its indexes and manifests, at most ``reserve_bytes``.
-    :ivar session_bytes: what one mount writes at most before the cartridge is given a rest.
+    :ivar session_bytes: what is written at most before it is verified.
+    :ivar another_drive_bytes: one more cartridge of a pool is mounted for every so many bytes that wait for it, at most
+        ``another_drive_share`` of a cartridge.
     :ivar sync_bytes: the index goes to tape after so many bytes or ``sync_age_seconds``, whichever comes first.
     """
 
@@ -205,6 +229,8 @@ class Archive:
     reserve_share: Annotated[float, Number(0, 0.5)] = 0.05
     reserve_bytes: Bytes = 10 * GIB
     session_bytes: SomeBytes = 2 * TIB
+    another_drive_bytes: SomeBytes = 500 * GB
+    another_drive_share: Annotated[float, Number(0.0001, 1)] = 0.03
     sync_bytes: SomeBytes = 32 * GIB
     sync_age_seconds: SomeSeconds = 10 * MINUTE
 
@@ -252,8 +278,13 @@ class Recall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mount:
-    """How long a cartridge stays in a drive: idle, and while another is wanted there."""
+    """
+    How archives and recalls share the drives, and how long a cartridge stays in one: idle, and while another is wanted there.
 
+    :ivar archive_share: the part of the drives that archives have when recalls want them all: one at least, and never all.
+    """
+
+    archive_share: Annotated[float, Number(0, 1)] = 0.5
     idle_unload_seconds: Seconds = 5 * MINUTE
     max_hold_seconds: SomeSeconds = 60 * MINUTE
 

@@ -7,7 +7,8 @@ are driven by a cursor and harmless to repeat. Steps that act on a row read earl
 with ``Conflict`` when it moved: read again and decide anew. What announces something writes its outbox row in the same step.
 
 Faults: ``MetadataUnavailable`` (a refusal, S3 says 503) when the store cannot be reached or is closed; the outcome of a
-changing step is then unknown and is looked up, never assumed. Times are unix seconds.
+changing step is then unknown and is looked up, never assumed, unless it is ``MetadataFull``: then nothing was changed.
+Times are unix seconds.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -22,6 +23,7 @@ from coldstore.model.events import Alert, AuditEvent, NewMessage, OutboxMessage,
 from coldstore.model.objects import (
     ArchiveState,
     Bucket,
+    ListedObject,
     ObjectVersion,
     Piece,
     Restore,
@@ -74,6 +76,18 @@ class Backlog:
     object_count: int
     size_bytes: int
     oldest_at: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StagingUse:
+    """
+    What lies on the staging disk with one class: ``used`` is the length of all pieces of objects and uploads, those
+    included that were deleted and are not freed yet; ``promised`` the size of objects that ongoing restores bring back.
+    """
+
+    storage_class: StorageClass
+    used_bytes: int
+    promised_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +172,15 @@ class IMetadataStore(Interface):
     def users() -> Deferred[list[User]]:
         """Return all users by name."""
 
+    def set_user_quota(*, name: str, quota_bytes: int | None) -> Deferred[User]:
+        """Set a user's quota on the staging disk, None for the default; fails with ``Conflict`` without such a user."""
+
+    def staging_use(*, owner_id: str | None = None, bucket: str | None = None) -> Deferred[list[StagingUse]]:
+        """
+        Return what an owner, or a bucket, has on the staging disk, by class; exactly one is given. Exact: every step that
+        changes it counts it. Fails with ``NoSuchBucket``.
+        """
+
     # ── buckets ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def create_bucket(
@@ -173,6 +196,9 @@ class IMetadataStore(Interface):
 
     def set_default_class(*, name: str, default_class: StorageClass | None) -> Deferred[None]:
         """Set or clear the class of objects whose writer names none; fails with ``NoSuchBucket``."""
+
+    def set_bucket_quota(*, name: str, quota_bytes: int | None) -> Deferred[Bucket]:
+        """Set a bucket's quota on the staging disk, None for the default; fails with ``NoSuchBucket``."""
 
     def delete_bucket(name: str) -> Deferred[None]:
         """
@@ -220,6 +246,11 @@ class IMetadataStore(Interface):
         Fails with ``NoSuchBucket``. Cost follows ``limit``, not what is in the bucket.
         """
 
+    def list_objects(
+        bucket: str, *, from_key: bytes, before_key: bytes | None, limit: int
+    ) -> Deferred[list[ListedObject]]:
+        """Return what ``list_current`` does, in the form of a listing."""
+
     def delete_current(
         bucket: str,
         keys: Sequence[bytes],
@@ -239,6 +270,12 @@ class IMetadataStore(Interface):
 
     def pieces(layout_id: str, *, after_ordinal: int, limit: int) -> Deferred[list[Piece]]:
         """Return the listed pieces of a layout by ordinal, beginning after ``after_ordinal`` (0: from the start)."""
+
+    def first_pieces(layout_ids: Collection[str]) -> Deferred[dict[str, Piece]]:
+        """
+        Return the first piece of each of at most KEYS_MAX layouts: of small objects that is all of it. Left out are unknown
+        and empty layouts, and those of uploads of which some parts do not count.
+        """
 
     def copy_count(version_uid: int, *, wanted: int) -> Deferred[CopyCount]:
         """Return how many verified copies the least copied extent of a version has."""
@@ -320,6 +357,22 @@ class IMetadataStore(Interface):
 
     def referenced(addresses: Collection[str]) -> Deferred[frozenset[str]]:
         """Return those of at most KEYS_MAX addresses that a piece or a discard duty names."""
+
+    # ── moving what stays ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def pieces_at(addresses: Collection[str]) -> Deferred[list[Piece]]:
+        """Return the pieces that lie at these at most KEYS_MAX addresses, in no order; nothing for unknown ones."""
+
+    def move_pieces(moves: Mapping[str, str]) -> Deferred[frozenset[str]]:
+        """
+        Have at most BATCH_MAX pieces lie at other addresses, which hold the same bytes: from old to new.
+
+        Return the old addresses of those that moved. One that is not a piece's any more is left out: its new address
+        is then nobody's. Nothing refers to the old address of a piece that moved: who reads there still must be left the
+        time to end before ``add_discards`` is called with it. Versions and uploads do not change by it.
+
+        Fails with ``Conflict`` when a new address is in use or about to be freed; nothing has moved then.
+        """
 
     # ── archive ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -601,6 +654,7 @@ __all__ = [
     "IMetadataStore",
     "MemberVersion",
     "SchemaTooNew",
+    "StagingUse",
     "StepTooLarge",
     "StoreTotals",
     "WantedExtent",

@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
+
+UNLIMITED_BYTES = 2**63 - 1
+"""A quota that never ends; every store can hold the number."""
 
 Pairs = tuple[tuple[str, str], ...]
 """Names and values in a fixed order: equal things compare equal and hash."""
@@ -46,18 +50,27 @@ class Checksum:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
-    """Somebody who may sign requests. ``user_id`` is the canonical id that S3 shows as owner."""
+    """
+    Somebody who may sign requests. ``user_id`` is the canonical id that S3 shows as owner.
+
+    ``staging_quota_bytes`` is what may lie on the staging disk for the user at once; None: the default of the configuration.
+    """
 
     user_id: str
     name: str
     access_key: str
     secret_key: str
     created_at: float
+    staging_quota_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bucket:
-    """A bucket; ``default_class`` is given to objects whose writer names no class. ``bucket_uid`` is never reused."""
+    """
+    A bucket; ``default_class`` is given to objects whose writer names no class. ``bucket_uid`` is never reused.
+
+    ``staging_quota_bytes`` is what may lie on the staging disk in it at once; None: the default of the configuration.
+    """
 
     bucket_uid: int
     name: str
@@ -65,6 +78,7 @@ class Bucket:
     region: str
     created_at: float
     default_class: StorageClass | None = None
+    staging_quota_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +184,26 @@ class ObjectVersion:
     read_count: int
     deleted_at: float | None
     revision: int
+
+
+class ListedObject(NamedTuple):
+    """
+    What a listing shows of a current version; a page has a thousand, so this is a row as it comes from the store.
+
+    ``storage_class``, ``checksum_algorithm``, ``checksum_kind`` and ``restore_phase`` are the values of what they are in
+    ``ObjectVersion``; times are unix seconds.
+    """
+
+    key: bytes
+    created_at: float
+    etag: str
+    size_bytes: int
+    storage_class: str
+    checksum_algorithm: str | None
+    checksum_kind: str | None
+    owner_id: str
+    restore_phase: str | None
+    restore_expires_at: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -103,6 +103,7 @@ CODES: Mapping[str, tuple[int, str]] = MappingProxyType(
         "OperationAborted": (409, "A conflicting operation is in progress against this resource. Try again."),
         "OwnershipControlsNotFoundError": (404, "The bucket ownership controls were not found"),
         "PreconditionFailed": (412, "At least one of the pre-conditions you specified did not hold"),
+        "QuotaExceeded": (403, "The quota on the staging disk is exceeded."),
         "ReplicationConfigurationNotFoundError": (404, "The replication configuration was not found"),
         "RequestHeaderSectionTooLarge": (
             400,
@@ -205,6 +206,11 @@ ANSWERS: Mapping[type[refusals.ColdStoreError], Refusal] = MappingProxyType(
             code="ServiceUnavailable",
             message="The metadata store cannot be reached now. Please try again later.",
             headers={"Retry-After": "5"},
+        ),
+        refusals.MetadataFull: Refusal(
+            code="ServiceUnavailable",
+            message="The metadata store has no room to record this now. Please try again later.",
+            headers={"Retry-After": "30"},
         ),
     }
 )

@@ -4,8 +4,10 @@ from urllib.parse import quote
 
 from coldstore.interfaces.metadata import Conflict, WriteCondition
 from coldstore.model.errors import ColdStoreError, NoSuchUpload
-from coldstore.model.objects import Checksum, ChecksumKind, ObjectVersion, Piece, Upload
+from coldstore.model.objects import Bucket, Checksum, ChecksumKind, ObjectVersion, Piece, Upload
+from coldstore.model.precedence import Precedence
 from coldstore.plan.messages import iso_time
+from coldstore.s3.admission import Admitted
 from coldstore.s3.answers import Answer, xml_answer
 from coldstore.s3.call import Call
 from coldstore.s3.conditions import write_condition
@@ -24,7 +26,7 @@ from coldstore.s3.multipart_plan import (
     parse_complete,
     plan_completion,
 )
-from coldstore.s3.objects import explained, facts_of, is_definite, ring_after_publishing
+from coldstore.s3.objects import explained, facts_of, ring_after_publishing
 from coldstore.s3.ranges import PART_NUMBER_MAX, copy_range, part_number
 from coldstore.s3.receiving import SINGLE_PUT_MAX_BYTES, Arrived, check_size, receive
 from coldstore.s3.services import Services
@@ -79,27 +81,28 @@ class MultipartOperations:
 
     async def upload_part(self, call: Call) -> Answer:
         """UploadPart."""
-        await self._services.bucket(call)
+        bucket = await self._services.bucket(call)
         number = part_number(call.query.one("partNumber"))
         upload = await self._upload(call)
         plan = call.body.object_plan(
             default_algorithm=(upload.checksum_algorithm or DEFAULT_ALGORITHM).lower()
         )
-        check_size(call.body)
+        size_bytes = check_size(call.body)
         if upload.checksum_algorithm not in ("", (plan.algorithm or "").upper()):
             raise S3Error(
                 "InvalidRequest",
                 f"Checksum Type mismatch occurred, expected checksum Type: {upload.checksum_algorithm.lower()}, "
                 f"actual checksum Type: {plan.algorithm}",
             )
-        arrived = await receive(self._services.staging, call.body, plan)
-        piece = await self._record(upload, number, arrived)
+        with await self._admitted(call, bucket, upload, size_bytes) as admitted:
+            arrived = await receive(self._services.staging, call.body, plan, admitted)
+            piece = await self._record(upload, number, arrived)
         return Answer(headers={"ETag": quoted(piece.etag), **checksum_headers(arrived.checksum)})
 
     async def upload_part_copy(self, call: Call) -> Answer:
         """UploadPartCopy: the bytes come from an object that can be read."""
         services = self._services
-        await services.bucket(call)
+        bucket = await services.bucket(call)
         number = part_number(call.query.one("partNumber"))
         upload = await self._upload(call)
         source = await CopySource.of(services, call)
@@ -113,8 +116,9 @@ class MultipartOperations:
                 },
             )
         algorithm = upload.checksum_algorithm or DEFAULT_ALGORITHM
-        arrived = await source.copy(wanted.offset_bytes, wanted.length_bytes, algorithm)
-        piece = await self._record(upload, number, arrived)
+        with await self._admitted(call, bucket, upload, wanted.length_bytes) as admitted:
+            arrived = await source.copy(wanted.offset_bytes, algorithm, admitted)
+            piece = await self._record(upload, number, arrived)
         return xml_answer(
             node(
                 "CopyPartResult",
@@ -122,6 +126,16 @@ class MultipartOperations:
                 node("ETag", quoted(piece.etag)),
                 node(f"Checksum{arrived.checksum.algorithm}", arrived.checksum.value),
             )
+        )
+
+    async def _admitted(self, call: Call, bucket: Bucket, upload: Upload, size_bytes: int) -> Admitted:
+        """Admit a part; what an upload has begun comes before what others begin: it holds room until it is complete."""
+        return await self._services.admission.admit(
+            caller=call.caller,
+            bucket=bucket,
+            size_bytes=size_bytes,
+            storage_class=upload.storage_class,
+            precedence=Precedence.BEGUN_UPLOAD if upload.revision else Precedence.NEW_UPLOAD,
         )
 
     async def _record(self, upload: Upload, number: int, arrived: Arrived) -> Piece:
@@ -141,8 +155,7 @@ class MultipartOperations:
         try:
             await self._store.put_part(upload.upload_id, piece)
         except ColdStoreError as error:
-            if is_definite(error) and arrived.address:
-                await services.hand_back([arrived.address])
+            await services.not_recorded([arrived.address] if arrived.address else [], error)
             raise
         services.janitor_bell.ring()
         return piece

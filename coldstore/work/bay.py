@@ -27,7 +27,7 @@ from coldstore.interfaces.filesystem import (
     WriteProtected,
     WrongVolume,
 )
-from coldstore.interfaces.library import ILibrary
+from coldstore.interfaces.library import ElementOccupied, ILibrary
 from coldstore.interfaces.metadata import IMetadataStore
 from coldstore.interfaces.process import IDeviceLock
 from coldstore.model.activity import DriveActivity
@@ -116,6 +116,11 @@ class Bay:
                 since=self._clock.seconds(),
             )
         )
+
+    @property
+    def activity(self) -> DriveActivity:
+        """What the board says of this drive."""
+        return self._board.entry(self.index)
 
     def progress(self, done_bytes: int) -> None:
         """Note how far the present step is."""
@@ -213,31 +218,48 @@ class Bay:
                     raise
                 await self._unlock(barcode)
                 await self._drive.offline()
-            inventory = await self._library.inventory()
-            if inventory.drive(self.index).is_full:
-                free = [slot.number for slot in inventory.empty_slots()]
-                if not free:
-                    raise TapeTrouble(f"no empty slot for {barcode} of drive {self.index}", is_robot=True)
-                home = record.home_slot if record is not None else None
-                slot = home if home in free else free[0]
-                await self._library.unload(drive=self.index, slot=slot, barcode=barcode)
-                self.log.info(
-                    "{barcode} unloaded from drive {drive} into slot {slot}",
-                    barcode=barcode,
-                    drive=self.index,
-                    slot=slot,
-                )
-            else:
-                slot = None
-                self.log.warn(
-                    "{barcode} is not in drive {drive} any more: somebody took it out",
-                    barcode=barcode,
-                    drive=self.index,
-                )
+            slot = await self._put_away(barcode, None if record is None else record.home_slot)
+        if slot is None:
+            self.log.warn(
+                "{barcode} is not in drive {drive} any more: somebody took it out",
+                barcode=barcode,
+                drive=self.index,
+            )
+        else:
+            self.log.info(
+                "{barcode} unloaded from drive {drive} into slot {slot}",
+                barcode=barcode,
+                drive=self.index,
+                slot=slot,
+            )
         self.barcode = None
         if record is not None and slot is not None:
             await self._change(barcode, change=lambda known: replace(known, home_slot=slot))
         self.tell("idle")
+
+    async def _put_away(self, barcode: str, home: int | None) -> int | None:
+        """
+        Have the robot put a cartridge into its home slot or another empty one; return which, None when the drive is empty.
+
+        :raise TapeTrouble: there is no empty slot
+        """
+        for is_last in (False, False, True):
+            inventory = await self._library.inventory()
+            if not inventory.drive(self.index).is_full:
+                return None
+            free = [slot.number for slot in inventory.empty_slots()]
+            if not free:
+                raise TapeTrouble(f"no empty slot for {barcode} of drive {self.index}", is_robot=True)
+            slot = home if home in free else free[0]
+            try:
+                await self._library.unload(drive=self.index, slot=slot, barcode=barcode)
+            except ElementOccupied:
+                # Another drive was emptied into it meanwhile.
+                if is_last:
+                    raise
+                continue
+            return slot
+        raise AssertionError("the last attempt ends with a slot or a fault")
 
     async def _unlock(self, barcode: str) -> None:
         """An ``ltfs`` that was killed leaves the cartridge locked in the drive until a check of the volume has ended."""
@@ -261,8 +283,8 @@ class Bay:
                 if len(slots) != 1:
                     where = "is in no slot" if not slots else f"is in several slots: {slots}"
                     raise TapeTrouble(f"{barcode} {where}", is_robot=True)
-                await self._library.load(slot=slots[0], drive=self.index, barcode=barcode)
-                await self._compare(barcode, slot=slots[0])
+                arrived = await self._library.load(slot=slots[0], drive=self.index, barcode=barcode)
+                self._compare(barcode, arrived, slot=slots[0])
             self.barcode = barcode
             self.log.info("{barcode} loaded into drive {drive}", barcode=barcode, drive=self.index)
             await self._change(
@@ -277,13 +299,12 @@ class Bay:
                 await self._reload(barcode)
             await self._drive.wait_until_ready(timeout_seconds=limit)
 
-    async def _compare(self, barcode: str, *, slot: int) -> None:
+    def _compare(self, barcode: str, inventory: Inventory, *, slot: int) -> None:
         """
         See that the robot brought what was asked for: nothing is formatted or written on its word alone.
 
         :raise TapeTrouble: another cartridge is in the drive
         """
-        inventory = await self._library.inventory()
         element = self._element(inventory)
         others = [found for found in inventory.find(barcode) if found != element]
         if element.barcode == barcode or (element.is_full and element.barcode is None and not others):
@@ -305,14 +326,12 @@ class Bay:
             ) from missing
 
     async def _reload(self, barcode: str) -> None:
-        inventory = await self._library.inventory()
-        free = [slot.number for slot in inventory.empty_slots()]
-        if not free:
-            raise TapeTrouble(f"no empty slot to reload {barcode} from", is_robot=True)
-        await self._library.unload(drive=self.index, slot=free[0], barcode=barcode)
+        slot = await self._put_away(barcode, None)
+        if slot is None:
+            raise TapeTrouble(f"{barcode} is not in drive {self.index} any more", is_robot=True)
         self.barcode = None
-        await self._library.load(slot=free[0], drive=self.index, barcode=barcode)
-        await self._compare(barcode, slot=free[0])
+        arrived = await self._library.load(slot=slot, drive=self.index, barcode=barcode)
+        self._compare(barcode, arrived, slot=slot)
         self.barcode = barcode
 
     async def _format(self, record: Cartridge, pool: str) -> IMountedVolume:

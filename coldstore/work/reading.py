@@ -8,7 +8,7 @@ from twisted.logger import Logger
 
 from coldstore.interfaces.bell import IBell
 from coldstore.interfaces.filesystem import IMountedVolume
-from coldstore.interfaces.metadata import BATCH_MAX, Conflict, IMetadataStore, WantedExtent
+from coldstore.interfaces.metadata import Conflict, IMetadataStore, WantedExtent
 from coldstore.interfaces.mover import (
     DestinationFault,
     NoSuchFileOnVolume,
@@ -17,11 +17,12 @@ from coldstore.interfaces.mover import (
     ReadRange,
 )
 from coldstore.interfaces.staging import DiskFault, IStaging, RecalledBytes, RecallSpace
-from coldstore.model.errors import MetadataUnavailable, StagingFull
+from coldstore.model.errors import StagingFull
 from coldstore.model.events import Severity
-from coldstore.model.objects import Piece
+from coldstore.model.objects import Piece, Tier
+from coldstore.model.precedence import Precedence
 from coldstore.ontape import paths
-from coldstore.plan.mount import DoRecall
+from coldstore.plan.jobs import DoRecall
 from coldstore.plan.recall import Wanted
 from coldstore.work.bay import Bay
 from coldstore.work.completing import Completer
@@ -47,6 +48,11 @@ def portions(items: Sequence[Wanted], *, items_max: int) -> list[list[Wanted]]:
     return found
 
 
+def _precedence(portion: Sequence[Wanted]) -> Precedence:
+    is_urgent = all(item.tier is Tier.EXPEDITED for item in portion)
+    return Precedence.URGENT if is_urgent else Precedence.RECALL
+
+
 class RecallSession:
     """Carries out one ``DoRecall``."""
 
@@ -63,9 +69,11 @@ class RecallSession:
         bell: IBell,
         new_layout_id: Callable[[], str],
         on_bad_source: Callable[[str, str], int],
+        doubtful: Callable[[Sequence[str]], None],
         portion_items: int,
     ) -> None:
         """
+        :param doubtful: is told addresses on the disk of which the record may or may not know
         :param on_bad_source: is told bundle id and barcode of a copy that could not deliver; answers how often it could not
         :param portion_items: extents that are read, published and recorded in one go
         """
@@ -77,6 +85,7 @@ class RecallSession:
         self._bell = bell
         self._new_layout_id = new_layout_id
         self._on_bad_source = on_bad_source
+        self._doubtful = doubtful
         self._portion_items = portion_items
 
     async def run(
@@ -84,25 +93,29 @@ class RecallSession:
         job: DoRecall,
         extents: Mapping[tuple[int, int], WantedExtent],
         *,
-        should_yield: Callable[[], bool],
+        is_over: Callable[[bool], bool],
     ) -> None:
         """
         Read everything of the batch that is still wanted.
 
-        :param should_yield: whether to begin no further portion
-        :raise RecallWaitsForSpace: the disk is too full for the next extent
+        :param is_over: whether to come to an end at this boundary; is told whether a bundle was read from by now
+        :raise RecallWaitsForSpace: the disk is too full for some extents; those for which it has room were read
         :raise TapeTrouble: the drive or the cartridge failed
         """
         waiting = portions(job.batch.items, items_max=self._portion_items)
         waiting.reverse()
         has_begun = False
-        while waiting and not (has_begun and should_yield()):
+        short: StagingFull | None = None
+        while waiting and not is_over(has_begun):
             portion = waiting.pop()
             try:
-                space = await self._staging.reserve_recall([item.length_bytes for item in portion])
+                space = await self._staging.reserve_recall(
+                    [item.length_bytes for item in portion], precedence=_precedence(portion)
+                )
             except StagingFull as full:
                 if len(portion) == 1:
-                    raise RecallWaitsForSpace(str(full)) from full
+                    short = full
+                    continue
                 # What does not fit as a whole may fit piece by piece.
                 half = len(portion) // 2
                 waiting += [portion[half:], portion[:half]]
@@ -112,9 +125,11 @@ class RecallSession:
             try:
                 volume = await self._bay.mount(job.batch.barcode, pool=None)
                 has_begun = True
-                await self._portion(volume, portion, space, extents)
+                await self._portion(volume, portion, space, extents, is_over)
             finally:
                 await self._staging.release_recall(space)
+        if short is not None:
+            raise RecallWaitsForSpace(str(short)) from short
 
     async def _portion(
         self,
@@ -122,6 +137,7 @@ class RecallSession:
         portion: Sequence[Wanted],
         space: RecallSpace,
         extents: Mapping[tuple[int, int], WantedExtent],
+        is_over: Callable[[bool], bool],
     ) -> None:
         arrived: list[RecalledBytes] = []
         trouble: Exception | None = None
@@ -147,7 +163,11 @@ class RecallSession:
 
             return note
 
+        has_read = False
         for bundle_id, group in groupby(enumerate(portion), key=lambda pair: pair[1].bundle_id):
+            if has_read and is_over(True):
+                break
+            has_read = True
             numbered = list(group)
             ranges = [
                 ReadRange(
@@ -212,7 +232,7 @@ class RecallSession:
         self._bay.tell("publishing", detail=f"{len(arrived)} extents")
         try:
             addresses = await self._staging.adopt_recalled(space, arrived)
-        except DiskFault as fault:
+        except (StagingFull, DiskFault) as fault:
             raise RecallWaitsForSpace(str(fault)) from fault
         recorded = 0
         try:
@@ -220,7 +240,8 @@ class RecallSession:
                 await self._record(portion[entry.slot], address, entry.crc64nvme)
                 recorded += 1
         except Exception:
-            await self._disown(addresses[recorded:])
+            # Of one of these the record may know all the same.
+            self._doubtful(addresses[recorded:])
             raise
         self._bell.ring()
 
@@ -240,14 +261,6 @@ class RecallSession:
         )
         if is_wanted:
             await self._completer.complete(item.version_uid)
-
-    async def _disown(self, addresses: Sequence[str]) -> None:
-        """Have pieces freed that got no record. What cannot even be noted now is found by the sweep of the next run."""
-        for start in range(0, len(addresses), BATCH_MAX):
-            try:
-                await self._store.add_discards(addresses[start : start + BATCH_MAX])
-            except MetadataUnavailable:
-                return
 
     async def _lost(self, bundle_id: str, barcode: str, reason: str) -> None:
         for copy in await self._store.copies(bundle_id=bundle_id):

@@ -201,7 +201,9 @@ class LibraryContract(LibraryInHand):
             consumeErrors=True,
         )
         results = await self.finish(both)
-        self.assertEqual([drive.barcode for drive in results[2].drives], [one, two])
+        seen = [[drive.barcode for drive in inventory.drives[:2]] for inventory in results]
+        # What a load saw is from before the next move.
+        self.assertEqual(seen, [[one, None], [one, two], [one, two]])
         ready = gatherResults(
             [drive.wait_until_ready(timeout_seconds=READY_SECONDS) for drive in self.drives[:2]],
             consumeErrors=True,

@@ -1,5 +1,6 @@
 """``IStaging`` on a real directory and in memory, and what only a real directory can show."""
 
+import contextlib
 import errno
 import os
 from pathlib import Path
@@ -13,12 +14,20 @@ from twisted.trial.unittest import TestCase
 
 from coldstore.disk.filesystem import FileSystem
 from coldstore.disk.staging import DiskStaging
-from coldstore.disk.threads import Reactor
 from coldstore.interfaces.staging import DiskFault, IStaging, RecallSlot
 from coldstore.model.objects import Piece
+from coldstore.model.precedence import Shares
 from coldstore.testing.staging import SimulatedStaging
 from coldstore.util.asynchronous import returns_deferred
-from tests.contract.staging_contract import CAPACITY_BYTES, MIB, StagingContract
+from coldstore.util.workers import Reactor
+from tests.contract.staging_contract import (
+    CAPACITY_BYTES,
+    MIB,
+    StagingContract,
+    content_of,
+    piece_of,
+    put,
+)
 
 
 class SimulatedStagingTests(StagingContract, TestCase):
@@ -26,9 +35,9 @@ class SimulatedStagingTests(StagingContract, TestCase):
 
     staging: SimulatedStaging
 
-    def make_staging(self) -> SimulatedStaging:
+    def make_staging(self, shares: Shares | None = None) -> SimulatedStaging:
         """An empty medium."""
-        return SimulatedStaging(capacity_bytes=CAPACITY_BYTES)
+        return SimulatedStaging(capacity_bytes=CAPACITY_BYTES, shares=shares)
 
     def reopened(self) -> Deferred[IStaging]:
         """Crash and start again."""
@@ -123,7 +132,11 @@ class DiskHarness:
     run_number = 0
 
     def make_disk(
-        self, case: TestCase, system: FileSystem | None = None, segment_bytes: int = 64 * MIB
+        self,
+        case: TestCase,
+        system: FileSystem | None = None,
+        segment_bytes: int = 64 * MIB,
+        shares: Shares | None = None,
     ) -> DiskStaging:
         """The next run on the directory of this test."""
         if not self.run_number:
@@ -135,7 +148,9 @@ class DiskHarness:
             run=f"{self.run_number}",
             directory=self.directory,
             capacity_bytes=CAPACITY_BYTES,
+            shares=shares,
             segment_bytes=segment_bytes,
+            quiet_seconds=0.0,
             system=system,
         )
 
@@ -145,9 +160,10 @@ class DiskStagingTests(StagingContract, TestCase, DiskHarness):
 
     staging: DiskStaging
 
-    def make_staging(self) -> DiskStaging:
+    def make_staging(self, shares: Shares | None = None) -> DiskStaging:
         """A new directory."""
-        return self.make_disk(self)
+        self.run_number = 0
+        return self.make_disk(self, shares=shares)
 
     @returns_deferred
     async def reopened(self) -> IStaging:
@@ -191,6 +207,32 @@ class DiskStagingTests(StagingContract, TestCase, DiskHarness):
     def check_account(self) -> None:
         """Bytes accounted equal bytes allocated."""
         self.assertEqual(self.staging.account.present, occupied_below(self.directory))
+
+
+class AtHandTests(TestCase, DiskHarness):
+    """Small pieces read without a thread, on the file system of the temporary directory."""
+
+    def deleted_files_held(self) -> list[str]:
+        """Unlinked files below the directory that this process still has open."""
+        links = []
+        for number in os.listdir("/proc/self/fd"):
+            with contextlib.suppress(FileNotFoundError):
+                links.append(os.readlink(f"/proc/self/fd/{number}"))
+        return [link for link in links if link.startswith(str(self.directory)) and "(deleted)" in link]
+
+    @returns_deferred
+    async def test_space_is_given_back(self) -> None:
+        """A container that was read at hand and is unlinked does not stay open, for its space would stay taken."""
+        staging = self.make_disk(self, segment_bytes=300_000)
+        await staging.start()
+        pieces = [piece_of(await put(staging, content_of(50_000, seed))) for seed in range(30)]
+        found = [staging.at_hand(piece) for piece in pieces]
+        self.assertTrue(all(content in (None, content_of(50_000, at)) for at, content in enumerate(found)))
+        await staging.discard([piece.address for piece in pieces])
+        held = self.deleted_files_held()
+        await staging.stop()
+        self.assertEqual(held, [])
+        self.assertEqual([staging.at_hand(piece) for piece in pieces[:3]], [None] * 3)
 
 
 def copy_with_holes(source: Path, target: Path) -> None:

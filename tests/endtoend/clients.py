@@ -233,7 +233,9 @@ class RawClient:
         raw = target if isinstance(target, bytes) else target.encode()
         sent = {"host": self._host, **{name.lower(): value for name, value in (headers or {}).items()}}
         if self._keys is not None:
-            sent |= self._signed(method, raw, body, sent, payload, shifted_seconds, region)
+            hashed = hashlib.sha256(body).hexdigest() if payload is None else payload
+            at = time.time() + shifted_seconds
+            sent |= signed_headers(self._keys, method, raw, sent, hashed, at=at, region=region)
         if length != -1 and (body or method in ("PUT", "POST") or length is not None):
             sent.setdefault("content-length", str(len(body) if length is None else length))
         sent |= unsigned_headers or {}
@@ -264,49 +266,56 @@ class RawClient:
                 received += piece
             return answer
 
-    def _signed(
-        self,
-        method: str,
-        raw: bytes,
-        body: bytes,
-        headers: Mapping[str, str],
-        payload: str | None,
-        shifted_seconds: float,
-        region: str,
-    ) -> dict[str, str]:
-        assert self._keys is not None
-        moment = datetime.fromtimestamp(time.time() + shifted_seconds, UTC).strftime("%Y%m%dT%H%M%SZ")
-        hashed = hashlib.sha256(body).hexdigest() if payload is None else payload
-        covered = {**headers, "x-amz-date": moment, "x-amz-content-sha256": hashed}
-        path, _, query = raw.partition(b"?")
-        pairs = sorted(
-            (encoded(unquote_to_bytes(name)), encoded(unquote_to_bytes(value.replace(b"+", b" "))))
-            for name, _, value in (item.partition(b"=") for item in query.split(b"&") if item)
-        )
-        names = sorted(covered)
-        canonical = "\n".join(
-            [
-                method,
-                encoded(unquote_to_bytes(path), safe="/~"),
-                "&".join(f"{name}={value}" for name, value in pairs),
-                *(f"{name}:{' '.join(covered[name].split())}" for name in names),
-                "",
-                ";".join(names),
-                hashed,
-            ]
-        )
-        scope = f"{moment[:8]}/{region}/s3/aws4_request"
-        text = "\n".join(["AWS4-HMAC-SHA256", moment, scope, hashlib.sha256(canonical.encode()).hexdigest()])
-        key = b"AWS4" + self._keys.secret_key.encode()
-        for word in (moment[:8], region, "s3", "aws4_request"):
-            key = hmac.digest(key, word.encode(), "sha256")
-        signature = hmac.digest(key, text.encode(), "sha256").hex()
-        return {
-            "x-amz-date": moment,
-            "x-amz-content-sha256": hashed,
-            "authorization": f"AWS4-HMAC-SHA256 Credential={self._keys.access_key}/{scope}, "
-            f"SignedHeaders={';'.join(names)}, Signature={signature}",
-        }
+
+def signed_headers(
+    keys: Keys,
+    method: str,
+    target: bytes,
+    headers: Mapping[str, str],
+    payload: str,
+    *,
+    at: float,
+    region: str = REGION,
+) -> dict[str, str]:
+    """
+    Return the header fields that sign a request, Signature Version 4 in the Authorization field.
+
+    :param target: path and query as they go onto the request line
+    :param headers: what is covered besides them, by lower-case name, Host among them
+    :param payload: value of x-amz-content-sha256
+    :param at: time of the signature, unix seconds
+    """
+    moment = datetime.fromtimestamp(at, UTC).strftime("%Y%m%dT%H%M%SZ")
+    covered = {**headers, "x-amz-date": moment, "x-amz-content-sha256": payload}
+    path, _, query = target.partition(b"?")
+    pairs = sorted(
+        (encoded(unquote_to_bytes(name)), encoded(unquote_to_bytes(value.replace(b"+", b" "))))
+        for name, _, value in (item.partition(b"=") for item in query.split(b"&") if item)
+    )
+    names = sorted(covered)
+    canonical = "\n".join(
+        [
+            method,
+            encoded(unquote_to_bytes(path), safe="/~"),
+            "&".join(f"{name}={value}" for name, value in pairs),
+            *(f"{name}:{' '.join(covered[name].split())}" for name in names),
+            "",
+            ";".join(names),
+            payload,
+        ]
+    )
+    scope = f"{moment[:8]}/{region}/s3/aws4_request"
+    text = "\n".join(["AWS4-HMAC-SHA256", moment, scope, hashlib.sha256(canonical.encode()).hexdigest()])
+    key = b"AWS4" + keys.secret_key.encode()
+    for word in (moment[:8], region, "s3", "aws4_request"):
+        key = hmac.digest(key, word.encode(), "sha256")
+    signature = hmac.digest(key, text.encode(), "sha256").hex()
+    return {
+        "x-amz-date": moment,
+        "x-amz-content-sha256": payload,
+        "authorization": f"AWS4-HMAC-SHA256 Credential={keys.access_key}/{scope}, "
+        f"SignedHeaders={';'.join(names)}, Signature={signature}",
+    }
 
 
 def encoded(raw: bytes | str, safe: str = "~") -> str:

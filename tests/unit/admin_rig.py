@@ -33,6 +33,7 @@ from coldstore.model.objects import (
     VersionFacts,
 )
 from coldstore.plan.classes import ClassRule
+from coldstore.plan.quota import DefaultQuotas
 
 NOW = 1_800_000_000.0
 GIB = 1024**3
@@ -135,6 +136,7 @@ class AdminRig:
             clock=self.clock,
             rules=RULES,
             pools=("main", "vault"),
+            quotas=DefaultQuotas(user_bytes=GIB),
             new_user=lambda name, at: User(
                 user_id=f"id-{name}",
                 name=name,

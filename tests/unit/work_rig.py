@@ -4,7 +4,7 @@ to event. A ``World`` is what survives a crash; a ``Run`` is one run of the appl
 """
 
 import hashlib
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from functools import partial
 from random import Random
 from typing import Any, cast
@@ -16,7 +16,7 @@ from coldstore.interfaces.metadata import IMetadataStore
 from coldstore.interfaces.staging import RecallSlot
 from coldstore.metadata.sqlite.store import SqliteStore
 from coldstore.model.cartridges import CartridgeState, DriveState
-from coldstore.model.errors import MetadataUnavailable
+from coldstore.model.errors import MetadataFull, MetadataUnavailable
 from coldstore.model.objects import (
     ArchiveState,
     ObjectVersion,
@@ -31,7 +31,7 @@ from coldstore.plan.archive import ArchivePolicy
 from coldstore.plan.blame import ApartPolicy
 from coldstore.plan.classes import ClassRule
 from coldstore.plan.evict import EvictPolicy, Preference
-from coldstore.plan.mount import MountPolicy, TierPolicy
+from coldstore.plan.jobs import MountPolicy, TierPolicy
 from coldstore.plan.verify import VerifyMode
 from coldstore.testing.filesystem import SimulatedTapeFilesystem, SimulatedTapes
 from coldstore.testing.library import SimulatedLibrary
@@ -41,6 +41,7 @@ from coldstore.util.loops import Loop
 from coldstore.work.activity import ActivityBoard
 from coldstore.work.bay import Bay, BayLimits
 from coldstore.work.bells import ReactorBell
+from coldstore.work.compactor import Compactor
 from coldstore.work.completing import Completer
 from coldstore.work.dispatcher import BlamePolicy, Dispatcher
 from coldstore.work.drives import record_drives
@@ -48,6 +49,7 @@ from coldstore.work.evictor import Evictor
 from coldstore.work.expirer import Expirer
 from coldstore.work.inventory import InventoryKeeper
 from coldstore.work.janitor import Janitor
+from coldstore.work.leftovers import Leftovers
 from coldstore.work.packer import Packer
 from coldstore.work.reading import RecallSession
 from coldstore.work.recovery import Recovery
@@ -115,6 +117,10 @@ class MortalStore:
         self.steps = 0
         self.is_dead = False
 
+    def dies_at(self, step: int) -> None:
+        """Die at a step that is still to come."""
+        self._dies_at = step
+
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._store, name)
         if not callable(value):
@@ -142,8 +148,13 @@ class FailingStore:
         self._fails_at = fails_at
         self._takes_effect = takes_effect
         self.steps = 0
+        self._fails_first = ""
         self.failed = ""
         """The step that failed."""
+
+    def fail_first(self, name: str) -> None:
+        """Fail the first step of this name."""
+        self._fails_first = name
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._store, name)
@@ -152,12 +163,50 @@ class FailingStore:
 
         def step(*args: Any, **kwargs: Any) -> Any:
             self.steps += 1
-            if self.steps != self._fails_at:
+            if self.steps != self._fails_at and name != self._fails_first:
                 return value(*args, **kwargs)
-            self.failed = name
+            self.failed, self._fails_first = name, ""
             if self._takes_effect:
                 value(*args, **kwargs).addErrback(lambda _: None)
             return fail(MetadataUnavailable(f"{name} was made to fail"))
+
+        return step
+
+
+class FullStore:
+    """A store whose file system runs full at a given step: from then on nothing is recorded, until there is room again."""
+
+    CHANGING = (
+        "add_", "claim_", "clear_", "complete_", "copy_failed", "copy_synced", "copy_verified", "delete_", "evict_",
+        "fix_", "forget_", "freeze_", "lose_", "mark_", "move_", "open_bundle", "raise_", "record_", "release_",
+        "resume_", "set_", "settle_", "start_copy", "change_", "message_", "note_",
+    )  # fmt: skip
+
+    def __init__(self, store: IMetadataStore, *, full_from: int) -> None:
+        self._store = store
+        self._full_from = full_from
+        self.has_room = True
+        self.steps = 0
+        self.refused = 0
+
+    def relieve(self) -> None:
+        """Have room again, for good."""
+        self._full_from = 0
+        self.has_room = True
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._store, name)
+        if not callable(value) or not name.startswith(self.CHANGING):
+            return value
+
+        def step(*args: Any, **kwargs: Any) -> Any:
+            self.steps += 1
+            if 0 < self._full_from <= self.steps:
+                self.has_room = False
+            if self.has_room:
+                return value(*args, **kwargs)
+            self.refused += 1
+            return fail(MetadataFull(f"{name} finds no room"))
 
         return step
 
@@ -172,6 +221,8 @@ class World:
         cartridges: int = 4,
         capacity_bytes: int = 256 * MIB,
         disk_bytes: int = 1 << 40,
+        move_seconds: float = 0.0,
+        offline_seconds: float = 0.0,
         random: Random | None = None,
     ) -> None:
         self.clock = cast(Any, WorldClock())
@@ -190,6 +241,8 @@ class World:
             self.clock,
             drives=drives,
             cartridges={number: f"A0000{number}L8" for number in range(1, cartridges + 1)},
+            move_seconds=move_seconds,
+            offline_seconds=offline_seconds,
         )
         uuids = iter(range(1, 1000))
         self.tapes = SimulatedTapes(
@@ -379,6 +432,7 @@ class Run:
         *,
         store: Any = None,
         seconds: dict[str, float] | None = None,
+        bytes_per_second: float = 10 * MIB,
         hold_seconds: float = 3600.0,
         idle_unload_seconds: float = 60.0,
         attempts_max: int = 6,
@@ -389,8 +443,12 @@ class Run:
         linger_seconds: float = 0.0,
         cartridge_share: float = 1.0,
         members_max: int = 100,
+        another_drive_bytes: int = 1 << 40,
+        without: Collection[str] = (),
     ) -> None:
+        """:param without: names of loops that do not run"""
         self.world = world
+        self._without = without
         self.clock: Any = world.clock
         self.store: Any = store or world.store
         random = Random(world.random.getrandbits(64))
@@ -405,7 +463,7 @@ class Run:
                 clock=self.clock,
                 loaded=partial(getattr, drive, "barcode"),
                 seconds=seconds or {"format": 5, "mount": 2, "unmount": 2, "sync": 1},
-                bytes_per_second=10 * MIB,
+                bytes_per_second=bytes_per_second,
                 read_disk=world.staging.content,
                 write_disk=self._write_disk,
             )
@@ -446,10 +504,18 @@ class Run:
                 "expirer",
                 "evictor",
                 "janitor",
+                "compactor",
+                "leftovers",
                 "sweeper",
                 "deliverer",
             )
         }
+        self.leftovers = Leftovers(
+            store=self.store,
+            clock=self.clock,
+            bell=self.bells["leftovers"],
+            janitor_bell=self.bells["janitor"],
+        )
         completer = Completer(store=self.store, clock=self.clock, region="us-east-1", day_seconds=86_400.0)
         sync = SyncPolicy(sync_bytes=sync_bytes, sync_seconds=600, verify=dict.fromkeys(POOLS, verify))
         self.evictor = Evictor(
@@ -470,7 +536,10 @@ class Run:
             keeper=self.keeper,
             policy=MountPolicy(
                 tiers=dict.fromkeys(Tier, TIER),
+                archive_share=0.5,
                 idle_unload_seconds=idle_unload_seconds,
+                another_drive_bytes=another_drive_bytes,
+                another_drive_fraction=1.0,
                 max_hold_seconds=hold_seconds,
                 reserve_fraction=0.05,
                 reserve_bytes=MIB,
@@ -501,6 +570,7 @@ class Run:
                 bell=self.bells["deliverer"],
                 new_layout_id=lambda: f"{random.getrandbits(128):032x}",
                 on_bad_source=on_bad_source,
+                doubtful=self.leftovers.note,
                 portion_items=portion_items,
             ),
             make_room=self._make_room,
@@ -543,8 +613,15 @@ class Run:
                 clock=self.clock,
                 on_settled=self.bells["evictor"].ring,
             ).one_round,
+            "compactor": Compactor(
+                store=self.store, staging=world.staging, clock=self.clock, leftovers=self.leftovers
+            ).one_round,
+            "leftovers": self.leftovers.one_round,
             "sweeper": Sweeper(
-                store=self.store, staging=world.staging, janitor_bell=self.bells["janitor"]
+                store=self.store,
+                staging=world.staging,
+                janitor_bell=self.bells["janitor"],
+                is_spared=self.leftovers.holds,
             ).one_round,
         }
         self._recovery = Recovery(store=self.store, packer=self.packer, epoch=epoch)
@@ -600,6 +677,8 @@ class Run:
         await record_drives(self.store, self.clock, {index: f"serial{index}" for index in self.bays})
         await self._recovery.run()
         for name, one_round in self._rounds.items():
+            if name in self._without:
+                continue
             loop = Loop(name, one_round, self.bells[name])
             loop.startService()
             self.loops.append(loop)

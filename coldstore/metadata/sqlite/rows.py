@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from coldstore.interfaces.metadata import DiscardedPiece
@@ -27,14 +28,18 @@ from coldstore.model.objects import (
 
 Row = Sequence[Any]
 
-USER_COLUMNS = "user_id, name, access_key, secret_key, created_at"
-BUCKET_COLUMNS = "bucket_uid, name, owner_id, region, created_at, default_class"
+USER_COLUMNS = "user_id, name, access_key, secret_key, created_at, staging_quota_bytes"
+BUCKET_COLUMNS = "bucket_uid, name, owner_id, region, created_at, default_class, staging_quota_bytes"
 VERSION_COLUMNS = """
     v.version_uid, v.sequence, b.name, v.key, v.version_id, v.size_bytes, v.etag, v.storage_class, v.headers,
     v.user_metadata, v.checksum_algorithm, v.checksum_value, v.checksum_kind, v.crc64nvme, v.part_sizes, v.created_at,
     v.owner_id, v.layout_id, v.on_disk, v.archive_state, v.archived_at, v.restore_phase, v.restore_tier, v.restore_days,
     v.restore_requested_at, v.restore_expires_at, v.restore_requested_by, v.last_read_at, v.read_count, v.deleted_at,
     v.revision"""
+LISTED_COLUMNS = """
+    v.key, v.created_at, v.etag, v.size_bytes, v.storage_class, v.checksum_algorithm, v.checksum_kind, v.owner_id,
+    v.restore_phase, v.restore_expires_at"""
+"""The fields of a ``ListedObject``, in their order."""
 VERSION_WIDTH = 31
 PIECE_COLUMNS = "ordinal, address, length_bytes, crc64nvme, etag, checksum_algorithm, checksum_value, checksum_kind, created_at"
 UPLOAD_COLUMNS = """
@@ -69,13 +74,15 @@ def unsigned(stored: int) -> int:
     return stored + (1 << 64) if stored < 0 else stored
 
 
+@lru_cache(maxsize=256)
 def pairs_text(pairs: Pairs) -> str:
     """Write names and values down as JSON; nothing at all when there are none."""
     return json.dumps(pairs, separators=(",", ":")) if pairs else ""
 
 
+@lru_cache(maxsize=256)
 def pairs_of(text: str) -> Pairs:
-    """Undo ``pairs_text``."""
+    """Undo ``pairs_text``; most objects have the same few headers."""
     return tuple((name, value) for name, value in json.loads(text)) if text else ()
 
 
@@ -102,15 +109,20 @@ def marks(values: Sequence[object]) -> str:
 
 def user_of(row: Row) -> User:
     """Of ``USER_COLUMNS``."""
-    user_id, name, access_key, secret_key, created_at = row
+    user_id, name, access_key, secret_key, created_at, staging_quota_bytes = row
     return User(
-        user_id=user_id, name=name, access_key=access_key, secret_key=secret_key, created_at=created_at
+        user_id=user_id,
+        name=name,
+        access_key=access_key,
+        secret_key=secret_key,
+        created_at=created_at,
+        staging_quota_bytes=staging_quota_bytes,
     )
 
 
 def bucket_of(row: Row) -> Bucket:
     """Of ``BUCKET_COLUMNS``."""
-    bucket_uid, name, owner_id, region, created_at, default_class = row
+    bucket_uid, name, owner_id, region, created_at, default_class, staging_quota_bytes = row
     return Bucket(
         bucket_uid=bucket_uid,
         name=name,
@@ -118,6 +130,7 @@ def bucket_of(row: Row) -> Bucket:
         region=region,
         created_at=created_at,
         default_class=None if default_class is None else StorageClass(default_class),
+        staging_quota_bytes=staging_quota_bytes,
     )
 
 

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from coldstore.interfaces.metadata import Conflict, WriteCondition
-from coldstore.metadata.sqlite import buckets, layouts, versions
+from coldstore.metadata.sqlite import buckets, layouts, shares, versions
 from coldstore.metadata.sqlite.rows import UPLOAD_COLUMNS, marks, pairs_text, upload_of
 from coldstore.metadata.sqlite.runs import Runs
 from coldstore.model.errors import NoSuchBucket, NoSuchUpload
@@ -16,9 +16,10 @@ _JOINED = "uploads AS u JOIN buckets AS b ON b.bucket_uid = u.bucket_uid"
 
 def create(connection: sqlite3.Connection, upload: Upload) -> None:
     """Begin an upload with an empty layout of its own."""
+    bucket_uid = buckets.uid(connection, upload.bucket)
     row = (
         upload.upload_id,
-        buckets.uid(connection, upload.bucket),
+        bucket_uid,
         upload.key,
         upload.owner_id,
         upload.storage_class.value,
@@ -28,7 +29,13 @@ def create(connection: sqlite3.Connection, upload: Upload) -> None:
         None if upload.checksum_kind is None else upload.checksum_kind.value,
         upload.created_at,
     )
-    layouts.begin(connection, upload.upload_id, state="open")
+    share_uid = shares.uid(
+        connection,
+        owner_id=upload.owner_id,
+        bucket_uid=bucket_uid,
+        storage_class=upload.storage_class.value,
+    )
+    layouts.begin(connection, upload.upload_id, state="open", share_uid=share_uid)
     connection.execute(
         "INSERT INTO uploads (upload_id, bucket_uid, key, owner_id, storage_class, headers, user_metadata,"
         f" checksum_algorithm, checksum_kind, created_at) VALUES ({marks(row)})",
@@ -82,11 +89,9 @@ def put_part(connection: sqlite3.Connection, upload_id: str, piece: Piece) -> No
     earlier = layouts.piece_at(connection, upload_id, piece.ordinal)
     if earlier is not None and earlier.address == piece.address:
         # The same step again after an unknown outcome: discarding "the earlier one" would discard this one.
-        connection.execute(
-            "DELETE FROM pieces WHERE layout_id = ? AND ordinal = ?", (upload_id, piece.ordinal)
-        )
+        layouts.remove_piece(connection, upload_id, piece.ordinal)
     elif earlier is not None:
-        layouts.discard_piece(connection, upload_id, piece.ordinal)
+        layouts.discard_pieces(connection, upload_id, [piece.ordinal])
     layouts.add_pieces(connection, upload_id, [piece])
     connection.execute("UPDATE uploads SET revision = revision + 1 WHERE upload_id = ?", (upload_id,))
 
@@ -109,7 +114,7 @@ def complete(
     revision: int | None,
 ) -> ObjectVersion:
     """Publish the parts whose numbers ``listed`` names as runs."""
-    bucket_uid = buckets.uid(connection, facts.bucket)
+    bucket_uid, replaced = versions.found_under(connection, facts.bucket, facts.key)
     row = connection.execute(
         "SELECT revision FROM uploads WHERE upload_id = ? AND bucket_uid = ? AND key = ?",
         (upload_id, bucket_uid, facts.key),
@@ -119,6 +124,7 @@ def complete(
     if revision is not None and row[0] != revision:
         raise Conflict(f"parts of upload {upload_id} came in meanwhile")
     has_leftovers = _check_parts(connection, upload_id, listed, size_bytes=facts.size_bytes)
+    versions.check_condition(condition, replaced)
     connection.execute("DELETE FROM uploads WHERE upload_id = ?", (upload_id,))
     connection.execute(
         "UPDATE layouts SET state = 'live', listed = ?, leftovers_after = ? WHERE layout_id = ?",
@@ -128,10 +134,10 @@ def complete(
         connection,
         facts,
         bucket_uid=bucket_uid,
+        replaced=replaced,
         layout_id=upload_id,
         upload_id=upload_id,
         wants_tape=wants_tape,
-        condition=condition,
         messages=messages,
     )
 

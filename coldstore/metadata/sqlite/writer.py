@@ -1,0 +1,136 @@
+"""The one writer: steps run in the reactor's thread while that is quick, their commit always in a thread of its own."""
+
+import sqlite3
+from collections import deque
+from collections.abc import Callable
+from itertools import islice
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail
+from twisted.python.failure import Failure
+
+from coldstore.metadata.sqlite.groupcommit import Outcome, Step, commit, commit_together, run_begun
+from coldstore.metadata.sqlite.pace import Pace
+from coldstore.model.errors import MetadataUnavailable
+from coldstore.util.asynchronous import returns_deferred
+from coldstore.util.workers import Reactor, Workers
+
+SLOW_SECONDS = 0.02
+"""Average of a step; one changes a hundred rows at most."""
+TURN_SECONDS = 0.005
+"""How long the reactor is kept by the steps of one transaction; what is left waits for the next one."""
+QUEUE_MAX = 20_000
+"""Steps that may wait; more are refused, because nobody would still want their answers."""
+
+
+def closed() -> MetadataUnavailable:
+    """Return the refusal of a store that is not open."""
+    return MetadataUnavailable("the metadata store is not open")
+
+
+class Writer:
+    """
+    Puts steps into transactions: what came while one was committed is the next one. Never waits to fill one.
+
+    Python runs in one thread at a time in any case. Beside a reactor that is busy, a thread of its own would fight for the
+    interpreter at every statement; what can really go on beside it is the fsync of the commit.
+    """
+
+    def __init__(
+        self, *, connect: Callable[[], sqlite3.Connection], reactor: Reactor, batch_max: int
+    ) -> None:
+        """:param connect: makes a connection that two threads may use in turn; called in a thread."""
+        self._connect = connect
+        self._reactor = reactor
+        self._batch_max = batch_max
+        self._workers = Workers(reactor, 1, "metadata-writer")
+        self._pace = Pace(SLOW_SECONDS)
+        self._waiting: deque[tuple[Step, Deferred[Any]]] = deque()
+        self._connection: sqlite3.Connection | None = None
+        self._is_busy = False
+        self._is_open = False
+        self._drained: list[Deferred[None]] = []
+
+    @returns_deferred
+    async def open(self) -> None:
+        """Connect."""
+        self._connection = await self._workers.run(self._connect)
+        self._is_open = True
+
+    def write(self, step: Step) -> Deferred[Any]:
+        """Queue a step for the next transaction."""
+        if not self._is_open:
+            return fail(closed())
+        if len(self._waiting) >= QUEUE_MAX:
+            return fail(MetadataUnavailable(f"{QUEUE_MAX} metadata steps are waiting"))
+        told: Deferred[Any] = Deferred(lambda _: None)
+        self._waiting.append((step, told))
+        if not self._is_busy:
+            self._is_busy = True
+            # Whatever else this turn of the reactor brings belongs to the same transaction.
+            self._reactor.callLater(0, self._next)
+        return told
+
+    @returns_deferred
+    async def close(self) -> None:
+        """Carry out what is queued, then disconnect. Repeatable."""
+        self._is_open = False
+        if self._is_busy:
+            drained: Deferred[None] = Deferred()
+            self._drained.append(drained)
+            await drained
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await self._workers.run(connection.close)
+        await self._workers.stop()
+
+    def _next(self) -> None:
+        if not self._waiting:
+            self._is_busy = False
+            drained, self._drained = self._drained, []
+            for each in drained:
+                each.callback(None)
+            return
+        connection = self._connection
+        assert connection is not None, "what was queued came after the connection"
+        steps = [step for step, _ in islice(self._waiting, self._batch_max)]
+        outcomes = self._run_here(connection, steps)
+        if outcomes is None:
+            done = self._workers.run(_commit_patiently, connection, steps)
+        else:
+            done = self._workers.run(commit, connection, outcomes)
+        done.addBoth(self._committed, len(steps))
+
+    def _run_here(self, connection: sqlite3.Connection, steps: list[Step]) -> list[Outcome] | None:
+        """Run steps up to the commit; None when that is for a thread to do, from the beginning."""
+        now = self._reactor.seconds
+        begun = now()
+        if not self._pace.is_quick(begun):
+            return None
+        try:
+            connection.execute("PRAGMA busy_timeout = 0")
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error:
+            self._pace.blocked(begun)
+            return None
+        outcomes = run_begun(connection, steps, lambda: now() - begun > TURN_SECONDS)
+        self._pace.took(begun, (now() - begun) / len(outcomes))
+        return outcomes
+
+    def _committed(self, outcomes: list[Outcome] | Failure, count: int) -> None:
+        if isinstance(outcomes, Failure):
+            outcomes = [Outcome(error=MetadataUnavailable(f"the metadata file: {outcomes.value}"))] * count
+        told = [self._waiting.popleft()[1] for _ in outcomes]
+        self._reactor.callLater(0, self._next)
+        for each, outcome in zip(told, outcomes, strict=True):
+            if each.called:
+                continue
+            if outcome.error is not None:
+                each.errback(outcome.error)
+            else:
+                each.callback(outcome.result)
+
+
+def _commit_patiently(connection: sqlite3.Connection, steps: list[Step]) -> list[Outcome]:
+    connection.execute("PRAGMA busy_timeout = 10000")
+    return commit_together(connection, steps)
