@@ -17,6 +17,7 @@ from coldstore.interfaces.mover import IMover, VolumeSpace
 
 __all__ = [
     "AlreadyFormatted",
+    "CannotStart",
     "CheckFailed",
     "CheckVerdict",
     "CutOff",
@@ -33,11 +34,13 @@ __all__ = [
     "NoMedium",
     "NotFormatted",
     "OutcomeUnknown",
+    "ReadOnly",
     "StartBlock",
     "SyncFailed",
     "SyncedIndex",
     "UnmountOutcome",
     "UnmountVerdict",
+    "UnsupportedMedium",
     "VolumeSpace",
     "WriteProtected",
     "WrongVolume",
@@ -60,10 +63,12 @@ class CheckVerdict:
 
     ``is_consistent``: the volume can be mounted; files written after its last index on tape are gone.
     ``was_repaired``: something had to be done for that, so recorded positions and lists are to be compared with the volume.
+    ``finding``: what is wrong with it, in words; empty when it is consistent.
     """
 
     is_consistent: bool
     was_repaired: bool
+    finding: str
     exit_status: int | None
     log_tail: tuple[str, ...]
 
@@ -83,6 +88,17 @@ class SyncedIndex:
     generation: int
     location: StartBlock
     start_blocks: Mapping[str, StartBlock]
+
+
+class ReadOnly(Enum):
+    """Why a mounted volume cannot be written."""
+
+    ASKED = "it was mounted so"
+    WRITE_ERROR = "it had a write error"
+    PROTECTED = "it is write protected, or had a write error: look at its tab"
+    FULL = "its index partition is full"
+    OLDER = "an older state of it is mounted"
+    UNKNOWN = "LTFS does not say why"
 
 
 class UnmountOutcome(Enum):
@@ -153,6 +169,18 @@ class DriveBusy(FilesystemFault):
     """Something else has the drive: another program, or another host's reservation. Can pass by itself."""
 
 
+class CannotStart(FilesystemFault):
+    """
+    The program cannot work as things are set up: its drive's node, the program itself, an option or the mountpoint is not as it must be.
+
+    Nothing was touched, and the cartridge has nothing to do with it.
+    """
+
+
+class UnsupportedMedium(FilesystemFault):
+    """LTFS does not use this kind of medium: write-once, for one."""
+
+
 class FormatFailed(FilesystemFault):
     """Formatting failed; what is on the cartridge now is unknown."""
 
@@ -212,6 +240,7 @@ class IMountedVolume(Interface):
     is_read_only: bool = Attribute(
         "Nothing can be written: asked for, write protected, or an earlier write error."
     )
+    read_only: ReadOnly | None = Attribute("Why that is so; None when it can be written.")
     generation: int = Attribute("The generation of the newest index known to be on tape.")
     mover: IMover = Attribute("Moves bytes to and from this volume.")
 
@@ -269,6 +298,8 @@ class ITapeFilesystem(Interface):
         :raise WriteProtected: and nothing was changed.
         :raise NoMedium: no cartridge is loaded.
         :raise DriveBusy: something else has the drive.
+        :raise CannotStart: mkltfs cannot work as things are set up.
+        :raise UnsupportedMedium: LTFS does not use this kind of medium.
         :raise CutOff: the program was killed; what is on the medium now is unknown.
         :raise FormatFailed: anything else.
         :raise OutcomeUnknown: the time limit passed and the command was killed.
@@ -282,6 +313,7 @@ class ITapeFilesystem(Interface):
         :return: fires with the verdict, good or bad.
         :raise NoMedium: no cartridge is loaded.
         :raise DriveBusy: something else has the drive.
+        :raise CannotStart: ltfsck cannot work as things are set up.
         :raise CutOff: the program was killed.
         :raise CheckFailed: the check could not be made for another reason.
         :raise OutcomeUnknown: the time limit passed and the command was killed.
@@ -300,6 +332,9 @@ class ITapeFilesystem(Interface):
         :raise WrongVolume: another volume is in the drive.
         :raise NoMedium: no cartridge is loaded.
         :raise DriveBusy: something else has the drive.
+        :raise CannotStart: ltfs cannot work as things are set up.
+        :raise UnsupportedMedium: LTFS does not use this kind of medium.
+        :raise CutOff: ltfs was killed, or told to end.
         :raise MountFailed: anything else.
         :raise OutcomeUnknown: not ready within the time limit; ``ltfs`` still runs.
         """
@@ -310,6 +345,10 @@ class ITapeFilesystem(Interface):
 
         :return: fires with the mounted volume when its ``ltfs`` runs (waits when it is about to get ready or about to end); with how it
             ended when it is over, also after a stale mount was cleared (an unclean verdict means: check before the next mount); with None
-            when nothing was mounted since the last format or check. An ended mount is reported until the next format, check or mount.
+            when nothing was mounted since the last format or check. An ended mount is reported until it is settled, or the next format,
+            check or mount.
         :raise OutcomeUnknown: ``ltfs`` runs and neither gets ready nor ends within the time limit.
         """
+
+    def settle() -> Deferred[None]:
+        """Take note that the end of the last mount was recorded, so that it is reported no more. Harmless when nothing has ended."""

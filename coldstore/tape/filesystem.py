@@ -25,6 +25,7 @@ from zope.interface import implementer
 
 from coldstore.interfaces.filesystem import (
     AlreadyFormatted,
+    CannotStart,
     CheckFailed,
     CheckVerdict,
     CutOff,
@@ -41,10 +42,12 @@ from coldstore.interfaces.filesystem import (
     NoMedium,
     NotFormatted,
     OutcomeUnknown,
+    ReadOnly,
     StartBlock,
     SyncedIndex,
     SyncFailed,
     UnmountVerdict,
+    UnsupportedMedium,
     WriteProtected,
     WrongVolume,
 )
@@ -78,6 +81,8 @@ from coldstore.tape.ltfs import (
     mount_arguments,
     mount_trouble,
     mounted_at,
+    read_only_reason,
+    reason_of,
     start_block_of,
     tail_of,
     unmount_verdict,
@@ -104,6 +109,9 @@ FAULTS: Mapping[Trouble, type[FilesystemFault]] = {
     Trouble.NEEDS_CHECK: NeedsCheck,
     Trouble.ALREADY_FORMATTED: AlreadyFormatted,
     Trouble.WRITE_PROTECTED: WriteProtected,
+    Trouble.CANNOT_START: CannotStart,
+    Trouble.UNSUPPORTED: UnsupportedMedium,
+    Trouble.TOLD_TO_END: CutOff,
 }
 
 
@@ -233,15 +241,32 @@ def mount_fault(sight: Sight) -> FilesystemFault:
     """Say why an ``ltfs`` that was to mount has ended."""
     ended = sight.ended
     if ended is not None and ended.failure is not None:
-        return (DriveBusy if ended.is_busy else MountFailed)(f"ltfs was not started: {ended.failure}")
-    trouble = mount_trouble([*(ended.notable if ended else ()), *sight.lines])
-    said = [
-        line for line in sight.lines if (message := message_of(line)) is None or message.code.endswith("E")
-    ]
-    reason = said[-1] if said else "it said nothing"
+        return (DriveBusy if ended.is_busy else CannotStart)(f"ltfs was not started: {ended.failure}")
+    lines = [*(ended.notable if ended else ()), *sight.lines]
+    trouble = mount_trouble(lines)
     was_killed = ended is None or ended.signal is not None
     return FAULTS.get(trouble, CutOff if was_killed else MountFailed)(
-        f"ltfs did not mount: {trouble.value}: {reason}", tail_of(sight.lines)
+        f"ltfs did not mount, {trouble.value}: {reason_of(lines)}", tail_of(sight.lines)
+    )
+
+
+def read_only_of(folder: MountFolder, sight: Sight) -> ReadOnly | None:
+    """Why a volume is mounted read-only; None when it is not. Blocks on the local disk."""
+    if sight.entry is None or not sight.entry.is_read_only:
+        return None
+    launch = folder.launch()
+    if launch is not None and launch.read_only:
+        return ReadOnly.ASKED
+    return read_only_reason(sight.lines) or ReadOnly.UNKNOWN
+
+
+def still_running(folder: MountFolder, what: str) -> OutcomeUnknown:
+    """Say that an ``ltfs`` is late; nobody but an operator ends it, since that can lose an index."""
+    ltfs = folder.ltfs()
+    who = "" if ltfs is None else f", process {ltfs.process_id}"
+    return OutcomeUnknown(
+        f"{what} and still runs{who}: wait for its end, or end it with kill -9 when it hangs for good",
+        tail_of(lines_of(folder.log())),
     )
 
 
@@ -402,14 +427,15 @@ class LtfsFilesystem:
             try:
                 completed = await self._run(argv, self._limits.format_seconds)
             except CommandNotFound as fault:
-                raise FormatFailed(str(fault)) from fault
+                raise CannotStart(str(fault)) from fault
             lines = lines_of(completed.stderr)
             trouble = format_trouble(completed.exit_status, lines)
             volume_uuid = formatted_uuid(lines)
             if trouble is not None or volume_uuid is None:
                 kind = trouble or Trouble.OTHER
                 raise FAULTS.get(kind, CutOff if completed.was_cut_off else FormatFailed)(
-                    f"mkltfs: {kind.value} ({completed.ending})", tail_of(lines)
+                    f"mkltfs did not format, {kind.value} ({completed.ending}): {reason_of(lines)}",
+                    tail_of(lines),
                 )
             await self._settle_newest()
         finally:
@@ -447,16 +473,19 @@ class LtfsFilesystem:
         try:
             completed = await self._run(argv, self._limits.check_seconds)
         except CommandNotFound as fault:
-            raise CheckFailed(str(fault)) from fault
+            raise CannotStart(str(fault)) from fault
         lines = lines_of(completed.stderr)
         outcome = check_outcome(completed.exit_status, lines)
         if isinstance(outcome, Trouble):
             raise FAULTS.get(outcome, CutOff if completed.was_cut_off else CheckFailed)(
-                f"ltfsck: {outcome.value} ({completed.ending})", tail_of(lines)
+                f"ltfsck did not check, {outcome.value} ({completed.ending}): {reason_of(lines)}",
+                tail_of(lines),
             )
+        is_consistent = outcome in (CheckOutcome.CONSISTENT, CheckOutcome.REPAIRED)
         verdict = CheckVerdict(
-            is_consistent=outcome in (CheckOutcome.CONSISTENT, CheckOutcome.REPAIRED),
+            is_consistent=is_consistent,
             was_repaired=is_deep or outcome is CheckOutcome.REPAIRED,
+            finding="" if is_consistent else reason_of(lines),
             exit_status=completed.exit_status,
             log_tail=tail_of(lines),
         )
@@ -479,10 +508,8 @@ class LtfsFilesystem:
             await self._shim_started(folder)
             sight = await self._until(folder, self._is_usable_or_over, self._limits.mount_seconds)
             if sight is None:
-                raise OutcomeUnknown(
-                    f"ltfs is not ready after {self._limits.mount_seconds:g} s and still runs",
-                    tail_of((await self._look(folder)).lines),
-                )
+                late = f"ltfs is not ready after {self._limits.mount_seconds:g} s"
+                raise await self._in_thread(still_running, folder, late)
             if sight.is_over:
                 await self._in_thread(folder.settle)
                 raise mount_fault(sight)
@@ -551,7 +578,7 @@ class LtfsFilesystem:
             told = await volume.attributes(
                 ["volumeSerial", "volumeUUID", "volumeName", "indexGeneration", "volumeLockState"]
             )
-            volume.introduce(told, is_read_only_mount=sight.entry is not None and sight.entry.is_read_only)
+            volume.introduce(told, read_only=await self._in_thread(read_only_of, folder, sight))
         except (MoverFault, KeyError, ValueError) as fault:
             verdict = await self.end_mount(folder, mover, is_plain)
             was_killed = verdict.exit_status is None or isinstance(fault, MoverDied)
@@ -614,6 +641,17 @@ class LtfsFilesystem:
             verdict=verdict_of(sight),
         )
 
+    @returns_deferred
+    async def settle(self) -> None:
+        """See ``ITapeFilesystem``."""
+        await self._turn.acquire()
+        try:
+            folder = await self._in_thread(self._folders.newest)
+            if folder is not None and (await self._look(folder)).is_over:
+                await self._in_thread(folder.settle)
+        finally:
+            self._turn.release()
+
     # --- Unmount
 
     @returns_deferred
@@ -632,7 +670,8 @@ class LtfsFilesystem:
         limit = self._limits.unmount_seconds
         sight = await self._until(folder, lambda sight: sight.is_over, limit)
         if sight is None:
-            raise OutcomeUnknown(f"ltfs has not ended within {limit:g} s of the unmount and still runs")
+            late = f"ltfs has not ended within {limit:g} s of the unmount"
+            raise await self._in_thread(still_running, folder, late)
         if sight.entry is not None:
             await self._clear_stale_mount()
         verdict = verdict_of(sight)
@@ -685,7 +724,7 @@ class LtfsVolume:
 
     volume_uuid: str = ""
     volume_name: str = ""
-    is_read_only: bool = True
+    read_only: ReadOnly | None = ReadOnly.UNKNOWN
     generation: int = 0
 
     def __init__(
@@ -706,10 +745,16 @@ class LtfsVolume:
         self.barcode = barcode
         self.mountpoint = mountpoint
 
-    def introduce(self, told: Mapping[str, str], *, is_read_only_mount: bool) -> None:
+    @property
+    def is_read_only(self) -> bool:
+        """See ``IMountedVolume``."""
+        return self.read_only is not None
+
+    def introduce(self, told: Mapping[str, str], *, read_only: ReadOnly | None) -> None:
         """
         Take over what the volume says of itself.
 
+        :param read_only: why it is mounted read-only, None when it is not
         :raise KeyError: it leaves out what every volume has.
         :raise ValueError: a number is none.
         """
@@ -718,7 +763,7 @@ class LtfsVolume:
         self.generation = int(told["indexGeneration"])
         # After a permanent write error the mount flags still say rw, and every write fails.
         lock_state = int(told.get("volumeLockState", "0"), 16)
-        self.is_read_only = is_read_only_mount or bool(lock_state & WRITE_ERROR_LOCK_MASK)
+        self.read_only = ReadOnly.WRITE_ERROR if lock_state & WRITE_ERROR_LOCK_MASK else read_only
 
     def is_of(self, folder: MountFolder) -> bool:
         """Whether this is the mount of that folder."""
@@ -751,7 +796,7 @@ class LtfsVolume:
             await self.mover.set_attribute(path="", name="user.ltfs.commitMessage", value=commit)
             await self.mover.set_attribute(path="", name="user.ltfs.sync", value=b"1")
         except MediumFault as fault:
-            raise SyncFailed(f"{self.barcode}: {fault}") from fault
+            raise SyncFailed(f"the index of {self.barcode} could not be written: {fault}") from fault
         if self._is_plain:
             await self._filesystem.generation_after_plain_sync(self, before)
         state = await self._state()

@@ -66,7 +66,8 @@ def naming_faults(path: str, operation: str) -> Iterator[None]:
     except OSError as error:
         number = error.errno or errno.EIO
         if number in VOLUME_GONE:
-            raise Fault("VolumeGone", message=f"{operation} of {path!r}: {error.strerror}") from error
+            gone = f"{operation} of {path!r}: the file system is gone, its ltfs has ended ({error.strerror})"
+            raise Fault("VolumeGone", message=gone) from error
         if number == errno.EEXIST:
             raise Fault("FileExistsOnVolume", path=path) from error
         if number in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR):

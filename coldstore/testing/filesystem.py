@@ -27,6 +27,7 @@ from coldstore.interfaces.filesystem import (
     NeedsCheck,
     NoMedium,
     NotFormatted,
+    ReadOnly,
     StartBlock,
     SyncedIndex,
     SyncFailed,
@@ -105,11 +106,17 @@ class _Tree:
 
 @dataclass(slots=True, kw_only=True)
 class SimulatedMedium:
-    """A cartridge. ``tree`` and ``generation`` are what the last index on tape says."""
+    """
+    A cartridge. ``tree`` and ``generation`` are what the last index on tape says.
+
+    ``read_only`` is why LTFS mounts it so; ``loses_index``: its unmounts fail to write the index.
+    """
 
     barcode: str
     capacity_bytes: int
     is_protected: bool = False
+    read_only: ReadOnly | None = None
+    loses_index: bool = False
     volume_uuid: str | None = None
     volume_name: str = ""
     generation: int = 0
@@ -137,10 +144,11 @@ class SimulatedMedium:
 class _Mount:
     """A running ``ltfs``: lives in the world, not in the appliance."""
 
-    def __init__(self, medium: SimulatedMedium, barcode: str, *, is_read_only: bool) -> None:
+    def __init__(self, medium: SimulatedMedium, barcode: str, *, read_only: ReadOnly | None) -> None:
         self.medium = medium
         self.barcode = barcode
-        self.is_read_only = is_read_only
+        self.read_only = read_only
+        self.is_read_only = read_only is not None
         self.tree = medium.tree
         self.is_alive = True
 
@@ -474,6 +482,7 @@ class SimulatedVolume:
         self.barcode = mount.barcode
         self.volume_uuid = mount.medium.volume_uuid or ""
         self.volume_name = mount.medium.volume_name
+        self.read_only = mount.read_only
         self.is_read_only = mount.is_read_only
         self.generation = mount.medium.generation
         self.mover: IMover = SimulatedMover(filesystem, mount)
@@ -630,12 +639,20 @@ class SimulatedTapeFilesystem:
             medium = self._medium()
             await self.take_time("check", 0)
             if medium.volume_uuid is None:
-                return CheckVerdict(is_consistent=False, was_repaired=False, exit_status=4, log_tail=())
+                return CheckVerdict(
+                    is_consistent=False,
+                    was_repaired=False,
+                    finding="there is no volume",
+                    exit_status=4,
+                    log_tail=(),
+                )
             was_repaired, medium.needs_check = medium.needs_check, False
             if was_repaired:
                 medium.generation += 1
             self._tapes.ended.pop(self._drive, None)
-            return CheckVerdict(is_consistent=True, was_repaired=was_repaired, exit_status=1, log_tail=())
+            return CheckVerdict(
+                is_consistent=True, was_repaired=was_repaired, finding="", exit_status=1, log_tail=()
+            )
         finally:
             self._turn.release()
 
@@ -659,7 +676,8 @@ class SimulatedTapeFilesystem:
                     found_serial=medium.barcode[:6],
                     found_uuid=medium.volume_uuid,
                 )
-            mount = _Mount(medium, barcode, is_read_only=read_only or medium.is_protected)
+            why = medium.read_only or (ReadOnly.PROTECTED if medium.is_protected else None)
+            mount = _Mount(medium, barcode, read_only=ReadOnly.ASKED if read_only else why)
             self._tapes.mounts[self._drive] = mount
             return SimulatedVolume(self, mount)
         finally:
@@ -676,6 +694,11 @@ class SimulatedTapeFilesystem:
         finally:
             self._turn.release()
 
+    @returns_deferred
+    async def settle(self) -> None:
+        """See ``ITapeFilesystem``."""
+        self._tapes.ended.pop(self._drive, None)
+
     async def unmount(self, mount: _Mount) -> UnmountVerdict:
         """End a mount; for ``SimulatedVolume``."""
         await self._turn.acquire()
@@ -683,8 +706,15 @@ class SimulatedTapeFilesystem:
             if self._tapes.mounts.get(self._drive) is mount:
                 await self.take_time("unmount", 0)
             if self._tapes.mounts.get(self._drive) is mount:
-                mount.save()
-                self._tapes.end(self._drive, _verdict())
+                if mount.medium.loses_index:
+                    mount.medium.needs_check = mount.is_dirty
+                    self._tapes.end(
+                        self._drive,
+                        replace(_verdict("the index was not written"), exit_status=0, signal=None),
+                    )
+                else:
+                    mount.save()
+                    self._tapes.end(self._drive, _verdict())
             return self._tapes.ended[self._drive].verdict
         finally:
             self._turn.release()

@@ -37,7 +37,7 @@ class Memory:
     The cartridge memory, and what a look at the medium shows.
 
     ``content`` is blank, foreign, ltfs or destroyed. ``volume`` is the LTFS label. ``coherency`` gives the generation and block of the last
-    index per partition. ``lock_state`` is volumeLockState (0x60 write error on b, 0xE0 on both). ``files_form`` tells that the volume was
+    index per partition; ``eod_missing`` tells that the power failed while b was written. ``lock_state`` is volumeLockState (0x60 write error on b, 0xE0 on both). ``files_form`` tells that the volume was
     formatted for the plain directory fallback.
     """
 
@@ -52,6 +52,7 @@ class Memory:
     alerts: int = 0
     volume: dict[str, Any] | None = None
     coherency: dict[str, list[int]] = field(default_factory=dict)
+    eod_missing: bool = False
     files_form: bool = False
     mounted_at: str | None = None
     bytes_written: int = 0

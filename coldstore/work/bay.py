@@ -23,6 +23,7 @@ from coldstore.interfaces.filesystem import (
     NeedsCheck,
     NotFormatted,
     OutcomeUnknown,
+    ReadOnly,
     UnmountVerdict,
     WriteProtected,
     WrongVolume,
@@ -31,6 +32,7 @@ from coldstore.interfaces.library import ElementOccupied, ILibrary
 from coldstore.interfaces.metadata import IMetadataStore
 from coldstore.interfaces.process import IDeviceLock
 from coldstore.model.activity import DriveActivity
+from coldstore.model.barcodes import is_cleaning_label
 from coldstore.model.cartridges import READABLE, Cartridge, CartridgeEvent, CartridgeState
 from coldstore.model.errors import MetadataUnavailable
 from coldstore.model.library import DriveElement, Inventory
@@ -38,7 +40,7 @@ from coldstore.ontape import paths
 from coldstore.ontape.volume import VolumeLabel, readme_text, volume_json
 from coldstore.work.activity import ActivityBoard
 from coldstore.work.records import change_cartridge
-from coldstore.work.trouble import WORLD_FAULTS, TapeTrouble, as_trouble
+from coldstore.work.trouble import WORLD_FAULTS, CartridgeFull, TapeTrouble, as_trouble
 
 APPLIANCE = "coldstore"
 """Who changes records when no person does."""
@@ -86,6 +88,8 @@ class Bay:
         self.job = "look"
         self.last_end: UnmountVerdict | None = None
         """How the last mount of this drive ended."""
+        self.unclean_ends: list[tuple[str, UnmountVerdict]] = []
+        """Mounts of this drive that did not end cleanly, barcode and verdict, until somebody has dealt with them."""
         self._lock = lock
         self._library = library
         self._drive = drive
@@ -176,6 +180,7 @@ class Bay:
 
         :param pool: the pool that it is to be written for (an admitted blank one is formatted then), None to read.
         :raise TapeTrouble: it cannot be had
+        :raise CartridgeFull: it takes no more bundles, as is recorded by now
         """
         if self.volume is not None and (self.volume.barcode != barcode or not self.volume.is_alive()):
             await self._unmount()
@@ -193,8 +198,8 @@ class Bay:
         if is_new:
             # Mounted by an earlier run that was cut off before it had labelled the volume.
             return await self._take_into_use(self.volume, record)
-        if pool is not None and self.volume.is_read_only:
-            raise TapeTrouble(f"{barcode} can only be read", is_cartridge_wrong=True)
+        if pool is not None:
+            await self._demand_writable(record, self.volume)
         return self.volume
 
     async def empty(self) -> None:
@@ -209,15 +214,9 @@ class Bay:
             return
         barcode = self.barcode
         record = await self._store.cartridge(barcode)
-        with as_trouble(f"unloading {barcode} from drive {self.index}"):
+        with as_trouble(f"unloading {barcode} from drive {self.index}", barcode=barcode):
             self.tell("unloading", detail=barcode)
-            try:
-                await self._drive.offline()
-            except DriveFailed:
-                if record is None or record.state not in HOLDS_LTFS:
-                    raise
-                await self._unlock(barcode)
-                await self._drive.offline()
+            await self._let_go(barcode, record)
             slot = await self._put_away(barcode, None if record is None else record.home_slot)
         if slot is None:
             self.log.warn(
@@ -237,6 +236,18 @@ class Bay:
             await self._change(barcode, change=lambda known: replace(known, home_slot=slot))
         self.tell("idle")
 
+    async def _let_go(self, barcode: str, record: Cartridge | None) -> None:
+        if is_cleaning_label(barcode):
+            # It is never ready, and nothing holds on to it: the robot can take it.
+            return
+        try:
+            await self._drive.offline()
+        except DriveFailed:
+            if record is None or record.state not in HOLDS_LTFS:
+                raise
+            await self._unlock(barcode)
+            await self._drive.offline()
+
     async def _put_away(self, barcode: str, home: int | None) -> int | None:
         """
         Have the robot put a cartridge into its home slot or another empty one; return which, None when the drive is empty.
@@ -249,7 +260,9 @@ class Bay:
                 return None
             free = [slot.number for slot in inventory.empty_slots()]
             if not free:
-                raise TapeTrouble(f"no empty slot for {barcode} of drive {self.index}", is_robot=True)
+                raise TapeTrouble(
+                    f"no empty slot for {barcode} of drive {self.index}", is_robot=True, barcode=barcode
+                )
             slot = home if home in free else free[0]
             try:
                 await self._library.unload(drive=self.index, slot=slot, barcode=barcode)
@@ -307,7 +320,8 @@ class Bay:
         """
         element = self._element(inventory)
         others = [found for found in inventory.find(barcode) if found != element]
-        if element.barcode == barcode or (element.is_full and element.barcode is None and not others):
+        came_unread = element.is_full and element.barcode is None and not others
+        if element.barcode == barcode or (came_unread and not inventory.storage(slot).is_full):
             return
         self.barcode = element.barcode
         raise TapeTrouble(
@@ -358,7 +372,7 @@ class Bay:
                     self.log.info("{barcode} holds an LTFS volume already: is it ours?", barcode=barcode)
         except TapeTrouble as trouble:
             if isinstance(trouble.__cause__, WriteProtected):
-                await self._withdraw(barcode, "write protected: slide its tab and admit it again")
+                await self._withdraw(barcode, "it is write protected: slide its tab")
                 raise TapeTrouble(f"{barcode} is write protected", is_cartridge_wrong=True) from trouble
             raise
         return await self._take_into_use(await self._mounted(barcode, None), record)
@@ -372,10 +386,12 @@ class Bay:
         barcode = record.barcode
         if volume.volume_name != _name_of(record):
             await self._leave_alone(volume)
-        if volume.is_read_only:
+        if volume.read_only is not None:
             await self._unmount(writes_session=False)
-            await self._withdraw(barcode, "mounts read-only")
-            raise TapeTrouble(f"{barcode} mounts read-only", is_cartridge_wrong=True)
+            await self._withdraw(barcode, f"it can only be read: {volume.read_only.value}")
+            raise TapeTrouble(
+                f"{barcode} can only be read: {volume.read_only.value}", is_cartridge_wrong=True
+            )
         await self._label(volume, replace(record, volume_uuid=volume.volume_uuid))
         await self._change(
             barcode,
@@ -416,14 +432,26 @@ class Bay:
         if record.needs_check:
             await self._check(record.barcode)
         volume = await self._mounted(record.barcode, record.volume_uuid or None)
-        if is_for_writing and volume.is_read_only:
-            if record.state is CartridgeState.FILLING:
-                await self._change(
-                    record.barcode, event=CartridgeEvent.FILL_UP, reason="mounts read-only: it is only read"
-                )
-            raise TapeTrouble(f"{record.barcode} mounts read-only")
+        if is_for_writing:
+            await self._demand_writable(record, volume)
         await self.note_space()
         return volume
+
+    async def _demand_writable(self, record: Cartridge, volume: IMountedVolume) -> None:
+        """
+        See that bundles can be written. A cartridge that cannot is to blame whatever the drive; one that is full is not.
+
+        :raise TapeTrouble: it can only be read
+        :raise CartridgeFull: there is no room for another index
+        """
+        barcode, why = volume.barcode, volume.read_only
+        if why is None:
+            return
+        if why is not ReadOnly.FULL:
+            raise TapeTrouble(f"{barcode} can only be read: {why.value}", is_cartridge_wrong=True)
+        if record.state is CartridgeState.FILLING:
+            await self._change(barcode, event=CartridgeEvent.FILL_UP, reason=why.value)
+        raise CartridgeFull(f"{barcode} is full: {why.value}")
 
     async def _mounted(self, barcode: str, volume_uuid: str | None) -> IMountedVolume:
         """
@@ -486,7 +514,7 @@ class Bay:
             verdict = await self._filesystem.check()
         if not verdict.is_consistent:
             raise TapeTrouble(
-                f"{barcode} could not be made consistent: {'; '.join(verdict.log_tail[-2:])}",
+                f"{barcode} could not be made consistent, and cannot be read: {verdict.finding}",
                 is_cartridge_wrong=True,
             )
         await self._change(barcode, change=lambda known: replace(known, needs_check=False))
@@ -510,11 +538,12 @@ class Bay:
                 )
         self.tell("unmounting: writing the index", detail=volume.barcode)
         try:
-            with as_trouble(f"unmounting {volume.barcode} from drive {self.index}"):
+            with as_trouble(f"unmounting {volume.barcode} from drive {self.index}", barcode=volume.barcode):
                 verdict = await volume.unmount()
         except TapeTrouble as trouble:
-            stuck = isinstance(trouble.__cause__, MountBusy | OutcomeUnknown)
-            raise TapeTrouble(trouble.sentence, must_stop_drive=stuck) from trouble
+            if isinstance(trouble.__cause__, MountBusy):
+                raise TapeTrouble(trouble.sentence, must_stop_drive=True, barcode=volume.barcode) from trouble
+            raise
         self.volume = None
         self.last_end = verdict
         await self._note_end(volume.barcode, verdict)
@@ -522,17 +551,29 @@ class Bay:
             await self._after_unmount(volume.barcode, session_id)
 
     async def _note_end(self, barcode: str, verdict: UnmountVerdict) -> None:
+        """Record how a mount ended, once: a drive tells no more of it afterwards, wherever the cartridge goes."""
         if verdict.is_clean:
             self.log.info("{barcode} unmounted cleanly from drive {drive}", barcode=barcode, drive=self.index)
-            return
-        self.log.warn(
-            "{barcode} was not closed cleanly in drive {drive}: {findings}",
-            barcode=barcode,
-            drive=self.index,
-            findings="; ".join(verdict.findings),
-        )
-        if await self._store.cartridge(barcode) is not None:
-            await self._change(barcode, change=lambda known: replace(known, needs_check=True))
+            if verdict.index_partition_is_full:
+                await self._note_full(barcode)
+        else:
+            self.unclean_ends.append((barcode, verdict))
+            self.log.warn(
+                "{barcode} was not closed cleanly in drive {drive}: {findings}",
+                barcode=barcode,
+                drive=self.index,
+                findings="; ".join(verdict.findings),
+            )
+            if await self._store.cartridge(barcode) is not None:
+                await self._change(barcode, change=lambda known: replace(known, needs_check=True))
+        with as_trouble(f"closing the books on {barcode} in drive {self.index}", barcode=barcode):
+            await self._filesystem.settle()
+
+    async def _note_full(self, barcode: str) -> None:
+        """What was meant for the index partition stayed on the data partition: the next index may not fit either."""
+        record = await self._store.cartridge(barcode)
+        if record is not None and record.state is CartridgeState.FILLING:
+            await self._change(barcode, event=CartridgeEvent.FILL_UP, reason=ReadOnly.FULL.value)
 
     async def _change(
         self,

@@ -123,13 +123,24 @@ class RecallSession:
             except DiskFault as fault:
                 raise RecallWaitsForSpace(str(fault)) from fault
             try:
-                volume = await self._bay.mount(job.batch.barcode, pool=None)
+                volume = await self._mounted(job.batch.barcode, portion)
                 has_begun = True
                 await self._portion(volume, portion, space, extents, is_over)
             finally:
                 await self._staging.release_recall(space)
         if short is not None:
             raise RecallWaitsForSpace(str(short)) from short
+
+    async def _mounted(self, barcode: str, portion: Sequence[Wanted]) -> IMountedVolume:
+        try:
+            return await self._bay.mount(barcode, pool=None)
+        except TapeTrouble as trouble:
+            is_about_another = trouble.barcode not in (None, barcode)
+            if not (is_about_another or trouble.is_innocent or trouble.is_robot or trouble.is_drive_wrong):
+                # Copies that cannot be had are tried again when the others were.
+                for bundle_id in sorted({item.bundle_id for item in portion}):
+                    self._on_bad_source(bundle_id, barcode)
+            raise
 
     async def _portion(
         self,

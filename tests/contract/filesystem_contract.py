@@ -43,6 +43,7 @@ from coldstore.interfaces.mover import (
 from coldstore.util.asynchronous import returns_deferred
 from coldstore.util.checksums import crc64nvme
 from tests.contract.filesystem_rigs import BARCODE, OTHER_BARCODE, Rig
+from tests.incidents import survives
 
 if TYPE_CHECKING:
     _Base = TestCase
@@ -161,6 +162,7 @@ class TapeFilesystemContract(_Base):
         self.assertFalse(volume.is_alive())
         self.assertEqual(await volume.unmount(), verdict)
 
+    @survives("format-refused")
     @returns_deferred
     async def test_format_twice(self) -> None:
         """A volume is never formatted over, and stays as it was."""
@@ -171,6 +173,7 @@ class TapeFilesystemContract(_Base):
         self.assertEqual(volume.volume_name, f"coldstore {BARCODE}")
         await volume.unmount()
 
+    @survives("format-bad-serial", "format-bad-name")
     @returns_deferred
     async def test_bad_names(self) -> None:
         """A barcode or a name that LTFS cannot keep is refused before anything is touched."""
@@ -186,6 +189,7 @@ class TapeFilesystemContract(_Base):
             )
         await self.assertFailure(self.rig.filesystem.mount(barcode=BARCODE, volume_uuid=None), NotFormatted)
 
+    @survives("mount-blank")
     @returns_deferred
     async def test_not_formatted(self) -> None:
         """A blank cartridge does not mount, and leaves nothing to report after a restart."""
@@ -193,6 +197,7 @@ class TapeFilesystemContract(_Base):
         await self.assertFailure(self.rig.filesystem.mount(barcode=BARCODE, volume_uuid=None), NotFormatted)
         self.assertIsNone(await self.rig.restart().adopt())
 
+    @survives("mount-no-medium", "check-no-medium")
     @returns_deferred
     async def test_no_medium(self) -> None:
         """An empty drive is told as such by every operation."""
@@ -224,6 +229,7 @@ class TapeFilesystemContract(_Base):
         await self.assertFailure(filesystem.mount(barcode=BARCODE, volume_uuid=None), DriveBusy)
         self.assertTrue((await volume.unmount()).is_clean)
 
+    @survives("format-write-protected")
     @returns_deferred
     async def test_write_protected(self) -> None:
         """A protected cartridge is not formatted."""
@@ -471,6 +477,7 @@ class TapeFilesystemContract(_Base):
         self.assertEqual(arrived[0], content[:MEBIBYTE])
         await volume.unmount()
 
+    @survives("end-of-tape")
     @returns_deferred
     async def test_end_of_tape(self) -> None:
         """A file that does not fit fails as the end of the tape; what was synced before is whole, and so is the volume."""
@@ -553,6 +560,21 @@ class TapeFilesystemContract(_Base):
         await self.rig.filesystem.check()
         self.assertIsNone(await self.rig.restart().adopt())
 
+    @returns_deferred
+    async def test_settled_end(self) -> None:
+        """An end that was recorded is told no more; the end of a later mount is."""
+        volume = await self.mounted()
+        await self.rig.filesystem.settle()
+        self.assertTrue(volume.is_alive())
+        await volume.unmount()
+        for _ in range(2):
+            await self.rig.filesystem.settle()
+            self.assertIsNone(await self.rig.filesystem.adopt())
+        self.assertIsNone(await self.rig.restart().adopt())
+        again = await self.rig.filesystem.mount(barcode=BARCODE, volume_uuid=volume.volume_uuid)
+        await again.unmount()
+        assert isinstance(await self.rig.restart().adopt(), EndedMount)
+
     async def _killed(self) -> IMountedVolume:
         volume = await self.mounted()
         await self.write(volume, "synced", sample(MEBIBYTE))
@@ -577,6 +599,7 @@ class TapeFilesystemContract(_Base):
         self.assertEqual(await again.mover.get_file(path="synced", limit_bytes=MEBIBYTE), sample(MEBIBYTE))
         self.assertTrue((await again.unmount()).is_clean)
 
+    @survives("killed-after-sync", "killed-with-data", "mount-not-closed", "check-after-crash")
     @returns_deferred
     async def test_killed(self) -> None:
         """When the file system is killed, the unmount's verdict says so, and a check brings back what was synced."""
@@ -599,6 +622,7 @@ class TapeFilesystemContract(_Base):
         self.assertFalse(found.verdict.is_clean)
         await self._assert_check_restores(volume)
 
+    @survives("check-exits-1", "check-not-correctable")
     @returns_deferred
     async def test_check(self) -> None:
         """A clean volume is consistent, however often it is checked; a blank cartridge is not."""

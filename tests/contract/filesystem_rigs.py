@@ -235,6 +235,7 @@ class VirtualLibraryRig(ProgramRig):
     """The programs of the virtual library."""
 
     lacks: frozenset[str] = frozenset()
+    generic = "sg0"
 
     def __init__(self, *, directory_only: bool = False) -> None:
         super().__init__()
@@ -262,10 +263,10 @@ class VirtualLibraryRig(ProgramRig):
         """One of the library's devices."""
         return os.path.join(self.library, "dev", name)
 
-    def restart(self) -> ITapeFilesystem:
-        """See ``Rig``."""
+    def restart(self, *, options: LtfsOptions | None = None) -> ITapeFilesystem:
+        """See ``Rig``; ``options`` are what a site sets."""
         self.filesystem = self.make(
-            device=self.device("sg0"),
+            device=self.device(self.generic),
             guard=self.device("nst0"),
             tools=LtfsTools(
                 ltfs=self._bin("ltfs"),
@@ -273,7 +274,7 @@ class VirtualLibraryRig(ProgramRig):
                 ltfsck=self._bin("ltfsck"),
                 umount=(self._bin("umount"),),
             ),
-            options=LtfsOptions(),
+            options=options or LtfsOptions(),
             accept_plain_directory=self.is_plain,
         )
         return self.filesystem

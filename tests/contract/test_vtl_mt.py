@@ -3,6 +3,7 @@
 import os
 
 from tests.contract.vtl_harness import VtlCase, golden
+from tests.incidents import shows
 
 
 class MtGoldenTests(VtlCase):
@@ -15,6 +16,7 @@ class MtGoldenTests(VtlCase):
         run = self.run_program("mt", "-f", node, *words.split())
         self.assertEqual(run, (status, out.replace(recorded, node), err.replace(recorded, node)), name)
 
+    @shows("shows-empty-after-offline")
     def test_status(self) -> None:
         """Status shows an empty drive, a loaded one, one that was set offline, a protected and a cleaning cartridge."""
         self.same("status-no-tape", "status")
@@ -27,6 +29,7 @@ class MtGoldenTests(VtlCase):
         self.load(10, 1)
         self.same("status-cleaning", "status", drive=1)
 
+    @shows("mt-protected")
     def test_write_protected(self) -> None:
         """The tab shows in status; commands that write are refused at open."""
         from coldstore.vtl.main import main
@@ -38,6 +41,7 @@ class MtGoldenTests(VtlCase):
         self.same("erase-write-protected", "erase")
         self.same("rewind-write-protected", "rewind")
 
+    @shows("mt-beyond")
     def test_positions(self) -> None:
         """Filemarks are counted forth and back."""
         self.load()
@@ -61,6 +65,7 @@ class MtGoldenTests(VtlCase):
         self.same("status-after-fsf-1", "status")
         self.same("seek-99999-past-end", "seek 99999")
 
+    @shows("mt-no-such-partition")
     def test_settings(self) -> None:
         """Settings print nothing and last."""
         self.same("setblk-no-tape", "setblk 0")
@@ -84,10 +89,12 @@ class MtGoldenTests(VtlCase):
         self.same("unlock", "unlock")
         self.same("rewoffl", "rewoffl")
 
+    @shows("mt-blocks")
     def test_no_tape(self) -> None:
         """A blocking command waits for a tape, then fails with exit 1."""
         self.same("rewind-no-tape", "rewind")
 
+    @shows("offline-fails", "offline-fails-for-good", "rewind-fails", "never-ready", "late-ready")
     def test_errors(self) -> None:
         """Input/output errors exit 2 and say no more."""
         self.load()
@@ -100,6 +107,7 @@ class MtGoldenTests(VtlCase):
             self.same("status-while-loading", "status")
         self.same("status-bot", "status")
 
+    @shows("drive-held-open")
     def test_single_opener(self) -> None:
         """Whoever holds the node open keeps ``mt`` out, status included; nothing is needed but an open descriptor."""
         self.load()
@@ -112,6 +120,7 @@ class MtGoldenTests(VtlCase):
             os.close(holder)
         self.same("status-bot", "status")
 
+    @shows("mt-unknown-command", "mt-not-a-tape", "drive-missing", "mt-no-device-given")
     def test_usage(self) -> None:
         """Usage, versions, abbreviations and the default device."""
         self.same("usage-unknown", "frobnicate")

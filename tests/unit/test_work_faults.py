@@ -15,6 +15,7 @@ from coldstore.model.bundles import CopyState
 from coldstore.model.cartridges import CartridgeState, DriveState
 from coldstore.model.errors import StagingFull
 from coldstore.model.objects import ObjectVersion
+from tests.incidents import survives
 from tests.unit.work_rig import MIB, FailingStore, MortalStore, Run, World, now_of
 
 
@@ -143,6 +144,7 @@ class WritingTests(SynchronousTestCase):
         self.assertEqual(world.drive_states(), [DriveState.UP, DriveState.UP])
         self.assertEqual(set(world.states().values()), {CartridgeState.FILLING})
 
+    @survives("killed-drive-locked")
     def test_locked_after_kill(self) -> None:
         """A drive that does not let go of its cartridge after ltfs was killed is freed by a check of the volume."""
         world = World(cartridges=2)
@@ -553,6 +555,26 @@ class ReadingTests(SynchronousTestCase):
             run.let_pass(100)
             world.check_disk()
             self.assertEqual(world.staging.usage().used_bytes, 8 * MIB)
+
+    def test_erased_cartridge(self) -> None:
+        """
+        A cartridge that cannot be mounted any more keeps no restore from its other copy, and is not loaded again and again; without
+        another copy the restore fails after some attempts.
+        """
+        world = World(cartridges=2)
+        run = Run(world).start()
+        first, second, third = self.cold(world, run, 3)
+        erased, other = sorted(world.where(first))
+        world.tapes.medium(erased).volume_uuid = None
+        for version in (first, second):
+            world.ask_back(version)
+            run.until(lambda version=version: world.is_restored(version))
+            run.let_pass(100)
+        self.assertLess(now_of(world.store.cartridge(erased)).loads, 3)
+        world.tapes.medium(other).volume_uuid = None
+        world.ask_back(third)
+        run.until(lambda: "restore-failed" in world.alerts(), seconds=20_000)
+        self.assertEqual(world.drive_states(), [DriveState.UP, DriveState.UP])
 
 
 class JanitorTests(SynchronousTestCase):
