@@ -38,9 +38,7 @@ PAGE_MAX = 1000
 NAME_MAX = 128
 ALERTS_MAX = 10_000
 SEVERITIES = (Severity.CRITICAL, Severity.WARNING, Severity.INFO)
-DECIDED_ABOUT_CARTRIDGE = frozenset(
-    {"cartridge-suspect", "cartridge-unusable", "copy-damaged", "verification-failed"}
-)
+DECIDED_ABOUT_CARTRIDGE = frozenset({"cartridge-suspect", "copy-damaged", "verification-failed"})
 """Alerts that an operator's word about a cartridge answers."""
 
 

@@ -51,7 +51,7 @@ def status_row(
     oldest = min((entry.oldest_at for entry in backlog if entry.oldest_at is not None), default=None)
     return {
         **health_row(health),
-        "problems": problems(health, drives),
+        "problems": problems(health, usage, drives),
         "buckets": totals.bucket_count,
         "objects": totals.object_count,
         "object_bytes": totals.object_bytes,

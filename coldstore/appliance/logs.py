@@ -2,17 +2,16 @@
 
 import json
 import sys
-from functools import lru_cache
 from typing import Any, TextIO
 
 from twisted.logger import (
+    FilteringLogObserver,
     ILogObserver,
     LogEvent,
     LogLevel,
     LogLevelFilterPredicate,
     eventAsText,
     formatEvent,
-    formatTime,
 )
 from zope.interface import implementer
 
@@ -36,7 +35,7 @@ class StreamObserver:
 
     def __call__(self, event: LogEvent) -> None:
         """Write an event."""
-        text = self._as_json(event) if self._is_json else _as_line(event)
+        text = self._as_json(event) if self._is_json else eventAsText(event, includeSystem=True)
         try:
             self._stream.write(text + "\n")
             self._stream.flush()
@@ -50,7 +49,7 @@ class StreamObserver:
             "at": event["log_time"],
             "level": event["log_level"].name,
             "system": event.get("log_namespace", "-"),
-            "message": _sentence(event),
+            "message": formatEvent(event),
         }
         if "log_failure" in event:
             fields["traceback"] = event["log_failure"].getTraceback()
@@ -59,56 +58,6 @@ class StreamObserver:
                 if not name.startswith("log_") and isinstance(value, str | int | float | bool | None):
                     fields.setdefault(name, value)
         return json.dumps(fields, ensure_ascii=False)
-
-
-@implementer(ILogObserver)
-class LevelFilter:
-    """Passes on what has the level that is asked of its namespace; remembers the answers, of which there are few."""
-
-    def __init__(self, levels: LogLevelFilterPredicate, passed: ILogObserver) -> None:
-        self._levels = levels
-        self._passed = passed
-        self._known: dict[tuple[str, Any], bool] = {}
-
-    def __call__(self, event: LogEvent) -> None:
-        """Pass an event on, or drop it."""
-        namespace, level = event.get("log_namespace", ""), event.get("log_level")
-        passes = self._known.get((namespace, level))
-        if passes is None:
-            passes = level is not None and level >= self._levels.logLevelForNamespace(namespace)
-            self._known[namespace, level] = passes
-        if passes:
-            self._passed(event)
-
-
-def _sentence(event: LogEvent) -> str:
-    """
-    Return what an event says.
-
-    ``formatEvent`` goes through every format in Python, for the sake of fields that are called (``{x()}``) and of events from a
-    file; the log of a busy endpoint took a fifth of its time so.
-    """
-    form = event.get("log_format")
-    if isinstance(form, str) and "()" not in form and "log_flattened" not in event:
-        try:
-            return form.format_map(event)
-        except Exception:  # noqa: BLE001 - formatEvent has words for what is wrong with it
-            return formatEvent(event)
-    return formatEvent(event)
-
-
-def _as_line(event: LogEvent) -> str:
-    """Return what ``eventAsText`` does."""
-    sentence = "" if "log_failure" in event or "log_system" in event else _sentence(event)
-    if not sentence:
-        return eventAsText(event, includeSystem=True)
-    origin = f"{event.get('log_namespace', '-')}#{event['log_level'].name}"
-    return f"{_time_of(int(event['log_time']))} [{origin}] {sentence}"
-
-
-@lru_cache(maxsize=4)
-def _time_of(at: int) -> str:
-    return formatTime(at)
 
 
 def observer(level: str, form: str, path: str | None = None) -> ILogObserver:
@@ -124,4 +73,5 @@ def observer(level: str, form: str, path: str | None = None) -> ILogObserver:
     predicate.setLogLevelForNamespace(
         "twisted", max(LEVELS[level], LogLevel.warn, key=list(LEVELS.values()).index)
     )
-    return LevelFilter(predicate, StreamObserver(stream, is_json=form == "json"))
+    chosen: ILogObserver = FilteringLogObserver(StreamObserver(stream, is_json=form == "json"), [predicate])
+    return chosen

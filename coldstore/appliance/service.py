@@ -11,13 +11,12 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random, SystemRandom
-from types import MappingProxyType
 from typing import Any
 
 import treq
 from treq.client import HTTPClient
 from twisted.application.service import IServiceCollection, MultiService
-from twisted.internet import ssl
+from twisted.internet import ssl, threads
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import SSL4ServerEndpoint, TCP4ServerEndpoint, UNIXServerEndpoint
@@ -26,13 +25,15 @@ from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.internet.task import deferLater
 from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
 from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.server import Site
 from zope.interface import implementer
 
 from coldstore.admin.endpoint import OperatorInterface
 from coldstore.appliance import policies
-from coldstore.appliance.library import VirtualCartridges, build_tape_side, check_recorded_cartridges
+from coldstore.appliance.form import demand_form
+from coldstore.appliance.library import build_tape_side
 from coldstore.appliance.logs import observer
 from coldstore.config.schema import Configuration, Webhook
 from coldstore.disk.staging import DiskStaging
@@ -41,20 +42,18 @@ from coldstore.interfaces.metadata import SchemaTooNew
 from coldstore.interfaces.staging import DiskFault, StagingUsage
 from coldstore.metadata.sqlite.store import SqliteStore
 from coldstore.model.activity import DriveActivity
+from coldstore.model.cartridges import VolumeForm
 from coldstore.model.errors import MetadataUnavailable, StagingFull
 from coldstore.model.objects import User
 from coldstore.notify.webhook import WebhookNotifier, WebhookTarget
 from coldstore.s3.auth import Authenticator
 from coldstore.s3.ids import IdSource
 from coldstore.s3.operations import S3Operations
-from coldstore.s3.pace import pace_of
 from coldstore.s3.resource import Endpoint
 from coldstore.s3.site import S3Site
 from coldstore.util.loops import Loop
-from coldstore.util.servicemanager import tell
 from coldstore.util.statedir import StateDirectory, StateDirectoryInUse
 from coldstore.util.version import VERSION
-from coldstore.util.workers import Workers
 from coldstore.work.activity import ActivityBoard
 from coldstore.work.bells import ReactorBell
 from coldstore.work.compactor import Compactor
@@ -65,25 +64,15 @@ from coldstore.work.drives import record_drives
 from coldstore.work.evictor import Evictor
 from coldstore.work.expirer import Expirer
 from coldstore.work.janitor import Janitor
-from coldstore.work.leftovers import Leftovers
 from coldstore.work.packer import Packer
 from coldstore.work.reading import RecallSession
 from coldstore.work.recovery import Recovery
 from coldstore.work.restorer import Restorer
 from coldstore.work.sessions import SessionWriter
 from coldstore.work.sweeper import Sweeper
-from coldstore.work.watcher import Watcher
 from coldstore.work.writing import ArchiveSession
 
-PLAIN_FAULTS = (
-    OSError,
-    CannotListenError,
-    StateDirectoryInUse,
-    DiskFault,
-    MetadataUnavailable,
-    SchemaTooNew,
-    VirtualCartridges,
-)
+PLAIN_FAULTS = (OSError, CannotListenError, StateDirectoryInUse, DiskFault, MetadataUnavailable, SchemaTooNew)
 """Reasons not to start that an operator understands without a traceback."""
 PASSING_FAULTS = (MetadataUnavailable, DiskFault, StagingFull)
 """Reasons for a loop to begin its round again later that an operator understands without a traceback."""
@@ -136,7 +125,6 @@ class Appliance(MultiService):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        self._tell_service_manager("STOPPING=1")
         if self._starting is not None:
             self._starting.cancel()
         stopped = MultiService.stopService(self)
@@ -156,7 +144,6 @@ class Appliance(MultiService):
         store = SqliteStore(settings.sqlite_path, reactor=self._reactor)
         await store.open()
         self._closing.append(store.close)
-        await check_recorded_cartridges(settings, store)
         epoch = await store.take_epoch(at=clock.seconds())
         self.log.info("epoch {epoch} of appliance {id}", epoch=epoch, id=store.appliance_id)
 
@@ -176,6 +163,9 @@ class Appliance(MultiService):
         await staging.start()
         self._closing.append(staging.stop)
 
+        await demand_form(
+            VolumeForm(settings.tape.filesystem), state_directory=Path(settings.state_directory), store=store
+        )
         board = ActivityBoard()
         sessions = SessionWriter(store=store, clock=clock, random=ordinary)
         tape = build_tape_side(
@@ -186,10 +176,7 @@ class Appliance(MultiService):
 
         rules = policies.class_rules(settings)
         region, day_seconds = settings.server.region, settings.time.day_seconds
-        bells = {name: ReactorBell(clock, gap_seconds=GAP_SECONDS.get(name, 0.0)) for name in LOOPS}
-        leftovers = Leftovers(
-            store=store, clock=clock, bell=bells["leftovers"], janitor_bell=bells["janitor"]
-        )
+        bells = {name: ReactorBell(clock) for name in LOOPS}
         completer = Completer(store=store, clock=clock, region=region, day_seconds=day_seconds)
         evictor = Evictor(
             store=store,
@@ -223,7 +210,6 @@ class Appliance(MultiService):
                 bell=bells["deliverer"],
                 new_layout_id=lambda: f"{ordinary.getrandbits(128):032x}",
                 on_bad_source=on_bad_source,
-                doubtful=leftovers.note,
                 portion_items=settings.recall.batch_members,
             )
 
@@ -265,13 +251,7 @@ class Appliance(MultiService):
 
         await Recovery(store=store, packer=packer, epoch=epoch).run()
 
-        watcher = Watcher(
-            store=store,
-            staging=staging,
-            clock=clock,
-            record_path=settings.sqlite_path,
-            record_free_bytes=lambda: _free_bytes(settings.sqlite_path),
-        )
+        compactor = Compactor(store=store, staging=staging, clock=clock, janitor_bell=bells["janitor"])
         rounds = {
             "packer": packer.one_round,
             "dispatcher": dispatcher.one_round,
@@ -287,11 +267,9 @@ class Appliance(MultiService):
             "janitor": Janitor(
                 store=store, staging=staging, clock=clock, on_settled=bells["evictor"].ring
             ).one_round,
-            "compactor": Compactor(store=store, staging=staging, clock=clock, leftovers=leftovers).one_round,
-            "leftovers": leftovers.one_round,
-            "watcher": watcher.one_round,
+            "compactor": compactor.one_round,
             "sweeper": Sweeper(
-                store=store, staging=staging, janitor_bell=bells["janitor"], is_spared=leftovers.holds
+                store=store, staging=staging, janitor_bell=bells["janitor"], is_spared=compactor.holds
             ).one_round,
             "deliverer": Deliverer(
                 store=store,
@@ -315,7 +293,6 @@ class Appliance(MultiService):
             packer=packer,
             bells=bells,
             loops=loops,
-            watcher=watcher,
             remarks=tape.remarks,
         )
         operator = OperatorInterface(
@@ -327,9 +304,9 @@ class Appliance(MultiService):
             quotas=policies.default_quotas(settings),
             new_user=lambda name, at: _new_user(unguessable, name, at),
         )
-        signatures = Workers(self._reactor, 2, "signatures")
-        self._closing.append(signatures.stop)
-        pace = pace_of(settings.server.min_rate_bytes, settings.server.idle_timeout_seconds)
+        pool = ThreadPool(0, 2, "signatures")
+        pool.start()
+        self._closing.append(pool.stop)
         operations = S3Operations(
             store=store,
             staging=staging,
@@ -344,8 +321,6 @@ class Appliance(MultiService):
             janitor_bell=bells["janitor"],
             quotas=policies.default_quotas(settings),
             room_wanted=room_wanted,
-            doubtful=leftovers.note,
-            pace=pace,
         )
         ids = IdSource(ordinary)
         endpoint = Endpoint(
@@ -358,9 +333,8 @@ class Appliance(MultiService):
             ),
             ids=ids,
             seconds=clock.seconds,
-            in_thread=signatures.run,
+            in_thread=lambda work: threads.deferToThreadPool(self._reactor, pool, work),
             domains=settings.server.domains,
-            requests_max=settings.server.max_connections,
         )
         site = S3Site(
             endpoint.resource(),
@@ -369,7 +343,6 @@ class Appliance(MultiService):
             idle_timeout_seconds=settings.server.idle_timeout_seconds,
             linger_seconds=S3_LINGER_SECONDS,
             connections_max=settings.server.max_connections,
-            pace_bytes=pace.least_bytes,
         )
         socket = Path(settings.admin_socket)
         socket.unlink(missing_ok=True)
@@ -382,15 +355,8 @@ class Appliance(MultiService):
         )
         await self._listen(self._s3_endpoint(), site, "S3")
         control.is_serving = True
-        self._tell_service_manager("READY=1")
         for remark in tape.remarks:
             self.log.warn("{remark}", remark=remark)
-
-    def _tell_service_manager(self, fact: str) -> None:
-        try:
-            tell(os.environ, fact)
-        except OSError as error:
-            self.log.warn("the service manager cannot be told {fact}: {error}", fact=fact, error=error)
 
     async def _state_directory(self) -> StateDirectory:
         """
@@ -437,8 +403,6 @@ class Appliance(MultiService):
         )
 
 
-GAP_SECONDS = MappingProxyType({"packer": 0.25, "janitor": 0.25})
-"""How far apart the rounds of those loops are at least that every upload rings for."""
 LOOPS = (
     "packer",
     "dispatcher",
@@ -447,8 +411,6 @@ LOOPS = (
     "evictor",
     "janitor",
     "compactor",
-    "leftovers",
-    "watcher",
     "sweeper",
     "deliverer",
 )
@@ -469,7 +431,6 @@ class _Control:
         packer: Packer,
         bells: dict[str, ReactorBell],
         loops: Sequence[Loop],
-        watcher: Watcher,
         remarks: Sequence[str],
     ) -> None:
         self.is_serving = False
@@ -481,7 +442,6 @@ class _Control:
         self._packer = packer
         self._bells = bells
         self._loops = tuple(loops)
-        self._watcher = watcher
         self._remarks = tuple(remarks)
 
     def health(self) -> Health:
@@ -498,7 +458,7 @@ class _Control:
             started_at=self._started_at,
             is_serving=self.is_serving,
             is_library_reconciled=self._dispatcher.is_reconciled,
-            problems=(*self._watcher.problems, *failing, *waiting, *self._remarks),
+            problems=(*failing, *waiting, *self._remarks),
         )
 
     def activities(self) -> Sequence[DriveActivity]:
@@ -530,12 +490,6 @@ class _Control:
 async def _maybe(result: Any) -> None:
     if isinstance(result, Deferred) or hasattr(result, "__await__"):
         await result
-
-
-def _free_bytes(path: str) -> int:
-    """Return what the file system of a path has left for a process that is not root."""
-    state = os.statvfs(Path(path).parent)
-    return state.f_bavail * state.f_frsize
 
 
 def _base36(number: int) -> str:

@@ -23,6 +23,7 @@ from coldstore.config.kinds import (
     Text,
     Whole,
 )
+from coldstore.model.cartridges import VolumeForm
 from coldstore.model.objects import StorageClass
 
 KIB, MIB, GIB, TIB, GB = 2**10, 2**20, 2**30, 2**40, 10**9
@@ -64,12 +65,7 @@ class Tls:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """
-    The S3 endpoint. Port 0 lets the system choose one; ``domains`` are those of virtual-host style requests.
-
-    :ivar min_rate_bytes: what a client must send of a body, or take of an object, each second, on the average of every
-        ``idle_timeout_seconds``.
-    """
+    """The S3 endpoint. Port 0 lets the system choose one; ``domains`` are those of virtual-host style requests."""
 
     address: Host = "127.0.0.1"
     port: Port = 8420
@@ -81,7 +77,6 @@ class Server:
     tls: Tls = field(default_factory=Tls)
     max_connections: Count = 1024
     idle_timeout_seconds: SomeSeconds = 2 * MINUTE
-    min_rate_bytes: Bytes = 4 * KIB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -366,10 +361,12 @@ class Tape:
     """
     The library, its drives and the programs that work them.
 
+    :ivar filesystem: how files lie on cartridges: in LTFS volumes, or as tar files one behind the other on plain tapes.
     :ivar changer: the control device of a real library (``/dev/tape/by-id/...-changer``).
     """
 
     library: Annotated[str, Choice(("virtual", "scsi"))] = "virtual"
+    filesystem: Annotated[str, Choice(tuple(VolumeForm))] = VolumeForm.LTFS.value
     virtual: VirtualLibrary = field(default_factory=VirtualLibrary)
     changer: Device | None = None
     drives: tuple[Drive, ...] = ()

@@ -16,7 +16,7 @@ on ext4 and 16,600 on XFS.)
 import threading
 from array import array
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -94,11 +94,7 @@ class NotThere(Exception):
 class Containers:
     """All containers of the directory."""
 
-    def __init__(
-        self, system: FileSystem, layout: Layout, counts: Counts, *, on_gone: Callable[[str], None]
-    ) -> None:
-        """:param on_gone: is told the name of every container that was unlinked, from whatever thread did it."""
-        self._on_gone = on_gone
+    def __init__(self, system: FileSystem, layout: Layout, counts: Counts) -> None:
         self._system = system
         self._layout = layout
         self._counts = counts
@@ -286,7 +282,6 @@ class Containers:
         container.is_gone = True
         with self._lock:
             self._remembered.pop(name, None)
-        self._on_gone(name)
 
     def settled(self, container: Container) -> None:
         """Have the account follow what the open segment occupies. The caller holds the lock."""

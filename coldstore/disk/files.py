@@ -12,8 +12,6 @@ from coldstore.disk.filesystem import FileSystem, sorted_error
 from coldstore.disk.layout import BLOCKS, Layout
 from coldstore.interfaces.staging import BLOCK_BYTES, DiskFault
 
-BEGIN_BYTES = 8 * 1024 * 1024
-"""The disk begins to write when so much has come; otherwise it would rest until the end, and the client wait for all of it."""
 MOST_SMALL_BUFFERS = 64
 """A batch in more buffers than this is joined before it is written: copying is then cheaper than the vector."""
 
@@ -30,7 +28,6 @@ class ArrivingFile:
         self._counts = counts
         self._descriptor: int | None = None
         self._written = 0
-        self._begun = 0
         self.address = address
         self.checksums = BlockChecksums()
 
@@ -55,9 +52,6 @@ class ArrivingFile:
         except OSError as error:
             raise sorted_error(error, f"writing {self._layout.arriving(self.address)}") from error
         self._written = self.checksums.length_bytes
-        if self._written - self._begun >= BEGIN_BYTES:
-            self._system.begin_writing(self._descriptor, self._begun, self._written - self._begun)
-            self._begun = self._written
 
     def publish(self) -> None:
         """Make content, checksums and name durable. Afterwards the file counts as used."""

@@ -30,11 +30,6 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _fallocate = _libc.fallocate
 _fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
 _fallocate.restype = ctypes.c_int
-_sync_file_range = _libc.sync_file_range
-_sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
-_sync_file_range.restype = ctypes.c_int
-# sync_file_range(2)
-_WRITE = 2
 
 
 def sorted_error(error: OSError, what: str) -> StagingFull | DiskFault:
@@ -93,24 +88,6 @@ class FileSystem:
         while got < len(view) and (more := os.preadv(descriptor, [view[got:]], offset_bytes + got)):
             got += more
         return got
-
-    def read_cached(self, descriptor: int, length_bytes: int, offset_bytes: int) -> bytes | None:
-        """Read without waiting for the disk; None when not all of it is in the page cache, or the file system cannot tell."""
-        content = bytearray(length_bytes)
-        try:
-            got = os.preadv(descriptor, [content], offset_bytes, os.RWF_NOWAIT)
-        except OSError as error:
-            if error.errno not in (errno.EAGAIN, *_NOT_OFFERED):
-                raise
-            return None
-        return bytes(content) if got == length_bytes else None
-
-    def begin_writing(self, descriptor: int, offset_bytes: int, length_bytes: int) -> None:
-        """
-        Have the disk begin with what was written, so that ``sync`` has less to wait for. Promises nothing and fails for nothing:
-        what is wrong ``sync`` tells.
-        """
-        _sync_file_range(descriptor, offset_bytes, length_bytes, _WRITE)
 
     def sync(self, descriptor: int) -> None:
         """Make content, size and allocation durable (``fdatasync`` includes what is needed to read the bytes back)."""

@@ -17,9 +17,8 @@ from coldstore.disk.census import Census
 from coldstore.disk.containers import Containers
 from coldstore.disk.filesystem import FileSystem
 from coldstore.disk.layout import Layout
-from coldstore.disk.threads import Strand
+from coldstore.disk.threads import Reactor, Strand
 from coldstore.interfaces.staging import DiskFault
-from coldstore.util.workers import Reactor
 
 MOST_AT_ONCE = 4096
 """Bounds how long one turn keeps the thread from others' work."""

@@ -4,7 +4,7 @@ Digests of what arrives: MD5 in one thread, the others in another, because MD5 t
 
 from collections.abc import Iterable, Mapping
 
-from coldstore.util.checksums import ALGORITHMS, Digest, crc64nvme, new_digest
+from coldstore.util.checksums import ALGORITHMS, Digest, new_digest
 
 FREE = "crc64nvme"
 """Always computed block by block, so it costs nothing to answer."""
@@ -48,13 +48,8 @@ class Digests:
 def of_small(buffers: Iterable[bytes], algorithms: frozenset[str]) -> tuple[int, dict[str, bytes]]:
     """Return CRC64NVME and digests of a piece that is complete in memory."""
     whole = b"".join(buffers)
-    value = crc64nvme(whole)
-    digests = {}
-    for name in algorithms:
-        if name == FREE:
-            digests[name] = crc64_digest(value)
-            continue
-        digest = new_digest(name)
-        digest.update(whole)
-        digests[name] = digest.digest()
-    return value, digests
+    digests = Digests(algorithms | {FREE})
+    digests.update([whole])
+    values = digests.values()
+    value = int.from_bytes(values[FREE], "big")
+    return value, {name: values[name] for name in algorithms}

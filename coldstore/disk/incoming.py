@@ -5,7 +5,7 @@ Lives in the reactor's thread; only the calls handed to threads block.
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Protocol
 
 from twisted.internet.defer import Deferred, DeferredList
@@ -14,22 +14,18 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from coldstore.disk.accounts import Account
-from coldstore.disk.addresses import SliceAddress
 from coldstore.disk.files import ArrivingFile
 from coldstore.disk.framing import record_bytes
 from coldstore.disk.hashing import FREE, SLOWEST, Digests, crc64_digest, of_small
 from coldstore.disk.pressure import Pressure, SharedPressure
 from coldstore.disk.segments import Outcome, SegmentWriter, SmallPiece
-from coldstore.disk.threads import Strand, shielded
+from coldstore.disk.threads import Strand, Threads, shielded
 from coldstore.interfaces.staging import DiskFault, IIncoming, Received, WrongLength
 from coldstore.model.errors import StagingFull
 from coldstore.util.asynchronous import returns_deferred
-from coldstore.util.workers import Workers
 
 BATCH_BYTES = 1024 * 1024
 """Received bytes go to the threads in batches of about this size."""
-HASHED_HERE_BYTES = 32 * 1024
-"""Up to this size a small piece is hashed at once (60 microseconds of MD5): handing it to a thread takes longer."""
 MOST_IN_GROUP = 256
 MOST_GROUP_BYTES = 16 * 1024 * 1024
 
@@ -77,7 +73,7 @@ class LargeIncoming:
         size_bytes: int,
         held_bytes: int,
         algorithms: frozenset[str],
-        threads: Workers,
+        threads: Threads,
         pressure: SharedPressure,
     ) -> None:
         """:param held_bytes: what the owner has reserved."""
@@ -99,9 +95,7 @@ class LargeIncoming:
         self._is_closed = False
         self._is_dropped = False
         self._ending: Deferred[None] | None = None
-        self._is_whole = False
-        """Whether the file holds everything that was given to the writing thread; it alone sets this."""
-        self._on_thread(self._writing.run(self._open)).addCallback(self._opened)
+        self._on_thread(self._writing.run(file.open)).addCallback(self._opened)
 
     def _on_thread(self, done: "Deferred[bool] | Deferred[None]") -> "Deferred[bool | None]":
         result: Deferred[bool | None] = Deferred()
@@ -145,20 +139,13 @@ class LargeIncoming:
             queues.append(self._on_thread(self._hashing.run(self._take_slow, batch)))
         DeferredList(queues).addCallback(lambda _: self._pressure.ended())
 
-    def _open(self) -> bool:
-        is_allocated = self._file.open()
-        self._is_whole = True
-        return is_allocated
-
     def _take(self, batch: list[bytes]) -> None:
-        if not self._is_dropped and self._is_whole:
-            self._is_whole = False
+        if not self._is_dropped and self._failure is None:
             self._others.update(batch)
             self._file.write(batch)
-            self._is_whole = True
 
     def _take_slow(self, batch: list[bytes]) -> None:
-        if not self._is_dropped:
+        if not self._is_dropped and self._failure is None:
             self._slow.update(batch)
 
     def finish(self) -> Deferred[Received]:
@@ -237,11 +224,7 @@ class LargeIncoming:
 
 @implementer(IIncoming)
 class SmallIncoming:
-    """
-    A piece that is kept in memory and appended to the open segment when it is complete.
-
-    Thousands come in a second, so one Deferred leads from ``finish`` to its end.
-    """
+    """A piece that is kept in memory and appended to the open segment when it is complete."""
 
     def __init__(
         self,
@@ -249,7 +232,7 @@ class SmallIncoming:
         owner: Owner,
         size_bytes: int,
         algorithms: frozenset[str],
-        threads: Workers,
+        threads: Threads,
         group: "GroupCommit",
     ) -> None:
         """The owner has claimed the size of the record."""
@@ -260,10 +243,7 @@ class SmallIncoming:
         self._group = group
         self._buffers: list[bytes] = []
         self._written_bytes = 0
-        self._crc64nvme = 0
-        self._digests: Mapping[str, bytes] = {}
         self._is_closed = False
-        self._finished: Deferred[Received] | None = None
         self._ending: Deferred[None] | None = None
 
     def write(self, block: bytes) -> None:
@@ -283,44 +263,21 @@ class SmallIncoming:
             raise RuntimeError("this piece was finished or abandoned before")
         self._is_closed = True
         self._ending = Deferred()
-        # Who cancels has gone; the piece is discarded when it has come to its end.
-        finished: Deferred[Received] = Deferred(lambda _: None)
-        self._finished = finished
-        if self._written_bytes != self._size_bytes:
-            self._fail(WrongLength(self._size_bytes, self._written_bytes))
-        elif self._size_bytes <= HASHED_HERE_BYTES:
-            self._hashed(of_small(self._buffers, self._algorithms))
-        else:
-            hashing = self._threads.run(of_small, self._buffers, self._algorithms)
-            hashing.addCallbacks(self._hashed, self._fail)
-        return finished
+        return shielded(self._finished(), self._owner.unwanted)
 
-    def _hashed(self, hashed: tuple[int, Mapping[str, bytes]]) -> None:
-        self._crc64nvme, self._digests = hashed
-        self._group.add(SmallPiece(self._buffers, self._size_bytes, self._crc64nvme), self._appended)
-
-    def _appended(self, outcome: Outcome | Failure) -> None:
-        if not isinstance(outcome, SliceAddress):
-            self._fail(outcome)
-            return
-        received = Received(
-            address=str(outcome),
-            length_bytes=self._size_bytes,
-            crc64nvme=self._crc64nvme,
-            digests=self._digests,
-        )
-        self._end()
-        assert self._finished is not None, "what is appended was finished"
-        if self._finished.called:
-            self._owner.unwanted(received)
-        else:
-            self._finished.callback(received)
-
-    def _fail(self, error: Exception | Failure) -> None:
-        self._end()
-        assert self._finished is not None, "what fails was finished"
-        if not self._finished.called:
-            self._finished.errback(error)
+    @returns_deferred
+    async def _finished(self) -> Received:
+        try:
+            if self._written_bytes != self._size_bytes:
+                raise WrongLength(self._size_bytes, self._written_bytes)
+            buffers = tuple(self._buffers)
+            crc64, digests = await self._threads.run(of_small, buffers, self._algorithms)
+            address = await self._group.add(
+                SmallPiece(buffers=buffers, length_bytes=self._size_bytes, crc64nvme=crc64)
+            )
+            return Received(address=address, length_bytes=self._size_bytes, crc64nvme=crc64, digests=digests)
+        finally:
+            self._end()
 
     def abandon(self) -> Deferred[None]:
         """See ``IIncoming``."""
@@ -336,7 +293,7 @@ class SmallIncoming:
 
     def _end(self) -> None:
         assert self._ending is not None, "an end has a beginning"
-        self._buffers = []
+        self._buffers.clear()
         self._owner.account.unclaim(record_bytes(self._size_bytes))
         self._owner.ended(self)
         self._ending.callback(None)
@@ -345,22 +302,24 @@ class SmallIncoming:
 class GroupCommit:
     """Small pieces that wait to be appended: what comes while one group is written is the next one. Never waits to fill one."""
 
-    def __init__(self, *, writer: SegmentWriter, threads: Workers, account: Account) -> None:
+    def __init__(self, *, writer: SegmentWriter, threads: Threads, account: Account) -> None:
         """:param threads: a pool for this alone, so that one thread at a time appends."""
         self._writer = writer
         self._threads = threads
         self._account = account
-        self._waiting: deque[tuple[SmallPiece, Callable[[Outcome | Failure], None]]] = deque()
+        self._waiting: deque[tuple[SmallPiece, Deferred[str]]] = deque()
         self._is_busy = False
 
-    def add(self, piece: SmallPiece, told: Callable[[Outcome | Failure], None]) -> None:
-        """Append a piece; ``told`` is called with what came of it: its address once it is durable."""
-        self._waiting.append((piece, told))
+    def add(self, piece: SmallPiece) -> Deferred[str]:
+        """Append a piece; fires with its address once it is durable."""
+        done: Deferred[str] = Deferred()
+        self._waiting.append((piece, done))
         if not self._is_busy:
             self._next()
+        return done
 
     def _next(self) -> None:
-        group: list[tuple[SmallPiece, Callable[[Outcome | Failure], None]]] = []
+        group: list[tuple[SmallPiece, Deferred[str]]] = []
         size = 0
         while self._waiting and len(group) < MOST_IN_GROUP and size < MOST_GROUP_BYTES:
             group.append(self._waiting.popleft())
@@ -372,8 +331,14 @@ class GroupCommit:
 
         def written(outcomes: "list[Outcome] | Failure") -> None:
             self._next()
-            each = [outcomes] * len(group) if isinstance(outcomes, Failure) else outcomes
-            for (_, told), outcome in zip(group, each, strict=True):
-                told(outcome)
+            for at, (_, done) in enumerate(group):
+                if isinstance(outcomes, Failure):
+                    done.errback(outcomes)
+                    continue
+                outcome = outcomes[at]
+                if isinstance(outcome, (StagingFull, DiskFault)):
+                    done.errback(outcome)
+                else:
+                    done.callback(str(outcome))
 
         self._threads.run(self._writer.commit, pieces, self._account.preparable()).addBoth(written)

@@ -16,11 +16,10 @@ from zope.interface import implementer
 
 from coldstore.disk.blocks import block_length
 from coldstore.disk.filesystem import FileSystem
-from coldstore.disk.threads import shielded
+from coldstore.disk.threads import Threads, shielded
 from coldstore.interfaces.staging import BLOCK_BYTES, BytesDamaged, DiskFault, IPieceReader
 from coldstore.util.asynchronous import returns_deferred
 from coldstore.util.checksums import crc64nvme
-from coldstore.util.workers import Workers
 
 MOST_ADDRESSES_REMEMBERED = 100_000
 CHECKED_AT_ONCE_BYTES = 256 * 1024
@@ -97,7 +96,7 @@ class PieceReader:
         length_bytes: int,
         opened: OpenPiece,
         system: FileSystem,
-        threads: Workers,
+        threads: Threads,
         verified: VerifiedBlocks,
         closed: Callable[[], None],
     ) -> None:

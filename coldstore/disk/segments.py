@@ -5,6 +5,7 @@ Everything that does I/O blocks; one thread at a time appends.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from twisted.logger import Logger
 
@@ -26,22 +27,21 @@ from coldstore.interfaces.staging import DiskFault
 from coldstore.model.errors import StagingFull
 from coldstore.util.checksums import crc64nvme
 
-_ZEROS = memoryview(bytes(RECORD_UNIT_BYTES))
-_JOINED_BYTES = 2 * 1024 * 1024
-"""Groups up to this size are joined before they are written: copying them is quicker than a vector of many pieces."""
 _SCAN_BYTES = 4 * 1024 * 1024
 
 
+@dataclass(frozen=True, slots=True)
 class SmallPiece:
-    """A small piece that is complete in memory; ``record_bytes`` is the size of its record."""
+    """A small piece that is complete in memory."""
 
-    __slots__ = ("buffers", "crc64nvme", "length_bytes", "record_bytes")
+    buffers: tuple[bytes, ...]
+    length_bytes: int
+    crc64nvme: int
 
-    def __init__(self, buffers: Sequence[bytes], length_bytes: int, crc64nvme: int) -> None:
-        self.buffers = buffers
-        self.length_bytes = length_bytes
-        self.crc64nvme = crc64nvme
-        self.record_bytes = record_bytes(length_bytes)
+    @property
+    def record_bytes(self) -> int:
+        """Size of its record."""
+        return record_bytes(self.length_bytes)
 
 
 Outcome = SliceAddress | StagingFull | DiskFault
@@ -140,18 +140,16 @@ class SegmentWriter:
         end = container.open_end
         assert end is not None, "the open segment has an end"
         tag = segment_tag(container.name)
-        buffers: list[bytes | memoryview] = []
+        buffers: list[bytes] = []
         offset = end.committed_bytes
         addresses: list[SliceAddress] = []
         for piece in group:
             buffers.append(header(tag, piece.length_bytes, piece.crc64nvme))
             buffers.extend(piece.buffers)
-            buffers.append(_ZEROS[: piece.record_bytes - HEADER_BYTES - piece.length_bytes])
+            buffers.append(bytes(piece.record_bytes - HEADER_BYTES - piece.length_bytes))
             addresses.append(SliceAddress(container.name, offset, piece.length_bytes))
             offset += piece.record_bytes
         self._allocate(container, end, offset, preparable)
-        if offset - end.committed_bytes <= _JOINED_BYTES:
-            buffers = [b"".join(buffers)]
         self._system.write(end.descriptor, buffers, end.committed_bytes)
         self._system.sync(end.descriptor)
         with container.lock:

@@ -12,7 +12,6 @@ from zope.interface import implementer
 from coldstore.disk import census, files, recall, segments
 from coldstore.disk.accounts import Account
 from coldstore.disk.addresses import FileAddress, Names, SliceAddress, parsed
-from coldstore.disk.athand import AtHand
 from coldstore.disk.blocks import combined
 from coldstore.disk.containers import Containers, NotThere
 from coldstore.disk.filesystem import FileSystem, sorted_error
@@ -24,7 +23,7 @@ from coldstore.disk.layout import Layout
 from coldstore.disk.pins import Pins
 from coldstore.disk.pressure import SharedPressure
 from coldstore.disk.reading import OpenPiece, PieceReader, VerifiedBlocks
-from coldstore.disk.threads import Strand, shielded
+from coldstore.disk.threads import Reactor, Strand, Threads, shielded
 from coldstore.interfaces.staging import (
     BLOCK_BYTES,
     DiskFault,
@@ -42,7 +41,6 @@ from coldstore.model.errors import StagingFull
 from coldstore.model.objects import Piece
 from coldstore.model.precedence import Precedence, Shares
 from coldstore.util.asynchronous import returns_deferred
-from coldstore.util.workers import Reactor, Workers
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -108,21 +106,15 @@ class DiskStaging:
         self._census = census.Census(
             self._system, self._layout, run, self._used_changed, self._prepared_changed
         )
-        self._at_hand = AtHand(self._system, self._layout)
-        self._containers = Containers(
-            self._system,
-            self._layout,
-            self._census,
-            on_gone=lambda name: reactor.callFromThread(self._at_hand.forget, name),
-        )
-        self._writing = Workers(reactor, hashing_threads, "disk-writing")
-        self._reading = Workers(reactor, reading_threads, "disk-reading")
+        self._containers = Containers(self._system, self._layout, self._census)
+        self._writing = Threads(reactor, hashing_threads, "disk-writing")
+        self._reading = Threads(reactor, reading_threads, "disk-reading")
         self._appending = {
-            is_kept: Workers(reactor, 1, f"disk-appending-{'kept' if is_kept else 'passing'}")
+            is_kept: Threads(reactor, 1, f"disk-appending-{'kept' if is_kept else 'passing'}")
             for is_kept in (False, True)
         }
-        self._tidying = Workers(reactor, 1, "disk-tidying")
-        self._watching = Workers(reactor, 1, "disk-watching")
+        self._tidying = Threads(reactor, 1, "disk-tidying")
+        self._watching = Threads(reactor, 1, "disk-watching")
         self._tidy = Strand(self._tidying)
         # Pieces that go once they are on tape, and those that stay, have segments of their own: of the first kind whole
         # segments go at once, and the others need not be moved out of them.
@@ -195,6 +187,8 @@ class DiskStaging:
     async def start(self) -> None:
         """See ``IStaging``."""
         self._is_running = True
+        for threads in self._pools():
+            threads.start()
         try:
             self.account.estimate = await self._tidy.run(self._recovered)
             await self._sample()
@@ -209,7 +203,7 @@ class DiskStaging:
         else:
             self._count_on(counting).addErrback(self._counting_failed)
 
-    def _pools(self) -> tuple[Workers, ...]:
+    def _pools(self) -> tuple[Threads, ...]:
         return self._writing, *self._appending.values(), self._reading, self._tidying, self._watching
 
     def _recovered(self) -> int:
@@ -291,7 +285,6 @@ class DiskStaging:
                 self.log.warn("the account could not be noted: {error}", error=error)
         for threads in self._pools():
             await threads.stop()
-        self._at_hand.close()
 
     # Receiving.
 
@@ -374,10 +367,6 @@ class DiskStaging:
             work.addCallback(lambda _: self._clearing.pop(work, None))
 
     # Reading.
-
-    def at_hand(self, piece: Piece) -> bytes | None:
-        """See ``IStaging``."""
-        return self._at_hand.read(piece)
 
     def open(self, piece: Piece) -> Deferred[IPieceReader]:
         """See ``IStaging``."""

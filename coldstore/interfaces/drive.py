@@ -62,7 +62,7 @@ class DriveFault(Exception):
 
 
 class DriveUnreachable(DriveFault):
-    """The device node is missing, forbidden or not a tape drive, or the drive does not tell its status, whatever is in it."""
+    """The device node is missing, forbidden or not a tape drive."""
 
 
 class DriveBusy(DriveFault):
@@ -74,7 +74,7 @@ class DriveNotReady(DriveFault):
 
 
 class DriveFailed(DriveFault):
-    """The drive did not let go of its tape, with an error or in silence."""
+    """The drive answered with an error, and is not in the wanted condition afterwards either."""
 
 
 class DriveCutOff(DriveFault):

@@ -7,8 +7,7 @@ are driven by a cursor and harmless to repeat. Steps that act on a row read earl
 with ``Conflict`` when it moved: read again and decide anew. What announces something writes its outbox row in the same step.
 
 Faults: ``MetadataUnavailable`` (a refusal, S3 says 503) when the store cannot be reached or is closed; the outcome of a
-changing step is then unknown and is looked up, never assumed, unless it is ``MetadataFull``: then nothing was changed.
-Times are unix seconds.
+changing step is then unknown and is looked up, never assumed. Times are unix seconds.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -23,7 +22,6 @@ from coldstore.model.events import Alert, AuditEvent, NewMessage, OutboxMessage,
 from coldstore.model.objects import (
     ArchiveState,
     Bucket,
-    ListedObject,
     ObjectVersion,
     Piece,
     Restore,
@@ -245,11 +243,6 @@ class IMetadataStore(Interface):
 
         Fails with ``NoSuchBucket``. Cost follows ``limit``, not what is in the bucket.
         """
-
-    def list_objects(
-        bucket: str, *, from_key: bytes, before_key: bytes | None, limit: int
-    ) -> Deferred[list[ListedObject]]:
-        """Return what ``list_current`` does, in the form of a listing."""
 
     def delete_current(
         bucket: str,

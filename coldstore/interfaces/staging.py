@@ -3,7 +3,7 @@ Staging and cache: the disk that holds bytes not yet safe on tape, and bytes tha
 
 Bytes are written once and known by an opaque address. They carry CRC64NVME per 4 MiB block, taken while they arrived; a
 block is read from disk and checked before its first byte goes out, once per run of the process. All blocking work
-happens in threads that the implementation owns; what is in memory (``at_hand``) needs none.
+happens in threads that the implementation owns.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -178,13 +178,6 @@ class IStaging(Interface):
         ``algorithms`` are of md5, sha1, sha256, crc32, crc32c, crc64nvme; CRC64NVME is always computed. An empty object
         has no piece: a size below 1 and an unknown algorithm raise ``ValueError``. ``is_kept`` tells that these bytes
         are meant to stay when they are on tape: they are kept apart from those that will go together.
-        """
-
-    def at_hand(piece: Piece) -> bytes | None:
-        """
-        Return all bytes of a small piece, checked now, when they can be had without waiting for the disk.
-
-        None says nothing: ``open`` finds out. A piece that is being freed may still be at hand.
         """
 
     def open(piece: Piece) -> Deferred[IPieceReader]:

@@ -55,7 +55,3 @@ class ObjectDamaged(ColdStoreError):
 
 class MetadataUnavailable(ColdStoreError):
     """The metadata store cannot be reached now."""
-
-
-class MetadataFull(MetadataUnavailable):
-    """The metadata store has no room to record more; unlike otherwise it is certain that nothing was changed."""

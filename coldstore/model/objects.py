@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
 
 UNLIMITED_BYTES = 2**63 - 1
 """A quota that never ends; every store can hold the number."""
@@ -184,26 +183,6 @@ class ObjectVersion:
     read_count: int
     deleted_at: float | None
     revision: int
-
-
-class ListedObject(NamedTuple):
-    """
-    What a listing shows of a current version; a page has a thousand, so this is a row as it comes from the store.
-
-    ``storage_class``, ``checksum_algorithm``, ``checksum_kind`` and ``restore_phase`` are the values of what they are in
-    ``ObjectVersion``; times are unix seconds.
-    """
-
-    key: bytes
-    created_at: float
-    etag: str
-    size_bytes: int
-    storage_class: str
-    checksum_algorithm: str | None
-    checksum_kind: str | None
-    owner_id: str
-    restore_phase: str | None
-    restore_expires_at: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,16 +6,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """
-    A drive and a cartridge failed together at a time (unix seconds).
-
-    ``is_explained``: one of the two was found guilty of it, so it tells nothing against the other.
-    """
+    """A drive and a cartridge failed together at a time (unix seconds)."""
 
     at: float
     drive: int
     barcode: str
-    is_explained: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,11 +28,7 @@ def judge(failures: Iterable[Failure], latest: Failure, *, window_seconds: float
     A drive that failed with two different cartridges is guilty; a cartridge that failed in two different drives is.
     The first failure of a pair accuses nobody: the work is tried again with another partner.
     """
-    recent = [
-        failure
-        for failure in failures
-        if latest.at - failure.at <= window_seconds and not failure.is_explained
-    ]
+    recent = [failure for failure in failures if latest.at - failure.at <= window_seconds]
     cartridges = {failure.barcode for failure in recent if failure.drive == latest.drive} | {latest.barcode}
     drives = {failure.drive for failure in recent if failure.barcode == latest.barcode} | {latest.drive}
     return Verdict(drive_is_guilty=len(cartridges) > 1, cartridge_is_guilty=len(drives) > 1)

@@ -2,7 +2,6 @@
 
 import json
 from datetime import UTC, datetime
-from functools import lru_cache
 from urllib.parse import quote_plus
 
 from coldstore.model.events import NewMessage
@@ -14,13 +13,8 @@ S3_SERVICE = "s3.amazonaws.com"
 
 def iso_time(at: float) -> str:
     """Return unix seconds as S3 writes times in XML and JSON: UTC with milliseconds."""
-    seconds, microseconds = divmod(round(at * 1_000_000), 1_000_000)
-    return f"{_iso_second(seconds)}.{microseconds // 1000:03d}Z"
-
-
-@lru_cache(maxsize=1024)
-def _iso_second(at: int) -> str:
-    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%S}"
+    whole = datetime.fromtimestamp(at, UTC)
+    return f"{whole:%Y-%m-%dT%H:%M:%S}.{whole.microsecond // 1000:03d}Z"
 
 
 def restore_posted(

@@ -49,13 +49,13 @@ def fit(quota_bytes: int, *, held: Held, wanted_bytes: int) -> Fit:
     return Fit.NOW
 
 
-def is_fair(*, wanted: int, held: int, room: int) -> bool:
+def is_fair(*, wanted_bytes: int, arriving_bytes: int, room_bytes: int) -> bool:
     """
-    Tell whether somebody leaves enough for others, of bytes or of whatever else there is so much of: a quarter of what is
-    free to him and to all who come after him. What he holds and what he wants may be ``SHARE`` times what then stays free
-    of ``room``. Who holds nothing may take everything.
+    Tell whether somebody leaves enough for others: a quarter of what is free to him and to all who come after him. What
+    arrives from him already (``arriving_bytes``) and what he wants may be ``SHARE`` times what then stays free of
+    ``room_bytes``. What comes alone may take everything.
 
-    The bound moves with the room, so that nothing is set aside while there is plenty, and however many ask, the next one
+    The bound moves with the room, so that nothing is set aside while the disk is empty, and however many ask, the next one
     to come still finds room (the dynamic threshold of shared switch buffers: Choudhury and Hahne, 1998).
     """
-    return held == 0 or held + wanted <= SHARE * (room - wanted)
+    return arriving_bytes == 0 or arriving_bytes + wanted_bytes <= SHARE * (room_bytes - wanted_bytes)

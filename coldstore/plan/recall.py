@@ -11,13 +11,12 @@ TIER_RANK = {Tier.EXPEDITED: 0, Tier.STANDARD: 1, Tier.BULK: 2}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """A copy that could be read; ``failures`` counts attempts that brought nothing, ``is_doubtful``: its cartridge is suspect."""
+    """A copy that could be read; ``failures`` counts attempts that brought nothing."""
 
     barcode: str
     partition: str
     start_block: int
     failures: int = 0
-    is_doubtful: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +65,7 @@ def plan_batches(
     """
     Give each extent to one cartridge, few cartridges in all: those in drives first, then those that can serve most.
 
-    A copy that failed is read again only when the others of its bundle have failed as often; one on a suspect cartridge comes after
-    them.
+    A copy that failed is read again only when the others of its bundle have failed as often.
 
     :param readable: barcodes of cartridges that are in the library and may be read.
     :param loaded: barcodes that are in drives already.
@@ -90,9 +88,7 @@ def plan_batches(
 
     batches: dict[str, list[tuple[Source, Wanted]]] = {}
     for item, sources in reachable:
-        best = min(
-            sources, key=lambda source: (source.failures, source.is_doubtful, preference(source.barcode))
-        )
+        best = min(sources, key=lambda source: (source.failures, preference(source.barcode)))
         batches.setdefault(best.barcode, []).append((best, item))
     return RecallPlan(
         batches=tuple(

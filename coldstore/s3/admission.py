@@ -216,7 +216,7 @@ class Admission:
         held = self._arriving.get(of_user.key, Held())
         arriving_bytes = held.lasting_bytes + held.passing_bytes
         room_bytes = self._staging.room_bytes(precedence)
-        if not is_fair(wanted=size_bytes, held=arriving_bytes, room=room_bytes):
+        if not is_fair(wanted_bytes=size_bytes, arriving_bytes=arriving_bytes, room_bytes=room_bytes):
             self._room_wanted(size_bytes)
             raise _slow_down(
                 f"The staging disk has room for {room_bytes} bytes more, and {arriving_bytes} are arriving from "

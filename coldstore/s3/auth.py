@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_tz
-from functools import lru_cache
 
 from twisted.internet.defer import Deferred
 
@@ -32,6 +31,7 @@ from coldstore.s3.signing import (
     string_to_sign,
     string_to_sign_v2,
 )
+from coldstore.util.asynchronous import returns_deferred
 
 SKEW_LIMIT_SECONDS = 15 * 60
 LONGEST_URL_LIFE_SECONDS = 7 * 24 * 3600
@@ -47,14 +47,9 @@ _V4_PARAMETERS = (
     "X-Amz-SignedHeaders",
     "X-Amz-Signature",
 )
-TIMESTAMP_LENGTH = len("YYYYMMDDTHHMMSSZ")
 _V2_PARAMETERS = ("AWSAccessKeyId", "Signature", "Expires")
 _TIMESTAMP = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z", re.ASCII)
 _UNSIGNED = "UNSIGNED-PAYLOAD"
-_USUAL_FORM = re.compile(
-    r"Credential=(?P<Credential>[^,]+), ?SignedHeaders=(?P<SignedHeaders>[^,]+), ?Signature=(?P<Signature>[^, ]+)"
-)
-"""What follows the algorithm, in the order in which everybody writes it; any other order is read as well."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +125,7 @@ class Authenticator:
         self._accepts_version_2_urls = accepts_version_2_urls
         self._keys = SigningKeys()
 
+    @returns_deferred
     async def authenticate(self, request: SignedRequest) -> Authentication:
         """
         Verify the signature of a request.
@@ -188,8 +184,12 @@ class Authenticator:
         scheme, _, rest = authorization.partition(" ")
         if scheme != ALGORITHM:
             raise _unknown_scheme(scheme)
-        found = _USUAL_FORM.fullmatch(rest)
-        fields = _fields_of(rest) if found is None else found.groupdict()
+        fields: dict[str, str] = {}
+        for item in rest.split(","):
+            name, _, value = item.strip().partition("=")
+            if name in fields:
+                raise _malformed(f"the authorization header has more than one {name}")
+            fields[name] = value
         missing = [name for name in ("Credential", "SignedHeaders", "Signature") if not fields.get(name)]
         if missing:
             raise _malformed(f"the authorization header requires {', '.join(missing)}")
@@ -266,7 +266,7 @@ class Authenticator:
             raise refusal(f'incorrect service "{service}". This endpoint belongs to "s3".', None)
         if region not in self._regions:
             raise refusal(f"the region '{region}' is wrong; expecting '{self._region}'", self._region)
-        return access_key, _scope(date, region)
+        return access_key, Scope(date=date, region=region, service=service)
 
     # -- Version 2 ---------------------------------------------------------------------------------------------------
 
@@ -338,26 +338,10 @@ class Authenticator:
             )
 
 
-@lru_cache(maxsize=64)
-def _scope(date: str, region: str) -> Scope:
-    return Scope(date=date, region=region, service="s3")
-
-
-def _fields_of(text: str) -> dict[str, str]:
-    fields: dict[str, str] = {}
-    for item in text.split(","):
-        name, _, value = item.strip().partition("=")
-        if name in fields:
-            raise _malformed(f"the authorization header has more than one {name}")
-        fields[name] = value
-    return fields
-
-
 def _require_signed(headers: HeaderFields, signed: Sequence[str]) -> None:
     """Refuse headers that change what a request does and that its signature does not cover."""
-    unsigned = [name for name in headers.sent_names() if name.startswith("x-amz-") and name not in signed]
-    if "host" not in signed:
-        unsigned.insert(0, "host")
+    must = ["host", *(name for name in headers.names() if name.startswith("x-amz-") and headers.raw(name))]
+    unsigned = [name for name in must if name not in signed]
     if unsigned:
         raise S3Error(
             "AccessDenied",
@@ -385,11 +369,6 @@ def _time_of_headers(headers: HeaderFields) -> tuple[str, float]:
 
 
 def _unix_seconds(timestamp: str) -> float | None:
-    return _read_timestamp(timestamp) if len(timestamp) == TIMESTAMP_LENGTH else None
-
-
-@lru_cache(maxsize=1024)
-def _read_timestamp(timestamp: str) -> float | None:
     match = _TIMESTAMP.fullmatch(timestamp)
     if match is None:
         return None

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
 from coldstore.s3.chunked import ChunkedDecoder
@@ -125,19 +125,18 @@ class RequestBody:
             raise S3Error("MissingContentLength")
         return object_plan(self._headers, self.payload, default_algorithm=default_algorithm)
 
-    def stream_to(self, sink: BodySink) -> "Deferred[ReceivedBody]":
+    @returns_deferred
+    async def stream_to(self, sink: BodySink) -> ReceivedBody:
         """
         Have the client send its body, and write it to ``sink``.
 
         :return: fires when everything was written and all chunk signatures hold; digests are not compared yet, so
-            nothing may become visible before ``IntegrityPlan.check``. Fails with ``S3Error`` (IncompleteBody,
-            SignatureDoesNotMatch, MissingContentLength and other faults of what was sent) or ``BodyAborted`` (the client has gone)
+            nothing may become visible before ``IntegrityPlan.check``
+        :raise S3Error: IncompleteBody, SignatureDoesNotMatch and other faults of what was sent
+        :raise BodyAborted: the client has gone
         """
-        try:
-            promised_bytes = self.length_bytes
-        except S3Error as error:
-            return fail(error)
-        return _Transfer(
+        promised_bytes = self.length_bytes
+        return await _Transfer(
             self._source, self.payload, promised_bytes, sink, self._chain, self._in_thread
         ).start()
 

@@ -207,11 +207,6 @@ ANSWERS: Mapping[type[refusals.ColdStoreError], Refusal] = MappingProxyType(
             message="The metadata store cannot be reached now. Please try again later.",
             headers={"Retry-After": "5"},
         ),
-        refusals.MetadataFull: Refusal(
-            code="ServiceUnavailable",
-            message="The metadata store has no room to record this now. Please try again later.",
-            headers={"Retry-After": "30"},
-        ),
     }
 )
 """What S3 calls each refusal of the model. A test keeps it complete."""

@@ -29,26 +29,9 @@ class HeaderFields:
         for name, value in fields:
             self._values.setdefault(name.decode("latin-1").lower(), []).append(value)
         self._from_query: dict[str, str] = {}
-        self._take_from_query(from_query)
-
-    @classmethod
-    def of(cls, values: dict[str, list[bytes]]) -> "HeaderFields":
-        """Return fields whose values are sorted by lower-case name already."""
-        fields = cls.__new__(cls)
-        fields._values = values
-        fields._from_query = {}
-        return fields
-
-    def joined(self, from_query: Iterable[tuple[str, str]]) -> "HeaderFields":
-        """Return the same fields, and those of the query."""
-        fields = HeaderFields.of(self._values)
-        fields._take_from_query(from_query)
-        return fields
-
-    def _take_from_query(self, from_query: Iterable[tuple[str, str]]) -> None:
-        for name, value in from_query:
-            if name.lower() not in self._values:
-                self._from_query.setdefault(name.lower(), value)
+        for name_text, value_text in from_query:
+            if name_text.lower() not in self._values:
+                self._from_query.setdefault(name_text.lower(), value_text)
 
     def __contains__(self, name: object) -> bool:
         return name in self._values or name in self._from_query
@@ -56,10 +39,6 @@ class HeaderFields:
     def names(self) -> list[str]:
         """Return every field name, lower case, headers first."""
         return [*self._values, *self._from_query]
-
-    def sent_names(self) -> Iterable[str]:
-        """Return the names of the header lines, lower case."""
-        return self._values
 
     def raw(self, name: str) -> list[bytes]:
         """Return the values of the header lines called ``name`` exactly as sent; empty when there is none."""
@@ -91,12 +70,6 @@ class HeaderFields:
         """Return the fields whose names begin with ``prefix``, with their full names, in the order of arrival."""
         return {name: self.get(name) or "" for name in self.names() if name.startswith(prefix)}
 
-    def lines(self) -> Iterator[tuple[str, bytes]]:
-        """Return name and value of each header line; lines of the same name stand together."""
-        for name, values in self._values.items():
-            for value in values:
-                yield name, value
-
     def user_metadata(self) -> tuple[tuple[str, str], ...]:
         """
         Return the ``x-amz-meta-*`` fields without the prefix, sorted by name.
@@ -121,7 +94,6 @@ class Query:
 
     def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
         self._pairs = tuple(pairs)
-        self._first = dict(reversed(self._pairs))
 
     @classmethod
     def parse(cls, raw: bytes) -> "Query":
@@ -140,19 +112,16 @@ class Query:
     def __iter__(self) -> Iterator[tuple[str, str]]:
         return iter(self._pairs)
 
-    def __len__(self) -> int:
-        return len(self._pairs)
-
     def __contains__(self, name: object) -> bool:
-        return name in self._first
+        return any(own == name for own, _ in self._pairs)
 
     def names(self) -> frozenset[str]:
         """Return the set of all names."""
-        return frozenset(self._first)
+        return frozenset(name for name, _ in self._pairs)
 
     def one(self, name: str) -> str | None:
         """Return the first value of ``name`` (empty for a bare name), or None when it is absent."""
-        return self._first.get(name)
+        return next((value for own, value in self._pairs if own == name), None)
 
 
 def percent_decoded(raw: bytes) -> bytes:
@@ -161,8 +130,6 @@ def percent_decoded(raw: bytes) -> bytes:
 
     :raise S3Error: InvalidURI when a ``%`` is not followed by two hexadecimal digits
     """
-    if b"%" not in raw:
-        return raw
     pieces = raw.split(b"%")
     if any(len(piece) < 2 or not _is_hex(piece[:2]) for piece in pieces[1:]):
         raise S3Error("InvalidURI")

@@ -3,15 +3,16 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from coldstore.model.objects import ListedObject
+from coldstore.model.objects import ObjectVersion, RestorePhase
+from coldstore.plan.messages import iso_time
 from coldstore.s3.answers import Answer, xml_answer
 from coldstore.s3.call import Call
-from coldstore.s3.contents import contents
 from coldstore.s3.errors import S3Error
 from coldstore.s3.fields import Query
 from coldstore.s3.listing_plan import ListingPlan, position_of, token_of
 from coldstore.s3.services import Services
-from coldstore.s3.xml import Node, Written, element, node, url_encoded
+from coldstore.s3.stored import quoted
+from coldstore.s3.xml import Node, node, url_encoded
 
 KEYS_MAX = 1000
 
@@ -52,14 +53,14 @@ class ListingRequest:
         """How keys and prefixes are written in the answer."""
         return url_encoded if self.is_url_encoded else _plain
 
-    def plan(self, after: bytes) -> ListingPlan[ListedObject]:
+    def plan(self, after: bytes) -> ListingPlan[ObjectVersion]:
         """Return the plan of a page of objects behind ``after``."""
         return ListingPlan(
             prefix=self.prefix.encode("utf-8"),
             delimiter=self.delimiter.encode("utf-8"),
             after=after,
             max_entries=self.max_entries,
-            key_of=lambda row: row.key,
+            key_of=lambda version: version.facts.key,
         )
 
 
@@ -87,7 +88,7 @@ class ListingOperations:
                 node("NextMarker", shown(plan.last)) if has_next else None,
                 node("MaxKeys", asked.max_entries),
                 *_common(asked, plan),
-                self._contents(call, plan, shown, with_owner=True, with_restore=wants_restore),
+                *self._contents(call, plan, shown, with_owner=True, with_restore=wants_restore),
                 *prefix_nodes(plan.prefixes, shown),
             )
         )
@@ -113,14 +114,14 @@ class ListingOperations:
                 node("KeyCount", plan.entry_count),
                 node("MaxKeys", asked.max_entries),
                 *_common(asked, plan),
-                self._contents(call, plan, shown, with_owner=with_owner, with_restore=wants_restore),
+                *self._contents(call, plan, shown, with_owner=with_owner, with_restore=wants_restore),
                 *prefix_nodes(plan.prefixes, shown),
             )
         )
 
-    async def _filled(self, bucket: str, plan: ListingPlan[ListedObject]) -> ListingPlan[ListedObject]:
+    async def _filled(self, bucket: str, plan: ListingPlan[ObjectVersion]) -> ListingPlan[ObjectVersion]:
         while (fetch := plan.next_fetch()) is not None:
-            rows = await self._services.store.list_objects(
+            rows = await self._services.store.list_current(
                 bucket,
                 from_key=max(fetch.after_key + b"\x00" if fetch.after_key else b"", fetch.from_key),
                 before_key=fetch.before_key,
@@ -132,18 +133,22 @@ class ListingOperations:
     def _contents(
         self,
         call: Call,
-        plan: ListingPlan[ListedObject],
+        plan: ListingPlan[ObjectVersion],
         shown: Callable[[str | bytes], str],
         *,
         with_owner: bool,
         with_restore: bool,
-    ) -> Written:
-        return contents(
-            plan.rows,
-            shown,
-            owner=(lambda user_id: element(owner_node("Owner", user_id, call))) if with_owner else None,
-            restores_at=self._services.now() if with_restore else None,
-        )
+    ) -> list[Node]:
+        now = self._services.now()
+        return [
+            _content_node(
+                version,
+                shown,
+                owner=owner_node("Owner", version.facts.owner_id, call) if with_owner else None,
+                restore=_restore_node(version, now) if with_restore else None,
+            )
+            for version in plan.rows
+        ]
 
 
 def wants_restore_status(call: Call) -> bool:
@@ -193,11 +198,45 @@ def owner_node(name: str, user_id: str, call: Call) -> Node:
     return node(name, node("ID", user_id), node("DisplayName", display))
 
 
-def _common(asked: ListingRequest, plan: ListingPlan[ListedObject]) -> list[Node]:
+def _common(asked: ListingRequest, plan: ListingPlan[ObjectVersion]) -> list[Node]:
     nodes = [node("Delimiter", asked.shown(asked.delimiter))] if asked.delimiter else []
     if asked.is_url_encoded:
         nodes.append(node("EncodingType", "url"))
     return [*nodes, node("IsTruncated", plan.is_truncated)]
+
+
+def _content_node(
+    version: ObjectVersion, shown: Callable[[str | bytes], str], *, owner: Node | None, restore: Node | None
+) -> Node:
+    facts = version.facts
+    checksum = facts.checksum
+    return node(
+        "Contents",
+        node("Key", shown(facts.key)),
+        node("LastModified", iso_time(facts.created_at)),
+        node("ETag", quoted(facts.etag)),
+        None if checksum is None else node("ChecksumAlgorithm", checksum.algorithm),
+        None if checksum is None else node("ChecksumType", checksum.kind.value),
+        node("Size", facts.size_bytes),
+        owner,
+        restore,
+        node("StorageClass", facts.storage_class.value),
+    )
+
+
+def _restore_node(version: ObjectVersion, now: float) -> Node | None:
+    restore = version.restore
+    if restore is None:
+        return None
+    if restore.phase is RestorePhase.ONGOING:
+        return node("RestoreStatus", node("IsRestoreInProgress", True))
+    if restore.expires_at is None or restore.expires_at <= now:
+        return None
+    return node(
+        "RestoreStatus",
+        node("IsRestoreInProgress", False),
+        node("RestoreExpiryDate", iso_time(restore.expires_at)),
+    )
 
 
 def _plain(text: str | bytes) -> str:

@@ -16,8 +16,7 @@ from coldstore.util.checksums import crc32
 
 T = TypeVar("T")
 
-FETCH_MAX = 1001
-"""A full page, and the row that tells whether there is another."""
+FETCH_MAX = 1000
 FETCH_FIRST = 16
 """How many keys are asked for at first where keys may roll up."""
 BEHIND_ALL = b"\xff"
@@ -98,9 +97,6 @@ class ListingPlan(Generic[T]):
 
     def take(self, fetch: Fetch, rows: Sequence[T]) -> None:
         """Take what was found."""
-        if not self._delimiter:
-            self._take_plain(fetch, rows)
-            return
         skipped = 0
         common: bytes | None = None
         for row in rows:
@@ -125,17 +121,10 @@ class ListingPlan(Generic[T]):
             self._after, self.after_row = self._key_of(rows[-1]), rows[-1]
         else:
             self._after, self.after_row = common + BEHIND_ALL, None
-        self._fetch_size = FETCH_FIRST if 2 * skipped > len(rows) else min(FETCH_MAX, 2 * self._fetch_size)
-
-    def _take_plain(self, fetch: Fetch, rows: Sequence[T]) -> None:
-        """Take what was found where nothing rolls up."""
-        room = self._max_entries - len(self.rows)
-        self.rows += rows[:room]
-        self.is_truncated = len(rows) > room
-        self._is_done = self.is_truncated or len(rows) < fetch.limit
-        if self.rows:
-            self.last_row = self.after_row = self.rows[-1]
-            self.last = self._after = self._key_of(self.rows[-1])
+        if self._delimiter:
+            self._fetch_size = (
+                FETCH_FIRST if 2 * skipped > len(rows) else min(FETCH_MAX, 2 * self._fetch_size)
+            )
 
 
 def token_of(position: bytes) -> str:

@@ -26,7 +26,7 @@ from coldstore.s3.multipart_plan import (
     parse_complete,
     plan_completion,
 )
-from coldstore.s3.objects import explained, facts_of, ring_after_publishing
+from coldstore.s3.objects import explained, facts_of, is_definite, ring_after_publishing
 from coldstore.s3.ranges import PART_NUMBER_MAX, copy_range, part_number
 from coldstore.s3.receiving import SINGLE_PUT_MAX_BYTES, Arrived, check_size, receive
 from coldstore.s3.services import Services
@@ -155,7 +155,8 @@ class MultipartOperations:
         try:
             await self._store.put_part(upload.upload_id, piece)
         except ColdStoreError as error:
-            await services.not_recorded([arrived.address] if arrived.address else [], error)
+            if is_definite(error) and arrived.address:
+                await services.hand_back([arrived.address])
             raise
         services.janitor_bell.ring()
         return piece

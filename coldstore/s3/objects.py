@@ -7,11 +7,12 @@ from coldstore.interfaces.metadata import BATCH_MAX, WriteCondition
 from coldstore.interfaces.staging import BytesDamaged, DiskFault
 from coldstore.model.errors import (
     ColdStoreError,
+    MetadataUnavailable,
     ObjectDamaged,
     ObjectIsCold,
     PreconditionFailed,
 )
-from coldstore.model.objects import ArchiveState, Checksum, ObjectVersion, VersionFacts
+from coldstore.model.objects import Checksum, ObjectVersion, VersionFacts
 from coldstore.plan.restore import check_readable
 from coldstore.s3.answers import Answer, xml_answer
 from coldstore.s3.call import Call
@@ -27,7 +28,7 @@ from coldstore.s3.conditions import (
 from coldstore.s3.errors import S3Error, s3_error
 from coldstore.s3.integrity import checksum_headers
 from coldstore.s3.paths import KEY_LIMIT_BYTES
-from coldstore.s3.pieces import PinnedRun, at_hand, segments_of
+from coldstore.s3.pieces import pinned_run
 from coldstore.s3.ranges import ByteRange, header_range, part_range
 from coldstore.s3.receiving import Arrived, check_size, receive
 from coldstore.s3.sending import RunStream
@@ -109,16 +110,11 @@ class ObjectOperations:
         if sent.length_bytes == 0:
             services.reads.note(version.version_uid)
             return Answer(status=status, headers=headers)
-        segments = await segments_of(services.store, version, sent.offset_bytes, sent.length_bytes)
-        content = at_hand(services.staging, segments)
-        if content is not None:
-            services.reads.note(version.version_uid)
-            return Answer(status=status, headers=headers, body=content)
+        run = await pinned_run(
+            services.store, services.staging, version, sent.offset_bytes, sent.length_bytes
+        )
         stream = RunStream(
-            PinnedRun(services.staging, segments),
-            clock=services.clock,
-            pace=services.pace,
-            on_damage=lambda error: services.damaged(version, error),
+            run, clock=services.clock, on_damage=lambda error: services.damaged(version, error)
         )
         try:
             await stream.prepare()
@@ -179,8 +175,6 @@ class ObjectOperations:
         wanted = 0 if rule is None else len(rule.pools)
         if not wanted:
             return {}
-        if version.archive_state is ArchiveState.PENDING:
-            return {"x-coldstore-copies": f"0/{wanted}"}
         count = await self._store.copy_count(version.version_uid, wanted=wanted)
         return {"x-coldstore-copies": f"{count.verified}/{count.wanted}"} if count.wanted else {}
 
@@ -359,8 +353,8 @@ async def publish(
     """
     Make arrived bytes the current version of the call's key.
 
-    After a definite refusal they are freed; after an unknown outcome they are left alone, since they may well be the
-    object's, and looked up later.
+    After a definite refusal they are handed back; after an unknown outcome they are left alone, since they may well
+    be the object's: the sweep at the next start tells.
 
     :raise S3Error: PreconditionFailed
     :raise ColdStoreError: as ``IMetadataStore.publish_version``
@@ -379,17 +373,23 @@ async def publish(
     try:
         version = await services.store.publish_version(
             facts,
-            layout_id=services.new_layout_id(),
+            layout_id=services.new_id(),
             pieces=pieces,
             wants_tape=wants_tape,
             condition=condition,
             messages=[],
         )
     except ColdStoreError as error:
-        await services.not_recorded([piece.address for piece in pieces], error)
+        if is_definite(error):
+            await services.hand_back([piece.address for piece in pieces])
         raise explained(error, condition) from None
     ring_after_publishing(services, wants_tape)
     return version
+
+
+def is_definite(error: ColdStoreError) -> bool:
+    """Whether a refusal says that nothing was changed; an unreachable store leaves that open."""
+    return not isinstance(error, MetadataUnavailable)
 
 
 def explained(error: ColdStoreError, condition: WriteCondition | None) -> Exception:

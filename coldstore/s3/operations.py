@@ -1,6 +1,6 @@
 """All operations of S3 that are built, over one store and one disk."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from random import Random
 from types import MappingProxyType
 
@@ -18,7 +18,6 @@ from coldstore.s3.copying import CopyOperations
 from coldstore.s3.listing import ListingOperations
 from coldstore.s3.multipart import MultipartOperations
 from coldstore.s3.objects import ObjectOperations
-from coldstore.s3.pace import Pace
 from coldstore.s3.reads import ReadCounts
 from coldstore.s3.resource import OperationFunction
 from coldstore.s3.restore import RestoreOperations
@@ -43,8 +42,6 @@ class S3Operations:
         janitor_bell: IBell,
         quotas: DefaultQuotas = DefaultQuotas(),  # noqa: B008 - immutable
         room_wanted: Callable[[int], None] = lambda _: None,
-        doubtful: Callable[[Sequence[str]], None] = lambda _: None,
-        pace: Pace = Pace(),  # noqa: B008 - immutable
         day_seconds: float = SECONDS_PER_DAY,
         days_max: int = 2**31 - 1,
     ) -> None:
@@ -58,8 +55,6 @@ class S3Operations:
         :param recall_bell: rung when a restore begins or becomes more urgent
         :param janitor_bell: rung when bytes on disk are needed no more
         :param quotas: of users and buckets that have none of their own
-        :param doubtful: told addresses on the disk of which the record may or may not know
-        :param pace: what a client must take of an object at least
         :param room_wanted: told how many bytes could not be promised for want of room on the disk
         """
         self._services = Services(
@@ -78,8 +73,6 @@ class S3Operations:
             recall_bell=recall_bell,
             janitor_bell=janitor_bell,
             reads=ReadCounts(store, clock),
-            pace=pace,
-            doubtful=doubtful,
         )
 
     def registry(self) -> Mapping[Operation, OperationFunction]:

@@ -87,7 +87,7 @@ def _without_authority(raw_target: bytes) -> tuple[str | None, bytes]:
 
 
 def _bucket_of_host(host: str | None, domains: Sequence[str]) -> str | None:
-    if host is None or not domains:
+    if host is None:
         return None
     name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
     name = name.lower()

@@ -7,9 +7,7 @@ from coldstore.interfaces.metadata import IMetadataStore
 from coldstore.interfaces.staging import BLOCK_BYTES, DiskFault, IPieceReader, IStaging
 from coldstore.model.objects import ObjectVersion, Piece
 
-PAGE_FIRST = 16
 PAGE = 1000
-"""Pieces asked for at first, and then: most objects have one, some ten thousand."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,39 +101,6 @@ class PinnedRun:
             self._reader = None
 
 
-async def segments_of(
-    store: IMetadataStore, version: ObjectVersion, offset_bytes: int, length_bytes: int
-) -> list[Segment]:
-    """
-    Find the pieces that hold a run of a version's bytes.
-
-    :raise DiskFault: when pieces are missing: the version has probably moved, read it again
-    """
-    pieces: list[Piece] = []
-    known_bytes = after = 0
-    while known_bytes < offset_bytes + length_bytes:
-        page = await store.pieces(
-            version.layout_id, after_ordinal=after, limit=PAGE if pieces else PAGE_FIRST
-        )
-        if not page:
-            raise DiskFault(f"pieces of layout {version.layout_id} are missing")
-        pieces += page
-        known_bytes += sum(piece.length_bytes for piece in page)
-        after = page[-1].ordinal
-    return cut(pieces, offset_bytes, length_bytes)
-
-
-def at_hand(staging: IStaging, segments: list[Segment]) -> bytes | None:
-    """Return the bytes of a run that lies in one small piece and can be had at once, else None."""
-    if len(segments) != 1:
-        return None
-    (segment,) = segments
-    content = staging.at_hand(segment.piece)
-    if content is None or len(content) == segment.length_bytes:
-        return content
-    return content[segment.offset_bytes : segment.offset_bytes + segment.length_bytes]
-
-
 async def pinned_run(
     store: IMetadataStore, staging: IStaging, version: ObjectVersion, offset_bytes: int, length_bytes: int
 ) -> PinnedRun:
@@ -144,4 +109,13 @@ async def pinned_run(
 
     :raise DiskFault: when pieces are missing or being freed: the version has probably moved, read it again
     """
-    return PinnedRun(staging, await segments_of(store, version, offset_bytes, length_bytes))
+    pieces: list[Piece] = []
+    known_bytes = after = 0
+    while known_bytes < offset_bytes + length_bytes:
+        page = await store.pieces(version.layout_id, after_ordinal=after, limit=PAGE)
+        if not page:
+            raise DiskFault(f"pieces of layout {version.layout_id} are missing")
+        pieces += page
+        known_bytes += sum(piece.length_bytes for piece in page)
+        after = page[-1].ordinal
+    return PinnedRun(staging, cut(pieces, offset_bytes, length_bytes))

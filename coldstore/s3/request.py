@@ -8,22 +8,21 @@ resource is asked when the header section is complete; the body waits in the soc
 ``Expect: 100-continue`` is answered only then (RFC 9110, section 10.1.1).
 """
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.web import server
-from twisted.web.http import RESPONSES
+from twisted.web.http_headers import Headers
 
 from coldstore.s3.body import BodyAborted
 from coldstore.s3.errors import S3Error
-from coldstore.s3.head import RequestHead
 
 if TYPE_CHECKING:
     from coldstore.s3.site import S3Channel
 
-_REASONS = {status: reason.decode("ascii") for status, reason in RESPONSES.items()}
 DRAIN_LIMIT_BYTES = 64 * 1024
 """After an early answer, up to this much of a body is read and dropped to keep the connection; more closes it."""
 
@@ -152,56 +151,91 @@ class HttpBody:
             done.errback(self._failure)
 
 
+class AnswerHeaders(Headers):
+    """
+    The fields of an answer, written as S3 writes them.
+
+    The base class capitalises every name; S3's own are lower case, and clients hand the names of user metadata on as
+    they came (boto3 gave ``Colour`` for ``x-amz-meta-colour``).
+    """
+
+    __slots__ = ()
+
+    def getAllRawHeaders(self) -> Iterator[tuple[bytes, Sequence[bytes]]]:
+        """Return names as they go onto the wire, and their values."""
+        for name, values in super().getAllRawHeaders():
+            yield (name.lower() if name.startswith(b"X-") else name), values
+
+
 class S3Request(server.Request):
     """
-    One request, given to the site's resource as soon as its head is complete.
+    One request, given to the site's resource as soon as its header section is complete.
 
-    :ivar head: what the client asks
+    :ivar raw_target: the request target as it was sent
     :ivar body: None when the request has no body
     :ivar is_answered: the answer is out, and only the rest of a small body is awaited, to be dropped
     """
 
+    defaultContentType = None
     channel: "S3Channel"
 
+    body: HttpBody | None = None
+    raw_target: bytes = b""
     is_answered = False
+    _expects_continue = False
     _keeps_connection = True
 
-    def __init__(self, channel: "S3Channel", head: RequestHead) -> None:
-        super().__init__(channel, parsePOSTFormSubmission=False)
-        self.head = head
-        self.body = None if head.length_bytes == 0 else HttpBody(self, head.length_bytes)
-        self.method, self.uri = head.method.encode("ascii"), head.target
-        self.clientproto = b"HTTP/1.1" if head.is_1_1 else b"HTTP/1.0"
-        self._expects_continue = head.expects_continue
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.responseHeaders = AnswerHeaders()
 
     @property
     def is_gone(self) -> bool:
         """Whether the connection is lost, so that nothing can be answered."""
         return bool(self._disconnected)
 
-    def begin(self) -> None:
+    def begin(self, command: bytes, target: bytes, version: bytes, length_bytes: int | None) -> None:
         """
-        Have the site's resource answer.
+        Take the header section; called by the channel instead of ``gotLength``.
 
-        It sees the path ``/`` whatever the target is: routing by path libraries would merge slashes and decode keys.
+        Without a body, processing begins with ``requestReceived``, which follows at once.
         """
-        self.site = self.channel.site
-        self.path, self.args, self.prepath, self.postpath = b"/", {}, [], [b""]
-        self.render(self.site.resource)
+        self.content = BytesIO()
+        expected = self.requestHeaders.getRawHeaders(b"expect") or [b""]
+        self._expects_continue = version == b"HTTP/1.1" and expected[0].strip().lower() == b"100-continue"
+        if length_bytes == 0:
+            return
+        self.body = HttpBody(self, length_bytes)
+        self._start(command, target, version)
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """Everything has arrived; called by the channel."""
+        if self.body is None:
+            self._start(command, path, version)
+        else:
+            self.body.ended()
+            if self.is_answered:
+                super().finish()
 
     def handleContentChunk(self, data: bytes) -> None:
         """Bytes of the body have arrived; called by the channel."""
         assert self.body is not None
         self.body.received(data)
 
-    def ended(self) -> None:
-        """Everything has arrived; called by the channel."""
-        if self.body is None:
-            self.begin()
-        else:
-            self.body.ended()
-            if self.is_answered:
-                super().finish()
+    def _start(self, command: bytes, target: bytes, version: bytes) -> None:
+        self.method, self.uri, self.clientproto = command, target, version
+        self.raw_target, self.path, self.args = target, target.partition(b"?")[0], {}
+        self.process()
+
+    def process(self) -> None:
+        """
+        Have the site's resource answer.
+
+        It sees the path ``/`` whatever the target is: routing by path libraries would merge slashes and decode keys.
+        """
+        self.site = self.channel.site
+        self.prepath, self.postpath = [], [b""]
+        self.render(self.site.resource)
 
     def getRequestHostname(self) -> bytes:
         """Return a fixed name: the Host field is S3's to read (it may name a bucket), and may be no text at all."""
@@ -223,32 +257,32 @@ class S3Request(server.Request):
         if not self.is_gone and self.channel is not None:
             self.channel.resume_reading()
 
-    def begin_answer(self, status: int, fields: Iterable[tuple[str, str]], content: bytes = b"") -> None:
+    def write(self, data: bytes) -> None:
         """
-        Send the head of an answer, and what there is of its body.
-
-        An answer that begins before the request's body has ended announces that the connection closes, unless what is left of
-        the body is little and surely on its way.
+        Send. An answer that begins before the body has ended announces that the connection closes, unless what is
+        left of the body is little and surely on its way.
 
         A client that waits for ``100 Continue`` hears it, or loses the connection, although its body be empty: botocore
         takes a final answer in place of it for that of the next request on the connection too, and waits for ever.
-
-        :param fields: names and values, among them the length of the body where there is one
         """
-        assert not self.startedWriting, "an answer begins once"
-        if self.is_gone:
-            return
         if self.body is None:
             self.send_continue()
-        elif not self.body.is_complete:
+        if (
+            not self.startedWriting
+            and self.body is not None
+            and not self.body.is_complete
+            and not self.is_gone
+        ):
             self._keeps_connection = self.body.is_nearly_here and not self._expects_continue
-            self.channel.persistent = self.channel.persistent and self._keeps_connection
-        self.startedWriting = 1
-        self.channel.send(answer_head(status, fields, bool(self.channel.persistent)) + content)
+            if not self._keeps_connection:
+                self.setHeader(b"connection", b"close")
+                self.channel.persistent = False
+        super().write(data)
 
     def finish(self) -> None:
         """The answer is complete; the request is over when a small body that was not wanted has been dropped."""
-        assert self.startedWriting or self.is_gone, "every request is answered"
+        if not self.startedWriting:
+            self.write(b"")
         body = self.body
         if body is None or body.is_complete or self.is_gone or not self._keeps_connection:
             super().finish()
@@ -267,18 +301,6 @@ class S3Request(server.Request):
         super().connectionLost(reason)
         if body is not None:
             body.failed(BodyAborted())
-
-
-def answer_head(status: int, fields: Iterable[tuple[str, str]], keeps_connection: bool) -> bytes:
-    """Return the bytes of an answer up to its body. Names stay as they are, and no value leaves its line."""
-    lines = [f"HTTP/1.1 {status} {_REASONS.get(status, 'Unknown')}"]
-    lines += [f"{name}: {value}" for name, value in fields]
-    if not keeps_connection:
-        lines.append("Connection: close")
-    head = "\r\n".join(lines)
-    if head.count("\n") >= len(lines) or head.count("\r") >= len(lines):
-        head = "\r\n".join(" ".join(line.splitlines()) for line in lines)
-    return head.encode("utf-8") + b"\r\n\r\n"
 
 
 def silent_client() -> S3Error:

@@ -6,17 +6,15 @@ One request from its headers to its answer: address, signature, route, operation
 Klein serves a single route that takes everything, since S3's paths are not paths (``coldstore.s3.paths``).
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import quote
 
 from klein import Klein
-from klein.resource import KleinResource
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.web import http
 from twisted.web.resource import IResource
-from twisted.web.server import NOT_DONE_YET
 
 from coldstore.interfaces.staging import DiskFault
 from coldstore.model.errors import ColdStoreError
@@ -24,7 +22,6 @@ from coldstore.s3.answers import Answer
 from coldstore.s3.auth import Authenticator, SignedRequest, query_fields
 from coldstore.s3.body import BodyAborted, EmptySource, InThread, RequestBody
 from coldstore.s3.call import Call, Caller
-from coldstore.s3.crowd import Turns
 from coldstore.s3.errors import S3Error, error_document, s3_error
 from coldstore.s3.fields import HeaderFields
 from coldstore.s3.ids import IdSource, RequestIds
@@ -32,7 +29,6 @@ from coldstore.s3.paths import address_of
 from coldstore.s3.request import S3Request
 from coldstore.s3.routes import Operation, route
 from coldstore.s3.site import SERVER_NAME
-from coldstore.s3.stored import http_date
 from coldstore.s3.xml import MalformedDocument
 
 HEADER_SECTION_LIMIT_BYTES = 8 * 1024
@@ -53,8 +49,6 @@ class _Account:
     bucket: str = "-"
     key: str = "-"
     code: str = "-"
-    turn_of: str | None = None
-    """The user among whose requests this one counts while it is served."""
 
 
 class Endpoint:
@@ -71,14 +65,12 @@ class Endpoint:
         seconds: Callable[[], float],
         in_thread: InThread,
         domains: Sequence[str] = (),
-        requests_max: int = 1024,
     ) -> None:
         """
         :param operations: what is built; everything else answers 501
         :param seconds: the clock, unix seconds
         :param in_thread: where signatures of large chunks are computed
         :param domains: host names under which ``bucket.name`` addresses a bucket
-        :param requests_max: requests that may be served at once, of which one user leaves some to others
         """
         self._operations = dict(operations)
         self._authenticator = authenticator
@@ -86,13 +78,13 @@ class Endpoint:
         self._seconds = seconds
         self._in_thread = in_thread
         self._domains = tuple(domain.lower() for domain in domains)
-        self._turns = Turns(requests_max)
 
     def resource(self) -> IResource:
         """Return what an ``S3Site`` serves."""
         app = Klein()
         app.route("/")(self._everything)
-        return _OneRoute(app)
+        root: IResource = app.resource()
+        return root
 
     def _everything(self, request: S3Request) -> "Deferred[None]":
         """
@@ -108,13 +100,6 @@ class Endpoint:
     async def _serve(self, request: S3Request) -> None:
         account = _Account(ids=self._ids.next(), began_at=self._seconds())
         try:
-            await self._serve_in_turn(request, account)
-        finally:
-            if account.turn_of is not None:
-                self._turns.leave(account.turn_of)
-
-    async def _serve_in_turn(self, request: S3Request, account: _Account) -> None:
-        try:
             answer = await self._answer(request, account)
         except BodyAborted:
             self._log_request(request, account, status=0, sent_bytes=0)
@@ -125,15 +110,16 @@ class Endpoint:
         self._log_request(request, account, status=answer.status, sent_bytes=sent_bytes)
 
     async def _answer(self, request: S3Request, account: _Account) -> Answer:
-        head = request.head
-        if head.section_bytes > HEADER_SECTION_LIMIT_BYTES:
-            _refuse_large_header_section(head.headers)
-        address = address_of(head.target, head.headers.get("host"), self._domains)
+        fields = [
+            (name, value) for name, values in request.requestHeaders.getAllRawHeaders() for value in values
+        ]
+        sent = HeaderFields(fields)
+        _refuse_large_header_section(sent, fields)
+        address = address_of(request.raw_target, sent.get("host"), self._domains)
         account.bucket = "-" if address.bucket is None else quote(address.bucket)
         account.key = "-" if address.key is None else quote(address.key)
-        from_query = query_fields(address.query)
-        headers = head.headers.joined(from_query) if from_query else head.headers
-        method = head.method
+        headers = HeaderFields(fields, query_fields(address.query))
+        method = request.method.decode("ascii")
         verified = await self._authenticator.authenticate(
             SignedRequest(
                 method=method,
@@ -143,8 +129,6 @@ class Endpoint:
             )
         )
         account.caller = verified.user.name
-        self._turns.enter(verified.user.user_id)
-        account.turn_of = verified.user.user_id
         routed = route(method, address.target, address.query, headers)
         account.operation = routed.operation.value
         operation = self._operations.get(routed.operation)
@@ -204,7 +188,7 @@ class Endpoint:
         account.code = error.code
         document = error_document(
             error,
-            resource=request.head.target.partition(b"?")[0].decode("latin-1"),
+            resource=request.path.decode("latin-1"),
             request_id=account.ids.request_id,
             host_id=account.ids.host_id,
         )
@@ -219,11 +203,12 @@ class Endpoint:
             if stream is not None:
                 stream.abandon()
             return 0
-        has_body = answer.status not in _WITHOUT_BODY and request.head.method != "HEAD"
-        content = answer.body if has_body else b""
-        request.begin_answer(answer.status, self._fields(account, answer, has_body), content)
+        has_body = answer.status not in _WITHOUT_BODY and request.method != b"HEAD"
+        self._write_head(request, account, answer, has_body)
         if stream is None:
-            return len(content)
+            request.write(answer.body if has_body else b"")
+            return len(answer.body) if has_body else 0
+        request.write(b"")
         if not has_body:
             stream.abandon()
             return 0
@@ -244,19 +229,21 @@ class Endpoint:
             account.code = "-client-gone-"
         return int(answer.headers.get("Content-Length", "0"))
 
-    def _fields(self, account: _Account, answer: Answer, has_body: bool) -> Iterable[tuple[str, str]]:
+    def _write_head(self, request: S3Request, account: _Account, answer: Answer, has_body: bool) -> None:
+        request.setResponseCode(answer.status, http.RESPONSES.get(answer.status, b"Unknown"))
         headers = {
             "Server": SERVER_NAME,
-            "Date": http_date(self._seconds()),
+            "Date": http.datetimeToString(self._seconds()).decode("ascii"),
             "x-amz-request-id": account.ids.request_id,
             "x-amz-id-2": account.ids.host_id,
             **answer.headers,
         }
         if answer.status in _WITHOUT_BODY:
-            return [(name, value) for name, value in headers.items() if name.lower() not in _OF_BODY]
-        if has_body and answer.stream is None:
+            headers = {name: value for name, value in headers.items() if name.lower() not in _OF_BODY}
+        elif has_body and answer.stream is None:
             headers["Content-Length"] = str(len(answer.body))
-        return headers.items()
+        for name, value in headers.items():
+            request.setHeader(name.encode("ascii"), value.encode("utf-8"))
 
     def _log_request(self, request: S3Request, account: _Account, *, status: int, sent_bytes: int) -> None:
         received_bytes = 0 if request.body is None else request.body.received_bytes
@@ -266,7 +253,7 @@ class Endpoint:
             request_id=account.ids.request_id,
             remote=getattr(request.getClientAddress(), "host", None) or "-",
             caller=account.caller,
-            method=request.head.method,
+            method=request.method.decode("ascii"),
             operation=account.operation,
             bucket=account.bucket,
             key=account.key,
@@ -281,35 +268,16 @@ class Endpoint:
 _OF_BODY = frozenset({"content-length", "content-type"})
 
 
-def _refuse_large_header_section(headers: HeaderFields) -> None:
+def _refuse_large_header_section(headers: HeaderFields, fields: Sequence[tuple[bytes, bytes]]) -> None:
     """
     Refuse a header section over S3's limit, by the more telling name where user metadata is the reason.
 
     :raise S3Error: MetadataTooLarge or RequestHeaderSectionTooLarge
     """
-    size_bytes = sum(len(name) + len(value) + len(b": \r\n") for name, value in headers.lines())
+    size_bytes = sum(len(name) + len(value) + len(b": \r\n") for name, value in fields)
     if size_bytes > HEADER_SECTION_LIMIT_BYTES:
         headers.user_metadata()
         raise S3Error(
             "RequestHeaderSectionTooLarge",
             details={"MaxSizeAllowed": str(HEADER_SECTION_LIMIT_BYTES), "Size": str(size_bytes)},
         )
-
-
-class _OneRoute(KleinResource):
-    """
-    Klein's resource for an application whose only route is the endpoint's: calls it without asking Werkzeug which one is meant,
-    which takes longer than verifying a signature.
-    """
-
-    def render(self, request: Any) -> Any:
-        """Answer a request; the route cannot fail, and the client's departure does not reach it."""
-        (endpoint,) = self._app.endpoints
-        answered: Any = self._app.execute_endpoint(endpoint, request)
-        answered.addCallback(_finish, request)
-        return NOT_DONE_YET
-
-
-def _finish(_: None, request: S3Request) -> None:
-    if not request.is_gone:
-        request.finish()

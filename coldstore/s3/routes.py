@@ -192,8 +192,10 @@ def route(method: str, target: Target, query: Query, headers: HeaderFields) -> R
         that its target or sub-resource does not take, AccessControlListNotSupported for a header that asks for an ACL
     """
     built = _BUILT[target]
-    known = sorted(name for name in query.names() if name in built.subresources or name in built.unbuilt)
-    subresource = known[0] if known else None
+    names = query.names()
+    subresource = next(
+        (name for name in sorted(names) if name in built.subresources or name in built.unbuilt), None
+    )
     if subresource is None:
         operation = _plain_operation(method, target, built, query)
     else:

@@ -18,12 +18,10 @@ from twisted.internet import main
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime, ISSLTransport
 from twisted.internet.tcp import Connection
-from twisted.logger import Logger
 from twisted.web.server import Request
 from zope.interface import implementer
 
 from coldstore.interfaces.staging import BLOCK_BYTES, BytesDamaged
-from coldstore.s3.pace import Pace
 from coldstore.s3.pieces import PinnedRun
 from coldstore.util.asynchronous import returns_deferred
 
@@ -33,6 +31,8 @@ READ_BYTES = 512 * 1024
 """What is read at once for a connection that is written to; as much again may be read ahead."""
 SENDFILE_BYTES = 1024 * 1024
 """What one turn of the reactor gives to the kernel at most, so that other connections get theirs."""
+STALL_SECONDS = 120.0
+"""A client that takes nothing for so long loses its connection: it keeps bytes pinned that may have to go."""
 
 
 class ClientGone(Exception):
@@ -42,21 +42,10 @@ class ClientGone(Exception):
 class RunStream:
     """An ``AnswerStream`` of one pinned run; closes it in every case."""
 
-    log = Logger()
-
     def __init__(
-        self,
-        run: PinnedRun,
-        *,
-        clock: IReactorTime,
-        pace: Pace,
-        on_damage: Callable[[BytesDamaged], Awaitable[None]],
+        self, run: PinnedRun, *, clock: IReactorTime, on_damage: Callable[[BytesDamaged], Awaitable[None]]
     ) -> None:
-        """
-        :param pace: what the client must take at least: it keeps bytes pinned that may have to go
-        :param on_damage: is told of a damaged block; the connection is dropped in any case
-        """
-        self._pace = pace
+        """:param on_damage: is told of a damaged block; the connection is dropped in any case"""
         self._run = run
         self._clock = clock
         self._on_damage = on_damage
@@ -125,25 +114,17 @@ class RunStream:
 
     def _watch_progress(self, request: Request, sender: "_Sender") -> None:
         seen = sender.sent_bytes
-        pace = self._pace
 
         def look() -> None:
             nonlocal seen
-            taken_bytes = sender.sent_bytes - seen
-            if taken_bytes < pace.least_bytes and sender.is_waiting_for_client:
-                self.log.info(
-                    "{remote} took {taken} bytes in {seconds:g} s and loses its connection",
-                    remote=getattr(request.getClientAddress(), "host", "-"),
-                    taken=taken_bytes,
-                    seconds=pace.window_seconds,
-                )
+            if sender.sent_bytes == seen and sender.is_waiting_for_client:
                 transport: Any = request.channel.transport
                 transport.abortConnection()
                 return
             seen = sender.sent_bytes
-            self._watch = self._clock.callLater(pace.window_seconds, look)
+            self._watch = self._clock.callLater(STALL_SECONDS, look)
 
-        self._watch = self._clock.callLater(pace.window_seconds, look)
+        self._watch = self._clock.callLater(STALL_SECONDS, look)
 
 
 class _Sender(ABC):

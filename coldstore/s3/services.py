@@ -2,7 +2,7 @@
 
 import re
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -11,8 +11,8 @@ from twisted.logger import Logger
 
 from coldstore.interfaces.bell import IBell
 from coldstore.interfaces.metadata import IMetadataStore, WriteCondition
-from coldstore.interfaces.staging import BytesDamaged, DiskFault, IStaging
-from coldstore.model.errors import ColdStoreError, MetadataFull, MetadataUnavailable, NoSuchKey
+from coldstore.interfaces.staging import BytesDamaged, IStaging
+from coldstore.model.errors import ColdStoreError, MetadataUnavailable, NoSuchKey
 from coldstore.model.events import Severity
 from coldstore.model.objects import Bucket, ObjectVersion, StorageClass
 from coldstore.plan.classes import ClassRules
@@ -21,7 +21,6 @@ from coldstore.s3.authorise import authorise
 from coldstore.s3.call import Call
 from coldstore.s3.conditions import check_write
 from coldstore.s3.errors import S3Error
-from coldstore.s3.pace import Pace
 from coldstore.s3.reads import ReadCounts
 
 CURRENT_VERSION_ID = "null"
@@ -46,8 +45,6 @@ class Services:
     recall_bell: IBell
     janitor_bell: IBell
     reads: ReadCounts
-    pace: Pace
-    doubtful: Callable[[Sequence[str]], None]
 
     def now(self) -> float:
         """Return unix seconds."""
@@ -56,14 +53,6 @@ class Services:
     def new_id(self) -> str:
         """Return a fresh id of 32 URL-safe characters that nobody can guess."""
         return urlsafe_b64encode(self.random.randbytes(24)).decode("ascii")
-
-    def new_layout_id(self) -> str:
-        """
-        Return a fresh id of 32 characters that grows with time.
-
-        Nobody outside sees it, and rows that are made together lie together: random ids would change a page each.
-        """
-        return f"{int(self.now() * 1e6):014x}{self.random.getrandbits(72):018x}"
 
     def wants_tape(self, name: StorageClass) -> bool:
         """Whether objects of a class get copies on tape."""
@@ -110,21 +99,15 @@ class Services:
             etag = None
         check_write(condition, etag)
 
-    async def not_recorded(self, addresses: Sequence[str], error: ColdStoreError) -> None:
-        """
-        Deal with bytes that are on the disk and whose record was refused: with certainty, then they are freed; or nobody
-        knows, then they may well be somebody's, and are looked up later.
-        """
+    async def hand_back(self, addresses: Sequence[str]) -> None:
+        """Have pieces freed that were received and then not wanted; failing that the next start finds them."""
         if not addresses:
             return
-        if isinstance(error, MetadataUnavailable) and not isinstance(error, MetadataFull):
-            self.doubtful(addresses)
-            return
         try:
-            await self.staging.discard(addresses)
-        except DiskFault as fault:
-            _log.warn("pieces that nobody wants could not be freed yet: {fault}", fault=fault)
-            self.doubtful(addresses)
+            await self.store.add_discards(addresses)
+        except ColdStoreError as error:
+            _log.warn("pieces could not be handed back: {reason}", reason=str(error) or type(error).__name__)
+        self.janitor_bell.ring()
 
     async def damaged(self, version: ObjectVersion, error: BytesDamaged) -> None:
         """Tell the operator that a version's bytes on disk are not what was written."""

@@ -6,7 +6,6 @@ Source: Amazon S3 API Reference, "Authenticating Requests (AWS Signature Version
 
 import hashlib
 import hmac
-import re
 from base64 import b64encode
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -17,7 +16,6 @@ from coldstore.s3.errors import S3Error
 from coldstore.s3.fields import HeaderFields, Query
 
 ALGORITHM = "AWS4-HMAC-SHA256"
-_UNRESERVED = re.compile(rb"[A-Za-z0-9_.~/-]*")
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 SIGNATURE_V2_SUBRESOURCES = frozenset(
     [
@@ -96,15 +94,11 @@ class SigningKeys:
 
 def canonical_path(decoded_path: bytes) -> str:
     """Return a path as it is signed: decoded once, encoded once, ``/`` kept, nothing normalised."""
-    if _UNRESERVED.fullmatch(decoded_path):
-        return decoded_path.decode("ascii")
     return quote(decoded_path, safe="/~")
 
 
 def canonical_query(query: Query, *, without: str | None = None) -> str:
     """Return a query as it is signed: encoded, sorted, ``=`` after every name; ``without`` names a pair to leave out."""
-    if not query:
-        return ""
     pairs = [(quote(name, safe="~"), quote(value, safe="~")) for name, value in query if name != without]
     return "&".join(f"{name}={value}" for name, value in sorted(pairs))
 
@@ -132,7 +126,7 @@ def canonical_request(
         canonical_query(query, without=without).encode("ascii"),
     ]
     for name in signed_headers:
-        value = b",".join([b" ".join(line.split()) for line in headers.raw(name)])
+        value = b",".join(b" ".join(line.split()) for line in headers.raw(name))
         lines.append(name.encode("utf-8") + b":" + value)
     lines += [b"", ";".join(signed_headers).encode("utf-8"), payload.encode("utf-8")]
     return b"\n".join(lines)

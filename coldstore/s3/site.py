@@ -8,34 +8,32 @@ Everything that could make two readers disagree about the length of a request is
 11.2), and every refusal is a document in S3's form, followed by a close that gives the client time to read it.
 """
 
+from io import BytesIO
 from typing import Any
 
-from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocolFactory, ISSLTransport
+from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocolFactory
 from twisted.internet.protocol import connectionDone
-from twisted.internet.tcp import Connection
 from twisted.logger import Logger
+from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 from twisted.web import http, server
-from twisted.web.http import _ChunkedTransferDecoder, _IdentityTransferDecoder
 from twisted.web.resource import IResource
 from zope.interface import implementer_only
 
-from coldstore.s3.crowd import Crowd
 from coldstore.s3.errors import S3Error, error_document
-from coldstore.s3.head import (
-    END,
-    SIZE_LIMIT_BYTES,
-    RequestHead,
-    check_beginning,
-    parse_head,
-    without_blank_lines,
-)
 from coldstore.s3.ids import IdSource
 from coldstore.s3.request import S3Request, silent_client
 
 SERVER_NAME = "ColdStore"
 READ_BUFFER_BYTES = 256 * 1024
+LINE_LIMIT_BYTES = 24 * 1024
+"""A key of 1024 escaped bytes and a presigned query fit many times."""
+HEADER_SECTION_LIMIT_BYTES = 48 * 1024
+"""What is read at all. S3's own limit of 8 KB is told more kindly, by the resource."""
+HEADER_LINES_LIMIT = 400
+LENGTH_DIGITS_LIMIT = 19
 PACE_BYTES = 16 * 1024
+"""A client that sends less of a body than this within the idle timeout counts as silent."""
 PIPELINE_BYTES = 16 * 1024
 """While a request is served, no more than this and one read is kept of what follows it."""
 
@@ -49,142 +47,111 @@ class S3Channel(http.HTTPChannel):
     """
 
     log = Logger()
+    MAX_LENGTH = LINE_LIMIT_BYTES
+    maxHeaders = HEADER_LINES_LIMIT
+    # The base class enforces its own limit with an answer of its own; ours comes first.
+    totalHeadersSize = HEADER_SECTION_LIMIT_BYTES + LINE_LIMIT_BYTES
 
     transport: Any
     site: "S3Site"
-    requests: "list[S3Request]"
-    _peer: IAddress
-    _host: IAddress
-    _lingering: "IDelayedCall | None" = None
-    _next_turn: "IDelayedCall | None" = None
-    _is_within_head = False
+    _lingering: IDelayedCall | None = None
+    _next_turn: IDelayedCall | None = None
+    _is_within_section = False
     _paced_bytes = 0
 
     def connectionMade(self) -> None:
         """Begin; plain TCP reads in large blocks (a TLS transport reads 64 KiB by itself)."""
-        self._peer, self._host = self.transport.getPeer(), self.transport.getHost()
-        self._is_secure = ISSLTransport.providedBy(self.transport)
-        self._is_plain_tcp = isinstance(self.transport, Connection) and not self._is_secure
         super().connectionMade()
         self.setTimeout(self.site.header_timeout_seconds)
-        self.site.crowd.join(self)
+        self.site.connections += 1
         if hasattr(self.transport, "bufferSize"):
             self.transport.bufferSize = READ_BUFFER_BYTES
-
-    def getPeer(self) -> IAddress:
-        """Return the client's address; asked for by every request, and always the same."""
-        return self._peer
-
-    def getHost(self) -> IAddress:
-        """Return our address of this connection."""
-        return self._host
-
-    def isSecure(self) -> bool:
-        """Whether the connection is encrypted."""
-        return self._is_secure
-
-    def send(self, data: bytes) -> None:
-        """
-        Send: at once where nothing waits to be sent, since a socket hardly ever has no room for an answer, and having the
-        reactor ask whether it has takes longer than the answer.
-        """
-        transport = self.transport
-        if self._is_plain_tcp and not (
-            transport.dataBuffer or transport._tempDataLen or transport.disconnecting
-        ):
-            sent = transport.writeSomeData(data)
-            if sent == len(data):
-                return
-            if isinstance(sent, int) and sent > 0:
-                data = data[sent:]
-        # What a failure means is for the transport to find out.
-        transport.write(data)
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
     def dataReceived(self, data: bytes) -> None:
         """Take bytes, unless lingering."""
+        if self._lingering is None:
+            self._paced_bytes += len(data)
+            super().dataReceived(data)
+
+    def resetTimeout(self) -> None:
+        """
+        Put the timeout off for a client that keeps pace; called by the base class with every read.
+
+        A header section has one deadline, from its first byte to its last, and a body must come in at a least rate:
+        otherwise a byte now and then would hold a connection for ever.
+        """
+        if self.line_mode:
+            if not self._is_within_section:
+                self._is_within_section = True
+                self.setTimeout(self.site.header_timeout_seconds)
+        elif self._paced_bytes >= PACE_BYTES:
+            self._paced_bytes = 0
+            super().resetTimeout()
+
+    def lineReceived(self, line: bytes) -> None:
+        """Take a line of the header section."""
         if self._lingering is not None:
             return
-        self._paced_bytes += len(data)
-        self._buffer += data
-        if not self.line_mode:
-            self._keep_pace()
-        if not self._busyReceiving:
-            self._go_on()
-
-    def _go_on(self) -> None:
-        """Take from what was received what can be taken: heads, bodies, and what has to wait until a request was answered."""
-        self._busyReceiving = True
-        try:
-            while self._buffer and not self.paused and self._lingering is None:
-                if not self.line_mode:
-                    data, self._buffer = self._buffer, b""
-                    self.rawDataReceived(data)
-                elif not self._take_head():
-                    return
-        finally:
-            self._busyReceiving = False
-
-    def _keep_pace(self) -> None:
-        """Put the timeout off for a client whose body comes in at a least rate: a byte now and then does not hold a connection."""
-        if self._paced_bytes >= self.site.pace_bytes:
-            self._paced_bytes = 0
-            self.resetTimeout()
-
-    def _take_head(self) -> bool:
-        """Begin the next request; False when more has to come."""
-        received = without_blank_lines(self._buffer)
-        end = received.find(END)
-        try:
-            if end < 0 or end > SIZE_LIMIT_BYTES:
-                check_beginning(received)
-                self._buffer = received
-                if not self._is_within_head:
-                    # One deadline, from the first byte of a head to its last.
-                    self._is_within_head = True
-                    self.setTimeout(self.site.header_timeout_seconds)
-                return False
-            self._buffer = received[end + len(END) :]
-            self._begin(parse_head(received[:end]))
-        except S3Error as error:
-            self.refuse(error)
-        return True
-
-    def _begin(self, head: RequestHead) -> None:
-        """Give a request away. Nobody has said ``100 Continue`` yet: whoever wants the body does."""
-        self._is_within_head = False
-        self._paced_bytes = 0
-        self.persistent = head.keeps_connection
-        request = S3Request(self, head)
-        self.requests.append(request)
-        length_bytes = head.length_bytes
-        if length_bytes == 0:
-            self.allContentReceived()
+        if line[:1] in (b" ", b"\t"):  # obsolete folding; RFC 9112, section 5.2, lets a server refuse it
+            self.refuse(S3Error("InvalidRequest", "A line of the header section is folded."))
             return
-        self.setTimeout(self.site.idle_timeout_seconds)
-        take, end = request.handleContentChunk, self._finishRequestBody
-        self._transferDecoder = (
-            _ChunkedTransferDecoder(take, end)
-            if length_bytes is None
-            else _IdentityTransferDecoder(length_bytes, take, end)
-        )
-        self.setRawMode()
-        request.begin()
+        if self._receivedHeaderSize + len(line) > HEADER_SECTION_LIMIT_BYTES:
+            self.refuse(S3Error("RequestHeaderSectionTooLarge"))
+            return
+        super().lineReceived(line)
 
-    def allContentReceived(self) -> None:
-        """A request has arrived to its end; what comes now waits until it was answered."""
-        self._transferDecoder = None
-        self._handlingRequest = True
-        self.setRawMode()
-        self.requests[-1].ended()
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """Refuse a line of the header section that does not end."""
+        self.refuse(S3Error("RequestHeaderSectionTooLarge"))
 
     def rawDataReceived(self, data: bytes) -> None:
         """Take bytes of a body, or of a next request that has to wait."""
+        if self._lingering is not None:
+            return
         super().rawDataReceived(data)
         # The base class does not hold a client back that sends on while it does not read its answer.
         if self._handlingRequest and sum(map(len, self._dataBuffer)) > PIPELINE_BYTES:
             self.pause_reading()
+
+    def headerReceived(self, line: bytes) -> bool:
+        """Take a header line; refuse it when its meaning is in doubt."""
+        fault = self._fault_of(line)
+        if fault is not None:
+            self.refuse(S3Error("InvalidRequest", fault))
+            return False
+        accepted: bool = super().headerReceived(line)
+        return accepted
+
+    def _fault_of(self, line: bytes) -> str | None:
+        """Return why a header line cannot be accepted, None when it can."""
+        if any(control in line for control in (b"\r", b"\n", b"\0")):
+            return "A header line holds a control character."
+        name, _, value = line.partition(b":")
+        name, value = name.lower(), value.strip(b" \t")
+        if name == b"content-length" and not (value.isdigit() and len(value) <= LENGTH_DIGITS_LIMIT):
+            return "Content-Length is not a number of bytes."
+        if name == b"transfer-encoding" and (value.lower() != b"chunked" or self._version != b"HTTP/1.1"):
+            return "The only transfer coding of a request is chunked, in HTTP/1.1."
+        if name in (b"content-length", b"transfer-encoding") and self._transferDecoder is not None:
+            return "The length of the body is given more than once."
+        if name == b"host" and self.requests[-1].requestHeaders.hasHeader(b"host"):
+            return "There is more than one Host."
+        return None
+
+    def allHeadersReceived(self) -> None:
+        """
+        Give the request away. The base class would say ``100 Continue`` here, before anybody looked at the request.
+        """
+        if self._lingering is not None:
+            return
+        request = self.requests[-1]
+        self._is_within_section = False
+        self._paced_bytes = 0
+        self.setTimeout(self.site.idle_timeout_seconds)
+        self.persistent = self.checkPersistence(request, self._version)
+        request.begin(self._command, self._path, self._version, self.length)
 
     # -- refusing and closing ----------------------------------------------------------------------------------------
 
@@ -229,12 +196,9 @@ class S3Channel(http.HTTPChannel):
 
     def requestDone(self, request: S3Request) -> None:
         """An answer is complete; called by the request."""
-        self.site.crowd.rests(self)
         if request.body is None or request.body.is_complete:
             if self._buffer or any(self._dataBuffer):
                 self._hold_next()
-            if self.persistent:
-                self.setTimeout(self.site.idle_timeout_seconds)
             super().requestDone(request)
             return
         # What follows on this connection is the rest of a body, and must never be read as a request.
@@ -243,18 +207,6 @@ class S3Channel(http.HTTPChannel):
         self.persistent = False
         self._linger()
         self.resume_reading()
-
-    @property
-    def is_resting(self) -> bool:
-        """See ``Member``: a next head is awaited, or has come in part."""
-        return bool(self.line_mode) and self._lingering is None
-
-    def give_way(self) -> None:
-        """See ``Member``. A client that does not even take its answers is not waited for."""
-        if self._waitingForTransport:
-            self.transport.abortConnection()
-        else:
-            self._close()
 
     def _linger(self) -> None:
         self.setTimeout(None)
@@ -267,7 +219,7 @@ class S3Channel(http.HTTPChannel):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone."""
-        self.site.crowd.leave(self)
+        self.site.connections -= 1
         for call in (self._lingering, self._next_turn):
             if call is not None and call.active():
                 call.cancel()
@@ -292,7 +244,7 @@ class S3Channel(http.HTTPChannel):
             self.pause_reading()  # resumeProducing comes back to this
         elif self._lingering is None:
             self.paused = False
-            self._go_on()
+            LineReceiver.dataReceived(self, b"")
 
     def pause_reading(self) -> None:
         """Stop reading from the socket."""
@@ -301,7 +253,7 @@ class S3Channel(http.HTTPChannel):
     def resume_reading(self) -> None:
         """Read from the socket again, unless the client does not read our answers. The client's time begins anew."""
         self._paced_bytes = 0
-        self.resetTimeout()
+        super().resetTimeout()
         if not self._waitingForTransport:
             self._networkProducer.resumeProducing()
 
@@ -322,9 +274,9 @@ class S3Channel(http.HTTPChannel):
         """
         request = self.requests[-1] if self.requests else None
         body = None if request is None or request.is_answered else request.body
-        is_ours = self._handlingRequest or (body is not None and not body.is_awaited)
+        is_ours = body is not None and not body.is_complete and not body.is_awaited
         if is_ours or (body is not None and body.failed(silent_client())):
-            self.setTimeout(self.site.idle_timeout_seconds)
+            self.setTimeout(self.timeOut)
         else:
             self._close()
 
@@ -337,6 +289,7 @@ class S3Site(server.Site):
 
     events = Logger()
     protocol = S3Channel
+    requestFactory = S3Request
 
     def __init__(
         self,
@@ -348,12 +301,9 @@ class S3Site(server.Site):
         header_timeout_seconds: float = 30.0,
         linger_seconds: float = 5.0,
         connections_max: int = 1024,
-        pace_bytes: int = PACE_BYTES,
     ) -> None:
         """
-        :param connections_max: connections at once, so that memory stays bounded; one more takes the place of one that
-            rests, or is closed at once when none does
-        :param pace_bytes: a client that sends less of a body than this within the idle timeout counts as silent
+        :param connections_max: connections at once; more are closed at once, so that memory stays bounded
         :param reactor: the clock of all timeouts
         :param idle_timeout_seconds: how long a client may say nothing when it is its turn
         :param header_timeout_seconds: how long a new connection may take to its first request, and every header
@@ -367,15 +317,16 @@ class S3Site(server.Site):
         self.idle_timeout_seconds = idle_timeout_seconds
         self.header_timeout_seconds = min(header_timeout_seconds, idle_timeout_seconds)
         self.linger_seconds = linger_seconds
-        self.pace_bytes = pace_bytes
-        self.crowd = Crowd(connections_max)
+        self.connections = 0
+        self._connections_max = connections_max
 
     def buildProtocol(self, addr: IAddress) -> Any:
         """Return a channel for a new connection, or None (which closes it) when there are too many."""
-        if not self.crowd.has_room():
-            self.events.warn("refusing a connection: {count} are being served", count=len(self.crowd))
+        if self.connections >= self._connections_max:
+            self.events.warn("refusing a connection: {count} are open", count=self.connections)
             return None
         return super().buildProtocol(addr)
 
-    def log(self, request: http.Request) -> None:
-        """Called by the base class for each answer; the resource has said more about it."""
+    def getContentFile(self, length: int) -> BytesIO:
+        """Return an empty file: no body is ever kept in one."""
+        return BytesIO()

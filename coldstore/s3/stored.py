@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from email.header import Header
 from email.utils import formatdate
-from functools import lru_cache
 from types import MappingProxyType
 
 from coldstore.model.objects import Bucket, ObjectVersion, Pairs, RestorePhase, StorageClass, VersionFacts
@@ -163,12 +162,7 @@ def quoted(etag: str) -> str:
 
 def http_date(at: float) -> str:
     """Return unix seconds as header fields write times (IMF-fixdate)."""
-    return _http_date(int(at))
-
-
-@lru_cache(maxsize=1024)
-def _http_date(at: int) -> str:
-    return formatdate(at, usegmt=True)
+    return formatdate(int(at), usegmt=True)
 
 
 def mail_safe(value: str) -> str:

@@ -6,7 +6,6 @@ number of elements or a size beyond the limits is refused, so no document costs 
 names may have S3's namespace or none.
 """
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -140,25 +139,18 @@ def read_document(
     return builder.root
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
-    """Elements that are text already, escaped: for answers that have thousands of them."""
-
-    text: str
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
     """One element of an answer: nodes in order, or text, and attributes in order."""
 
     name: str
-    content: "str | tuple[Node | Written, ...]"
+    content: "str | tuple[Node, ...]"
     attributes: tuple[tuple[str, str], ...] = ()
 
 
 def node(
     name: str,
-    *content: "Node | Written | str | int | bool | None",
+    *content: "Node | str | int | bool | None",
     attributes: tuple[tuple[str, str], ...] = (),
 ) -> Node:
     """
@@ -167,14 +159,14 @@ def node(
     ``node("Owner", node("ID", user_id), None)``, ``node("MaxKeys", 1000)``, ``node("IsTruncated", False)``.
     """
     given = [item for item in content if item is not None]
-    nodes = tuple(item for item in given if isinstance(item, Node | Written))
+    nodes = tuple(item for item in given if isinstance(item, Node))
     if nodes:
         assert len(nodes) == len(given), f"{name} mixes text and elements"
         return Node(name=name, content=nodes, attributes=attributes)
     return Node(name=name, content="".join(_text(item) for item in given), attributes=attributes)
 
 
-def _text(value: "Node | Written | str | int | bool") -> str:
+def _text(value: "Node | str | int | bool") -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)
@@ -194,13 +186,9 @@ _ESCAPES = {
 }
 
 
-_SPECIAL = re.compile(f"[{re.escape(''.join(map(chr, _ESCAPES)))}]")
-_UNRESERVED = re.compile("[A-Za-z0-9_.~/-]*")
-
-
 def escaped(text: str) -> str:
     """Return ``text`` so that it can stand in an element or a quoted attribute."""
-    return text.translate(_ESCAPES) if _SPECIAL.search(text) else text
+    return text.translate(_ESCAPES)
 
 
 def document(root: Node, *, namespace: str | None = NAMESPACE) -> bytes:
@@ -212,17 +200,7 @@ def document(root: Node, *, namespace: str | None = NAMESPACE) -> bytes:
     return "".join(pieces).encode("utf-8")
 
 
-def element(written: Node) -> str:
-    """Return the text of an element, escaped."""
-    pieces: list[str] = []
-    _write(written, pieces)
-    return "".join(pieces)
-
-
-def _write(written: Node | Written, pieces: list[str]) -> None:
-    if isinstance(written, Written):
-        pieces.append(written.text)
-        return
+def _write(written: Node, pieces: list[str]) -> None:
     attributes = "".join(f' {name}="{escaped(value)}"' for name, value in written.attributes)
     if isinstance(written.content, str):
         pieces.append(f"<{written.name}{attributes}>{escaped(written.content)}</{written.name}>")
@@ -239,6 +217,4 @@ def url_encoded(text: bytes | str) -> str:
 
     Clients decode with rules that turn a bare ``+`` into a space, so none may be left.
     """
-    if isinstance(text, bytes):
-        text = text.decode("utf-8")
-    return text if _UNRESERVED.fullmatch(text) else quote(text, safe="/")
+    return quote(text, safe="/")

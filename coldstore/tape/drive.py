@@ -151,7 +151,7 @@ class MtDrive:
             return
         is_cut_off = isinstance(ended, Completed) and ended.was_cut_off
         kind = DriveCutOff if is_cut_off else _fault(refusal)
-        raise kind(device=self.device, attempted=attempted, reason=self._bare(reason))
+        raise kind(device=self.device, attempted=attempted, reason=reason)
 
     async def _offline(self, attempted: str) -> Completed | str | None:
         """Look, and have the drive let go; None when it has, else how the command ended."""
@@ -178,24 +178,20 @@ class MtDrive:
                 break
             ended = await self._run(attempted, status_command(self._mt, self.device), self._times.status)
         if isinstance(ended, str):
-            raise DriveUnreachable(device=self.device, attempted=attempted, reason=ended)
+            raise DriveFailed(device=self.device, attempted=attempted, reason=ended)
         if ended.was_cut_off:
             raise DriveCutOff(device=self.device, attempted=attempted, reason=f"mt: {ended.ending}")
         if not ended.is_success:
             refusal, line = explain(ended)
             if refusal is Refusal.BUSY:
                 return BUSY_STATUS
-            raise DriveUnreachable(device=self.device, attempted=attempted, reason=self._bare(line))
+            raise _fault(refusal)(device=self.device, attempted=attempted, reason=line)
         try:
             return parse_status(ended.stdout)
         except UnknownOutput as unknown:
             raise DriveStatusUnreadable(
                 device=self.device, attempted=attempted, reason=str(unknown)
             ) from unknown
-
-    def _bare(self, line: str) -> str:
-        """Return what mt said without the device, which every fault names."""
-        return line.removeprefix(f"{self.device}: ")
 
     async def _run(self, attempted: str, argv: tuple[str, ...], timeout_seconds: float) -> Completed | str:
         """

@@ -25,7 +25,6 @@ from zope.interface import implementer
 
 from coldstore.interfaces.filesystem import (
     AlreadyFormatted,
-    CannotStart,
     CheckFailed,
     CheckVerdict,
     CutOff,
@@ -42,16 +41,14 @@ from coldstore.interfaces.filesystem import (
     NoMedium,
     NotFormatted,
     OutcomeUnknown,
-    ReadOnly,
     StartBlock,
     SyncedIndex,
     SyncFailed,
     UnmountVerdict,
-    UnsupportedMedium,
     WriteProtected,
     WrongVolume,
 )
-from coldstore.interfaces.mover import IMover, MediumFault, MoverDied, MoverFault, VolumeSpace
+from coldstore.interfaces.mover import MediumFault, MoverDied, MoverFault, VolumeSpace
 from coldstore.interfaces.process import (
     CommandNotFound,
     CommandTimeout,
@@ -59,6 +56,7 @@ from coldstore.interfaces.process import (
     ICommandRunner,
     OutputTooLarge,
 )
+from coldstore.model.cartridges import VolumeForm
 from coldstore.tape.launcher import ILtfsLauncher
 from coldstore.tape.ltfs import (
     NOTABLE_CODES,
@@ -81,13 +79,12 @@ from coldstore.tape.ltfs import (
     mount_arguments,
     mount_trouble,
     mounted_at,
-    read_only_reason,
-    reason_of,
     start_block_of,
     tail_of,
     unmount_verdict,
     volume_serial,
 )
+from coldstore.tape.ltfs_mover import LtfsMover, LtfsMovers
 from coldstore.tape.mountrecord import Ended, Launch, MountFolder, MountFolders, VolumeFound
 from coldstore.tape.processtable import is_alive
 from coldstore.tape.shim import locked
@@ -109,9 +106,6 @@ FAULTS: Mapping[Trouble, type[FilesystemFault]] = {
     Trouble.NEEDS_CHECK: NeedsCheck,
     Trouble.ALREADY_FORMATTED: AlreadyFormatted,
     Trouble.WRITE_PROTECTED: WriteProtected,
-    Trouble.CANNOT_START: CannotStart,
-    Trouble.UNSUPPORTED: UnsupportedMedium,
-    Trouble.TOLD_TO_END: CutOff,
 }
 
 
@@ -241,32 +235,15 @@ def mount_fault(sight: Sight) -> FilesystemFault:
     """Say why an ``ltfs`` that was to mount has ended."""
     ended = sight.ended
     if ended is not None and ended.failure is not None:
-        return (DriveBusy if ended.is_busy else CannotStart)(f"ltfs was not started: {ended.failure}")
-    lines = [*(ended.notable if ended else ()), *sight.lines]
-    trouble = mount_trouble(lines)
+        return (DriveBusy if ended.is_busy else MountFailed)(f"ltfs was not started: {ended.failure}")
+    trouble = mount_trouble([*(ended.notable if ended else ()), *sight.lines])
+    said = [
+        line for line in sight.lines if (message := message_of(line)) is None or message.code.endswith("E")
+    ]
+    reason = said[-1] if said else "it said nothing"
     was_killed = ended is None or ended.signal is not None
     return FAULTS.get(trouble, CutOff if was_killed else MountFailed)(
-        f"ltfs did not mount, {trouble.value}: {reason_of(lines)}", tail_of(sight.lines)
-    )
-
-
-def read_only_of(folder: MountFolder, sight: Sight) -> ReadOnly | None:
-    """Why a volume is mounted read-only; None when it is not. Blocks on the local disk."""
-    if sight.entry is None or not sight.entry.is_read_only:
-        return None
-    launch = folder.launch()
-    if launch is not None and launch.read_only:
-        return ReadOnly.ASKED
-    return read_only_reason(sight.lines) or ReadOnly.UNKNOWN
-
-
-def still_running(folder: MountFolder, what: str) -> OutcomeUnknown:
-    """Say that an ``ltfs`` is late; nobody but an operator ends it, since that can lose an index."""
-    ltfs = folder.ltfs()
-    who = "" if ltfs is None else f", process {ltfs.process_id}"
-    return OutcomeUnknown(
-        f"{what} and still runs{who}: wait for its end, or end it with kill -9 when it hangs for good",
-        tail_of(lines_of(folder.log())),
+        f"ltfs did not mount: {trouble.value}: {reason}", tail_of(sight.lines)
     )
 
 
@@ -276,7 +253,7 @@ class LtfsFilesystem:
     Formats, checks and mounts the volume in one drive with the LTFS programs.
 
     :param threads: a running pool, for looks at the local disk.
-    :param movers: makes the mover of a mountpoint; the second argument says that it is an announced plain folder.
+    :param movers: makes the mover of a mountpoint.
     :param descriptors: tells the descriptors that commands inherit: the drive's lock.
     :param pool_mebibytes: write cache of ``ltfs``; a session's manifest must fit.
     :param accept_plain_directory: accept the virtual library's fallback without FUSE, which is not to be seen in the mount table.
@@ -291,7 +268,7 @@ class LtfsFilesystem:
         threads: ThreadPool,
         runner: ICommandRunner,
         launcher: ILtfsLauncher,
-        movers: Callable[[str, bool], IMover],
+        movers: LtfsMovers,
         drive: LtfsDrive,
         descriptors: Callable[[], Sequence[int]] = tuple,
         tools: LtfsTools | None = None,
@@ -427,15 +404,14 @@ class LtfsFilesystem:
             try:
                 completed = await self._run(argv, self._limits.format_seconds)
             except CommandNotFound as fault:
-                raise CannotStart(str(fault)) from fault
+                raise FormatFailed(str(fault)) from fault
             lines = lines_of(completed.stderr)
             trouble = format_trouble(completed.exit_status, lines)
             volume_uuid = formatted_uuid(lines)
             if trouble is not None or volume_uuid is None:
                 kind = trouble or Trouble.OTHER
                 raise FAULTS.get(kind, CutOff if completed.was_cut_off else FormatFailed)(
-                    f"mkltfs did not format, {kind.value} ({completed.ending}): {reason_of(lines)}",
-                    tail_of(lines),
+                    f"mkltfs: {kind.value} ({completed.ending})", tail_of(lines)
                 )
             await self._settle_newest()
         finally:
@@ -473,19 +449,16 @@ class LtfsFilesystem:
         try:
             completed = await self._run(argv, self._limits.check_seconds)
         except CommandNotFound as fault:
-            raise CannotStart(str(fault)) from fault
+            raise CheckFailed(str(fault)) from fault
         lines = lines_of(completed.stderr)
         outcome = check_outcome(completed.exit_status, lines)
         if isinstance(outcome, Trouble):
             raise FAULTS.get(outcome, CutOff if completed.was_cut_off else CheckFailed)(
-                f"ltfsck did not check, {outcome.value} ({completed.ending}): {reason_of(lines)}",
-                tail_of(lines),
+                f"ltfsck: {outcome.value} ({completed.ending})", tail_of(lines)
             )
-        is_consistent = outcome in (CheckOutcome.CONSISTENT, CheckOutcome.REPAIRED)
         verdict = CheckVerdict(
-            is_consistent=is_consistent,
+            is_consistent=outcome in (CheckOutcome.CONSISTENT, CheckOutcome.REPAIRED),
             was_repaired=is_deep or outcome is CheckOutcome.REPAIRED,
-            finding="" if is_consistent else reason_of(lines),
             exit_status=completed.exit_status,
             log_tail=tail_of(lines),
         )
@@ -508,8 +481,10 @@ class LtfsFilesystem:
             await self._shim_started(folder)
             sight = await self._until(folder, self._is_usable_or_over, self._limits.mount_seconds)
             if sight is None:
-                late = f"ltfs is not ready after {self._limits.mount_seconds:g} s"
-                raise await self._in_thread(still_running, folder, late)
+                raise OutcomeUnknown(
+                    f"ltfs is not ready after {self._limits.mount_seconds:g} s and still runs",
+                    tail_of((await self._look(folder)).lines),
+                )
             if sight.is_over:
                 await self._in_thread(folder.settle)
                 raise mount_fault(sight)
@@ -578,7 +553,7 @@ class LtfsFilesystem:
             told = await volume.attributes(
                 ["volumeSerial", "volumeUUID", "volumeName", "indexGeneration", "volumeLockState"]
             )
-            volume.introduce(told, read_only=await self._in_thread(read_only_of, folder, sight))
+            volume.introduce(told, is_read_only_mount=sight.entry is not None and sight.entry.is_read_only)
         except (MoverFault, KeyError, ValueError) as fault:
             verdict = await self.end_mount(folder, mover, is_plain)
             was_killed = verdict.exit_status is None or isinstance(fault, MoverDied)
@@ -593,7 +568,7 @@ class LtfsFilesystem:
             await self._in_thread(folder.settle)
             raise WrongVolume(
                 f"expected {barcode} with volume {volume_uuid or 'any'}, found {serial} with volume {volume.volume_uuid}",
-                found_serial=serial,
+                found_label=serial,
                 found_uuid=volume.volume_uuid,
             )
         found = VolumeFound(volume_uuid=volume.volume_uuid, volume_name=volume.volume_name, is_plain=is_plain)
@@ -641,21 +616,10 @@ class LtfsFilesystem:
             verdict=verdict_of(sight),
         )
 
-    @returns_deferred
-    async def settle(self) -> None:
-        """See ``ITapeFilesystem``."""
-        await self._turn.acquire()
-        try:
-            folder = await self._in_thread(self._folders.newest)
-            if folder is not None and (await self._look(folder)).is_over:
-                await self._in_thread(folder.settle)
-        finally:
-            self._turn.release()
-
     # --- Unmount
 
     @returns_deferred
-    async def unmount(self, folder: MountFolder, mover: IMover, is_plain: bool) -> UnmountVerdict:
+    async def unmount(self, folder: MountFolder, mover: LtfsMover, is_plain: bool) -> UnmountVerdict:
         """End a mount when it is its turn; for ``LtfsVolume``."""
         await self._turn.acquire()
         try:
@@ -663,15 +627,14 @@ class LtfsFilesystem:
         finally:
             self._turn.release()
 
-    async def end_mount(self, folder: MountFolder, mover: IMover, is_plain: bool) -> UnmountVerdict:
+    async def end_mount(self, folder: MountFolder, mover: LtfsMover, is_plain: bool) -> UnmountVerdict:
         """Unmount, wait for the end of ``ltfs``, and judge it."""
         await mover.close()
         await self._let_go(folder, is_plain)
         limit = self._limits.unmount_seconds
         sight = await self._until(folder, lambda sight: sight.is_over, limit)
         if sight is None:
-            late = f"ltfs has not ended within {limit:g} s of the unmount"
-            raise await self._in_thread(still_running, folder, late)
+            raise OutcomeUnknown(f"ltfs has not ended within {limit:g} s of the unmount and still runs")
         if sight.entry is not None:
             await self._clear_stale_mount()
         verdict = verdict_of(sight)
@@ -722,16 +685,17 @@ class LtfsFilesystem:
 class LtfsVolume:
     """A volume that ``ltfs`` has mounted. Made by ``LtfsFilesystem``."""
 
+    form = VolumeForm.LTFS
     volume_uuid: str = ""
     volume_name: str = ""
-    read_only: ReadOnly | None = ReadOnly.UNKNOWN
+    is_read_only: bool = True
     generation: int = 0
 
     def __init__(
         self,
         filesystem: LtfsFilesystem,
         folder: MountFolder,
-        mover: IMover,
+        mover: LtfsMover,
         *,
         barcode: str,
         mountpoint: str,
@@ -745,16 +709,10 @@ class LtfsVolume:
         self.barcode = barcode
         self.mountpoint = mountpoint
 
-    @property
-    def is_read_only(self) -> bool:
-        """See ``IMountedVolume``."""
-        return self.read_only is not None
-
-    def introduce(self, told: Mapping[str, str], *, read_only: ReadOnly | None) -> None:
+    def introduce(self, told: Mapping[str, str], *, is_read_only_mount: bool) -> None:
         """
         Take over what the volume says of itself.
 
-        :param read_only: why it is mounted read-only, None when it is not
         :raise KeyError: it leaves out what every volume has.
         :raise ValueError: a number is none.
         """
@@ -763,7 +721,7 @@ class LtfsVolume:
         self.generation = int(told["indexGeneration"])
         # After a permanent write error the mount flags still say rw, and every write fails.
         lock_state = int(told.get("volumeLockState", "0"), 16)
-        self.read_only = ReadOnly.WRITE_ERROR if lock_state & WRITE_ERROR_LOCK_MASK else read_only
+        self.is_read_only = is_read_only_mount or bool(lock_state & WRITE_ERROR_LOCK_MASK)
 
     def is_of(self, folder: MountFolder) -> bool:
         """Whether this is the mount of that folder."""
@@ -779,13 +737,9 @@ class LtfsVolume:
 
     @returns_deferred
     async def attributes(self, names: Sequence[str]) -> Mapping[str, str]:
-        """See ``IMountedVolume``."""
-        prefix = "user.ltfs."
-        values = await self.mover.get_attributes(path="", names=[prefix + name for name in names])
-        return {
-            name.removeprefix(prefix): value.decode(errors="replace").strip()
-            for name, value in values.items()
-        }
+        """Read the volume's virtual attributes, by their names after ``user.ltfs.``, blanks stripped."""
+        values = await self.mover.virtual_attributes(path="", names=names)
+        return {name: value.decode(errors="replace").strip() for name, value in values.items()}
 
     @returns_deferred
     async def sync(self, message: str, *, new_files: Sequence[str] = ()) -> SyncedIndex:
@@ -793,10 +747,10 @@ class LtfsVolume:
         before = int((await self._state())["indexGeneration"])
         commit = message.encode()[:COMMIT_MESSAGE_BYTES].decode(errors="ignore").encode()
         try:
-            await self.mover.set_attribute(path="", name="user.ltfs.commitMessage", value=commit)
-            await self.mover.set_attribute(path="", name="user.ltfs.sync", value=b"1")
+            await self.mover.set_virtual_attribute("commitMessage", commit)
+            await self.mover.set_virtual_attribute("sync", b"1")
         except MediumFault as fault:
-            raise SyncFailed(f"the index of {self.barcode} could not be written: {fault}") from fault
+            raise SyncFailed(f"{self.barcode}: {fault}") from fault
         if self._is_plain:
             await self._filesystem.generation_after_plain_sync(self, before)
         state = await self._state()
@@ -823,9 +777,9 @@ class LtfsVolume:
 
     async def _start_blocks(self, paths: Sequence[str]) -> dict[str, StartBlock]:
         found = {}
-        names = ("user.ltfs.partition", "user.ltfs.startblock")
+        names = ("partition", "startblock")
         for path in paths:
-            told = await self.mover.get_attributes(path=path, names=names)
+            told = await self.mover.virtual_attributes(path=path, names=names)
             with suppress(KeyError, ValueError):
                 partition, block = (told[name].decode().strip() for name in names)
                 found[path] = start_block_of(f"{partition}:{block}")

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from coldstore.interfaces.filesystem import ReadOnly, StartBlock, UnmountOutcome, UnmountVerdict
+from coldstore.interfaces.filesystem import StartBlock, UnmountOutcome, UnmountVerdict
 
 PLACEMENT_RULE = "size=64M/name=*.manifest:*.json:*.txt"
 """What goes to the index partition, so that a rebuild reads no data partition."""
@@ -29,13 +29,6 @@ SERIAL_CHARACTERS = 6
 LOG_TAIL_LINES = 40
 
 READY = "14029I"
-READ_ONLY_REASONS: Mapping[str, ReadOnly] = {
-    "14073I": ReadOnly.FULL,
-    "14074I": ReadOnly.FULL,
-    "14078I": ReadOnly.OLDER,
-    "14072I": ReadOnly.OLDER,
-    "14019I": ReadOnly.PROTECTED,
-}
 PLAIN_DIRECTORY = "00001W"
 """The virtual library's announcement that it mounted nothing and serves a plain directory (a number that no LTFS uses)."""
 
@@ -74,6 +67,17 @@ def volume_serial(barcode: str) -> str:
     return serial
 
 
+def checked_volume_name(volume_name: str) -> str:
+    """
+    Return the name of a volume, or refuse it.
+
+    :raise ValueError: it is empty, too long or no file name (LTFS Format Specification, name of the root directory).
+    """
+    if not volume_name or "/" in volume_name or "\0" in volume_name or len(volume_name) > 255:
+        raise ValueError(f"not a volume name: {volume_name!r}")
+    return volume_name
+
+
 def format_arguments(
     tools: LtfsTools, options: LtfsOptions, *, device: str, barcode: str, volume_name: str
 ) -> tuple[str, ...]:
@@ -82,8 +86,6 @@ def format_arguments(
 
     :raise ValueError: the barcode or the name cannot be used.
     """
-    if not volume_name or "/" in volume_name or "\0" in volume_name or len(volume_name) > 255:
-        raise ValueError(f"not a volume name: {volume_name!r}")
     return (
         tools.mkltfs,
         *options.mkltfs,
@@ -92,7 +94,7 @@ def format_arguments(
         "-s",
         volume_serial(barcode),
         "-n",
-        volume_name,
+        checked_volume_name(volume_name),
         "-r",
         PLACEMENT_RULE,
     )
@@ -142,10 +144,6 @@ class Message:
     code: str
     text: str
 
-    def __str__(self) -> str:
-        """Return it as the tool wrote it."""
-        return f"LTFS{self.code} {self.text}"
-
 
 def lines_of(output: bytes) -> tuple[str, ...]:
     """Split what a tool said; file names in it need not be UTF-8."""
@@ -189,10 +187,7 @@ class Trouble(Enum):
     NEEDS_CHECK = "the volume was not closed cleanly"
     ALREADY_FORMATTED = "the cartridge has an LTFS volume"
     WRITE_PROTECTED = "the cartridge is write protected"
-    CANNOT_START = "it cannot work as it is set up"
-    UNSUPPORTED = "LTFS does not use this kind of medium"
-    TOLD_TO_END = "somebody told it to end"
-    OTHER = "it failed"
+    OTHER = "failed"
 
 
 NO_MEDIUM_CODES = frozenset({"12016E", "11331E", "14075E", "15044E", "16092E", "30046I"})
@@ -200,15 +195,6 @@ NOT_FORMATTED_CODES = frozenset({"17168E", "11175E", "11170E", "11174E", "11171E
 NEEDS_CHECK_CODES = frozenset({"11220E", "11027E", "11024E", "17146E", "17148E"})
 BUSY_CODES = frozenset({"30266W", "12014E", "30293I"})
 EOD_MISSING_CODES = frozenset({"17146E", "17148E"})
-CANNOT_START_CODES = frozenset(
-    str.split(
-        "10004E 12012E 14061E 14094E 14123W 15002E 15008E 15009E 15015E 15026E 15028E 15029E 15030E 15031E 11096E 11146E 11152E 11260E"
-        " 11267E 16011E"
-    )
-)
-"""Nodes that are missing or no drives, back ends, options, arguments, the mountpoint."""
-UNSUPPORTED_CODES = frozenset({"14116E"})
-TOLD_TO_END_CODES = frozenset({"17159I"})
 _BUSY_ERRNO = re.compile(r"\(16\)|-21711|-21719")
 
 
@@ -226,42 +212,9 @@ def common_trouble(lines: Iterable[str]) -> Trouble | None:
     messages = messages_of(lines)
     if drive_is_busy(messages):
         return Trouble.DRIVE_BUSY
-    codes = codes_of(lines)
-    for trouble, of_trouble in (
-        (Trouble.NO_MEDIUM, NO_MEDIUM_CODES),
-        (Trouble.UNSUPPORTED, UNSUPPORTED_CODES),
-        (Trouble.TOLD_TO_END, TOLD_TO_END_CODES),
-        (Trouble.CANNOT_START, CANNOT_START_CODES),
-    ):
-        if codes & of_trouble:
-            return trouble
+    if any(message.code in NO_MEDIUM_CODES for message in messages):
+        return Trouble.NO_MEDIUM
     return None
-
-
-_SAYS_NOTHING = frozenset(
-    str.split("10004E 11027E 12012E 14013E 14075E 14094E 15002E 15012E 16080E 30002E 30061E")
-)
-"""Errors that only repeat that something failed, or that good runs have as well."""
-_HINT = "fuse: if you are sure"
-
-
-def reason_of(lines: Sequence[str]) -> str:
-    """
-    Return the line that says best why a program failed, for people.
-
-    A reservation first, then what libfuse says, then the last error that is not a mere repetition, then anything.
-    """
-    messages = messages_of(lines)
-    plain = [line for line in lines if message_of(line) is None]
-    errors = [message for message in messages if message.code.endswith("E")]
-    best: list[str] = [
-        *(str(message) for message in messages if message.code in BUSY_CODES),
-        *(line for line in plain if line.startswith("fuse: ") and not line.startswith(_HINT)),
-        *(str(message) for message in reversed(errors) if message.code not in _SAYS_NOTHING),
-        *plain,
-        *(str(message) for message in reversed(errors)),
-    ]
-    return best[0].rstrip(". ") if best else "it said nothing"
 
 
 # --- mkltfs ---------------------------------------------------------------------------------------------------------------------------
@@ -313,13 +266,6 @@ def mount_trouble(lines: Sequence[str]) -> Trouble:
     return Trouble.OTHER
 
 
-def read_only_reason(lines: Iterable[str]) -> ReadOnly | None:
-    """Why ``ltfs`` mounted read-only, as it says; None when it does not say so."""
-    return next(
-        (READ_ONLY_REASONS[one.code] for one in messages_of(lines) if one.code in READ_ONLY_REASONS), None
-    )
-
-
 UNMOUNT_FAILURES: Mapping[str, str] = {
     "11033E": "the index was not written at unmount",
     "11083E": "the index was not written",
@@ -332,17 +278,15 @@ UNMOUNT_FAILURES: Mapping[str, str] = {
     "14123W": "the file system never came up",
 }
 NOT_DIRTY = "not dirty"
-INDEX_PARTITION_FULL = frozenset({"13013W"})
-"""11072E comes with it, and with every full data partition as well."""
+INDEX_PARTITION_FULL = frozenset({"13013W", "11072E"})
+INDEX_PARTITION_IS_FULL = "the index partition is full: small files stayed on the data partition"
 
 NOTABLE_CODES = frozenset(
-    {READY, "11034I", "17265I", *READ_ONLY_REASONS, *UNMOUNT_FAILURES, *INDEX_PARTITION_FULL}
+    {READY, "11034I", "17265I", "14019I", *UNMOUNT_FAILURES, *INDEX_PARTITION_FULL}
     | NO_MEDIUM_CODES
     | NOT_FORMATTED_CODES
     | NEEDS_CHECK_CODES
     | BUSY_CODES
-    | UNSUPPORTED_CODES
-    | TOLD_TO_END_CODES
     | {"30210I", "12012E", "10004E", PLAIN_DIRECTORY}
 )
 """What a verdict can depend on: the shim keeps these lines however much else is said."""
@@ -382,8 +326,9 @@ def unmount_verdict(
         exit_status=exit_status,
         signal=signal,
         findings=tuple(findings),
-        index_partition_is_full=bool(codes & INDEX_PARTITION_FULL),
+        remarks=(INDEX_PARTITION_IS_FULL,) if codes & INDEX_PARTITION_FULL else (),
         log_tail=tail_of(log_tail),
+        was_cut_off=exit_status is None,
     )
 
 

@@ -15,12 +15,11 @@ import ctypes
 import errno
 import fcntl
 import os
-import re
 import select
 import signal
 import subprocess  # noqa: TID251 (a stand-alone program: there is no reactor here)
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 from coldstore.tape.ltfs import NOTABLE_CODES, message_of
@@ -33,11 +32,6 @@ CHUNK_BYTES = 1024 * 1024
 
 FALLOC_FL_KEEP_SIZE = 1
 FALLOC_FL_PUNCH_HOLE = 2
-
-
-def _any_of(codes: Iterable[str]) -> re.Pattern[bytes]:
-    """Return what finds any of these messages; with none of them it finds nothing."""
-    return re.compile(b"LTFS(?:%s)" % ("|".join(sorted(codes)) or "(?!)").encode())
 
 
 class Log:
@@ -53,39 +47,29 @@ class Log:
         self._read_bytes = 0
         self._punched_bytes = HEAD_BYTES
         self._rest = b""
-        self._counts = dict.fromkeys(NOTABLE_CODES, 0)
-        self._wanted = _any_of(NOTABLE_CODES)
+        self._counts: dict[str, int] = {}
         self.notable: list[str] = []
 
     def look(self) -> None:
         """Read what is new."""
         while chunk := os.pread(self._file.fileno(), CHUNK_BYTES, self._read_bytes):
             self._read_bytes += len(chunk)
-            text = self._rest + chunk
-            end = text.rfind(b"\n") + 1
-            self._rest = text[end:][-CHUNK_BYTES:]
-            self._search(text, end)
+            *lines, self._rest = (self._rest + chunk).split(b"\n")
+            self._rest = self._rest[-CHUNK_BYTES:]
+            for line in lines:
+                self._take(line)
             self._cut()
             if len(chunk) < CHUNK_BYTES:
                 break
 
-    def _search(self, text: bytes, end: int) -> None:
-        """Take the notable lines. What is said a million times a second must not be read line by line, or the disk fills."""
-        start = 0
-        while found := self._wanted.search(text, start, end):
-            start = text.find(b"\n", found.end(), end)
-            start = end if start < 0 else start
-            self._take(text[text.rfind(b"\n", 0, found.start()) + 1 : start])
-
     def _take(self, line: bytes) -> None:
         text = line.decode(errors="backslashreplace")
         message = message_of(text)
-        if message is None or self._counts.get(message.code, NOTABLE_PER_CODE) >= NOTABLE_PER_CODE:
+        if message is None or message.code not in NOTABLE_CODES:
             return
-        self.notable.append(text)
-        self._counts[message.code] += 1
-        if self._counts[message.code] == NOTABLE_PER_CODE:
-            self._wanted = _any_of(code for code, count in self._counts.items() if count < NOTABLE_PER_CODE)
+        self._counts[message.code] = self._counts.get(message.code, 0) + 1
+        if self._counts[message.code] <= NOTABLE_PER_CODE:
+            self.notable.append(text)
 
     def _cut(self) -> None:
         keep_from = self._read_bytes - TAIL_BYTES

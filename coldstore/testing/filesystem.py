@@ -27,7 +27,6 @@ from coldstore.interfaces.filesystem import (
     NeedsCheck,
     NoMedium,
     NotFormatted,
-    ReadOnly,
     StartBlock,
     SyncedIndex,
     SyncFailed,
@@ -58,6 +57,7 @@ from coldstore.interfaces.mover import (
     VolumeSpace,
     Written,
 )
+from coldstore.model.cartridges import VolumeForm
 from coldstore.util.asynchronous import returns_deferred
 from coldstore.util.checksums import crc64nvme
 
@@ -85,6 +85,11 @@ def write_file(path: str, offset_bytes: int, content: bytes) -> None:
         os.close(descriptor)
 
 
+def _check_attribute(name: str) -> None:
+    if not name or (name.startswith("ltfs.") and name != SHA256_ATTRIBUTE):
+        raise ValueError(f"not an attribute of ours: {name!r}")
+
+
 def _is_inside(path: str) -> bool:
     return all(part not in ("", ".", "..") for part in path.split("/"))
 
@@ -106,17 +111,12 @@ class _Tree:
 
 @dataclass(slots=True, kw_only=True)
 class SimulatedMedium:
-    """
-    A cartridge. ``tree`` and ``generation`` are what the last index on tape says.
-
-    ``read_only`` is why LTFS mounts it so; ``loses_index``: its unmounts fail to write the index.
-    """
+    """A cartridge. ``tree`` and ``generation`` are what the last index on tape says; ``is_foreign``: it has data of somebody else."""
 
     barcode: str
     capacity_bytes: int
     is_protected: bool = False
-    read_only: ReadOnly | None = None
-    loses_index: bool = False
+    is_foreign: bool = False
     volume_uuid: str | None = None
     volume_name: str = ""
     generation: int = 0
@@ -144,11 +144,10 @@ class SimulatedMedium:
 class _Mount:
     """A running ``ltfs``: lives in the world, not in the appliance."""
 
-    def __init__(self, medium: SimulatedMedium, barcode: str, *, read_only: ReadOnly | None) -> None:
+    def __init__(self, medium: SimulatedMedium, barcode: str, *, is_read_only: bool) -> None:
         self.medium = medium
         self.barcode = barcode
-        self.read_only = read_only
-        self.is_read_only = read_only is not None
+        self.is_read_only = is_read_only
         self.tree = medium.tree
         self.is_alive = True
 
@@ -204,8 +203,8 @@ def _verdict(*findings: str) -> UnmountVerdict:
         exit_status=None if findings else 0,
         signal=9 if findings else None,
         findings=findings,
-        index_partition_is_full=False,
         log_tail=(),
+        was_cut_off=bool(findings),
     )
 
 
@@ -286,6 +285,8 @@ class SimulatedMover:
         """See ``IMover``."""
         if not _is_inside(path):
             raise ValueError(f"not a path within a volume: {path!r}")
+        for name in attributes:
+            _check_attribute(name)
         planned = list(pieces)
         size = sum(len(each.content) if isinstance(each, Literal) else each.length_bytes for each in planned)
         await self._begin("write", size)
@@ -425,33 +426,14 @@ class SimulatedMover:
     @returns_deferred
     async def get_attributes(self, *, path: str, names: Sequence[str]) -> Mapping[str, bytes]:
         """See ``IMover``."""
-        if {"user.ltfs.sync", "user.ltfs.driveCaptureDump"}.intersection(names):
-            raise ValueError("reading these attributes acts")
+        for name in names:
+            _check_attribute(name)
+        if not _is_inside(path):
+            raise ValueError(f"not a path within a volume: {path!r}")
         await self._begin("attributes")
         self._turn.release()
-        carried: dict[str, bytes] = {}
-        if not path:
-            carried = self._filesystem.root_attributes(self._mount)
-        elif path not in self._mount.tree.folders:
-            file = self._file(path)
-            carried = {**file.attributes}
-            if file.start_block is not None:
-                carried["user.ltfs.partition"] = b"b"
-                carried["user.ltfs.startblock"] = str(file.start_block).encode()
+        carried = self._file(path).attributes
         return {name: carried[name] for name in names if name in carried}
-
-    @returns_deferred
-    async def set_attribute(self, *, path: str, name: str, value: bytes) -> None:
-        """See ``IMover``."""
-        await self._begin("attributes")
-        self._turn.release()
-        self._demand_writable(path, "set attribute")
-        if not path:
-            if name == "user.ltfs.sync":
-                self._mount.save()
-            return
-        file = self._file(path)
-        self._save(path, replace(file, attributes={**file.attributes, name: value}))
 
     @returns_deferred
     async def space(self) -> VolumeSpace:
@@ -473,7 +455,7 @@ class SimulatedMover:
 class SimulatedVolume:
     """A mounted volume in memory."""
 
-    mountpoint: str = "/simulated"
+    form = VolumeForm.LTFS
 
     def __init__(self, filesystem: "SimulatedTapeFilesystem", mount: _Mount) -> None:
         self._filesystem = filesystem
@@ -482,7 +464,6 @@ class SimulatedVolume:
         self.barcode = mount.barcode
         self.volume_uuid = mount.medium.volume_uuid or ""
         self.volume_name = mount.medium.volume_name
-        self.read_only = mount.read_only
         self.is_read_only = mount.is_read_only
         self.generation = mount.medium.generation
         self.mover: IMover = SimulatedMover(filesystem, mount)
@@ -519,12 +500,6 @@ class SimulatedVolume:
     def space(self) -> "Deferred[VolumeSpace]":
         """See ``IMountedVolume``."""
         return self.mover.space()
-
-    @returns_deferred
-    async def attributes(self, names: Sequence[str]) -> Mapping[str, str]:
-        """See ``IMountedVolume``."""
-        told = await self.mover.get_attributes(path="", names=[f"user.ltfs.{name}" for name in names])
-        return {name.removeprefix("user.ltfs."): value.decode() for name, value in told.items()}
 
     @returns_deferred
     async def unmount(self) -> UnmountVerdict:
@@ -586,20 +561,6 @@ class SimulatedTapeFilesystem:
         if ordered and (fault := ordered.popleft()) is not None:
             raise fault
 
-    def root_attributes(self, mount: _Mount) -> dict[str, bytes]:
-        """What the root of a mounted volume carries."""
-        medium = mount.medium
-        values = {
-            "volumeSerial": medium.barcode[:6],
-            "volumeUUID": medium.volume_uuid or "",
-            "volumeName": medium.volume_name,
-            "volumeLockState": "0x00000000",
-            "indexGeneration": str(medium.generation),
-            "indexLocation": f"b:{medium.written_bytes // RECORD_BYTES + 6}",
-            "mediaLoads": "1",
-        }
-        return {f"user.ltfs.{name}": value.encode() for name, value in values.items()}
-
     def _medium(self) -> SimulatedMedium:
         if self._drive in self._tapes.mounts:
             raise DriveBusy("a volume is mounted")
@@ -620,8 +581,8 @@ class SimulatedTapeFilesystem:
         try:
             medium = self._medium()
             await self.take_time("format", 0)
-            if medium.volume_uuid is not None:
-                raise AlreadyFormatted("mkltfs: the cartridge has an LTFS volume")
+            if medium.volume_uuid is not None or medium.is_foreign:
+                raise AlreadyFormatted("the cartridge is not blank")
             if medium.is_protected:
                 raise WriteProtected("mkltfs: the cartridge is write protected")
             medium.volume_uuid, medium.volume_name = self._tapes.new_uuid(), volume_name
@@ -639,20 +600,12 @@ class SimulatedTapeFilesystem:
             medium = self._medium()
             await self.take_time("check", 0)
             if medium.volume_uuid is None:
-                return CheckVerdict(
-                    is_consistent=False,
-                    was_repaired=False,
-                    finding="there is no volume",
-                    exit_status=4,
-                    log_tail=(),
-                )
+                return CheckVerdict(is_consistent=False, was_repaired=False, exit_status=4, log_tail=())
             was_repaired, medium.needs_check = medium.needs_check, False
             if was_repaired:
                 medium.generation += 1
             self._tapes.ended.pop(self._drive, None)
-            return CheckVerdict(
-                is_consistent=True, was_repaired=was_repaired, finding="", exit_status=1, log_tail=()
-            )
+            return CheckVerdict(is_consistent=True, was_repaired=was_repaired, exit_status=1, log_tail=())
         finally:
             self._turn.release()
 
@@ -673,11 +626,10 @@ class SimulatedTapeFilesystem:
             if medium.barcode[:6] != barcode[:6] or volume_uuid not in (None, medium.volume_uuid):
                 raise WrongVolume(
                     f"expected {barcode}, found {medium.barcode}",
-                    found_serial=medium.barcode[:6],
+                    found_label=medium.barcode[:6],
                     found_uuid=medium.volume_uuid,
                 )
-            why = medium.read_only or (ReadOnly.PROTECTED if medium.is_protected else None)
-            mount = _Mount(medium, barcode, read_only=ReadOnly.ASKED if read_only else why)
+            mount = _Mount(medium, barcode, is_read_only=read_only or medium.is_protected)
             self._tapes.mounts[self._drive] = mount
             return SimulatedVolume(self, mount)
         finally:
@@ -694,11 +646,6 @@ class SimulatedTapeFilesystem:
         finally:
             self._turn.release()
 
-    @returns_deferred
-    async def settle(self) -> None:
-        """See ``ITapeFilesystem``."""
-        self._tapes.ended.pop(self._drive, None)
-
     async def unmount(self, mount: _Mount) -> UnmountVerdict:
         """End a mount; for ``SimulatedVolume``."""
         await self._turn.acquire()
@@ -706,15 +653,8 @@ class SimulatedTapeFilesystem:
             if self._tapes.mounts.get(self._drive) is mount:
                 await self.take_time("unmount", 0)
             if self._tapes.mounts.get(self._drive) is mount:
-                if mount.medium.loses_index:
-                    mount.medium.needs_check = mount.is_dirty
-                    self._tapes.end(
-                        self._drive,
-                        replace(_verdict("the index was not written"), exit_status=0, signal=None),
-                    )
-                else:
-                    mount.save()
-                    self._tapes.end(self._drive, _verdict())
+                mount.save()
+                self._tapes.end(self._drive, _verdict())
             return self._tapes.ended[self._drive].verdict
         finally:
             self._turn.release()

@@ -41,7 +41,6 @@ PATH_PREFIX = "simulated:"
 BOX_PIECES = 64
 """Small pieces share boxes of so many numbers, as they share segments on a real disk."""
 SMALL_BYTES = 256 * 1024
-AT_HAND_BYTES = 64 * 1024
 
 
 @dataclass(slots=True)
@@ -201,7 +200,7 @@ class SimulatedStaging:
         *,
         capacity_bytes: int = 1 << 40,
         shares: Shares | None = None,
-        clock: "IReactorTime | None" = None,
+        clock: IReactorTime | None = None,
         sync_seconds: float = 0.0,
         medium: SimulatedMedium | None = None,
     ) -> None:
@@ -222,7 +221,6 @@ class SimulatedStaging:
         self._spaces: dict[str, _Space] = {}
         self._faults: dict[str, list[Exception]] = {}
         self._is_running = False
-        self._is_at_hand = False
         self._has_crashed = False
 
     # What tests do to it.
@@ -352,15 +350,6 @@ class SimulatedStaging:
         self.fail_if_told("receive")
         self._reserve(size_bytes, precedence)
         return SimulatedIncoming(self, size_bytes, algorithms)
-
-    def at_hand(self, piece: Piece) -> bytes | None:
-        """See ``IStaging``: every other time, so that both ways are gone."""
-        self._is_at_hand = not self._is_at_hand
-        stored = self.medium.pieces.get(piece.address)
-        if not self._is_at_hand or stored is None or len(stored.content) > AT_HAND_BYTES:
-            return None
-        content = bytes(stored.content)
-        return content if crc64nvme(content) == piece.crc64nvme else None
 
     @returns_deferred
     async def open(self, piece: Piece) -> IPieceReader:

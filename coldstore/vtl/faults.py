@@ -6,10 +6,8 @@ or by a test. A program asks :func:`take` at each point where something can go w
 returned, and what was taken is noted in ``faults/taken.log``. More rows: add a name to :data:`FAULT_KINDS` and act on it at its points.
 """
 
-import errno
 import json
 import os
-import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,21 +18,21 @@ from typing import Any
 
 from coldstore.vtl.records import locked, read_json, write_json
 
-PROGRAMS = ("mtx", "mt", "ltfs", "mkltfs", "ltfsck")
+PROGRAMS = ("mtx", "mt", "ltfs", "mkltfs", "ltfsck", "st")
 
 POINTS = MappingProxyType(
     {
         "mtx": ("status", "load", "unload", "transfer", "inventory", "start"),
         "mt": ("status", "offline", "rewind", "load", "start"),
-        "mkltfs": ("open", "format", "start"),
-        "ltfsck": ("open", "check", "start"),
-        "ltfs": ("open", "mount", "read", "write", "fsync", "sync", "unmount", "signal", "start"),
+        "mkltfs": ("format", "start"),
+        "ltfsck": ("check", "start"),
+        "ltfs": ("mount", "read", "write", "fsync", "sync", "unmount", "start"),
+        "st": ("read", "write", "sync", "locate"),
     }
 )
 """
-The points at which each program asks.
-
-``start`` is the first moment of any run; ``open`` is the drive's, ``signal`` that of a SIGCONT to a mounted ``ltfs``.
+The points at which each program asks. ``start`` is the first moment of any run. ``st`` is the tape driver, for those who use a tape without LTFS: its
+``sync`` is the writing of file marks, ``locate`` every movement of the tape.
 """
 
 
@@ -47,10 +45,7 @@ class FaultKind:
 
 
 _ROBOT = ("load", "unload", "transfer")
-_LTFS = ("mount", "format", "check")
 _ANYWHERE = ("*",)
-_STANDING = frozenset({"hang", "hang-after", "hang-lost", "flood"})
-"""These last until they are cleared: their file stays when their count is used up."""
 
 FAULT_KINDS = MappingProxyType(
     {
@@ -77,10 +72,6 @@ FAULT_KINDS = MappingProxyType(
         "hang-after": FaultKind(
             points=_ROBOT, meaning="The cartridge arrived, then mtx stands still as with `hang`."
         ),
-        "hang-lost": FaultKind(
-            points=_ROBOT,
-            meaning="The cartridge stays in the gripper, where no sensor sees it, and mtx stands still as with `hang`.",
-        ),
         "wrong-slot": FaultKind(
             points=_ROBOT,
             meaning="Takes the next full slot instead (load), or the next empty one (unload), and says done.",
@@ -100,40 +91,8 @@ FAULT_KINDS = MappingProxyType(
         "never-ready": FaultKind(
             points=("status",), meaning="mt status shows a drive that is still loading, whatever it holds."
         ),
-        "errno": FaultKind(
-            points=("start", "status", "offline", "rewind", "load"),
-            meaning="The node answers with an error: `errno:EACCES`. mt exits 1 at its start and 2 later, or with `exit`; mtx exits 1.",
-        ),
-        "busy": FaultKind(
-            points=("open",), meaning="Somebody else has the drive's generic node: 30210I (16)."
-        ),
-        "reserved": FaultKind(
-            points=("open",),
-            meaning="Another host has reserved the drive: 30266W 30267W 30268I, three tries of `seconds` in all (3), 12014E.",
-        ),
-        "unit-attention": FaultKind(
-            points=("mount", "write"),
-            meaning="The drive reports a change. mount: 30205I 30263I 39802W. write: 12029E 11312I 11340I. The work goes on.",
-        ),
-        "worm": FaultKind(points=("mount", "format"), meaning="The medium is write-once: 14116E."),
-        "read-only": FaultKind(
-            points=("mount",),
-            meaning="Mounts read-only and says why: `read-only:14073I` (index partition full), 14074I, 14078I, 14019I.",
-        ),
-        "flood": FaultKind(
-            points=_LTFS,
-            meaning="Says the same line a million times a second and does nothing else, for `seconds` or until cleared.",
-        ),
-        "deadlock": FaultKind(
-            points=("signal",),
-            meaning="SIGCONT comes while ltfs ends: its last line is cut off, and it stands still until SIGKILL.",
-        ),
-        "power-lost": FaultKind(
-            points=("write", "sync", "unmount"),
-            meaning="The power fails: ltfs is gone at once, and partition b has no end of data until `ltfsck -z`.",
-        ),
         "eio": FaultKind(
-            points=("offline", "rewind", "load", "read", "write", "fsync", "sync"),
+            points=("offline", "rewind", "load", "read", "write", "fsync", "sync", "locate"),
             meaning="Input/output error. write: as sense 4/44/00, later writes EROFS, the unmount fails with 11033E. sync: the call fails,"
             " the index was saved on partition a, the volume is frozen.",
         ),
@@ -152,10 +111,6 @@ FAULT_KINDS = MappingProxyType(
         "enospc": FaultKind(
             points=("write",), meaning="The tape is full here: early warning, short write, ENOSPC."
         ),
-        "silently-short": FaultKind(
-            points=("write",),
-            meaning="The tape is full, and every call succeeds all the same: the size of the file alone tells.",
-        ),
         "position-lost": FaultKind(
             points=("write", "sync"),
             meaning="The tape was moved by somebody else: sync EPERM (17293E), the volume is destroyed.",
@@ -168,12 +123,8 @@ FAULT_KINDS = MappingProxyType(
             points=("unmount",),
             meaning="11083E, but the index is saved on partition a, 11034I, exit 0; then read-only.",
         ),
-        "index-does-not-fit": FaultKind(
-            points=("unmount",),
-            meaning="The early warning came too late: 11072E 12045E 11083E 11033E, exit 0; ltfsck brings the last synced index back.",
-        ),
         "fail": FaultKind(
-            points=_LTFS,
+            points=("mount", "format", "check"),
             meaning="Cannot: ltfs 12045E 14013E exit 1, mkltfs 15012E 15023I exit 8, ltfsck 16080E exit 8.",
         ),
     }
@@ -186,7 +137,7 @@ class Fault:
     """
     One armed fault.
 
-    ``kind`` may carry a sense code, an error or a message (``sense:4/15/01``, ``errno:EACCES``, ``read-only:14073I``). ``barcode``, ``drive`` and ``path`` (a glob over the path inside the volume)
+    ``kind`` may carry the sense code (``sense:4/15/01``). ``barcode``, ``drive`` and ``path`` (a glob over the path inside the volume)
     narrow it; ``after`` lets so many fitting moments pass; ``after_bytes`` so many bytes written in a mount; ``count`` bounds how often it
     strikes (0: always); ``probability`` is decided by a generator seeded with ``seed``.
     """
@@ -211,25 +162,15 @@ class Fault:
 
     @property
     def name(self) -> str:
-        """Kind without what it carries."""
+        """Kind without its sense code."""
         return self.kind.partition(":")[0]
-
-    @property
-    def detail(self) -> str:
-        """What the kind carries."""
-        return self.kind.partition(":")[2]
 
     @property
     def sense_code(self) -> tuple[int, int, int]:
         """Sense key, additional sense code and qualifier."""
-        written = self.detail or self.sense or "4/15/01"
+        written = self.kind.partition(":")[2] or self.sense or "4/15/01"
         key, code, qualifier = (int(part, 16) for part in written.split("/"))
         return key, code, qualifier
-
-    @property
-    def error_number(self) -> int:
-        """The number of the error that the kind names."""
-        return int(getattr(errno, self.detail))
 
     def check(self) -> None:
         """Raise ``ValueError`` when the fault names what does not exist."""
@@ -240,12 +181,7 @@ class Fault:
             raise ValueError(f"kind {self.name!r} is unknown: {', '.join(FAULT_KINDS)}")
         if kind.points != _ANYWHERE and self.at not in kind.points:
             raise ValueError(f"kind {self.name} happens at {', '.join(kind.points)}, not at {self.at}")
-        if self.name == "errno" and not hasattr(errno, self.detail):
-            raise ValueError(f"there is no error {self.detail!r}: write errno:EACCES")
-        if self.name == "read-only" and not re.fullmatch(r"\d{5}I", self.detail):
-            raise ValueError(f"{self.detail!r} is no message: write read-only:14073I")
-        if self.name in ("sense", "sense-after", "lost"):
-            _ = self.sense_code
+        _ = self.sense_code
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -349,18 +285,15 @@ class Faults:
         """Wait out a hang or a slow step. Returns whether the fault was of these kinds, so that the work then goes on."""
         if fault.name == "slow":
             time.sleep(1.0 if fault.seconds is None else fault.seconds)
-        elif fault.name in ("hang", "hang-after", "hang-lost"):
-            for _ in self.while_standing(fault):
+        elif fault.name in ("hang", "hang-after"):
+            end = None if fault.seconds is None else time.monotonic() + fault.seconds
+            while (os.path.exists(self._path(fault.id)) or end is not None) and (
+                end is None or time.monotonic() < end
+            ):
                 time.sleep(0.02)
         else:
             return False
         return True
-
-    def while_standing(self, fault: Fault) -> Iterator[None]:
-        """Go round for the fault's ``seconds``, or until it is cleared."""
-        end = None if fault.seconds is None else time.monotonic() + fault.seconds
-        while time.monotonic() < end if end is not None else os.path.exists(self._path(fault.id)):
-            yield
 
     def _strikes(self, fault: Fault, path: str) -> bool:
         if fault.count < 0:  # spent, kept so that clearing it ends a hang
@@ -370,7 +303,7 @@ class Faults:
         fault.after = max(0, fault.after - 1)
         if strikes and fault.count:
             fault.count = fault.count - 1 or -1
-        if fault.count < 0 and fault.name not in _STANDING:
+        if fault.count < 0 and fault.name not in ("hang", "hang-after"):
             os.unlink(path)
         else:
             write_json(path, {key: value for key, value in asdict(fault).items() if value is not None})

@@ -51,7 +51,6 @@ class Files(mfusepy.Operations):  # type: ignore[misc]  # mfusepy ships no types
         self._file_mode = stat.S_IFREG | (0o777 & ~file_mask)
         self._directory_mode = stat.S_IFDIR | (0o777 & ~directory_mask)
         self._mounted = mounted
-        self.was_mounted = False
         self._open: dict[int, Node] = {}
         self._next = 1
 
@@ -65,7 +64,6 @@ class Files(mfusepy.Operations):  # type: ignore[misc]  # mfusepy ships no types
         config.attr_timeout = 0.0
         config.entry_timeout = 1.0
         config.negative_timeout = 0.0
-        self.was_mounted = True
         self._mounted()
 
     # -- names --------------------------------------------------------------------------------------------------------
@@ -319,6 +317,6 @@ def serve(files: Files, mountpoint: str, *, source: str, options: dict[str, Any]
     escaped = source.replace("\\", "\\\\").replace(",", "\\,")
     try:
         _Session(files, mountpoint, raw_fi=True, foreground=True, fsname=escaped, **options)
-    except RuntimeError:  # libfuse 3 ends so after a signal as well
-        return files.was_mounted
+    except RuntimeError:
+        return False
     return True

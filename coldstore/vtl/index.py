@@ -51,7 +51,6 @@ class Node:
     target: str = ""
     open_count: int = 0
     failed_write: int = 0
-    swallows: bool = False
     accepted: int = 0
     synced: bool = False
     linked: bool = True

@@ -7,12 +7,12 @@ mountpoint was not empty, an option was unknown, or the index could not be writt
 
 import os
 import signal
-import threading
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from coldstore.vtl.faults import Fault, Moment
+from coldstore.vtl.faults import Fault, Faults, Moment
 from coldstore.vtl.fuse import fuse_available
 from coldstore.vtl.index import FORMAT_VERSION, SOFTWARE_VERSION, parse_rules
 from coldstore.vtl.library import Library
@@ -20,13 +20,11 @@ from coldstore.vtl.medium import Cartridge
 from coldstore.vtl.messages import Reporter
 from coldstore.vtl.mounting import (
     CannotOpen,
-    Ends,
     Mountable,
     NotReady,
     NoVolume,
     Station,
     load_cartridge,
-    meet,
     open_station,
     read_volume,
     write_index_on,
@@ -46,6 +44,14 @@ _FUSE_OPTIONS = frozenset(
     )
 )
 _USAGE = "usage: ltfs -o devname=DEVICE [-f] [-o options] MOUNTPOINT\n"
+
+
+class Ends(Exception):
+    """The program ends with a status; the messages are out."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
 
 
 @dataclass(slots=True)
@@ -128,7 +134,7 @@ class Ltfs:
     def _open(self) -> Station:
         device = self._options["devname"]
         try:
-            return open_station(device, self._directory, self._reporter, program="ltfs", failed=1)
+            return open_station(device, self._directory, self._reporter)
         except CannotOpen:
             self._reporter.say("10004E", device=device)
             raise Ends(1) from None
@@ -176,11 +182,8 @@ class Ltfs:
         return 0
 
     def _readable(self, cartridge: Cartridge, fault: Fault | None) -> Mountable:
-        if fault is not None and fault.name != "read-only":
-            if fault.name == "worm":
-                self._reporter.say("14116E")
-            else:
-                self._reporter.say("12045E", code=-20301)
+        if fault is not None:
+            self._reporter.say("12045E", code=-20301)
             raise NoVolume("fault")
         rollback = self._options.get("rollback_mount")
         mountable = read_volume(cartridge, self._reporter, rollback=int(rollback) if rollback else None)
@@ -191,8 +194,6 @@ class Ltfs:
             raise NoVolume("form")
         if mountable.restore_a and not cartridge.memory.write_protected:
             write_index_on(cartridge, "a", mountable.index)
-        if fault is not None:
-            return Mountable(index=mountable.index, read_only=True, why=fault.detail)
         return mountable
 
     def _check_mountpoint(self) -> None:
@@ -246,7 +247,7 @@ class Ltfs:
         if "rollback_mount" in options:
             say("14072I")
         elif mountable.read_only or protected:
-            say(mountable.why)
+            say("14019I")
         elif volume.full:
             say("14071I")
         for code in ("14111I", "14112I", "14113I"):
@@ -264,7 +265,6 @@ class Ltfs:
             self._reporter.say("14029I")
             self._ready()
 
-        self._watch_for_continue(volume)
         _set_handlers(signal.SIG_DFL)  # libfuse puts its own where it finds the default
         umask = int(options.get("umask") or "0", 8)
         files = Files(
@@ -289,21 +289,6 @@ class Ltfs:
             self._reporter.say("14123W", code=1)
         volume.unmount()
 
-    def _watch_for_continue(self, volume: Volume) -> None:
-        """Answer SIGCONT, which timeout(1) and systemd send right behind SIGTERM, as ltfs does: with a message, and now and then with a deadlock."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCONT})
-
-        def answer() -> None:
-            while signal.sigwait({signal.SIGCONT}):
-                fault = volume.meet("signal")
-                line = self._reporter.line("17294I")
-                if fault is not None and fault.name == "deadlock":
-                    self._reporter.raw(line.rstrip("\n"))
-                    volume.stand_still()
-                self._reporter.raw(line)
-
-        threading.Thread(target=answer, daemon=True).start()
-
     def _serve_directory(self, station: Station, cartridge: Cartridge, why: str) -> None:
         from coldstore.vtl.plain import PlainVolume
 
@@ -313,20 +298,20 @@ class Ltfs:
         volume.serve(self._ready)
 
     def _meet(self, station: Station) -> Fault | None:
-        """Meet what is armed for the mount. What a reset leaves behind is said here, and does no harm."""
+        faults = Faults(station.library.directory)
         drive = station.drive
         for at in ("start", "mount"):
-            moment = Moment(program="ltfs", at=at, barcode=drive.barcode, drive=drive.number)
-            fault = meet(station.library, moment, self._reporter, failed=1)
-            if fault is None:
+            fault = faults.take(Moment(program="ltfs", at=at, barcode=drive.barcode, drive=drive.number))
+            if fault is None or faults.endure(fault):
                 continue
-            if fault.name != "unit-attention":
-                return fault
-            self._reporter.say("30205I", command="RSOC (0xa3)", code=-20601, drive=drive.serial)
-            self._reporter.say(
-                "30263I", command="RSOC", text="Unit Attention", code=-20601, drive=drive.serial
-            )
-            self._reporter.say("39802W", drive=drive.serial)
+            if fault.name == "exit":
+                self._reporter.raw(fault.text or "")
+                raise Ends(1 if fault.exit is None else fault.exit)
+            if fault.name == "garbage":
+                sys.stdout.write(fault.text or "\x00\x7f?? garbled line\n")
+                sys.stdout.flush()
+                raise Ends(fault.exit or 0)
+            return fault
         return None
 
     def _list_devices(self) -> int:

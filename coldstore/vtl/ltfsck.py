@@ -9,14 +9,12 @@ import getopt
 import sys
 from datetime import UTC, datetime
 
-from coldstore.vtl.faults import Moment
+from coldstore.vtl.faults import Faults, Moment
 from coldstore.vtl.index import SOFTWARE_VERSION, Extent, Index, Node
-from coldstore.vtl.library import Library
 from coldstore.vtl.medium import BLOCK_BYTES, FIRST_INDEX_BLOCK, Cartridge, Mark
 from coldstore.vtl.messages import Reporter
 from coldstore.vtl.mounting import (
     CannotOpen,
-    Ends,
     NotReady,
     NoVolume,
     Station,
@@ -24,7 +22,6 @@ from coldstore.vtl.mounting import (
     index_of_generation,
     load_cartridge,
     look,
-    meet,
     open_station,
     write_index_on,
 )
@@ -51,11 +48,9 @@ class Ltfsck:
         say = self._reporter.say
         say("16000I", version=SOFTWARE_VERSION)
         try:
-            station = open_station(
-                self._device, self._directory, self._reporter, program="ltfsck", failed=FAILED
-            )
+            station = open_station(self._device, self._directory, self._reporter)
         except CannotOpen as error:
-            say("16011E", device=self._device, code=error.code)
+            say("16011E", device=self._device, code=-21711 if error.args[0] == 16 else -21700)
             return FAILED
         try:
             cartridge = load_cartridge(station, self._reporter)
@@ -69,10 +64,13 @@ class Ltfsck:
             station.close()
 
     def _on(self, station: Station, cartridge: Cartridge) -> int:
-        moment = Moment(program="ltfsck", at="check", barcode=cartridge.barcode, drive=station.drive.number)
-        if meet(station.library, moment, self._reporter, failed=FAILED) is not None:
+        faults = Faults(station.library.directory)
+        fault = faults.take(
+            Moment(program="ltfsck", at="check", barcode=cartridge.barcode, drive=station.drive.number)
+        )
+        if fault is not None and not faults.endure(fault):
             self._reporter.say("16080E", code=FAILED)
-            return FAILED
+            return FAILED if fault.exit is None else fault.exit
         try:
             check_labels(cartridge, self._reporter)
         except NoVolume as error:
@@ -89,16 +87,7 @@ class Ltfsck:
         if "g" in self._options:
             return self._generation(cartridge, station, int(self._options["g"]))
         self._reporter.say("16014I", device=self._device)
-        if cartridge.memory.eod_missing:
-            if "z" not in self._options:
-                for code in ("17146E", "17148E"):
-                    self._reporter.say(code, partition="b")
-                self._reporter.say("16080E", code=FAILED)
-                return NOT_CORRECTABLE
-            self._reporter.say("17142I", partition="b")
-            cartridge.memory.eod_missing = False
-            cartridge.remember()
-        elif "z" in self._options:
+        if "z" in self._options:
             self._reporter.say("17141I")
         return self._check(cartridge, station)
 
@@ -303,9 +292,4 @@ def main(arguments: list[str], directory: str | None = None) -> int:
     if len(rest) != 1:
         reporter.raw("Usage: ltfsck [-f|-z] [-l|-g N|-r -g N [-j|-k]] [-q] DEVICE\n")
         return USAGE
-    try:
-        if directory is not None:
-            meet(Library(directory), Moment(program="ltfsck", at="start"), reporter, failed=FAILED)
-        return Ltfsck(options, rest[0], directory, reporter).run()
-    except Ends as end:
-        return end.status
+    return Ltfsck(options, rest[0], directory, reporter).run()

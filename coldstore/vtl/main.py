@@ -26,10 +26,6 @@ _UNITS = {
 _UNITS |= {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
-_NARROWING = ("barcode", "path", "drive", "count", "after", "after_bytes", "seconds")
-"""Fields of faults that narrow an incident."""
-
-
 class Refused(Exception):
     """What was asked cannot be; the text says why."""
 
@@ -143,8 +139,12 @@ def _foreign(arguments: argparse.Namespace) -> None:
             stream.write(b"FOREIGN DATA" * 87000)
     memory = cartridge.memory
     memory.content, memory.partitioned = "foreign", arguments.partitioned
-    memory.filemarks, memory.end = [2], 3
     cartridge.remember()
+    track = cartridge.raw_track(0, 0)
+    for _ in range(2):
+        track.append(b"FOREIGN DATA" * 853)
+    track.append_filemark()
+    track.close()
 
 
 def _protect(arguments: argparse.Namespace) -> None:
@@ -187,29 +187,6 @@ def _fault_add(arguments: argparse.Namespace) -> None:
     except ValueError as error:
         raise Refused(str(error)) from None
     print(fault.id)
-
-
-def _fault_stage(arguments: argparse.Namespace) -> None:
-    from coldstore.vtl.incidents import INCIDENTS
-
-    faults = Faults(_library(arguments).directory)
-    incident = INCIDENTS.get(arguments.name)
-    if incident is None:
-        raise Refused(f"there is no incident {arguments.name!r}; `coldstore-vtl fault incidents` lists them")
-    if not incident.faults:
-        raise Refused(f"{arguments.name} needs no fault, it comes about by: {incident.comes_by}")
-    given = {name: getattr(arguments, name) for name in _NARROWING if getattr(arguments, name) is not None}
-    for fault in incident.armed(arguments.name, **given):
-        faults.add(fault)
-        print(fault.id)
-
-
-def _fault_incidents(arguments: argparse.Namespace) -> None:
-    from coldstore.vtl.incidents import INCIDENTS
-
-    for name, incident in INCIDENTS.items():
-        comes_by = f" (by: {incident.comes_by})" if incident.comes_by else ""
-        print(f"{name:28} {incident.about}: {incident.says}{comes_by}")
 
 
 def _fault_list(arguments: argparse.Namespace) -> None:
@@ -333,30 +310,14 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument(
         "--at", choices=sorted({point for points in POINTS.values() for point in points}), required=True
     )
-    add.add_argument(
-        "--kind",
-        required=True,
-        help="see `fault kinds`; sense:K/ASC/ASCQ, errno:NAME and read-only:CODE carry what they say",
-    )
-    for name in ("id", "text", "sense"):
+    add.add_argument("--kind", required=True, help="see `fault kinds`; sense:K/ASC/ASCQ carries its code")
+    for name in ("id", "barcode", "path", "text", "sense"):
         add.add_argument(f"--{name}")
-    for name in ("exit", "seed"):
+    for name in ("drive", "exit", "count", "after", "seed"):
         add.add_argument(f"--{name}", type=int)
-    add.add_argument("--probability", type=float)
-    stage = faults.add_parser("stage", help="arm the faults of an incident: a failure of a real library")
-    stage.set_defaults(action=_fault_stage)
-    stage.add_argument("directory", metavar="DIR")
-    stage.add_argument("name", metavar="NAME", help="see `fault incidents`")
-    faults.add_parser("incidents", help="list everything that can go wrong").set_defaults(
-        action=_fault_incidents
-    )
-    for each in (add, stage):
-        for name in ("barcode", "path"):
-            each.add_argument(f"--{name}")
-        for name in ("drive", "count", "after"):
-            each.add_argument(f"--{name}", type=int)
-        each.add_argument("--seconds", type=float)
-        each.add_argument("--after-bytes", type=_size)
+    for name in ("seconds", "probability"):
+        add.add_argument(f"--{name}", type=float)
+    add.add_argument("--after-bytes", type=_size)
     listing = faults.add_parser("list", help="show the armed faults")
     listing.set_defaults(action=_fault_list)
     listing.add_argument("directory", metavar="DIR")

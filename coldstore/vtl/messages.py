@@ -28,10 +28,6 @@ TEXTS = MappingProxyType(
         "14112I": "Invoke 'mount' command to check the result of final setup.",
         "14113I": "Specified mount point is listed if succeeded.",
         "14029I": "Ready to receive file system requests.",
-        "14116E": "This medium is not supported (write once).",
-        "14073I": "The index partition has no space. Mounting as read-only.",
-        "14074I": "The data partition has no space. Mounting as read-only.",
-        "14078I": "An older generation is mounted. Mounting as read-only.",
         "14019I": "Medium is write protected or had a write error. Mounting as read-only.",
         "14071I": "Medium has no space to write data. Mounting as read-only.",
         "14072I": "Mounting an older generation as read-only.",
@@ -52,8 +48,6 @@ TEXTS = MappingProxyType(
         "11024E": "Cannot mount volume: read index failed on the index partition.",
         "11027E": "Cannot mount volume: medium consistency check failed.",
         "11333I": "A cartridge with a write error is mounted from generation {generation} on partition {partition}.",
-        "17146E": "EOD of partition {partition} is missing. A deep recovery operation is required.",
-        "17148E": "Use the deep recovery option of ltfsck to restore the EOD of partition {partition}.",
         "17159I": "Process was interrupted by user.",
         "17079E": "Traverse: cannot find target generation {generation}.",
         # opening a drive, loading
@@ -64,17 +58,6 @@ TEXTS = MappingProxyType(
         "30212I": "Cannot open device: {device} is not a tape drive.",
         "30288I": "Opening a tape device for drive serial {device}.",
         "30215I": "Drive serial is {serial}.",
-        "12014E": "Cannot open device: failed to reserve the device ({code}).",
-        "30266W": "The drive is already reserved: IPv4: 192.0.2.7 ({serial}).",
-        "30267W": "The reservation key belongs to another node ({serial}).",
-        "30268I": "Waiting to reserve the drive again ({serial}).",
-        "30293I": "Changer {device} was reserved from another node (IPv4: 192.0.2.7).",
-        "30046I": "Drive is not loaded. Looking again.",
-        "30205I": "{command} returns {code} {drive}.",
-        "39802W": "Cannot ask the drive for its timeouts: defaults are used ({drive}).",
-        "12029E": "The position or the medium may have changed: {command} ({code}).",
-        "11312I": "Revalidation process of the medium is starting.",
-        "11340I": "Revalidation process is successfully done.",
         "12016E": "No medium present.",
         "11331E": "Failed to load the cartridge ({where}).",
         "11330I": "Loading cartridge.",
@@ -99,8 +82,6 @@ TEXTS = MappingProxyType(
         "17069E": "Failed to sync index of {serial} ({code}) {drive}.",
         "17070I": "Synced index of {serial} ({code}) {drive}.",
         "11034I": "Volume unmounted successfully.",
-        "11998W": "{count} files are still open: what they hold is written.",
-        "17294I": "Continue signal (18) received",
         "11033E": "Cannot unmount: failed to write an index.",
         "13013W": "Cannot write a file to the index partition: no space.",
         # errors
@@ -179,7 +160,6 @@ TEXTS = MappingProxyType(
         "11227I": "Preserve existing unreferred data blocks of partition {partition}, put the latest index at {block}.",
         "11233I": "Updating MAM coherency data.",
         "11257I": "The index on partition {partition} cannot be read.",
-        "17142I": "Restoring the EOD of partition {partition}.",
         "17141I": "No end of data is missing: a normal check follows.",
         "17259I": "The index on partition {partition} is restored from partition {source}.",
         "17287I": "The newest index is used ({generation}).",
@@ -203,12 +183,8 @@ class Reporter:
         """Write one message. A closed stderr is not noticed here (SIGPIPE decides, as in any C program)."""
         if self._quiet and message[-1] in "ID":
             return
-        self.raw(self.line(message, **values))
-
-    def line(self, message: str, /, **values: object) -> str:
-        """Return a message as it is written."""
         thread = f"{threading.get_native_id():x} " if self._with_thread else ""
-        return f"{thread}LTFS{message} {TEXTS[message].format(**values)}\n"
+        self.raw(f"{thread}LTFS{message} {TEXTS[message].format(**values)}\n")
 
     def raw(self, text: str) -> None:
         """Write text without a number: libfuse's and getopt's lines."""

@@ -7,27 +7,18 @@ with readable LTFS labels: foreign data is overwritten without a question.
 
 import getopt
 import re
+import sys
 import time
 import uuid
 
 from coldstore.vtl.attributes import time_text
-from coldstore.vtl.faults import Moment
+from coldstore.vtl.faults import Faults, Moment
 from coldstore.vtl.fuse import fuse_available
 from coldstore.vtl.index import FORMAT_VERSION, SOFTWARE_VERSION, Index, Node, PlacementPolicy, parse_rules
 from coldstore.vtl.latency import charge
-from coldstore.vtl.library import Library
 from coldstore.vtl.medium import BLOCK_BYTES, Cartridge
 from coldstore.vtl.messages import Reporter
-from coldstore.vtl.mounting import (
-    CannotOpen,
-    Ends,
-    NotReady,
-    Station,
-    load_cartridge,
-    meet,
-    open_station,
-    write_index_on,
-)
+from coldstore.vtl.mounting import CannotOpen, NotReady, Station, load_cartridge, open_station, write_index_on
 
 FORMATTED, UNFORMATTED, FAILED, USAGE = 0, 1, 8, 16
 
@@ -35,6 +26,14 @@ _LONG = [
     "device=", "force", "tape-serial=", "volume-name=", "rules=", "blocksize=", "no-compression", "keep-capacity", "wipe", "long-wipe",
     "no-override", "destructive", "backend=", "config=", "quiet", "trace", "version", "help", "advanced-help",
 ]  # fmt: skip
+
+
+class Ends(Exception):
+    """The program ends with a status; the messages are out."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
 
 
 class Mkltfs:
@@ -57,9 +56,9 @@ class Mkltfs:
         say("15004I", size=self._options.get("b", BLOCK_BYTES))
         say("15005I", rules=self._options.get("r", "None"))
         try:
-            station = open_station(device, self._directory, self._reporter, program="mkltfs", failed=FAILED)
+            station = open_station(device, self._directory, self._reporter)
         except CannotOpen as error:
-            say("15009E", device=device, code=error.code)
+            say("15009E", device=device, code=-21711 if error.args[0] == 16 else -21700)
             raise self._failed(FAILED) from None
         try:
             cartridge = load_cartridge(station, self._reporter)
@@ -142,14 +141,18 @@ class Mkltfs:
         return FORMATTED
 
     def _meet(self, station: Station) -> None:
-        moment = Moment(
-            program="mkltfs", at="format", barcode=station.drive.barcode, drive=station.drive.number
+        faults = Faults(station.library.directory)
+        fault = faults.take(
+            Moment(program="mkltfs", at="format", barcode=station.drive.barcode, drive=station.drive.number)
         )
-        fault = meet(station.library, moment, self._reporter, failed=FAILED)
-        if fault is None:
+        if fault is None or faults.endure(fault):
             return
-        if fault.name == "worm":
-            self._reporter.say("14116E")
+        if fault.name == "exit":
+            self._reporter.raw(fault.text or "")
+            raise Ends(FAILED if fault.exit is None else fault.exit)
+        if fault.name == "garbage":
+            sys.stdout.write(fault.text or "\x00\x7f?? garbled line\n")
+            raise Ends(fault.exit or 0)
         self._reporter.say("15012E", code=-20301)
         raise self._failed(FAILED)
 
@@ -158,8 +161,7 @@ class Mkltfs:
         cartridge.clear()
         memory = cartridge.memory
         memory.content, memory.volume, memory.coherency, memory.lock_state = "blank", None, {}, 0
-        memory.eod_missing = False
-        memory.partitioned, memory.filemarks, memory.end = False, [], 0
+        memory.partitioned, memory.end = False, 0
         cartridge.remember()
         self._reporter.say("15040I")
         return UNFORMATTED
@@ -181,7 +183,7 @@ class Mkltfs:
         say("17165I")
         say("11097I")
         memory.content, memory.volume, memory.coherency, memory.lock_state = "blank", None, {}, 0
-        memory.mounted_at, memory.eod_missing = None, False
+        memory.mounted_at = None
         cartridge.remember()
         cartridge.clear()
         cartridge.write_labels(serial, label)
@@ -261,7 +263,15 @@ def main(arguments: list[str], directory: str | None = None) -> int:
         return USAGE
     try:
         if directory is not None:
-            meet(Library(directory), Moment(program="mkltfs", at="start"), reporter, failed=FAILED)
+            _meet_start(directory)
         return Mkltfs(options, directory, reporter).run()
     except Ends as end:
         return end.status
+
+
+def _meet_start(directory: str) -> None:
+    faults = Faults(directory)
+    fault = faults.take(Moment(program="mkltfs", at="start"))
+    if fault is not None and not faults.endure(fault):
+        sys.stderr.write(fault.text or "")
+        raise Ends(FAILED if fault.exit is None else fault.exit)

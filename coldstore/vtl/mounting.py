@@ -2,37 +2,18 @@
 
 import errno
 import os
-import sys
 import time
 from dataclasses import dataclass
 
 from coldstore.vtl.devices import displaced_marker, take_generic_node
-from coldstore.vtl.faults import Fault, Faults, Moment
 from coldstore.vtl.index import Index, decode_index
 from coldstore.vtl.library import Drive, Library, library_of_node
 from coldstore.vtl.medium import Cartridge, Mark, Partition
 from coldstore.vtl.messages import Reporter
 
-RESERVED_SECONDS = 3.0
-"""Three tries to reserve a drive, a second apart."""
-FLOOD_LINES = 10_000
-"""What a flood says between two pauses of a hundredth of a second."""
-
-
-class Ends(Exception):
-    """The program ends with a status; the messages are out."""
-
-    def __init__(self, status: int) -> None:
-        super().__init__(status)
-        self.status = status
-
 
 class CannotOpen(Exception):
-    """The drive cannot be opened; the messages are out. Carries the error number and, for mkltfs and ltfsck, LTFS's own."""
-
-    def __init__(self, number: int, code: int = -21700) -> None:
-        super().__init__(number)
-        self.code = code
+    """The drive cannot be opened; the messages are out."""
 
 
 class NotReady(Exception):
@@ -83,49 +64,18 @@ class Station:
         os.close(self.descriptor)
 
 
-def meet(library: Library, moment: Moment, reporter: Reporter, *, failed: int) -> Fault | None:
-    """
-    Return the fault that is to be acted out at a moment; those that look alike in all programs are acted out here.
-
-    :param failed: the exit status of a failure
-    :raise Ends: the fault says so
-    """
-    faults = Faults(library.directory)
-    fault = faults.take(moment)
-    if fault is None or faults.endure(fault):
-        return None
-    if fault.name == "exit":
-        reporter.raw(fault.text or "")
-        raise Ends(failed if fault.exit is None else fault.exit)
-    if fault.name == "garbage":
-        sys.stdout.write(fault.text or "\x00\x7f?? garbled line\n")
-        sys.stdout.flush()
-        raise Ends(fault.exit or 0)
-    if fault.name == "flood":
-        lines = reporter.line("30046I") * FLOOD_LINES
-        for _ in faults.while_standing(fault):
-            reporter.raw(lines)
-            time.sleep(0.01)
-        return None
-    return fault
-
-
-def open_station(
-    device: str, directory: str | None, reporter: Reporter, *, program: str, failed: int
-) -> Station:
+def open_station(device: str, directory: str | None, reporter: Reporter) -> Station:
     """
     Open a drive by its ``sg`` node or its serial number.
 
-    :param program: who asks, for faults; ``failed`` is the exit status of its failures
-    :raise CannotOpen: missing, not a drive, in use, or reserved by another host.
+    :raise CannotOpen: missing, not a drive, or in use.
     """
-    is_by_serial = "/" not in device
     library = library_of_node(device) if os.path.exists(device) else None
     drive = library.drive_of_node(device) if library is not None else None
     if library is not None and drive is None:
         reporter.say("30212I", device=device)
         raise CannotOpen(errno.ENODEV)
-    if library is None and directory is not None and is_by_serial:
+    if library is None and directory is not None and "/" not in device:
         library = Library(directory)
         drive = next((one for one in library.elements().drives if one.serial == device), None)
     if library is None or drive is None:
@@ -133,38 +83,15 @@ def open_station(
         reporter.say("12012E")
         raise CannotOpen(errno.ENODEV)
     path = library.node(drive.sg)
-    moment = Moment(program=program, at="open", barcode=drive.barcode, drive=drive.number)
-    fault = meet(library, moment, reporter, failed=failed)
     try:
-        if fault is not None and fault.name == "busy":
-            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), path)
         descriptor = take_generic_node(library, drive)
     except OSError as error:
         reporter.say("30210I", device=path, code=error.errno)
         reporter.say("12012E")
-        raise CannotOpen(error.errno or errno.EIO, -21711 if error.errno == errno.EBUSY else -21700) from None
-    if fault is not None and fault.name == "reserved":
-        os.close(descriptor)
-        raise _reserved(library, drive, fault, reporter, is_by_serial=is_by_serial)
+        raise CannotOpen(error.errno) from None
     reporter.say("30209I", device=path)
     reporter.say("30215I", serial=drive.serial)
     return Station(library, drive, descriptor)
-
-
-def _reserved(
-    library: Library, drive: Drive, fault: Fault, reporter: Reporter, *, is_by_serial: bool
-) -> CannotOpen:
-    """Say that another host has the drive; by its serial number the changer is asked first."""
-    if is_by_serial:
-        reporter.say("30293I", device=library.node("changer"))
-    else:
-        for _ in range(3):
-            for code in ("30266W", "30267W", "30268I"):
-                reporter.say(code, serial=drive.serial)
-            time.sleep((RESERVED_SECONDS if fault.seconds is None else fault.seconds) / 3)
-        reporter.say("12014E", code=-21719)
-    reporter.say("12012E")
-    return CannotOpen(errno.EBUSY, -21719)
 
 
 def load_cartridge(station: Station, reporter: Reporter) -> Cartridge:
@@ -287,12 +214,11 @@ def _read(partition: Partition, mark: Mark | None) -> Index | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mountable:
-    """The index to mount, whether partition a must first be given it, and whether the volume may only be read, with the message for it."""
+    """The index to mount, and whether partition a must first be given it, or the volume may only be read."""
 
     index: Index
     restore_a: bool = False
     read_only: bool = False
-    why: str = "14019I"
 
 
 def read_volume(cartridge: Cartridge, reporter: Reporter, *, rollback: int | None = None) -> Mountable:
@@ -304,10 +230,6 @@ def read_volume(cartridge: Cartridge, reporter: Reporter, *, rollback: int | Non
     check_labels(cartridge, reporter)
     if rollback is not None:
         return _older(cartridge, reporter, rollback)
-    if cartridge.memory.eod_missing:
-        for code in ("17146E", "17148E"):
-            reporter.say(code, partition="b")
-        raise NoVolume("eod")
     found = look(cartridge)
     newest = found.newest
     if cartridge.memory.lock_state and newest is not None:

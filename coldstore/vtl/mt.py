@@ -42,12 +42,6 @@ _NOT_BLOCKING = frozenset(
 )
 """These open with O_NONBLOCK and never wait for the drive."""
 
-_PROPERTIES = str.split(
-    "buffer-writes async-writes read-ahead debug two-fms fast-eod auto-lock def-writes can-bsr no-blklimits can-partitions scsi2logical"
-    " sili no-wait weof-no-wait sysv"
-)
-"""Driver options by name (st(4))."""
-
 _WRITING = frozenset({"weof", "eof", "wset", "erase"})
 
 _FLAGS: tuple[tuple[int, str], ...] = (
@@ -331,12 +325,6 @@ class Mt:
     def _set_option(self, command: str, arguments: list[str]) -> None:
         if command not in ("stsetoptions", "stclearoptions"):
             return
-        unknown = next((option for option in arguments if option not in _PROPERTIES), None)
-        if unknown is not None:
-            known = "".join(f"  {name}\n" for name in _PROPERTIES)
-            raise Failed(
-                f"Illegal property name '{unknown}'.\nThe implemented property names are:\n{known}", 1
-            )
         with self._library.changing() as elements:
             drive = elements.drives[self._number]
             kept = [option for option in drive.options if option not in arguments]
@@ -386,9 +374,6 @@ class Mt:
         if fault.name == "garbage":
             sys.stdout.write(fault.text or "\x00\x7f?? garbled line\n")
             raise Failed("", fault.exit or 0)
-        if fault.name == "errno":
-            status = fault.exit or (1 if at == "start" else 2)
-            raise self._failed(fault.error_number, status)
         return fault
 
 

@@ -279,10 +279,6 @@ class Mtx:
             if fault is not None and kind == "lost":
                 self._robot.lose(source)
                 raise MoveRefused(*fault.sense_code, source, destination)
-            if fault is not None and kind == "hang-lost":
-                self._robot.lose(source)
-                self._faults.endure(fault)
-                raise MoveRefused(0x4, 0x15, 0x01, source, destination)
             if kind == "wrong-slot":
                 source, destination = self._mistaken(source, destination)
             self._robot.move(source, destination)
@@ -335,7 +331,7 @@ class Mtx:
         if at == "status" and (fault := self._vanishing()) is not None:
             return fault
         fault = self._faults.take(moment)
-        if fault is None or fault.name in ("hang-after", "hang-lost"):
+        if fault is None or fault.name == "hang-after":
             return fault
         if self._faults.endure(fault):
             return None
@@ -344,8 +340,6 @@ class Mtx:
         if fault.name == "garbage":
             _out(fault.text or "\x00\x7f?? garbled line\n")
             raise Failed("", fault.exit or 0)
-        if fault.name == "errno":
-            raise _cannot_open(self._device, fault.error_number)
         return fault
 
     def _vanishing(self) -> Fault | None:
@@ -354,10 +348,6 @@ class Mtx:
             if (fault.program, fault.at, fault.name) == ("mtx", "status", "vanish-barcode"):
                 return self._faults.take(Moment(program="mtx", at="status", barcode=fault.barcode))
         return None
-
-
-def _cannot_open(device: str, number: int) -> Failed:
-    return Failed(f"cannot open SCSI device '{device}' - {os.strerror(number)}\n")
 
 
 def _device(arguments: list[str]) -> tuple[str, list[str]]:
@@ -387,7 +377,7 @@ def _run(arguments: list[str]) -> None:
     try:
         os.close(os.open(device, os.O_RDONLY | os.O_NONBLOCK))
     except OSError as error:
-        raise _cannot_open(device, error.errno or 0) from None
+        raise Failed(f"cannot open SCSI device '{device}' - {error.strerror}\n") from None
     library = library_of_node(device)
     if library is None:
         raise Failed(f"{device} is not an sg device, or old sg driver\n")

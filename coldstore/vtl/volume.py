@@ -7,7 +7,6 @@ gone, though its blocks lie on the tape. Errors follow what was measured on the 
 
 import errno
 import os
-import signal
 import threading
 import time
 
@@ -113,8 +112,6 @@ class Volume:
                 raise refused(errno.EACCES)
             if fault is not None:
                 return self._failing_write(fault, node, view, offset)
-            if node.swallows:
-                return len(view)
             if self.full:
                 raise refused(errno.ENOSPC)
             return self._write(node, view, offset)
@@ -249,7 +246,7 @@ class Volume:
                         last.offset, last.partition, last.block, last.byte, size - last.offset
                     )
             node.size = node.accepted = size
-            node.failed_write, node.swallows = 0, False
+            node.failed_write = 0
             self.tree.touched(node)
 
     def fsync(self, node: Node) -> None:
@@ -285,22 +282,10 @@ class Volume:
         name = fault.name
         if name == "sense":
             name = "eio" if fault.sense_code[0] == 0x4 else "erofs"
-        if name == "power-lost":
-            self._lose_power()
-        if name == "unit-attention":
-            self.reporter.say("12029E", command="WRITE", code=-20601)
-            self.reporter.say("11312I")
-            self.reporter.say("11340I")
-            return self._write(node, view, offset)
         if name == "enospc":
             self._run_full()
             node.failed_write = errno.ENOSPC
             return max(1, len(view) // 2)
-        if name == "silently-short":
-            # The rest of the file goes the same way: accepted, and not on the tape.
-            self._run_full()
-            node.swallows = True
-            return len(view)
         if name == "position-lost":
             self._lose_position()
             return self._write(node, view, offset)
@@ -356,17 +341,6 @@ class Volume:
             self.cartridge.memory.content = "destroyed"
             self.cartridge.remember()
 
-    def _lose_power(self) -> None:
-        """The power fails: partition b gets no end-of-data mark, and the process is gone."""
-        self.cartridge.memory.eod_missing = True
-        self.cartridge.remember()
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    def stand_still(self) -> None:
-        """Never let go again of what every operation needs: a deadlock."""
-        self.lock.acquire()
-        threading.Event().wait()
-
     def _set_lock_state(self, state: int) -> None:
         self.index.lock_state = self.cartridge.memory.lock_state = state
         self.cartridge.remember()
@@ -378,8 +352,6 @@ class Volume:
         fault = self.meet("sync")
         with self.lock:
             self.check_writable()
-            if fault is not None and fault.name == "power-lost":
-                self._lose_power()
             self.reporter.say("11338I", serial=self.serial, drive=self.drive.serial)
             self.reporter.say("17068I", serial=self.serial, reason=reason, drive=self.drive.serial)
             if (fault is not None and fault.name == "position-lost") or os.path.exists(
@@ -499,11 +471,6 @@ class Volume:
         charge(UNMOUNT_SECONDS)
         fault = self.meet("unmount")
         with self.lock:
-            if fault is not None and fault.name == "power-lost":
-                self._lose_power()
-            still_open = sum(node.open_count > 0 for node in self.tree.root.walk())
-            if still_open:
-                self.reporter.say("11998W", count=still_open)
             if self._close(fault):
                 self.reporter.say("11034I")
             else:
@@ -546,11 +513,6 @@ class Volume:
         return True
 
     def _close_failing(self, fault: Fault) -> bool:
-        if fault.name == "index-does-not-fit":
-            self.reporter.say("11072E", partition="b")
-            self.reporter.say("12045E", code=-1051)
-            self.reporter.say("11083E", partition="b")
-            return False
         self.reporter.say("12045E", code=-20309)
         if fault.name == "double-write-error":
             self._lose_both()

@@ -2,7 +2,7 @@
 A bay: one drive with whatever cartridge is in it, from an empty drive to a mounted volume and back.
 
 The order is fixed by what was measured of the tools: load, wait until ready, format or mount; unmount and wait for the
-end of ``ltfs``, offline, unload. Every step is recorded before the next begins where a crash would otherwise leave
+end of the mount, offline, unload. Every step is recorded before the next begins where a crash would otherwise leave
 something that nobody can explain.
 """
 
@@ -23,7 +23,6 @@ from coldstore.interfaces.filesystem import (
     NeedsCheck,
     NotFormatted,
     OutcomeUnknown,
-    ReadOnly,
     UnmountVerdict,
     WriteProtected,
     WrongVolume,
@@ -32,7 +31,6 @@ from coldstore.interfaces.library import ElementOccupied, ILibrary
 from coldstore.interfaces.metadata import IMetadataStore
 from coldstore.interfaces.process import IDeviceLock
 from coldstore.model.activity import DriveActivity
-from coldstore.model.barcodes import is_cleaning_label
 from coldstore.model.cartridges import READABLE, Cartridge, CartridgeEvent, CartridgeState
 from coldstore.model.errors import MetadataUnavailable
 from coldstore.model.library import DriveElement, Inventory
@@ -40,13 +38,13 @@ from coldstore.ontape import paths
 from coldstore.ontape.volume import VolumeLabel, readme_text, volume_json
 from coldstore.work.activity import ActivityBoard
 from coldstore.work.records import change_cartridge
-from coldstore.work.trouble import WORLD_FAULTS, CartridgeFull, TapeTrouble, as_trouble
+from coldstore.work.trouble import WORLD_FAULTS, TapeTrouble, as_trouble
 
 APPLIANCE = "coldstore"
 """Who changes records when no person does."""
 
-HOLDS_LTFS = frozenset({CartridgeState.FORMATTING, *READABLE})
-"""States of cartridges that may have been in the hands of LTFS's programs."""
+HOLDS_VOLUME = frozenset({CartridgeState.FORMATTING, *READABLE})
+"""States of cartridges that a tape file system may have had in its hands."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,8 +86,6 @@ class Bay:
         self.job = "look"
         self.last_end: UnmountVerdict | None = None
         """How the last mount of this drive ended."""
-        self.unclean_ends: list[tuple[str, UnmountVerdict]] = []
-        """Mounts of this drive that did not end cleanly, barcode and verdict, until somebody has dealt with them."""
         self._lock = lock
         self._library = library
         self._drive = drive
@@ -180,7 +176,6 @@ class Bay:
 
         :param pool: the pool that it is to be written for (an admitted blank one is formatted then), None to read.
         :raise TapeTrouble: it cannot be had
-        :raise CartridgeFull: it takes no more bundles, as is recorded by now
         """
         if self.volume is not None and (self.volume.barcode != barcode or not self.volume.is_alive()):
             await self._unmount()
@@ -198,8 +193,8 @@ class Bay:
         if is_new:
             # Mounted by an earlier run that was cut off before it had labelled the volume.
             return await self._take_into_use(self.volume, record)
-        if pool is not None:
-            await self._demand_writable(record, self.volume)
+        if pool is not None and self.volume.is_read_only:
+            raise TapeTrouble(f"{barcode} can only be read", is_cartridge_wrong=True)
         return self.volume
 
     async def empty(self) -> None:
@@ -214,9 +209,15 @@ class Bay:
             return
         barcode = self.barcode
         record = await self._store.cartridge(barcode)
-        with as_trouble(f"unloading {barcode} from drive {self.index}", barcode=barcode):
+        with as_trouble(f"unloading {barcode} from drive {self.index}"):
             self.tell("unloading", detail=barcode)
-            await self._let_go(barcode, record)
+            try:
+                await self._drive.offline()
+            except DriveFailed:
+                if record is None or record.state not in HOLDS_VOLUME:
+                    raise
+                await self._unlock(barcode)
+                await self._drive.offline()
             slot = await self._put_away(barcode, None if record is None else record.home_slot)
         if slot is None:
             self.log.warn(
@@ -236,18 +237,6 @@ class Bay:
             await self._change(barcode, change=lambda known: replace(known, home_slot=slot))
         self.tell("idle")
 
-    async def _let_go(self, barcode: str, record: Cartridge | None) -> None:
-        if is_cleaning_label(barcode):
-            # It is never ready, and nothing holds on to it: the robot can take it.
-            return
-        try:
-            await self._drive.offline()
-        except DriveFailed:
-            if record is None or record.state not in HOLDS_LTFS:
-                raise
-            await self._unlock(barcode)
-            await self._drive.offline()
-
     async def _put_away(self, barcode: str, home: int | None) -> int | None:
         """
         Have the robot put a cartridge into its home slot or another empty one; return which, None when the drive is empty.
@@ -260,9 +249,7 @@ class Bay:
                 return None
             free = [slot.number for slot in inventory.empty_slots()]
             if not free:
-                raise TapeTrouble(
-                    f"no empty slot for {barcode} of drive {self.index}", is_robot=True, barcode=barcode
-                )
+                raise TapeTrouble(f"no empty slot for {barcode} of drive {self.index}", is_robot=True)
             slot = home if home in free else free[0]
             try:
                 await self._library.unload(drive=self.index, slot=slot, barcode=barcode)
@@ -275,7 +262,7 @@ class Bay:
         raise AssertionError("the last attempt ends with a slot or a fault")
 
     async def _unlock(self, barcode: str) -> None:
-        """An ``ltfs`` that was killed leaves the cartridge locked in the drive until a check of the volume has ended."""
+        """A file system that was killed can leave the cartridge locked in the drive until a check of the volume has ended."""
         self.tell("checking, for the drive does not let go", detail=barcode)
         verdict = await self._filesystem.check()
         await self._change(
@@ -320,8 +307,7 @@ class Bay:
         """
         element = self._element(inventory)
         others = [found for found in inventory.find(barcode) if found != element]
-        came_unread = element.is_full and element.barcode is None and not others
-        if element.barcode == barcode or (came_unread and not inventory.storage(slot).is_full):
+        if element.barcode == barcode or (element.is_full and element.barcode is None and not others):
             return
         self.barcode = element.barcode
         raise TapeTrouble(
@@ -364,18 +350,30 @@ class Bay:
                 change=lambda known: replace(known, format_nonce=nonce, pool=pool),
             )
         self.tell("formatting", detail=barcode)
+        was_blank = True
         try:
             with as_trouble(f"formatting {barcode}"):
                 try:
                     await self._filesystem.format(barcode=barcode, volume_name=_name_of(record))
-                except AlreadyFormatted:
-                    self.log.info("{barcode} holds an LTFS volume already: is it ours?", barcode=barcode)
+                except AlreadyFormatted as found:
+                    self.log.info("{barcode} is not blank, is it ours? {found}", barcode=barcode, found=found)
+                    was_blank = False
         except TapeTrouble as trouble:
             if isinstance(trouble.__cause__, WriteProtected):
-                await self._withdraw(barcode, "it is write protected: slide its tab")
+                await self._withdraw(barcode, "write protected: slide its tab and admit it again")
                 raise TapeTrouble(f"{barcode} is write protected", is_cartridge_wrong=True) from trouble
             raise
-        return await self._take_into_use(await self._mounted(barcode, None), record)
+        try:
+            volume = await self._mounted(barcode, None)
+        except TapeTrouble as trouble:
+            if trouble.is_cartridge_wrong and not was_blank:
+                await self._change(
+                    barcode,
+                    event=CartridgeEvent.FOUND_FOREIGN,
+                    reason=f"holds data that are not ours: {trouble.sentence}",
+                )
+            raise
+        return await self._take_into_use(volume, record)
 
     async def _take_into_use(self, volume: IMountedVolume, record: Cartridge) -> IMountedVolume:
         """
@@ -386,12 +384,10 @@ class Bay:
         barcode = record.barcode
         if volume.volume_name != _name_of(record):
             await self._leave_alone(volume)
-        if volume.read_only is not None:
+        if volume.is_read_only:
             await self._unmount(writes_session=False)
-            await self._withdraw(barcode, f"it can only be read: {volume.read_only.value}")
-            raise TapeTrouble(
-                f"{barcode} can only be read: {volume.read_only.value}", is_cartridge_wrong=True
-            )
+            await self._withdraw(barcode, "mounts read-only")
+            raise TapeTrouble(f"{barcode} mounts read-only", is_cartridge_wrong=True)
         await self._label(volume, replace(record, volume_uuid=volume.volume_uuid))
         await self._change(
             barcode,
@@ -422,36 +418,24 @@ class Bay:
         await self._change(
             barcode,
             event=CartridgeEvent.FOUND_FOREIGN,
-            reason=f"holds an LTFS volume named {found!r} that is not ours",
+            reason=f"holds a volume named {found!r} that is not ours",
         )
         raise TapeTrouble(
-            f"{barcode} holds an LTFS volume that is not ours; it was not touched", is_cartridge_wrong=True
+            f"{barcode} holds a volume that is not ours; it was not touched", is_cartridge_wrong=True
         )
 
     async def _mount(self, record: Cartridge, *, is_for_writing: bool) -> IMountedVolume:
         if record.needs_check:
             await self._check(record.barcode)
         volume = await self._mounted(record.barcode, record.volume_uuid or None)
-        if is_for_writing:
-            await self._demand_writable(record, volume)
+        if is_for_writing and volume.is_read_only:
+            if record.state is CartridgeState.FILLING:
+                await self._change(
+                    record.barcode, event=CartridgeEvent.FILL_UP, reason="mounts read-only: it is only read"
+                )
+            raise TapeTrouble(f"{record.barcode} mounts read-only")
         await self.note_space()
         return volume
-
-    async def _demand_writable(self, record: Cartridge, volume: IMountedVolume) -> None:
-        """
-        See that bundles can be written. A cartridge that cannot is to blame whatever the drive; one that is full is not.
-
-        :raise TapeTrouble: it can only be read
-        :raise CartridgeFull: there is no room for another index
-        """
-        barcode, why = volume.barcode, volume.read_only
-        if why is None:
-            return
-        if why is not ReadOnly.FULL:
-            raise TapeTrouble(f"{barcode} can only be read: {why.value}", is_cartridge_wrong=True)
-        if record.state is CartridgeState.FILLING:
-            await self._change(barcode, event=CartridgeEvent.FILL_UP, reason=why.value)
-        raise CartridgeFull(f"{barcode} is full: {why.value}")
 
     async def _mounted(self, barcode: str, volume_uuid: str | None) -> IMountedVolume:
         """
@@ -500,7 +484,9 @@ class Bay:
         self.tell("labelling", detail=record.barcode)
         with as_trouble(f"writing the label of {record.barcode}"):
             await volume.mover.put_file(path=paths.VOLUME_PATH, content=volume_json(label))
-            await volume.mover.put_file(path=paths.README_PATH, content=readme_text(label).encode())
+            await volume.mover.put_file(
+                path=paths.README_PATH, content=readme_text(label, volume.form).encode()
+            )
             await volume.sync(f"label of {record.barcode}", new_files=(paths.VOLUME_PATH, paths.README_PATH))
 
     async def _check(self, barcode: str) -> None:
@@ -514,7 +500,7 @@ class Bay:
             verdict = await self._filesystem.check()
         if not verdict.is_consistent:
             raise TapeTrouble(
-                f"{barcode} could not be made consistent, and cannot be read: {verdict.finding}",
+                f"{barcode} could not be made consistent: {'; '.join(verdict.log_tail[-2:])}",
                 is_cartridge_wrong=True,
             )
         await self._change(barcode, change=lambda known: replace(known, needs_check=False))
@@ -538,12 +524,11 @@ class Bay:
                 )
         self.tell("unmounting: writing the index", detail=volume.barcode)
         try:
-            with as_trouble(f"unmounting {volume.barcode} from drive {self.index}", barcode=volume.barcode):
+            with as_trouble(f"unmounting {volume.barcode} from drive {self.index}"):
                 verdict = await volume.unmount()
         except TapeTrouble as trouble:
-            if isinstance(trouble.__cause__, MountBusy):
-                raise TapeTrouble(trouble.sentence, must_stop_drive=True, barcode=volume.barcode) from trouble
-            raise
+            stuck = isinstance(trouble.__cause__, MountBusy | OutcomeUnknown)
+            raise TapeTrouble(trouble.sentence, must_stop_drive=stuck) from trouble
         self.volume = None
         self.last_end = verdict
         await self._note_end(volume.barcode, verdict)
@@ -551,29 +536,17 @@ class Bay:
             await self._after_unmount(volume.barcode, session_id)
 
     async def _note_end(self, barcode: str, verdict: UnmountVerdict) -> None:
-        """Record how a mount ended, once: a drive tells no more of it afterwards, wherever the cartridge goes."""
         if verdict.is_clean:
             self.log.info("{barcode} unmounted cleanly from drive {drive}", barcode=barcode, drive=self.index)
-            if verdict.index_partition_is_full:
-                await self._note_full(barcode)
-        else:
-            self.unclean_ends.append((barcode, verdict))
-            self.log.warn(
-                "{barcode} was not closed cleanly in drive {drive}: {findings}",
-                barcode=barcode,
-                drive=self.index,
-                findings="; ".join(verdict.findings),
-            )
-            if await self._store.cartridge(barcode) is not None:
-                await self._change(barcode, change=lambda known: replace(known, needs_check=True))
-        with as_trouble(f"closing the books on {barcode} in drive {self.index}", barcode=barcode):
-            await self._filesystem.settle()
-
-    async def _note_full(self, barcode: str) -> None:
-        """What was meant for the index partition stayed on the data partition: the next index may not fit either."""
-        record = await self._store.cartridge(barcode)
-        if record is not None and record.state is CartridgeState.FILLING:
-            await self._change(barcode, event=CartridgeEvent.FILL_UP, reason=ReadOnly.FULL.value)
+            return
+        self.log.warn(
+            "{barcode} was not closed cleanly in drive {drive}: {findings}",
+            barcode=barcode,
+            drive=self.index,
+            findings="; ".join(verdict.findings),
+        )
+        if await self._store.cartridge(barcode) is not None:
+            await self._change(barcode, change=lambda known: replace(known, needs_check=True))
 
     async def _change(
         self,

@@ -1,11 +1,13 @@
 """Moves small pieces together that are left scattered among discarded ones, so that the disk gets that space back."""
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from coldstore.interfaces.bell import IBell
 from coldstore.interfaces.metadata import BATCH_MAX, IMetadataStore
 from coldstore.interfaces.staging import BytesDamaged, DiskFault, IIncoming, IStaging
 from coldstore.model.errors import StagingFull
@@ -14,9 +16,12 @@ from coldstore.model.objects import Piece
 from coldstore.model.precedence import Precedence
 from coldstore.util.asynchronous import all_of
 from coldstore.util.gate import Gate
-from coldstore.work.leftovers import Leftovers
 
 REST_SECONDS = 60.0
+GRACE_SECONDS = 60.0
+"""
+How long bytes stay where they were after they have moved: whoever looked the old place up before has pinned it by then.
+"""
 READ_BYTES = 1024 * 1024
 TOGETHER_BYTES = 8 * 1024 * 1024
 """Pieces of so many bytes are copied at once, so that small ones share their syncs and large ones no memory."""
@@ -36,18 +41,27 @@ class Compactor:
         store: IMetadataStore,
         staging: IStaging,
         clock: IReactorTime,
-        leftovers: Leftovers,
+        janitor_bell: IBell,
+        grace_seconds: float = GRACE_SECONDS,
     ) -> None:
         self._store = store
         self._staging = staging
         self._clock = clock
-        self._leftovers = leftovers
+        self._janitor_bell = janitor_bell
+        self._grace_seconds = grace_seconds
+        self._left: deque[tuple[float, frozenset[str]]] = deque()
+        """Addresses of which some are nobody's now, old ones or new ones, and when those may go."""
         self._damaged: set[str] = set()
         self._is_short = False
         """Whether the disk had no room for a copy: then nothing more is tried in this round."""
 
+    def holds(self, address: str) -> bool:
+        """Whether an address may be nobody's only because its bytes have moved a moment ago: it is left to this loop."""
+        return any(address in addresses for _, addresses in self._left)
+
     async def one_round(self) -> float:
-        """Move what is scattered; return how long to rest."""
+        """Free what was moved long enough ago, and move what is scattered now; return how long to rest."""
+        await self._let_go()
         count = size_bytes = 0
         after = ""
         self._is_short = False
@@ -63,7 +77,23 @@ class Compactor:
                 break
         if count:
             self.log.info("{count} pieces, {size} bytes, were moved together", count=count, size=size_bytes)
-        return REST_SECONDS
+        due = [self._left[0][0] - self._clock.seconds()] if self._left else []
+        return max(0.0, min([REST_SECONDS, *due]))
+
+    async def _let_go(self) -> None:
+        """Have freed what nothing refers to any more of addresses whose grace is over."""
+        now = self._clock.seconds()
+        has_freed = False
+        while self._left and self._left[0][0] <= now:
+            addresses = self._left[0][1]
+            known = await self._store.referenced(addresses)
+            nobodys = sorted(addresses - known)
+            if nobodys:
+                await self._store.add_discards(nobodys)
+                has_freed = True
+            self._left.popleft()
+        if has_freed:
+            self._janitor_bell.ring()
 
     async def _move(self, pieces: Sequence[Piece]) -> list[Piece]:
         """Copy pieces and have their records point to the copies; return those that moved."""
@@ -76,7 +106,9 @@ class Compactor:
         if not moves:
             return []
         # Noted before the outcome is known: whichever of the two is nobody's in the end, that one goes.
-        self._leftovers.note([*moves, *moves.values()])
+        due = self._clock.seconds() + self._grace_seconds
+        self._left.append((due, frozenset(moves)))
+        self._left.append((due, frozenset(moves.values())))
         moved = await self._store.move_pieces(moves)
         return [piece for piece in pieces if piece.address in moved]
 

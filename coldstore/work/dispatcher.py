@@ -34,7 +34,7 @@ from coldstore.work.queues import ArchiveQueue, ArchiveWork, CopyName, RecallQue
 from coldstore.work.reading import RecallSession, RecallWaitsForSpace
 from coldstore.work.records import change_cartridge
 from coldstore.work.stations import Station
-from coldstore.work.trouble import CartridgeFull, TapeTrouble
+from coldstore.work.trouble import TapeTrouble
 from coldstore.work.writing import ArchiveSession
 
 LOOK_SECONDS = 60.0
@@ -44,7 +44,7 @@ RETRY_SECONDS = 30.0
 PUT_OFF_SECONDS = 3600.0
 """A bundle whose bytes are damaged on disk is tried again after so long: an operator may have repaired the disk."""
 LOOKS_MAX = 3
-"""Failures in a row after which a drive that cannot be looked at, or is in use by somebody else, is given up."""
+"""Failures in a row after which a drive that cannot be looked at is given up."""
 FORGIVEN_PER_ROUND = 100
 ALERTS_OF_BUNDLES = ("staged-bytes-damaged", "copies-differ", "verification-failed")
 """They are about bundles, and over when the bundle has all its copies."""
@@ -146,13 +146,10 @@ class Dispatcher:
                 await self._drive_down(station, station.stop_reason)
         records = {drive.index: drive for drive in await self._store.drives()}
         cartridges = {record.barcode: record for record in await self._store.cartridges()}
-        self._forget_failures(records)
         for station in self._stations.values():
             self._mind(station, records.get(station.bay.index))
         drives = self._views(records)
         await self._tell_states(records, cartridges)
-        if self._alerts.subjects("library"):
-            self._search()
         rests_until = [station.rests_until for station in self._stations.values()]
         if self._is_draining:
             for unload in plan_drain(drives):
@@ -249,17 +246,6 @@ class Dispatcher:
             if station is not None and station.is_to_be_looked_at and station.session is None:
                 station.bay.barcode = element.barcode
 
-    def _forget_failures(self, records: Mapping[int, Drive]) -> None:
-        """Begin anew with drives that an operator has put up since they failed: whoever does that has looked at them."""
-        cleared_at = {
-            drive.index: drive.changed_at
-            for drive in records.values()
-            if drive.state is DriveState.UP and drive.changed_by != APPLIANCE
-        }
-        self._failures = [
-            failure for failure in self._failures if failure.at > cleared_at.get(failure.drive, float("-inf"))
-        ]
-
     def _mind(self, station: Station, record: Drive | None) -> None:
         """
         Follow the record of a drive.
@@ -300,7 +286,6 @@ class Dispatcher:
             station.rests = 0
             station.is_to_be_looked_at = False
             station.held_since = self._clock.seconds()
-            await self._note_unclean_ends(station, tells_of_killed=False)
         finally:
             station.session = None
             self._bell.ring()
@@ -330,10 +315,7 @@ class Dispatcher:
             for record in cartridges.values()
             if record.is_present and record.state in READABLE and record.barcode not in stuck
         }
-        doubtful = {
-            record.barcode for record in cartridges.values() if record.state is CartridgeState.SUSPECT
-        }
-        work = await self._recall_queue.look(readable=readable, doubtful=doubtful)
+        work = await self._recall_queue.look(readable=readable)
         self._extents = dict(work.extents)
         for entry in work.hopeless:
             await self._give_up(entry, now)
@@ -425,9 +407,6 @@ class Dispatcher:
                 case DoUnload():
                     await bay.empty()
             await self._worked(station, barcode, job)
-            await self._note_unclean_ends(station)
-        except CartridgeFull as full:
-            self.log.info("{reason}", reason=full)
         except RecallWaitsForSpace as full:
             self._space_wait_until = self._clock.seconds() + RETRY_SECONDS
             self._is_space_short = True
@@ -486,107 +465,52 @@ class Dispatcher:
                 await self._alerts.close("tape-failure", subject)
                 del self._works_since[subject]
 
-    async def _failed(self, station: Station, wanted: str, trouble: TapeTrouble) -> None:
+    async def _failed(self, station: Station, barcode: str, trouble: TapeTrouble) -> None:
         bay, now = station.bay, self._clock.seconds()
-        barcode = trouble.barcode or wanted
         self.log.error("{sentence}", sentence=trouble.sentence)
         # Putting the cartridge away can take long: other drives need not wait for that.
-        station.fail(wanted)
+        station.fail(barcode)
         self._bell.ring()
+        subject = f"drive {bay.index} with {barcode}"
+        self._works_since.pop(subject, None)
         if trouble.must_stop_drive:
             await self._drive_down(station, trouble.sentence)
             await self._take_inventory()
             return
-        await self._tell_failure(station, barcode, trouble)
+        await self._alerts.open(
+            "tape-failure", subject, Severity.WARNING, _failure_sentence(trouble.sentence)
+        )
         # The robot may have done what it did not tell of.
         station.is_to_be_looked_at |= trouble.is_robot
-        needs_rest = trouble.is_robot or trouble.is_innocent
-        is_down = False
         try:
             await bay.empty()
         except TapeTrouble as worse:
             station.is_to_be_looked_at |= worse.is_robot
-            is_forgiven = worse.is_robot or worse.is_innocent or self._can_wait(station, worse)
-            if is_forgiven and not worse.must_stop_drive:
+            if (worse.is_robot or worse.is_innocent) and not worse.must_stop_drive:
                 # It is not the drive's fault: the cartridge stays in it, and is put away later.
-                needs_rest = True
+                station.rest(self._clock.seconds())
             else:
-                is_down = True
-                is_same = _cause(worse) == _cause(trouble)
-                reason = trouble.sentence if is_same else f"{worse.sentence} (after: {trouble.sentence})"
-                await self._drive_down(station, reason)
+                before = "" if worse.sentence == trouble.sentence else f" (after: {trouble.sentence})"
+                await self._drive_down(station, f"{worse.sentence}{before}")
         if trouble.is_cartridge_wrong:
-            self._explain(lambda failure: failure.barcode == barcode)
             await self._suspect(barcode, trouble.sentence)
-        elif trouble.is_drive_wrong and not is_down:
-            if self._can_wait(station, trouble):
-                needs_rest = True
-            else:
-                await self._drive_down(station, trouble.sentence)
-        elif not needs_rest and _was_killed(bay.last_end):
-            needs_rest = True
-        elif not needs_rest and not is_down:
-            await self._judge(station, barcode, trouble.sentence, now)
-        if needs_rest:
+        elif trouble.is_robot or trouble.is_innocent or _was_killed(bay.last_end):
             station.rest(self._clock.seconds())
-        await self._note_unclean_ends(station, told=barcode)
-        if not await self._take_inventory() and trouble.is_robot:
-            # The alert about the library says it.
-            await self._alerts.close("tape-failure", f"drive {bay.index} with {barcode}")
+        else:
+            await self._judge(station, barcode, trouble, now)
+        await self._take_inventory()
 
-    def _can_wait(self, station: Station, trouble: TapeTrouble) -> bool:
-        """Whether trouble with a drive may pass by itself, and has not lasted too long for that."""
-        return trouble.may_pass and station.rests < LOOKS_MAX
-
-    async def _tell_failure(self, station: Station, barcode: str, trouble: TapeTrouble) -> None:
-        subject = f"drive {station.bay.index} with {barcode}"
-        self._works_since.pop(subject, None)
-        await self._alerts.open("tape-failure", subject, Severity.WARNING, _failure_sentence(trouble))
-
-    async def _note_unclean_ends(
-        self, station: Station, *, told: str | None = None, tells_of_killed: bool = True
-    ) -> None:
-        """
-        Tell of mounts that ended without their index on tape, and judge who may be guilty of it.
-
-        :param told: a cartridge whose failure was told and judged already
-        :param tells_of_killed: False: an ``ltfs`` that was killed, or whose end nobody saw, is nothing to tell
-        """
-        bay = station.bay
-        ends, bay.unclean_ends = bay.unclean_ends, []
-        for barcode, end in ends:
-            is_killed = _was_killed(end)
-            if barcode == told or (is_killed and not tells_of_killed):
-                continue
-            trouble = TapeTrouble(
-                f"{barcode} was not closed cleanly in drive {bay.index}: {'; '.join(end.findings)}. What counts as on tape "
-                "is there, and it is checked before its next use"
-            )
-            await self._tell_failure(station, barcode, trouble)
-            if not is_killed:
-                await self._judge(station, barcode, trouble.sentence, self._clock.seconds())
-
-    async def _judge(self, station: Station, barcode: str, sentence: str, now: float) -> None:
-        drive = station.bay.index
-        latest = Failure(at=now, drive=drive, barcode=barcode)
+    async def _judge(self, station: Station, barcode: str, trouble: TapeTrouble, now: float) -> None:
+        latest = Failure(at=now, drive=station.bay.index, barcode=barcode)
         verdict = judge(self._failures, latest, window_seconds=self._blame.window_seconds)
         self._failures = [
             *(f for f in self._failures if now - f.at <= self._blame.window_seconds),
             latest,
         ]
         if verdict.cartridge_is_guilty:
-            self._explain(lambda failure: failure.barcode == barcode)
-            await self._suspect(barcode, f"failed in two drives; the last time: {sentence}")
+            await self._suspect(barcode, f"failed in two drives; the last time: {trouble.sentence}")
         elif verdict.drive_is_guilty:
-            self._explain(lambda failure: failure.drive == drive)
-            await self._drive_down(station, f"failed with two cartridges; the last time: {sentence}")
-
-    def _explain(self, is_explained: Callable[[Failure], bool]) -> None:
-        """Note that the guilty one was found: what it failed with is innocent."""
-        self._failures = [
-            replace(failure, is_explained=True) if is_explained(failure) else failure
-            for failure in self._failures
-        ]
+            await self._drive_down(station, f"failed with two cartridges; the last time: {trouble.sentence}")
 
     def _put_off(self, bundle_id: str) -> None:
         self._archive_queue.put_off(bundle_id, self._clock.seconds() + PUT_OFF_SECONDS)
@@ -657,15 +581,6 @@ class Dispatcher:
                 f"cartridge {record.barcode}": _suspect_sentence(record.barcode, record.reason)
                 for record in cartridges.values()
                 if record.state is CartridgeState.SUSPECT
-            },
-            Severity.WARNING,
-        )
-        await self._alerts.keep_only(
-            "cartridge-unusable",
-            {
-                f"cartridge {record.barcode}": _unusable_sentence(record)
-                for record in cartridges.values()
-                if record.is_present and _was_given_back(record)
             },
             Severity.WARNING,
         )
@@ -783,7 +698,7 @@ class Dispatcher:
             self._search()
 
     def _search(self) -> None:
-        """Take inventory once a minute, beside the rounds, while a cartridge or the library itself is waited for."""
+        """Take inventory once a minute, beside the rounds, while restores wait for a cartridge to come back."""
         now = self._clock.seconds()
         if now < self._search_again_at:
             return
@@ -808,32 +723,13 @@ def _suspect_sentence(barcode: str, reason: str) -> str:
     )
 
 
-def _was_given_back(record: Cartridge) -> bool:
-    """Whether a cartridge that was admitted turned out to be none that we may or can use."""
-    is_withdrawn = record.state is CartridgeState.UNADMITTED and record.admitted_at is not None
-    return record.state is CartridgeState.FOREIGN or (is_withdrawn and record.changed_by == APPLIANCE)
-
-
-def _unusable_sentence(record: Cartridge) -> str:
-    barcode, reason = record.barcode, record.reason.rstrip(".")
-    if record.state is CartridgeState.FOREIGN:
-        return (
-            f"{barcode} is not used: it {reason}, and was not touched. Take it out; if it may be overwritten, erase it with "
-            f"`mkltfs -w`, then `coldstore cartridges withdraw {barcode}` and `coldstore cartridges admit {barcode}`"
-        )
-    return f"{barcode} is not used: {reason}. When that is mended: `coldstore cartridges admit {barcode}`"
-
-
-def _failure_sentence(trouble: TapeTrouble) -> str:
-    then = "It is tried again" if trouble.is_robot else "The work goes on with another drive or cartridge"
-    return f"{trouble.sentence.rstrip('.')}. {then}; nothing needs to be done unless this repeats"
-
-
-def _cause(trouble: TapeTrouble) -> str:
-    """What is behind a trouble, whatever was being done."""
-    return str(getattr(trouble.__cause__, "reason", trouble.__cause__ or trouble))
+def _failure_sentence(reason: str) -> str:
+    return (
+        f"{reason.rstrip('.')}. The work goes on with another drive or cartridge; "
+        "nothing needs to be done unless this repeats"
+    )
 
 
 def _was_killed(end: UnmountVerdict | None) -> bool:
-    """Whether ``ltfs`` was ended by a signal, or nobody saw its end: that says nothing of drive and cartridge."""
-    return end is not None and end.exit_status is None
+    """Whether what served a mount was killed, or nobody saw its end: that says nothing of drive and cartridge."""
+    return end is not None and end.was_cut_off

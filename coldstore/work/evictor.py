@@ -67,19 +67,16 @@ class Evictor:
         before = now if pressure else now - self._policy.linger_seconds
         candidates = await self._store.evictable(classes=self._classes, archived_before=before, limit=PAGE)
         chosen = victims(now, candidates, self._policy, pressure_bytes=pressure)
-        count = gone_bytes = 0
+        count = 0
         for start in range(0, len(chosen), TOGETHER):
-            together = chosen[start : start + TOGETHER]
-            went = await all_of(Deferred.fromCoroutine(self._evict(version)) for version in together)
-            count += sum(went)
-            gone_bytes += sum(
-                version.facts.size_bytes for version, is_gone in zip(together, went, strict=True) if is_gone
-            )
+            together = [
+                Deferred.fromCoroutine(self._evict(version)) for version in chosen[start : start + TOGETHER]
+            ]
+            count += sum(await all_of(together))
         if count:
             self.log.info("{count} objects left the disk", count=count)
             self._janitor_bell.ring()
         if count == PAGE:
-            self._wanted_bytes = max(0, self._wanted_bytes - gone_bytes)
             return 0.0
         self._wanted_bytes = 0
         return self._rest_seconds

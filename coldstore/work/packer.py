@@ -80,7 +80,6 @@ class Packer:
         self._alerts = Alerts(store=store, clock=clock)
         self._is_urgent = False
         self._is_room_wanted = False
-        self._last_id_at = 0
         self._unreadable: dict[int, tuple[str, str]] = {}
         """Versions that wait and whose bytes cannot be had, with name and reason of each."""
 
@@ -240,9 +239,7 @@ class Packer:
         checksums: Mapping[int, tuple[int, ...]],
     ) -> str:
         now = self._clock.seconds()
-        # Ids sort as bundles are made, those of one millisecond too: so the extents of a large object lie in order on tape.
-        self._last_id_at = max(int(now * 1000), self._last_id_at + 1)
-        bundle_id = new_bundle_id(self._last_id_at, self._random.getrandbits(80))
+        bundle_id = new_bundle_id(int(now * 1000), self._random.getrandbits(80))
         await self._store.open_bundle(bundle_id=bundle_id, pools=pools, created_at=now, epoch=self._epoch)
         position = 0
         for start in range(0, len(extents), BATCH_MAX):

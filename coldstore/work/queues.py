@@ -167,12 +167,11 @@ class RecallQueue:
         for pair in [pair for pair in self._failures if pair[0] == bundle_id]:
             del self._failures[pair]
 
-    async def look(self, *, readable: Collection[str], doubtful: Collection[str]) -> RecallWork:
+    async def look(self, *, readable: Collection[str]) -> RecallWork:
         """
         Return what is wanted: at most ``QUEUE_MAX`` extents that can be read now.
 
         :param readable: barcodes of cartridges that can be read now; extents on others do not use up the bound.
-        :param doubtful: barcodes of cartridges that are read when nothing else is left.
         """
         wanted: list[Wanted] = []
         hopeless: list[WantedExtent] = []
@@ -184,7 +183,7 @@ class RecallQueue:
             for entry in page:
                 after = entry.member.version_uid, entry.member.extent
                 extents[after] = entry
-                item = self._wanted(entry, doubtful)
+                item = self._wanted(entry)
                 if item.sources and sum(each.failures for each in item.sources) < self._attempts_max:
                     wanted.append(item)
                     reachable += any(source.barcode in readable for source in item.sources)
@@ -197,7 +196,7 @@ class RecallQueue:
                 break
         return RecallWork(wanted=tuple(wanted), extents=extents, hopeless=tuple(hopeless))
 
-    def _wanted(self, entry: WantedExtent, doubtful: Collection[str]) -> Wanted:
+    def _wanted(self, entry: WantedExtent) -> Wanted:
         restore = entry.version.restore
         assert restore is not None, entry.version.version_uid
         member = entry.member
@@ -216,7 +215,6 @@ class RecallQueue:
                     partition=copy.partition,
                     start_block=copy.start_block,
                     failures=self._failures[member.bundle_id, copy.barcode] + (copy.state is CopyState.LOST),
-                    is_doubtful=copy.barcode in doubtful,
                 )
                 for copy in entry.copies
                 if copy.barcode is not None

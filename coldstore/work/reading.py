@@ -8,7 +8,7 @@ from twisted.logger import Logger
 
 from coldstore.interfaces.bell import IBell
 from coldstore.interfaces.filesystem import IMountedVolume
-from coldstore.interfaces.metadata import Conflict, IMetadataStore, WantedExtent
+from coldstore.interfaces.metadata import BATCH_MAX, Conflict, IMetadataStore, WantedExtent
 from coldstore.interfaces.mover import (
     DestinationFault,
     NoSuchFileOnVolume,
@@ -17,7 +17,7 @@ from coldstore.interfaces.mover import (
     ReadRange,
 )
 from coldstore.interfaces.staging import DiskFault, IStaging, RecalledBytes, RecallSpace
-from coldstore.model.errors import StagingFull
+from coldstore.model.errors import MetadataUnavailable, StagingFull
 from coldstore.model.events import Severity
 from coldstore.model.objects import Piece, Tier
 from coldstore.model.precedence import Precedence
@@ -69,11 +69,9 @@ class RecallSession:
         bell: IBell,
         new_layout_id: Callable[[], str],
         on_bad_source: Callable[[str, str], int],
-        doubtful: Callable[[Sequence[str]], None],
         portion_items: int,
     ) -> None:
         """
-        :param doubtful: is told addresses on the disk of which the record may or may not know
         :param on_bad_source: is told bundle id and barcode of a copy that could not deliver; answers how often it could not
         :param portion_items: extents that are read, published and recorded in one go
         """
@@ -85,7 +83,6 @@ class RecallSession:
         self._bell = bell
         self._new_layout_id = new_layout_id
         self._on_bad_source = on_bad_source
-        self._doubtful = doubtful
         self._portion_items = portion_items
 
     async def run(
@@ -123,24 +120,13 @@ class RecallSession:
             except DiskFault as fault:
                 raise RecallWaitsForSpace(str(fault)) from fault
             try:
-                volume = await self._mounted(job.batch.barcode, portion)
+                volume = await self._bay.mount(job.batch.barcode, pool=None)
                 has_begun = True
                 await self._portion(volume, portion, space, extents, is_over)
             finally:
                 await self._staging.release_recall(space)
         if short is not None:
             raise RecallWaitsForSpace(str(short)) from short
-
-    async def _mounted(self, barcode: str, portion: Sequence[Wanted]) -> IMountedVolume:
-        try:
-            return await self._bay.mount(barcode, pool=None)
-        except TapeTrouble as trouble:
-            is_about_another = trouble.barcode not in (None, barcode)
-            if not (is_about_another or trouble.is_innocent or trouble.is_robot or trouble.is_drive_wrong):
-                # Copies that cannot be had are tried again when the others were.
-                for bundle_id in sorted({item.bundle_id for item in portion}):
-                    self._on_bad_source(bundle_id, barcode)
-            raise
 
     async def _portion(
         self,
@@ -243,7 +229,7 @@ class RecallSession:
         self._bay.tell("publishing", detail=f"{len(arrived)} extents")
         try:
             addresses = await self._staging.adopt_recalled(space, arrived)
-        except (StagingFull, DiskFault) as fault:
+        except DiskFault as fault:
             raise RecallWaitsForSpace(str(fault)) from fault
         recorded = 0
         try:
@@ -251,8 +237,7 @@ class RecallSession:
                 await self._record(portion[entry.slot], address, entry.crc64nvme)
                 recorded += 1
         except Exception:
-            # Of one of these the record may know all the same.
-            self._doubtful(addresses[recorded:])
+            await self._disown(addresses[recorded:])
             raise
         self._bell.ring()
 
@@ -272,6 +257,14 @@ class RecallSession:
         )
         if is_wanted:
             await self._completer.complete(item.version_uid)
+
+    async def _disown(self, addresses: Sequence[str]) -> None:
+        """Have pieces freed that got no record. What cannot even be noted now is found by the sweep of the next run."""
+        for start in range(0, len(addresses), BATCH_MAX):
+            try:
+                await self._store.add_discards(addresses[start : start + BATCH_MAX])
+            except MetadataUnavailable:
+                return
 
     async def _lost(self, bundle_id: str, barcode: str, reason: str) -> None:
         for copy in await self._store.copies(bundle_id=bundle_id):

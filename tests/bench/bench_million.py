@@ -39,7 +39,6 @@ from coldstore.work.compactor import Compactor
 from coldstore.work.content import bundle_content
 from coldstore.work.evictor import Evictor
 from coldstore.work.janitor import Janitor
-from coldstore.work.leftovers import Leftovers
 from coldstore.work.packer import Packer
 from coldstore.work.queues import ArchiveQueue
 
@@ -146,11 +145,8 @@ class Life:
             janitor_bell=bell,
         )
         self.janitor = Janitor(store=self.store, staging=self.staging, clock=reactor, on_settled=lambda: None)
-        self.leftovers = Leftovers(
-            store=self.store, clock=reactor, bell=bell, janitor_bell=bell, grace_seconds=0.0
-        )
         self.compactor = Compactor(
-            store=self.store, staging=self.staging, clock=reactor, leftovers=self.leftovers
+            store=self.store, staging=self.staging, clock=reactor, janitor_bell=bell, grace_seconds=0.0
         )
 
     async def put(self, key: str, storage_class: StorageClass) -> None:
@@ -323,7 +319,7 @@ class Life:
         await self.check_account("deleted")
         with measured("rest moved together", len(kept)):
             await self.compactor.one_round()
-            await self.leftovers.one_round()
+            await self.compactor.one_round()
             await self.until_done(self.janitor.one_round)
         await self.idle(f"{len(kept)} kept")
         left = await self.check_account("moved together")

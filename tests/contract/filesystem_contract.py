@@ -40,10 +40,10 @@ from coldstore.interfaces.mover import (
     StagedBytesDamaged,
     Written,
 )
+from coldstore.model.cartridges import VolumeForm
 from coldstore.util.asynchronous import returns_deferred
 from coldstore.util.checksums import crc64nvme
 from tests.contract.filesystem_rigs import BARCODE, OTHER_BARCODE, Rig
-from tests.incidents import survives
 
 if TYPE_CHECKING:
     _Base = TestCase
@@ -154,15 +154,12 @@ class TapeFilesystemContract(_Base):
         self.assertFalse(volume.is_read_only)
         self.assertTrue(volume.is_alive())
         self.assertGreaterEqual(volume.generation, 1)
-        self.assertEqual(
-            (await volume.attributes(["volumeSerial", "nothing"])), {"volumeSerial": BARCODE[:6]}
-        )
+        self.assertIn(volume.form, VolumeForm)
         verdict = await volume.unmount()
         self.assertTrue(verdict.is_clean, verdict)
         self.assertFalse(volume.is_alive())
         self.assertEqual(await volume.unmount(), verdict)
 
-    @survives("format-refused")
     @returns_deferred
     async def test_format_twice(self) -> None:
         """A volume is never formatted over, and stays as it was."""
@@ -173,7 +170,6 @@ class TapeFilesystemContract(_Base):
         self.assertEqual(volume.volume_name, f"coldstore {BARCODE}")
         await volume.unmount()
 
-    @survives("format-bad-serial", "format-bad-name")
     @returns_deferred
     async def test_bad_names(self) -> None:
         """A barcode or a name that LTFS cannot keep is refused before anything is touched."""
@@ -189,7 +185,6 @@ class TapeFilesystemContract(_Base):
             )
         await self.assertFailure(self.rig.filesystem.mount(barcode=BARCODE, volume_uuid=None), NotFormatted)
 
-    @survives("mount-blank")
     @returns_deferred
     async def test_not_formatted(self) -> None:
         """A blank cartridge does not mount, and leaves nothing to report after a restart."""
@@ -197,7 +192,6 @@ class TapeFilesystemContract(_Base):
         await self.assertFailure(self.rig.filesystem.mount(barcode=BARCODE, volume_uuid=None), NotFormatted)
         self.assertIsNone(await self.rig.restart().adopt())
 
-    @survives("mount-no-medium", "check-no-medium")
     @returns_deferred
     async def test_no_medium(self) -> None:
         """An empty drive is told as such by every operation."""
@@ -214,7 +208,8 @@ class TapeFilesystemContract(_Base):
         filesystem = self.rig.filesystem
         stranger = "00000000-0000-0000-0000-000000000000"
         fault = await self.assertFailure(filesystem.mount(barcode=BARCODE, volume_uuid=stranger), WrongVolume)
-        self.assertEqual((fault.found_serial, fault.found_uuid), (BARCODE[:6], volume_uuid))
+        self.assertTrue(fault.found_label and BARCODE.startswith(fault.found_label), fault.found_label)
+        self.assertEqual(fault.found_uuid, volume_uuid)
         await self.assertFailure(filesystem.mount(barcode=OTHER_BARCODE, volume_uuid=None), WrongVolume)
         volume = await filesystem.mount(barcode=BARCODE, volume_uuid=volume_uuid)
         await volume.unmount()
@@ -229,7 +224,6 @@ class TapeFilesystemContract(_Base):
         await self.assertFailure(filesystem.mount(barcode=BARCODE, volume_uuid=None), DriveBusy)
         self.assertTrue((await volume.unmount()).is_clean)
 
-    @survives("format-write-protected")
     @returns_deferred
     async def test_write_protected(self) -> None:
         """A protected cartridge is not formatted."""
@@ -274,15 +268,17 @@ class TapeFilesystemContract(_Base):
         written = await volume.mover.write(
             path="coldstore/bundles/one.tar",
             pieces=iter(pieces),
-            attributes={"user.coldstore.bundle": b"\x00one"},
+            attributes={"coldstore.bundle": b"\x00one"},
             on_progress=progress.append,
         )
         digest = hashlib.sha256(content).hexdigest()
         self.assertEqual((written.size_bytes, written.sha256), (len(content), digest))
         self.assertEqual(progress, sorted(progress))
         synced = await volume.sync("bundle one", new_files=["coldstore/bundles/one.tar"])
-        self.assertEqual(synced.location.partition, "b")
-        self.assertEqual(synced.start_blocks["coldstore/bundles/one.tar"].partition, "b")
+        self.assertRegex(synced.location.partition, "^[a-z]$")
+        self.assertEqual(
+            synced.start_blocks["coldstore/bundles/one.tar"].partition, synced.location.partition
+        )
         compared = await volume.mover.verify(
             path="coldstore/bundles/one.tar", size_bytes=len(content), sha256=digest, on_progress=ignore
         )
@@ -291,9 +287,9 @@ class TapeFilesystemContract(_Base):
 
         volume = await self.rig.filesystem.mount(barcode=BARCODE, volume_uuid=volume.volume_uuid)
         told = await volume.mover.get_attributes(
-            path="coldstore/bundles/one.tar", names=["user.coldstore.bundle", SHA256_ATTRIBUTE, "user.none"]
+            path="coldstore/bundles/one.tar", names=["coldstore.bundle", SHA256_ATTRIBUTE, "none"]
         )
-        self.assertEqual(told, {"user.coldstore.bundle": b"\x00one", SHA256_ATTRIBUTE: digest.encode()})
+        self.assertEqual(told, {"coldstore.bundle": b"\x00one", SHA256_ATTRIBUTE: digest.encode()})
         wanted = [(6 + len(big), small), (6, big), (0, b"header")]
         outcomes, arrived = await self.read(volume, "coldstore/bundles/one.tar", wanted)
         self.assertEqual({outcome.state for outcome in outcomes}, {RangeState.DELIVERED})
@@ -369,6 +365,7 @@ class TapeFilesystemContract(_Base):
         mover = volume.mover
         await mover.put_file(path="coldstore/volume.json", content=b"{}")
         await mover.put_file(path="coldstore/volume.json", content=b"{1}")
+        await mover.put_file(path="coldstore/other.json", content=sample(5000))
         await mover.put_file(path="README.txt", content=b"")
         self.assertEqual(await mover.get_file(path="coldstore/volume.json", limit_bytes=3), b"{1}")
         await self.assertFailure(mover.get_file(path="coldstore/volume.json", limit_bytes=2), FileTooLarge)
@@ -385,15 +382,21 @@ class TapeFilesystemContract(_Base):
         )
         self.assertEqual(
             [*await mover.list(path="coldstore")],
-            [Listed(name="volume.json", is_directory=False, size_bytes=3)],
+            [
+                Listed(name="other.json", is_directory=False, size_bytes=5000),
+                Listed(name="volume.json", is_directory=False, size_bytes=3),
+            ],
         )
         await mover.unlink(path="coldstore/volume.json")
         await mover.unlink(path="coldstore/volume.json")
-        self.assertEqual([*await mover.list(path="coldstore")], [])
+        self.assertEqual([each.name for each in await mover.list(path="coldstore")], ["other.json"])
+        self.assertEqual(await mover.get_file(path="coldstore/other.json", limit_bytes=5000), sample(5000))
+        self.assertEqual(await mover.get_file(path="README.txt", limit_bytes=0), b"")
+        self.assertEqual(await mover.get_attributes(path="README.txt", names=["coldstore.bundle"]), {})
         for asked in (
             mover.get_file(path="none", limit_bytes=9),
             mover.list(path="none"),
-            mover.get_attributes(path="none", names=["user.a"]),
+            mover.get_attributes(path="none", names=["a"]),
             mover.verify(path="none", size_bytes=0, sha256="", on_progress=ignore),
         ):
             await self.assertFailure(asked, NoSuchFileOnVolume)
@@ -405,9 +408,13 @@ class TapeFilesystemContract(_Base):
         volume = await self.mounted()
         for path in ("/absolute", "../outside", "a//b", "a/./b", ""):
             await self.assertFailure(volume.mover.put_file(path=path, content=b"x"), ValueError)
-        await self.assertFailure(
-            volume.mover.get_attributes(path="", names=["user.ltfs.driveCaptureDump"]), ValueError
-        )
+        await volume.mover.put_file(path="file", content=b"x")
+        for path, name in (("", "a"), ("file", ""), ("file", "ltfs.driveCaptureDump")):
+            await self.assertFailure(volume.mover.get_attributes(path=path, names=[name]), ValueError)
+            await self.assertFailure(
+                volume.mover.write(path=path, pieces=[], attributes={name: b""}, on_progress=ignore),
+                ValueError,
+            )
         await volume.unmount()
 
     @returns_deferred
@@ -477,7 +484,6 @@ class TapeFilesystemContract(_Base):
         self.assertEqual(arrived[0], content[:MEBIBYTE])
         await volume.unmount()
 
-    @survives("end-of-tape")
     @returns_deferred
     async def test_end_of_tape(self) -> None:
         """A file that does not fit fails as the end of the tape; what was synced before is whole, and so is the volume."""
@@ -560,29 +566,13 @@ class TapeFilesystemContract(_Base):
         await self.rig.filesystem.check()
         self.assertIsNone(await self.rig.restart().adopt())
 
-    @returns_deferred
-    async def test_settled_end(self) -> None:
-        """An end that was recorded is told no more; the end of a later mount is."""
-        volume = await self.mounted()
-        await self.rig.filesystem.settle()
-        self.assertTrue(volume.is_alive())
-        await volume.unmount()
-        for _ in range(2):
-            await self.rig.filesystem.settle()
-            self.assertIsNone(await self.rig.filesystem.adopt())
-        self.assertIsNone(await self.rig.restart().adopt())
-        again = await self.rig.filesystem.mount(barcode=BARCODE, volume_uuid=volume.volume_uuid)
-        await again.unmount()
-        assert isinstance(await self.rig.restart().adopt(), EndedMount)
-
     async def _killed(self) -> IMountedVolume:
         volume = await self.mounted()
         await self.write(volume, "synced", sample(MEBIBYTE))
         await volume.sync("synced", new_files=["synced"])
         await self.write(volume, "lost", sample(MEBIBYTE, 1))
         await volume.mover.close()
-        await self.rig.kill_filesystem()
-        self.assertFalse(volume.is_alive())
+        await self.rig.break_mount()
         return volume
 
     async def _assert_check_restores(self, volume: IMountedVolume) -> None:
@@ -599,14 +589,14 @@ class TapeFilesystemContract(_Base):
         self.assertEqual(await again.mover.get_file(path="synced", limit_bytes=MEBIBYTE), sample(MEBIBYTE))
         self.assertTrue((await again.unmount()).is_clean)
 
-    @survives("killed-after-sync", "killed-with-data", "mount-not-closed", "check-after-crash")
     @returns_deferred
     async def test_killed(self) -> None:
-        """When the file system is killed, the unmount's verdict says so, and a check brings back what was synced."""
+        """When a mount breaks, operations fail, the unmount's verdict says so, and a check brings back what was synced."""
         volume = await self._killed()
         if "mount" not in self.rig.lacks:
             with self.assertRaises(MoverFault):
                 await volume.mover.put_file(path="later", content=b"x")
+        self.assertFalse(volume.is_alive())
         verdict = await volume.unmount()
         self.assertFalse(verdict.is_clean)
         self.assertTrue(verdict.findings)
@@ -614,7 +604,7 @@ class TapeFilesystemContract(_Base):
 
     @returns_deferred
     async def test_killed_while_away(self) -> None:
-        """A mount that died while no service ran is found, cleared and told as not clean."""
+        """A mount that broke while no service ran is found, cleared and told as not clean."""
         volume = await self._killed()
         found = await self.rig.restart().adopt()
         assert isinstance(found, EndedMount)
@@ -622,7 +612,6 @@ class TapeFilesystemContract(_Base):
         self.assertFalse(found.verdict.is_clean)
         await self._assert_check_restores(volume)
 
-    @survives("check-exits-1", "check-not-correctable")
     @returns_deferred
     async def test_check(self) -> None:
         """A clean volume is consistent, however often it is checked; a blank cartridge is not."""

@@ -16,7 +16,6 @@ from coldstore.interfaces.library import CartridgeNotThere, ElementOccupied, ILi
 from coldstore.model.barcodes import is_cleaning_label
 from coldstore.model.library import Inventory, Slot
 from coldstore.util.asynchronous import returns_deferred
-from tests.incidents import survives
 
 if TYPE_CHECKING:
     _Base = TestCase
@@ -97,7 +96,6 @@ class LibraryContract(LibraryInHand):
         self.assertEqual(inventory.unlabelled(), ())
         self.assertEqual(await self.finish(self.library.inventory()), inventory)
 
-    @survives("shows-empty-after-offline")
     @returns_deferred
     async def test_whole_way(self) -> None:
         """A cartridge goes into a drive, becomes ready, is let go, and comes back into another slot."""
@@ -147,7 +145,6 @@ class LibraryContract(LibraryInHand):
         await self.finish(self.library.transfer(source=mail, destination=slot, barcode=barcode))
         self.assertEqual(await self.finish(self.library.inventory()), inventory)
 
-    @survives("mtx-drive-empty")
     @returns_deferred
     async def test_not_there(self) -> None:
         """A move of another cartridge than the one in the source, or out of an empty element, moves nothing."""
@@ -163,7 +160,6 @@ class LibraryContract(LibraryInHand):
             self.assertTrue(fault.is_outcome_known)
         self.assertEqual(await self.finish(self.library.inventory()), inventory)
 
-    @survives("mtx-drive-full", "mtx-destination-full")
     @returns_deferred
     async def test_occupied(self) -> None:
         """A move onto another cartridge moves nothing."""
@@ -177,7 +173,6 @@ class LibraryContract(LibraryInHand):
             await self.refused(call, ElementOccupied)
         self.assertEqual(await self.finish(self.library.inventory()), before)
 
-    @survives("mtx-slot-out-of-range", "mtx-no-such-drive", "mtx-not-a-slot")
     @returns_deferred
     async def test_no_such_element(self) -> None:
         """Numbers that the library does not have are refused."""
@@ -193,7 +188,6 @@ class LibraryContract(LibraryInHand):
             await self.refused(call, NoSuchElement)
         self.assertEqual(await self.finish(self.library.inventory()), inventory)
 
-    @survives("moves-in-turn")
     @returns_deferred
     async def test_at_once(self) -> None:
         """Calls made at the same time all come true, one after the other."""
@@ -216,7 +210,6 @@ class LibraryContract(LibraryInHand):
         )
         self.assertTrue(all(status.is_ready for status in await self.finish(ready)))
 
-    @survives("mt-blocks")
     @returns_deferred
     async def test_waiting_without_cartridge(self) -> None:
         """Waiting for a tape that was never loaded ends at its deadline."""

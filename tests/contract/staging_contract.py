@@ -426,26 +426,6 @@ class StagingContract(_Base):
             reader.close()
 
     @returns_deferred
-    async def test_at_hand(self) -> None:
-        """What is at hand is the whole piece, never anything else: not of a large, a damaged or a lost one."""
-        for size in (1, 4096, 64 * KIB):
-            content = content_of(size)
-            piece = piece_of(await put(self.staging, content))
-            for _ in range(2):
-                self.assertIn(self.staging.at_hand(piece), (None, content))
-            self.damage(piece, size // 2)
-            for _ in range(2):
-                self.assertIsNone(self.staging.at_hand(piece))
-            shorter = Piece(
-                ordinal=1, address=piece.address, length_bytes=size - 1, crc64nvme=crc64nvme(content[:-1])
-            )
-            for _ in range(2):
-                self.assertIsNone(self.staging.at_hand(shorter))
-        large = piece_of(await put(self.staging, content_of(5 * MIB)))
-        for _ in range(2):
-            self.assertIsNone(self.staging.at_hand(large))
-
-    @returns_deferred
     async def test_lost(self) -> None:
         """A piece that vanished is a fault that names it."""
         received = await put(self.staging, content_of(5 * MIB))

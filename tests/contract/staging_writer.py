@@ -10,8 +10,8 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
 from coldstore.disk.staging import DiskStaging
+from coldstore.disk.threads import Reactor
 from coldstore.util.asynchronous import returns_deferred
-from coldstore.util.workers import Reactor
 from tests.contract.staging_contract import CAPACITY_BYTES, KIB, MIB, content_of, put
 
 SIZES = (100, 5000, 60 * KIB, 250 * KIB, 300 * KIB, 5 * MIB)

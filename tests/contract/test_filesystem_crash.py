@@ -25,6 +25,7 @@ from coldstore.interfaces.filesystem import (
     SyncFailed,
 )
 from coldstore.interfaces.mover import EndOfTape, Literal, MediumFault, MoverDied, MoverTimeout
+from coldstore.tape.ltfs_mover import LtfsMover
 from coldstore.tape.mountrecord import Launch, MountFolders
 from coldstore.tape.mover import MoverLimits, MoverProcess
 from coldstore.tape.processtable import mark_of
@@ -34,7 +35,6 @@ from coldstore.util.checksums import crc64nvme
 from tests.contract.filesystem_contract import MEBIBYTE, ignore, sample
 from tests.contract.filesystem_rigs import BARCODE, CHECKOUT, VirtualLibraryRig, living
 from tests.endtoend.killing import matching
-from tests.incidents import survives
 
 reactor: Any = global_reactor
 
@@ -134,7 +134,7 @@ class KilledTests(Case):
         )
         os.close(descriptor)
         assert mover.stdin is not None and mover.stdout is not None
-        command = f'{{"id": 1, "op": "write", "path": "f", "plan": "{plan}", "attributes": {{}}, "hash_attribute": "", "replace": false}}\n'
+        command = f'{{"id": 1, "op": "write", "path": "f", "plan": "{plan}", "attributes": {{}}, "replace": false}}\n'
         mover.stdin.write(command.encode())
         mover.stdin.flush()
         self.assertIn(b"progress", mover.stdout.readline())
@@ -177,7 +177,6 @@ class KilledTests(Case):
         self.assertEqual(verdict.findings, ("nobody saw how ltfs ended",))
         self.assertTrue((await self.rig.filesystem.check()).is_consistent)
 
-    @survives("broken-stderr", "locked-while-mounted")
     @returns_deferred
     async def test_service(self) -> None:
         """Shim and ltfs live in sessions of their own, with no pipe to the service, and ltfs writes to a regular file."""
@@ -198,7 +197,6 @@ class KilledTests(Case):
         self.assertTrue(living(shim))
         self.assertTrue((await volume.unmount()).is_clean)
 
-    @survives("dead-mountpoint")
     @returns_deferred
     async def test_stale_mount(self) -> None:
         """When shim and ltfs were killed, the dead mount is cleared, and the volume can be checked and mounted."""
@@ -300,7 +298,6 @@ class KilledTests(Case):
 class FaultTests(Case):
     """Faults of the world, as the virtual library plays them."""
 
-    @survives("unmount-busy")
     @returns_deferred
     async def test_busy(self) -> None:
         """A mount with an open file stays mounted and usable, and is unmounted when the file is closed."""
@@ -315,15 +312,14 @@ class FaultTests(Case):
         self.assertEqual(await volume.mover.get_file(path="file", limit_bytes=100), b"content")
         self.assertTrue((await volume.unmount()).is_clean)
 
-    @survives("write-hangs")
     @returns_deferred
     async def test_hanging_write(self) -> None:
         """A write that hangs ends after the limit with the mover killed; when the drive goes on, so does the mover."""
         volume = await self.mounted()
-        mover = MoverProcess(
+        mover = LtfsMover(
             reactor=reactor,
             threads=self.rig.threads,
-            mountpoint=volume.mountpoint,
+            mountpoint=self.rig.mountpoint,
             is_plain=False,
             run_directory=self.rig.run,
             limits=MoverLimits(silence_seconds=1.5, reap_seconds=10, farewell_seconds=1),
@@ -414,7 +410,6 @@ class FaultTests(Case):
         )
         await volume.unmount()
 
-    @survives("format-fails", "mount-fails")
     @returns_deferred
     async def test_format_fails(self) -> None:
         """A failed format and a failed mount tell what the program said."""
@@ -458,7 +453,6 @@ class FaultTests(Case):
             await deferLater(reactor, 0.02)
         self.fail(f"no {name} met its fault")
 
-    @survives("mount-ended-silently")
     @returns_deferred
     async def test_silent_failure(self) -> None:
         """An ltfs that exits 0 without ever being ready has not mounted."""

@@ -14,12 +14,12 @@ from twisted.trial.unittest import TestCase
 from coldstore.interfaces.drive import DriveBusy, DriveCondition, DriveFailed
 from coldstore.interfaces.library import DriveNeedsOffline, LibraryNotReady, MoveOutcomeUnknown
 from coldstore.tape.drive import MtDrive
-from coldstore.tape.library import LibraryTimes, MtxLibrary
+from coldstore.tape.library import MtxLibrary
 from coldstore.tape.locks import FlockDeviceLocks
 from coldstore.tape.process import IProcessReactor, ReactorCommandRunner
 from coldstore.testing.library import SimulatedLibrary
 from coldstore.util.asynchronous import returns_deferred
-from tests.contract.library import LibraryContract, LibraryInHand
+from tests.contract.library import LibraryContract
 
 _T = TypeVar("_T")
 reactor = cast(IProcessReactor, global_reactor)
@@ -110,11 +110,10 @@ class SimulatedLibraryTests(LibraryContract, TestCase):
         self.assertEqual((inventory.storage(17).barcode, inventory.storage(1).is_full), ("B00001L8", False))
 
 
-class VirtualLibraryCase(LibraryInHand, TestCase):
-    """``mtx`` and ``mt`` of the virtual library, driven as the real ones are."""
+class VirtualLibraryTests(LibraryContract, TestCase):
+    """``mtx`` and ``mt`` of the virtual library keep the contract, driven as the real ones are."""
 
     timeout = 120
-    times = LibraryTimes()
 
     def setUp(self) -> None:
         """Make a virtual library in a folder of its own."""
@@ -140,7 +139,7 @@ class VirtualLibraryCase(LibraryInHand, TestCase):
             check=False,
         )
         self.assertEqual(made.returncode, 0, made.stderr.decode())
-        self.runner = runner = ReactorCommandRunner(reactor, environment)
+        runner = ReactorCommandRunner(reactor, environment)
         self.locks = FlockDeviceLocks(self.folder / "locks", reactor)
         self.library = MtxLibrary(
             runner,
@@ -148,7 +147,6 @@ class VirtualLibraryCase(LibraryInHand, TestCase):
             lock=self.locks.changer(),
             clock=reactor,
             mtx=str(self.folder / "bin" / "mtx"),
-            times=self.times,
         )
         self.drives = tuple(
             MtDrive(
@@ -166,7 +164,3 @@ class VirtualLibraryCase(LibraryInHand, TestCase):
         """Let go of the locks."""
         for lock in (self.locks.changer(), self.locks.drive(0), self.locks.drive(1)):
             lock.release()
-
-
-class VirtualLibraryTests(LibraryContract, VirtualLibraryCase):
-    """The virtual library keeps the contract."""

@@ -1,25 +1,21 @@
 """The SQLite store keeps the contract, on threads, at once and behind the fault wrapper; and what only SQLite has."""
 
-import contextlib
 import os
 import shutil
 import signal
 import sqlite3
 import stat
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any, cast
 
 from twisted.internet import reactor as installed_reactor
-from twisted.internet.defer import Deferred, DeferredList, gatherResults
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.error import ProcessTerminated
 from twisted.internet.interfaces import IReactorFromThreads, IReactorProcess
 from twisted.internet.protocol import ProcessProtocol
-from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
-from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
 from coldstore.interfaces.metadata import IMetadataStore, SchemaTooNew, StepTooLarge
@@ -33,7 +29,6 @@ from coldstore.metadata.sqlite import (
     telling,
     uploads,
     versions,
-    writer,
 )
 from coldstore.metadata.sqlite.groupcommit import Step, commit_together, read_together
 from coldstore.metadata.sqlite.rows import signed, unsigned
@@ -41,10 +36,9 @@ from coldstore.metadata.sqlite.runs import Runs, runs_text
 from coldstore.metadata.sqlite.schema import Migration, MigrationAltered, migrate, shipped_migrations
 from coldstore.metadata.sqlite.store import SqliteStore
 from coldstore.model.bundles import BundleState
-from coldstore.model.errors import MetadataFull, MetadataUnavailable, NoSuchKey, PreconditionFailed
+from coldstore.model.errors import MetadataUnavailable, PreconditionFailed
 from coldstore.model.objects import StorageClass
 from coldstore.testing.metadata import FaultyStore
-from coldstore.util.asynchronous import returns_deferred
 from tests.contract.metadata_contract import (
     ONGOING,
     MetadataContract,
@@ -190,158 +184,6 @@ class GroupCommitTests(OnThreads, TestCase):
         self.assertEqual((await self.store.current_version("b", b"k")).facts.key, b"k")
 
 
-class FullTests(TestCase):
-    """A file system without room, or a file that may not grow: refused for certain, and nothing but refused."""
-
-    @returns_deferred
-    async def fill(self, store: SqliteStore, *, most: int = 20_000) -> set[bytes]:
-        """Publish until there is no room, many at once; return the keys of what was acknowledged."""
-        acknowledged: set[bytes] = set()
-        refused = 0
-        for number in range(0, most, 50):
-            keys = [f"key{number + n:06}".encode() for n in range(50)]
-            outcomes = await DeferredList([self.publish(store, key) for key in keys], consumeErrors=True)
-            for key, (is_there, outcome) in zip(keys, outcomes, strict=True):
-                if is_there:
-                    acknowledged.add(key)
-                else:
-                    self.assertIsInstance(outcome.value, MetadataFull)
-                    refused += 1
-            if refused:
-                return acknowledged
-        self.fail("the file grows without end")
-
-    def publish(self, store: SqliteStore, key: bytes) -> "Deferred[object]":
-        """Publish an object with something to say."""
-        name = key.decode()
-        return cast(
-            "Deferred[object]",
-            store.publish_version(
-                facts_of(key, user_metadata=(("text", "x" * 2000),)),
-                layout_id=f"layout-{name}",
-                pieces=[piece_of(f"piece-{name}")],
-                wants_tape=True,
-                condition=None,
-                messages=(),
-            ),
-        )
-
-    @returns_deferred
-    async def check(self, store: SqliteStore, acknowledged: set[bytes]) -> None:
-        """Exactly what was acknowledged is there, and counted."""
-        found = await store.list_current("b", from_key=b"", before_key=None, limit=100_000)
-        self.assertEqual({version.facts.key for version in found}, acknowledged)
-        (backlog,) = await store.backlog()
-        self.assertEqual(backlog.object_count, len(acknowledged))
-        (use,) = await store.staging_use(bucket="b")
-        self.assertEqual(use.used_bytes, 10 * len(acknowledged))
-
-    @returns_deferred
-    async def test_a_file_that_may_not_grow(self) -> None:
-        """Steps that find no room change nothing, those that need none go on, and with room all do."""
-        store = SqliteStore(self.mktemp(), reactor=reactor)
-        await store.open()
-        await store.create_bucket(name="b", owner_id="o", region="r", created_at=1.0, default_class=None)
-        await store._write(lambda connection: connection.execute("PRAGMA max_page_count = 200").fetchone())
-        acknowledged = await self.fill(store)
-        self.assertGreater(len(acknowledged), 20)
-        await self.check(store, acknowledged)
-        gone = sorted(acknowledged)[:30]
-        await store.delete_current("b", gone, at=2.0, messages={})
-        while found := await store.discards(40):
-            await store.forget_discards([piece.discard_id for piece in found])
-        acknowledged -= set(gone)
-        await self.check(store, acknowledged)
-        await self.publish(store, b"again")
-        await store._write(lambda connection: connection.execute("PRAGMA max_page_count = 100000").fetchone())
-        for number in range(50):
-            await self.publish(store, b"with room %d" % number)
-        await self.check(
-            store, acknowledged | {b"again"} | {b"with room %d" % number for number in range(50)}
-        )
-        await store.close()
-
-    @returns_deferred
-    async def test_a_file_system_that_is_full(self) -> None:
-        """The same of a real one: what was acknowledged is there in this run and the next, and with room it goes on."""
-        mount = Path(tempfile.mkdtemp(prefix="coldstore-full-"))
-        words = ["mount", "-t", "tmpfs", "-o", "size=8m", "coldstore-test", str(mount)]
-        if os.geteuid() != 0 or subprocess.run(words, capture_output=True).returncode:
-            mount.rmdir()
-            raise SkipTest("mounting a small file system needs root")
-        try:
-            store = SqliteStore(str(mount / "db"), reactor=reactor)
-            await store.open()
-            await store.create_bucket(name="b", owner_id="o", region="r", created_at=1.0, default_class=None)
-            for number in range(10):
-                await self.publish(store, b"before %d" % number)
-            stranger = mount / "stranger"
-            with stranger.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-                while file.write(bytes(4096)) == 4096:
-                    pass
-            acknowledged = await self.fill(store) | {b"before %d" % number for number in range(10)}
-            await self.check(store, acknowledged)
-            for _ in range(2):
-                await self.assertFailure(self.publish(store, b"in vain"), MetadataFull)
-            stranger.unlink()
-            await self.publish(store, b"after")
-            await store.close()
-            store = SqliteStore(str(mount / "db"), reactor=reactor)
-            await store.open()
-            await self.check(store, acknowledged | {b"after"})
-            await store.close()
-        finally:
-            subprocess.run(["umount", "-l", str(mount)], check=True)
-            mount.rmdir()
-
-
-class PatienceTests(OnThreads, TestCase):
-    """The reactor's thread does what is quick; what is not waits in threads."""
-
-    def other(self) -> sqlite3.Connection:
-        """Open the file as another program would."""
-        assert isinstance(self.store, SqliteStore)
-        connection = sqlite3.connect(self.store._path, isolation_level=None)
-        self.addCleanup(connection.close)
-        return connection
-
-    async def test_somebody_holds_the_file(self) -> None:
-        """A write waits for another program's transaction, and nothing else waits for that write."""
-        await self.publish(b"before")
-        other = self.other()
-        other.execute("BEGIN IMMEDIATE")
-        writing = Deferred.fromCoroutine(self.publish(b"k"))
-        for _ in range(20):
-            await deferLater(installed_reactor, 0.01)
-            self.assertEqual((await self.store.current_version("b", b"before")).facts.key, b"before")
-        self.assertFalse(writing.called)
-        other.execute("COMMIT")
-        await writing
-        self.assertEqual((await self.store.current_version("b", b"k")).facts.key, b"k")
-        await self.publish(b"after")
-
-    async def test_slow_disk(self) -> None:
-        """While the disk is slow reads and writes go through threads, with the same outcome."""
-        assert isinstance(self.store, SqliteStore)
-        executor: Any = self.store._executor
-        later = installed_reactor.seconds() + 1000  # type: ignore[attr-defined]
-        executor._pace.blocked(later)
-        executor._writer._pace.blocked(later)
-        version = await self.publish(b"k")
-        asked = self.store.current_version("b", b"k")
-        self.assertFalse(asked.called)
-        self.assertEqual(await asked, version)
-        await self.refused(NoSuchKey, self.store.current_version("b", b"none"))
-
-    async def test_many_steps_take_turns(self) -> None:
-        """Steps beyond what a turn of the reactor allows are carried out in the next ones, in their order."""
-        self.patch(writer, "TURN_SECONDS", 0.0)
-        given = [Deferred.fromCoroutine(self.publish(b"%03d" % number)) for number in range(50)]
-        versions = await gatherResults(given)
-        sequences = [version.sequence for version in versions]
-        self.assertEqual(sequences, sorted(sequences))
-
-
 class TransactionTests(SynchronousTestCase):
     """The transaction that many steps share, without threads."""
 
@@ -395,31 +237,6 @@ class TransactionTests(SynchronousTestCase):
         self.assertIsNone(outcomes[0].error)
         self.assertIsInstance(outcomes[1].error, StepTooLarge)
         self.assertEqual(self.count(), 100)
-
-    def test_steps_that_fail_late(self) -> None:
-        """A step that fails after it changed something is undone alone, one that fails before has nothing to undo."""
-
-        def insert(number: int) -> Step:
-            return lambda connection: connection.execute("INSERT INTO parents VALUES (?)", (number,))
-
-        def late(connection: sqlite3.Connection) -> None:
-            insert(7)(connection)
-            raise PreconditionFailed("late")
-
-        def early(connection: sqlite3.Connection) -> None:
-            raise PreconditionFailed("early")
-
-        for steps, count in (([insert(1), early, insert(2)], 2), ([insert(3), late, insert(4), early], 4)):
-            statements: list[str] = []
-            self.connection.set_trace_callback(statements.append)
-            outcomes = commit_together(self.connection, steps)
-            self.connection.set_trace_callback(None)
-            kinds = [type(outcome.error) for outcome in outcomes]
-            self.assertEqual(
-                kinds, [type(None) if step not in (late, early) else PreconditionFailed for step in steps]
-            )
-            self.assertEqual(self.count(), count)
-            self.assertEqual("SAVEPOINT step" in statements, late in steps)
 
     def test_bugs_stay_bugs(self) -> None:
         """Bad SQL is not mistaken for a fault of the world, in a write or a read."""
@@ -686,8 +503,6 @@ class PlanTests(SynchronousTestCase):
         classes = [StorageClass.GLACIER]
         versions.current_in(connection, 1, b"k")
         versions.listed(connection, "b", from_key=b"a", before_key=b"b", limit=9)
-        versions.listed_objects(connection, "b", from_key=b"a", before_key=None, limit=9)
-        versions.found_under(connection, "b", b"k")
         versions.by_uid(connection, 1)
         bundles.pending(connection, classes=classes, after_sequence=3, limit=9)
         bundles.listed(connection, states=list(BundleState), settled=None, after="", limit=9)

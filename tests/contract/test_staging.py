@@ -1,6 +1,5 @@
 """``IStaging`` on a real directory and in memory, and what only a real directory can show."""
 
-import contextlib
 import errno
 import os
 from pathlib import Path
@@ -14,20 +13,13 @@ from twisted.trial.unittest import TestCase
 
 from coldstore.disk.filesystem import FileSystem
 from coldstore.disk.staging import DiskStaging
+from coldstore.disk.threads import Reactor
 from coldstore.interfaces.staging import DiskFault, IStaging, RecallSlot
 from coldstore.model.objects import Piece
 from coldstore.model.precedence import Shares
 from coldstore.testing.staging import SimulatedStaging
 from coldstore.util.asynchronous import returns_deferred
-from coldstore.util.workers import Reactor
-from tests.contract.staging_contract import (
-    CAPACITY_BYTES,
-    MIB,
-    StagingContract,
-    content_of,
-    piece_of,
-    put,
-)
+from tests.contract.staging_contract import CAPACITY_BYTES, MIB, StagingContract
 
 
 class SimulatedStagingTests(StagingContract, TestCase):
@@ -207,32 +199,6 @@ class DiskStagingTests(StagingContract, TestCase, DiskHarness):
     def check_account(self) -> None:
         """Bytes accounted equal bytes allocated."""
         self.assertEqual(self.staging.account.present, occupied_below(self.directory))
-
-
-class AtHandTests(TestCase, DiskHarness):
-    """Small pieces read without a thread, on the file system of the temporary directory."""
-
-    def deleted_files_held(self) -> list[str]:
-        """Unlinked files below the directory that this process still has open."""
-        links = []
-        for number in os.listdir("/proc/self/fd"):
-            with contextlib.suppress(FileNotFoundError):
-                links.append(os.readlink(f"/proc/self/fd/{number}"))
-        return [link for link in links if link.startswith(str(self.directory)) and "(deleted)" in link]
-
-    @returns_deferred
-    async def test_space_is_given_back(self) -> None:
-        """A container that was read at hand and is unlinked does not stay open, for its space would stay taken."""
-        staging = self.make_disk(self, segment_bytes=300_000)
-        await staging.start()
-        pieces = [piece_of(await put(staging, content_of(50_000, seed))) for seed in range(30)]
-        found = [staging.at_hand(piece) for piece in pieces]
-        self.assertTrue(all(content in (None, content_of(50_000, at)) for at, content in enumerate(found)))
-        await staging.discard([piece.address for piece in pieces])
-        held = self.deleted_files_held()
-        await staging.stop()
-        self.assertEqual(held, [])
-        self.assertEqual([staging.at_hand(piece) for piece in pieces[:3]], [None] * 3)
 
 
 def copy_with_holes(source: Path, target: Path) -> None:

@@ -56,8 +56,6 @@ class FailingFileSystem(FileSystem):
     def __init__(self, error_number: int = errno.EIO) -> None:
         self.error_number = error_number
         self.fail_at = 0
-        self.full_from = 0
-        """From this change on whatever takes room fails, as on a disk that others have filled; 0: never."""
         self.seen = 0
         self.failing: set[str] = set()
         self.failed: list[str] = []
@@ -71,8 +69,7 @@ class FailingFileSystem(FileSystem):
             self.seen += 1
             self.changes.append(name)
             self.counts[name] = self.counts.get(name, 0) + 1
-            is_full = 0 < self.full_from <= self.seen and name in TAKING_ROOM
-            if self.seen == self.fail_at or name in self.failing or is_full:
+            if self.seen == self.fail_at or name in self.failing:
                 self.failed.append(name)
                 raise OSError(self.error_number, os.strerror(self.error_number))
             return real(*arguments, **options)
@@ -155,24 +152,17 @@ class FaultTests(TestCase, DiskHarness):
                 await self.fail_at(error_number, number)
 
     @returns_deferred
-    async def fail_at(self, error_number: int, fail_at: int, *, stays_full: bool = False) -> list[str]:
-        """
-        Let one change fail (none for 0), or all that take room from then on; return the changes of the scenario, in order.
-        """
+    async def fail_at(self, error_number: int, fail_at: int) -> list[str]:
+        """Let one change fail (none for 0); return the changes of the scenario, in order."""
         system = FailingFileSystem(error_number)
         staging = self.make_disk(self, system, segment_bytes=300 * KIB)
         await staging.start()
         before, left = self.directory, self.directory.with_name("left")
         try:
-            system.seen, system.changes = 0, []
-            system.full_from, system.fail_at = (fail_at, 0) if stays_full else (0, fail_at)
+            system.seen, system.changes, system.fail_at = 0, [], fail_at
             held, gone, is_well = await self.scenario(staging)
             self.assertTrue(is_well or system.failed)
             changes = list(system.changes)
-            if stays_full:
-                system.full_from = 0
-                more = content_of(3 * MIB, fail_at)
-                held[(await put(staging, more)).address] = more
             what = f"{system.failed} failed as change {fail_at}"
             await self.check(staging, held, gone)
             self.assertEqual(staging.account.present, occupied_below(self.directory), what)
@@ -203,21 +193,6 @@ class FaultTests(TestCase, DiskHarness):
     def test_each_change_finds_no_room(self) -> Deferred[None]:
         """The same when each change in turn finds the disk full."""
         return self.fail_everywhere(errno.ENOSPC)
-
-    @returns_deferred
-    async def test_full_from_each_change_on(self) -> None:
-        """
-        From whichever change on the disk stays full: what was acknowledged is there, nothing half-done is, and as soon as there is
-        room again the same run takes bytes again.
-        """
-        memory = Path("/dev/shm")
-        if memory.is_dir() and os.access(memory, os.W_OK):
-            self.directory, self.run_number = Path(tempfile.mkdtemp(dir=memory)) / "staging", 1
-            self.addCleanup(shutil.rmtree, self.directory.parent)
-        changes = await self.fail_at(errno.ENOSPC, 0)
-        for number, change in enumerate(changes, start=1):
-            if change in TAKING_ROOM:
-                await self.fail_at(errno.ENOSPC, number, stays_full=True)
 
     @returns_deferred
     async def test_full_after_all(self) -> None:

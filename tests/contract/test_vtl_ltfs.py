@@ -15,7 +15,6 @@ from coldstore.vtl.library import LibrarySpec
 from coldstore.vtl.main import main
 from coldstore.vtl.medium import BLOCK_BYTES, Cartridge
 from tests.contract.vtl_harness import MIB, FuseCase, wait_for
-from tests.incidents import shows
 
 LINE = re.compile(r"^(?:[0-9a-f]+ )?LTFS(\d{4,5})([IWED]) (.*)$")
 
@@ -34,7 +33,6 @@ def read_direct(path: str, size: int) -> bytes:
 class LifeTests(FuseCase):
     """A cartridge from the shop to the shelf."""
 
-    @shows("unmount-unchanged")
     def test_life(self) -> None:
         """Load, format, mount, write, sync, unmount, set offline, unload, load elsewhere, read."""
         content = os.urandom(3 * MIB + 17)
@@ -75,7 +73,6 @@ class LifeTests(FuseCase):
         )
         self.assertNotEqual(os.stat(self.mountpoint).st_dev, os.stat(self.folder).st_dev)
 
-    @shows("umount-returns-early")
     def test_umount_returns_early(self) -> None:
         """``umount`` returns and the mount is gone while the process still writes its index."""
         self.library.set_latency(Latency(index=0.4))
@@ -95,7 +92,6 @@ class LifeTests(FuseCase):
         self.assertIsNone(process.poll())
         self.assertEqual(process.wait(20), 0)
 
-    @shows("unmount-busy")
     def test_busy(self) -> None:
         """With an open file ``umount`` exits 32 and ltfs stays."""
         process = self.mounted()
@@ -118,7 +114,6 @@ class LifeTests(FuseCase):
         wait_for(lambda: not self.library.elements().drives[0].locked)
         self.assertEqual(Cartridge(self.library.cartridge_directory("A00001L8")).memory.coherency["b"][0], 2)
 
-    @shows("listed-without-busy")
     def test_two_drives(self) -> None:
         """Two mounts at once do not disturb each other; an owned drive is missing from the device list, exit 1."""
         self.mounted()
@@ -139,7 +134,6 @@ class LifeTests(FuseCase):
 class ExclusionTests(FuseCase):
     """Who may touch a drive while ltfs has it."""
 
-    @shows("drive-busy")
     def test_second_opener(self) -> None:
         """``sg`` is exclusive: each program says so in its own way."""
         self.mounted()
@@ -160,7 +154,6 @@ class ExclusionTests(FuseCase):
         self.assertEqual(status, 8)
         self.assertIn("LTFS16011E", err)
 
-    @shows("locked-while-mounted")
     def test_cartridge_locked(self) -> None:
         """A mounted cartridge cannot leave; after the unmount it can."""
         process = self.mounted()
@@ -183,7 +176,6 @@ class ExclusionTests(FuseCase):
         self.write("x", b"x" * MIB)
         self.sync()
 
-    @shows("moved-under-ltfs")
     def test_rewind_under_ltfs(self) -> None:
         """Without the guard a rewind destroys the volume: writes and fsync answer ok, sync EPERM, unmount 11033E, then nothing mounts."""
         process = self.mounted()
@@ -210,7 +202,6 @@ class ExclusionTests(FuseCase):
 class KillTests(FuseCase):
     """What a killed ltfs leaves."""
 
-    @shows("killed-with-data", "mount-not-closed", "check-after-crash")
     def test_killed_after_data(self) -> None:
         """Data after the last index: the mount is refused until ltfsck ran, which restores the synced state."""
         process = self.mounted()
@@ -235,7 +226,6 @@ class KillTests(FuseCase):
         self.assertEqual(os.listdir(self.mountpoint), ["synced"])
         self.assertEqual(self.read("synced"), b"s" * MIB)
 
-    @shows("killed-after-sync", "dead-mountpoint")
     def test_killed_after_sync(self) -> None:
         """Nothing after the last index: it is restored without ltfsck; on the dead mountpoint ltfs exits 0 without a mount."""
         process = self.mounted()
@@ -251,7 +241,6 @@ class KillTests(FuseCase):
         self.mount()
         self.assertEqual(self.read("synced"), b"s" * MIB)
 
-    @shows("killed-drive-locked")
     def test_stays_locked(self) -> None:
         """The drive of a killed ltfs stays locked until the next ltfs or ltfsck ends on it, even by failing."""
         process = self.mounted()
@@ -275,7 +264,6 @@ class KillTests(FuseCase):
         self.assertEqual(names, ["partition1_block7_524288bytes", "partition1_block8_524288bytes"])
         self.assertEqual(b"".join(self.read(f"_ltfs_lostandfound/{name}") for name in names), content)
 
-    @shows("terminated")
     def test_terminated(self) -> None:
         """SIGTERM unmounts and writes the index, exit 0."""
         process = self.mounted()
@@ -283,10 +271,8 @@ class KillTests(FuseCase):
         process.terminate()
         self.assertEqual(process.wait(20), 0)
         self.assertIn("LTFS11034I", self.messages())
-        self.assertNotIn("LTFS14123W", self.messages())
         self.assertFalse(os.path.ismount(self.mountpoint))
 
-    @shows("terminated-while-mounting", "mount-hangs")
     def test_terminated_while_mounting(self) -> None:
         """SIGTERM before the mount is up: 17159I, exit 1, the drive is free again."""
         self.load()
@@ -300,7 +286,6 @@ class KillTests(FuseCase):
         Faults(self.directory).clear()
         self.mount()
 
-    @shows("terminated-twice")
     def test_terminated_twice(self) -> None:
         """A second SIGTERM while the index is written kills; what was not synced is gone."""
         self.library.set_latency(Latency(index=2))
@@ -315,7 +300,6 @@ class KillTests(FuseCase):
         self.mount()
         self.assertEqual(os.listdir(self.mountpoint), [])
 
-    @shows("broken-stderr")
     def test_broken_stderr(self) -> None:
         """A reader of stderr that goes away kills ltfs at the unmount, before the index."""
         self.load()
@@ -466,7 +450,6 @@ class FileTests(FuseCase):
         self.assertEqual(os.getxattr(self.path("x"), "user.mine"), bytes(range(256)) * 16)
         self.assertEqual(os.listxattr(self.path("x")), ["user.mine"])
 
-    @shows("rollback-mount", "check-no-such-generation")
     def test_generations(self) -> None:
         """``ltfsck -l`` lists the indexes with their messages on stdout; an older one can be mounted read-only, or rolled back to."""
         process = self.mounted()
@@ -520,7 +503,6 @@ class FileTests(FuseCase):
         self.assertIn("to a (Reason: Cache Pressure", self.messages())
         self.assertEqual(self.attribute("partition", "0.manifest"), "a")
 
-    @shows("index-partition-full")
     def test_index_partition_full(self) -> None:
         """When the index partition is full, the unmount says so, succeeds, and the files are still on b."""
         process = self.mounted(format_words=("--rules", "size=4M/name=*.manifest"))
@@ -556,7 +538,6 @@ class MediumTests(FuseCase):
             os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         self.assertNotEqual(self.read("x"), content)
 
-    @shows("end-of-tape", "full-mounts-writable")
     def test_end_of_tape(self) -> None:
         """At the end writes come up short, fsync says ENOSPC once, the file is shorter than accepted, and metadata still works."""
         process = self.mounted()
@@ -593,7 +574,6 @@ class MediumTests(FuseCase):
         self.assertIn("LTFS14071I", self.messages())
         self.assertEqual(self.read("first"), b"f" * MIB)
 
-    @shows("read-only-protected", "format-write-protected")
     def test_write_protected(self) -> None:
         """A protected volume mounts read-only; mkltfs refuses it."""
         process = self.mounted()
@@ -612,7 +592,6 @@ class MediumTests(FuseCase):
         self.assertEqual(status, 16)
         self.assertIn("LTFS11095E", err)
 
-    @shows("mount-blank", "mount-foreign", "format-over-foreign-data", "check-not-correctable")
     def test_blank_and_foreign(self) -> None:
         """Blank and foreign media are told by their messages; mkltfs overwrites foreign data without a question."""
         self.load()
@@ -625,7 +604,6 @@ class MediumTests(FuseCase):
         self.format()
         self.mount()
 
-    @shows("mount-index-unreadable", "check-both-indexes-damaged")
     def test_damaged_indexes(self) -> None:
         """An index damaged on a is repaired from b; on both, the generation before is restored and its later files are lost."""
         process = self.mounted()
@@ -665,7 +643,6 @@ class MediumTests(FuseCase):
         self.mount()
         self.assertEqual(os.listdir(self.mountpoint), ["early"])
 
-    @shows("mount-no-medium", "check-no-medium")
     def test_empty_drive(self) -> None:
         """Each program has its own exit status for an empty drive."""
         self.assertEqual(self.mount_process().wait(10), 1)
@@ -674,7 +651,6 @@ class MediumTests(FuseCase):
         self.assertEqual(self.run_program("mkltfs", "-d", self.sg())[0], 8)
         self.assertEqual(self.run_program("ltfsck", self.sg())[0], 15)
 
-    @shows("cleaning-never-ends")
     def test_cleaning_cartridge(self) -> None:
         """With a cleaning cartridge mkltfs never ends."""
         self.load(10)
@@ -682,7 +658,6 @@ class MediumTests(FuseCase):
         time.sleep(0.5)
         self.assertIsNone(process.poll())
 
-    @shows("offline-is-loaded-again")
     def test_offline_cartridge(self) -> None:
         """A cartridge that was set offline is loaded again by ltfs itself."""
         self.load()
@@ -703,17 +678,6 @@ class MediumTests(FuseCase):
 class CommandLineTests(FuseCase):
     """What the programs say to a wrong command line, and the statuses that mislead."""
 
-    @shows(
-        "format-refused",
-        "format-bad-serial",
-        "format-bad-name",
-        "format-bad-block-size",
-        "format-bad-rules",
-        "format-usage",
-        "format-device-missing",
-        "format-unknown-backend",
-        "unformat-exits-1",
-    )
     def test_mkltfs(self) -> None:
         """Usage 16, refusal 16, failure 8, unformatted 1."""
         self.load()
@@ -741,13 +705,6 @@ class CommandLineTests(FuseCase):
         self.assertEqual(status, 1)
         self.assertIn("LTFS15040I", err)
 
-    @shows(
-        "mount-device-missing",
-        "mountpoint-missing",
-        "mountpoint-not-empty",
-        "mount-unknown-option",
-        "mount-bad-sync-type",
-    )
     def test_ltfs(self) -> None:
         """A mountpoint that is not empty or an unknown option: exit 0 all the same; a missing one or a bad sync type: 1."""
         self.load()
@@ -767,7 +724,6 @@ class CommandLineTests(FuseCase):
         self.assertIn("LTFS10004E Cannot open device '/dev/sg99'.", err)
         self.assertEqual(self.run_program("ltfs", "-V")[0], 0)
 
-    @shows("check-exits-1", "check-usage", "check-device-missing")
     def test_ltfsck(self) -> None:
         """Exit 1 for a clean volume, 16 for usage, 8 for a missing device."""
         self.load()
@@ -796,7 +752,6 @@ class FaultTests(FuseCase):
             step(*words)
         return caught.exception.errno
 
-    @shows("permanent-write-error", "read-only-after-error")
     def test_permanent_write_error(self) -> None:
         """3/0C/00: short write, EROFS, fsync EIO once, size 0; the index goes to a; later mounts are read-only with the earlier files."""
         process = self.mounted()
@@ -823,7 +778,6 @@ class FaultTests(FuseCase):
         self.assertEqual(self.read("good"), b"g" * MIB)
         self.assertEqual(self.failing(self.write, "more", b""), errno.EROFS)
 
-    @shows("hardware-write-error")
     def test_hardware_write_error(self) -> None:
         """4/44/00: write EIO, fsync ok, size 0, then EROFS; the unmount is 11033E with exit 0; ltfsck repairs, synced files intact."""
         process = self.mounted()
@@ -845,7 +799,6 @@ class FaultTests(FuseCase):
         self.mount()
         self.assertEqual(os.listdir(self.mountpoint), ["good"])
 
-    @shows("double-write-error")
     def test_double_write_error(self) -> None:
         """Both partitions refuse: the unmount says 17265I and 11034I, exit 0, and what was not synced is gone."""
         process = self.mounted()
@@ -864,7 +817,6 @@ class FaultTests(FuseCase):
         self.mount()
         self.assertEqual(os.listdir(self.mountpoint), ["good"])
 
-    @shows("sync-fails-saved")
     def test_sync_fails(self) -> None:
         """sync: EIO, then EROFS; the index was saved on a all the same, so the file is there."""
         process = self.mounted()
@@ -879,7 +831,6 @@ class FaultTests(FuseCase):
         self.mount()
         self.assertEqual(self.read("x"), b"x" * MIB)
 
-    @shows("sync-fails-lost")
     def test_sync_fails_and_loses(self) -> None:
         """sync: EIO with no index anywhere: the file is gone at the next mount."""
         process = self.mounted()
@@ -890,7 +841,6 @@ class FaultTests(FuseCase):
         self.mount()
         self.assertEqual(os.listdir(self.mountpoint), [])
 
-    @shows("index-lost-at-unmount")
     def test_index_lost_at_unmount(self) -> None:
         """The unmount fails to write the index: 11083E, 11033E, exit 0; the file is gone, the next mount read-only."""
         process = self.mounted()
@@ -905,7 +855,6 @@ class FaultTests(FuseCase):
         self.assertIn("LTFS14019I", self.messages())
         self.assertEqual(os.listdir(self.mountpoint), [])
 
-    @shows("index-on-a-at-unmount")
     def test_index_on_a(self) -> None:
         """The unmount finds only partition a: 11083E and 11034I; the file is there."""
         process = self.mounted()
@@ -917,7 +866,6 @@ class FaultTests(FuseCase):
         self.mount()
         self.assertEqual(self.read("x"), b"x")
 
-    @shows("read-error", "read-error-once")
     def test_read_error(self) -> None:
         """A file that cannot be read gives EIO; the mount survives, and other files can be read."""
         process = self.mounted()
@@ -941,7 +889,6 @@ class FaultTests(FuseCase):
         self.assertEqual(caught.exception.errno, errno.ENOSPC)
         self.sync()
 
-    @shows("write-hangs", "sync-hangs", "unmount-hangs")
     def test_hangs(self) -> None:
         """write, read, sync and the unmount may stand still; names stay visible meanwhile."""
         process = self.mounted()
@@ -967,7 +914,6 @@ class FaultTests(FuseCase):
         self.unmount(process)
         self.assertGreater(time.monotonic() - began, 0.5)
 
-    @shows("mount-fails")
     def test_mount_fails(self) -> None:
         """The mount may fail once, and work then."""
         self.load()
@@ -977,7 +923,6 @@ class FaultTests(FuseCase):
         self.assertIn("LTFS14013E", self.messages())
         self.mount()
 
-    @shows("format-fails")
     def test_format_fails(self) -> None:
         """mkltfs may fail with exit 8, and leave the cartridge as it was."""
         self.load()

@@ -3,7 +3,6 @@
 import os
 
 from tests.contract.vtl_harness import VtlCase, golden
-from tests.incidents import shows
 
 
 class MtGoldenTests(VtlCase):
@@ -16,7 +15,6 @@ class MtGoldenTests(VtlCase):
         run = self.run_program("mt", "-f", node, *words.split())
         self.assertEqual(run, (status, out.replace(recorded, node), err.replace(recorded, node)), name)
 
-    @shows("shows-empty-after-offline")
     def test_status(self) -> None:
         """Status shows an empty drive, a loaded one, one that was set offline, a protected and a cleaning cartridge."""
         self.same("status-no-tape", "status")
@@ -29,7 +27,6 @@ class MtGoldenTests(VtlCase):
         self.load(10, 1)
         self.same("status-cleaning", "status", drive=1)
 
-    @shows("mt-protected")
     def test_write_protected(self) -> None:
         """The tab shows in status; commands that write are refused at open."""
         from coldstore.vtl.main import main
@@ -41,7 +38,6 @@ class MtGoldenTests(VtlCase):
         self.same("erase-write-protected", "erase")
         self.same("rewind-write-protected", "rewind")
 
-    @shows("mt-beyond")
     def test_positions(self) -> None:
         """Filemarks are counted forth and back."""
         self.load()
@@ -65,7 +61,6 @@ class MtGoldenTests(VtlCase):
         self.same("status-after-fsf-1", "status")
         self.same("seek-99999-past-end", "seek 99999")
 
-    @shows("mt-no-such-partition")
     def test_settings(self) -> None:
         """Settings print nothing and last."""
         self.same("setblk-no-tape", "setblk 0")
@@ -89,12 +84,10 @@ class MtGoldenTests(VtlCase):
         self.same("unlock", "unlock")
         self.same("rewoffl", "rewoffl")
 
-    @shows("mt-blocks")
     def test_no_tape(self) -> None:
         """A blocking command waits for a tape, then fails with exit 1."""
         self.same("rewind-no-tape", "rewind")
 
-    @shows("offline-fails", "offline-fails-for-good", "rewind-fails", "never-ready", "late-ready")
     def test_errors(self) -> None:
         """Input/output errors exit 2 and say no more."""
         self.load()
@@ -107,7 +100,6 @@ class MtGoldenTests(VtlCase):
             self.same("status-while-loading", "status")
         self.same("status-bot", "status")
 
-    @shows("drive-held-open")
     def test_single_opener(self) -> None:
         """Whoever holds the node open keeps ``mt`` out, status included; nothing is needed but an open descriptor."""
         self.load()
@@ -120,7 +112,6 @@ class MtGoldenTests(VtlCase):
             os.close(holder)
         self.same("status-bot", "status")
 
-    @shows("mt-unknown-command", "mt-not-a-tape", "drive-missing", "mt-no-device-given")
     def test_usage(self) -> None:
         """Usage, versions, abbreviations and the default device."""
         self.same("usage-unknown", "frobnicate")

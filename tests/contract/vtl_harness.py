@@ -12,7 +12,6 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from coldstore.vtl.faults import Fault, Faults
 from coldstore.vtl.fuse import fuse_available
-from coldstore.vtl.incidents import INCIDENTS
 from coldstore.vtl.library import Library, LibrarySpec, create_library
 
 GOLDEN = Path(__file__).resolve().parent.parent / "fixtures" / "golden"
@@ -172,11 +171,6 @@ class VtlCase(SynchronousTestCase):
     def read(self, name: str) -> bytes:
         """Read a file."""
         return Path(self.path(name)).read_bytes()
-
-    def stage(self, name: str, **narrowed) -> None:
-        """Arm the faults of an incident."""
-        for fault in INCIDENTS[name].armed(name, **narrowed):
-            Faults(self.directory).add(fault)
 
     def arm(self, **fields) -> None:
         """Arm a fault."""

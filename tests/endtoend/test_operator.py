@@ -6,7 +6,6 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 from tests.endtoend.appliance import ApplianceCase, wait_until
-from tests.incidents import survives
 
 
 class OperatorCase(ApplianceCase):
@@ -185,7 +184,6 @@ class CartridgeTests(OperatorCase):
         """Return what is known of a cartridge."""
         return next(row for row in self.tell("cartridges") if row["barcode"] == barcode)
 
-    @survives("format-over-foreign-data")
     def test_admission(self) -> None:
         """
         A cartridge in the mail slot is seen and never written until it is admitted; then it takes the second copy.

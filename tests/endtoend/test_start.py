@@ -10,7 +10,7 @@ import time
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.endtoend.appliance import Appliance, free_port, wait_until
-from tests.endtoend.clients import RawClient
+from tests.endtoend.wire import RawClient
 
 
 class StartCase(SynchronousTestCase):
@@ -144,21 +144,6 @@ class ConflictTests(StartCase):
                 self.assert_refused(done, str(port), "in use")
         appliance.start()
 
-    def test_real_library_after_a_virtual_one(self) -> None:
-        """A real library does not start with the record of a virtual one, whose admitted barcodes it might have as well."""
-        appliance = self.appliance()
-        appliance.start()
-        wait_until("the cartridges are known", lambda: appliance.rows("/cartridges"))
-        appliance.stop()
-        drive = {"element": 0, "device": "/dev/null", "generic_device": "/dev/null"}
-        tape = {"library": "scsi", "changer": "/dev/null", "drives": [drive]}
-        appliance.settings = {**appliance.settings, "tape": tape}
-        appliance.write_configuration()
-        done = self.run_to_its_end(appliance)
-        self.assert_refused(
-            done, re.escape(str(appliance.state)), "virtual library", "A00001L8", "of its own"
-        )
-
     def test_state_that_cannot_be_made(self) -> None:
         """A state directory below a file is told."""
         appliance = self.appliance()
@@ -181,23 +166,6 @@ class EndTests(StartCase):
             self.assertIn(appliance.stop(), (0, -signal.SIGTERM))
             self.assertLess(time.monotonic() - began_at, 20)
         self.assertNotIn("Traceback", appliance.log())
-
-    def test_service_manager(self) -> None:
-        """The service manager is told when it serves and when it begins to end; one that is deaf keeps nobody from serving."""
-        appliance = self.appliance()
-        address = str(appliance.folder / "notify")
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-            manager.bind(address)
-            manager.settimeout(30)
-            appliance.environment = {"NOTIFY_SOCKET": address}
-            appliance.start()
-            self.assertEqual(manager.recv(100), b"READY=1")
-            with socket.create_connection(("127.0.0.1", appliance.port), timeout=5):
-                pass
-            appliance.stop()
-            self.assertEqual(manager.recv(100), b"STOPPING=1")
-        appliance.start()
-        self.assertIn("the service manager cannot be told READY=1", appliance.log())
 
     def test_json_log(self) -> None:
         """The log for programs is one JSON object per line."""

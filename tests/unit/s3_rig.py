@@ -60,8 +60,6 @@ class Rig:
     ) -> None:
         self.room_wanted: list[int] = []
         """What was asked for when there was no room."""
-        self.doubtful: list[str] = []
-        """Addresses of which the record may or may not know."""
         self.clock = Clock()
         self.clock.advance(NOW)
         self.store = SqliteStore(":memory:")
@@ -88,7 +86,6 @@ class Rig:
             janitor_bell=self.janitor_bell,
             quotas=quotas or DefaultQuotas(),
             room_wanted=self.room_wanted.append,
-            doubtful=self.doubtful.extend,
         )
 
     def wire(self) -> Wire:

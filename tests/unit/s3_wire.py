@@ -135,8 +135,6 @@ class Wire:
         domains: Sequence[str] = (),
         authenticator: Authenticator | None = None,
         idle_timeout_seconds: float = 60.0,
-        connections_max: int = 1024,
-        requests_max: int = 1024,
     ) -> None:
         self.clock = Clock() if clock is None else clock
         if clock is None:
@@ -150,14 +148,9 @@ class Wire:
             seconds=self.clock.seconds,
             in_thread=run_here,
             domains=domains,
-            requests_max=requests_max,
         )
         self.site = S3Site(
-            endpoint.resource(),
-            reactor=self.clock,
-            ids=ids,
-            idle_timeout_seconds=idle_timeout_seconds,
-            connections_max=connections_max,
+            endpoint.resource(), reactor=self.clock, ids=ids, idle_timeout_seconds=idle_timeout_seconds
         )
         self.channel, self.transport = self.connect()
 

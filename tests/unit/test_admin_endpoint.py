@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from coldstore.interfaces.library import LibraryUnreachable
 from coldstore.interfaces.process import CommandNotFound
+from coldstore.interfaces.staging import StagingUsage
 from coldstore.model.activity import DriveActivity
 from coldstore.model.cartridges import CartridgeState
 from coldstore.model.errors import MetadataUnavailable
@@ -458,6 +459,17 @@ class ProblemTests(EndpointCase):
     def problems(self) -> list[str]:
         """Return the problems of the status."""
         return list(self.rig.json("GET", "/status")[1]["problems"])
+
+    def test_a_full_disk_is_a_problem(self) -> None:
+        """From 95 % on, and when the file system leaves no capacity at all."""
+        for used, is_problem in ((0, False), (94, False), (95, True), (100, True)):
+            with self.subTest(used):
+                usage = StagingUsage(capacity_bytes=100, used_bytes=used, reserved_bytes=0)
+                self.patch(self.rig.control, "usage", lambda usage=usage: usage)
+                self.assertEqual(any("disk is full" in problem for problem in self.problems()), is_problem)
+        nothing = StagingUsage(capacity_bytes=0, used_bytes=0, reserved_bytes=0)
+        self.patch(self.rig.control, "usage", lambda: nothing)
+        self.assertEqual(len(self.problems()), 1)
 
     def test_no_drive_that_is_up_is_a_problem(self) -> None:
         """One drive that is up suffices; an appliance without drives has no such problem."""

@@ -2,9 +2,8 @@
 
 import io
 import json
-from typing import Any
 
-from twisted.logger import ILogObserver, Logger, eventAsText
+from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -35,21 +34,6 @@ class StreamTests(SynchronousTestCase):
         log, stream = self.log(is_json=False)
         log.info("{barcode} loaded", barcode="A00001L8")
         self.assertRegex(stream.getvalue(), r"^\d{4}-.*\[coldstore.work.bay#info\] A00001L8 loaded\n$")
-
-    def test_text_is_what_twisted_would_write(self) -> None:
-        """Formats with conversions, attributes, calls and mistakes, and events with a system: the same lines."""
-        events: list[dict[str, Any]] = []
-        log = Logger(namespace="coldstore.s3", observer=events.append)
-        log.info("{seconds:.3f} s, {key!r}, {point.real}", seconds=0.12345, key="a", point=2 + 1j)
-        log.info("{made()} and {absent}", made=lambda: 3)
-        log.warn("{absent}")
-        log.info("")
-        log.error("{x}", x=1, log_system="elsewhere")
-        log.failure("oh", Failure(ZeroDivisionError("oh")))
-        for event in events:
-            stream = io.StringIO()
-            StreamObserver(stream, is_json=False)(event)
-            self.assertEqual(stream.getvalue(), eventAsText(event) + "\n")
 
     def test_json_is_an_object_per_line(self) -> None:
         """Each event is one line with its message and its own fields, whatever they hold."""

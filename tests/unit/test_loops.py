@@ -65,39 +65,6 @@ class BellTests(SynchronousTestCase):
         self.bell.ring()
         self.assertNoResult(again[0])
 
-    def test_a_stream_of_rings_is_heard_once_in_a_gap(self) -> None:
-        """With a gap the first ring is heard at once, those behind it together when the gap is over."""
-        bell = ReactorBell(self.clock, gap_seconds=10)
-        heard: list[float] = []
-
-        def listen(_: None = None) -> None:
-            bell.wait(100).addCallback(lambda _: heard.append(self.clock.seconds())).addCallback(listen)
-
-        listen()
-        for _ in range(25):
-            bell.ring()
-            bell.ring()
-            self.clock.advance(1)
-        self.clock.advance(5)
-        self.assertEqual(heard, [0, 10, 20, 30])
-        self.clock.advance(50)
-        bell.ring()
-        self.assertEqual(len(heard), 5)
-
-    def test_a_gap_makes_no_rest_longer(self) -> None:
-        """Who asks for less than the gap is woken in time, rung or not."""
-        bell = ReactorBell(self.clock, gap_seconds=10)
-        bell.ring()
-        self.successResultOf(bell.wait(5))
-        waiting = bell.wait(3)
-        bell.ring()
-        self.clock.advance(3)
-        self.successResultOf(waiting)
-        bell.ring()
-        waiting = bell.wait(2)
-        self.clock.advance(2)
-        self.successResultOf(waiting)
-
 
 class Away(Exception):
     """A fault that an operator understands."""

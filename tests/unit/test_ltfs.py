@@ -4,7 +4,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from coldstore.interfaces.filesystem import ReadOnly, StartBlock, UnmountOutcome
+from coldstore.interfaces.filesystem import StartBlock, UnmountOutcome
 from coldstore.tape.ltfs import (
     CheckOutcome,
     LtfsOptions,
@@ -25,14 +25,11 @@ from coldstore.tape.ltfs import (
     mount_entries,
     mount_trouble,
     mounted_at,
-    read_only_reason,
-    reason_of,
     start_block_of,
     tail_of,
     unmount_verdict,
     volume_serial,
 )
-from tests.incidents import survives
 
 RECORDED = Path(__file__).resolve().parent.parent / "fixtures" / "ltfs"
 TOOLS = LtfsTools()
@@ -139,8 +136,8 @@ class FormatTests(SynchronousTestCase):
         table = {
             ("mkltfs-fresh", 0): None,
             ("mkltfs-again", 16): Trouble.ALREADY_FORMATTED,
-            ("mkltfs-serial", 16): Trouble.CANNOT_START,
-            ("mkltfs-no-device", 8): Trouble.CANNOT_START,
+            ("mkltfs-serial", 16): Trouble.OTHER,
+            ("mkltfs-no-device", 8): Trouble.OTHER,
         }
         for (name, status), expected in table.items():
             self.assertIs(format_trouble(status, recorded(name)), expected, name)
@@ -162,9 +159,7 @@ class FormatTests(SynchronousTestCase):
                 Trouble.DRIVE_BUSY,
             ),
             (16, ["LTFS11095E Cannot format: the medium is write protected."], Trouble.WRITE_PROTECTED),
-            (8, ["LTFS15009E Cannot open device 'X' (-21700)."], Trouble.CANNOT_START),
-            (8, ["LTFS14116E This medium is not supported (0)."], Trouble.UNSUPPORTED),
-            (8, ["LTFS15012E Failed to format the volume (-20301)."], Trouble.OTHER),
+            (8, ["LTFS15009E Cannot open device 'X' (-21700)."], Trouble.OTHER),
             (0, ["LTFS15024I Medium formatted successfully."], Trouble.OTHER),
             (None, [], Trouble.OTHER),
         ]
@@ -179,8 +174,8 @@ class MountTests(SynchronousTestCase):
         """What the reference implementation said, and what it means."""
         table = {
             "ltfs-blank": Trouble.NOT_FORMATTED,
-            "ltfs-bad-option": Trouble.CANNOT_START,
-            "ltfs-no-device": Trouble.CANNOT_START,
+            "ltfs-bad-option": Trouble.OTHER,
+            "ltfs-no-device": Trouble.OTHER,
         }
         for name, expected in table.items():
             self.assertFalse(is_ready(recorded(name)))
@@ -196,76 +191,18 @@ class MountTests(SynchronousTestCase):
             ),
             (["LTFS30293I Changer /dev/sg1 was reserved from another node (x)"], Trouble.DRIVE_BUSY),
             (["LTFS12014E failed to reserve the device (-21719)"], Trouble.DRIVE_BUSY),
-            (
-                ["LTFS30210I Cannot open device: failed to open /dev/sg7 (2).", "LTFS12012E x"],
-                Trouble.CANNOT_START,
-            ),
-            (["fuse: mountpoint is not empty", "LTFS14123W x"], Trouble.CANNOT_START),
-            (["LTFS14061E Unknown type of sync (foo)."], Trouble.CANNOT_START),
-            (["LTFS17159I Process was interrupted by user.", "LTFS14013E x"], Trouble.TOLD_TO_END),
-            (["LTFS12045E Cannot write block (-20301).", "LTFS14013E x"], Trouble.OTHER),
+            (["LTFS30210I Cannot open device: failed to open /dev/sg7 (2).", "LTFS12012E x"], Trouble.OTHER),
             (["LTFS12016E No medium present.", "LTFS14075E Cannot set up tape drive."], Trouble.NO_MEDIUM),
             (["LTFS17168E Cannot read volume: medium is not partitioned."], Trouble.NOT_FORMATTED),
             (["LTFS11175E Cannot read ANSI label: expected 80 bytes", "LTFS11009E x"], Trouble.NOT_FORMATTED),
             (["LTFS11220E Medium check failed: extra blocks detected. Run ltfsck."], Trouble.NEEDS_CHECK),
             (["LTFS11024E Cannot mount volume: read index failed"], Trouble.NEEDS_CHECK),
             (["LTFS17146E EOD of DP(1) is missing."], Trouble.NEEDS_CHECK),
-            (["LTFS14116E This medium is not supported (0)."], Trouble.UNSUPPORTED),
+            (["LTFS14116E This medium is not supported (0)."], Trouble.OTHER),
             ([], Trouble.OTHER),
         ]
         for lines, expected in table:
             self.assertIs(mount_trouble(lines), expected, lines)
-
-
-class ReasonTests(SynchronousTestCase):
-    """The line that people are told."""
-
-    def test_recorded(self) -> None:
-        """Of what the reference implementation said, the line that says why."""
-        table = {
-            "ltfs-bad-option": "fuse: unknown option `nothing'",
-            "ltfs-blank": "LTFS17168E Cannot read volume: medium is not partitioned",
-            "ltfs-no-device": "LTFS10004E Cannot open device 'none'",
-            "ltfsck-no-device": "LTFS16011E Cannot open device 'none'",
-            "ltfsck-blank": "LTFS17168E Cannot read volume: medium is not partitioned",
-            "mkltfs-again": "LTFS15047E Medium is already formatted (0)",
-            "mkltfs-no-device": "LTFS15009E Cannot open device 'none' (-21700)",
-            "mkltfs-serial": "LTFS15029E Tape serial must be 6 characters",
-        }
-        for name, expected in table.items():
-            self.assertEqual(reason_of(recorded(name)), expected)
-
-    def test_rules(self) -> None:
-        """Reservations and libfuse speak first, repetitions last."""
-        for lines, expected in (
-            (
-                ["LTFS30266W reserved: IPv4: 192.0.2.7 (S).", "LTFS12014E x", "LTFS10004E y"],
-                "LTFS30266W reserved: IPv4: 192.0.2.7 (S)",
-            ),
-            (
-                ["fuse: if you are sure this is safe", "fuse: mountpoint is not empty", "LTFS14123W x"],
-                "fuse: mountpoint is not empty",
-            ),
-            (
-                ["1a LTFS14116E This medium is not supported.", "1a LTFS14013E Cannot mount."],
-                "LTFS14116E This medium is not supported",
-            ),
-            (["LTFS14013E Cannot mount the volume."], "LTFS14013E Cannot mount the volume"),
-            (["Segmentation fault", "LTFS14000I x"], "Segmentation fault"),
-            (["LTFS14000I x"], "it said nothing"),
-        ):
-            self.assertEqual(reason_of(lines), expected)
-
-    def test_read_only(self) -> None:
-        """Why a volume is mounted read-only."""
-        for code, expected in (
-            ("14073I", ReadOnly.FULL),
-            ("14074I", ReadOnly.FULL),
-            ("14078I", ReadOnly.OLDER),
-            ("14019I", ReadOnly.PROTECTED),
-            ("14029I", None),
-        ):
-            self.assertIs(read_only_reason([f"1a LTFS{code} x"]), expected)
 
 
 READY = "1a LTFS14029I Ready to receive file system requests."
@@ -318,10 +255,7 @@ class UnmountTests(SynchronousTestCase):
         lines = [READY, "LTFS13013W x", "LTFS11072E x", UNMOUNTED]
         verdict = unmount_verdict(exit_status=0, signal=None, notable=lines, log_tail=())
         self.assertTrue(verdict.is_clean)
-        self.assertTrue(verdict.index_partition_is_full)
-        lines = [READY, "LTFS11072E x", "LTFS13014W (-1124)", UNMOUNTED]
-        verdict = unmount_verdict(exit_status=0, signal=None, notable=lines, log_tail=())
-        self.assertFalse(verdict.index_partition_is_full, "it is the data partition that is full")
+        self.assertTrue(verdict.remarks)
 
 
 class CheckTests(SynchronousTestCase):
@@ -333,12 +267,11 @@ class CheckTests(SynchronousTestCase):
             ("ltfsck-clean", 1): CheckOutcome.CONSISTENT,
             ("ltfsck-after-write-error", 1): CheckOutcome.CONSISTENT,
             ("ltfsck-blank", 4): CheckOutcome.DAMAGED,
-            ("ltfsck-no-device", 8): Trouble.CANNOT_START,
+            ("ltfsck-no-device", 8): Trouble.OTHER,
         }
         for (name, status), expected in table.items():
             self.assertIs(check_outcome(status, recorded(name)), expected, name)
 
-    @survives("check-status-leaks", "check-usage")
     def test_rules(self) -> None:
         """Status and words must agree, and odd statuses say nothing of the volume."""
         consistent = "LTFS16022I Volume is consistent."
@@ -356,7 +289,7 @@ class CheckTests(SynchronousTestCase):
             (120, [consistent], Trouble.OTHER),
             (15, ["LTFS12016E No medium present.", "LTFS16092E x"], Trouble.NO_MEDIUM),
             (8, ["LTFS16011E Cannot open device '/dev/sg1' (-21711)."], Trouble.DRIVE_BUSY),
-            (8, ["LTFS16011E Cannot open device '/dev/sg1' (-21700)."], Trouble.CANNOT_START),
+            (8, ["LTFS16011E Cannot open device '/dev/sg1' (-21700)."], Trouble.OTHER),
             (4, ["LTFS17146E EOD of DP(1) is missing.", "LTFS17148E Use ltfsck"], CheckOutcome.EOD_MISSING),
             (None, [consistent], Trouble.OTHER),
         ]

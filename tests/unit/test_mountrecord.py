@@ -228,19 +228,3 @@ class ShimTests(Case):
             log.look()
             log.finish()
         self.assertEqual(log.notable, ["LTFS11034I bye"])
-
-    def test_only_whole_messages_count(self) -> None:
-        """A number inside another message is none, and after enough of one kind the others are still found."""
-        path = self.mktemp()
-        with open(path, "wb") as file:
-            log = Log(path, 1 << 20)
-            file.write(b"1a LTFS11031I named LTFS11034I\n\n")
-            file.write(b"1a LTFS12045E x\n" * (NOTABLE_PER_CODE + 5))
-            file.write(b"1a LTFS11033E y\nLTFS12045E z\n1a LTFS11034I")
-            file.flush()
-            log.look()
-            log.finish()
-        self.assertEqual(
-            log.notable[NOTABLE_PER_CODE - 1 :], ["1a LTFS12045E x", "1a LTFS11033E y", "1a LTFS11034I"]
-        )
-        self.assertEqual(len(log.notable), NOTABLE_PER_CODE + 2)

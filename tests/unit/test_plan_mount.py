@@ -672,15 +672,6 @@ class BatchTests(SynchronousTestCase):
         plan = plan_batches([replace(item, sources=(bad, good))], readable={"A", "B"}, loaded={"A"})
         self.assertEqual(plan.batches[0].barcode, "B")
 
-    def test_doubtful_copies(self) -> None:
-        """A copy on a suspect cartridge is read when the others have failed more often, even when it is in a drive."""
-        item = wanted(1, "A", "B")
-        bad, good = replace(item.sources[0], is_doubtful=True), item.sources[1]
-        for failures, expected in ((0, "B"), (1, "A")):
-            sources = (bad, replace(good, failures=failures))
-            plan = plan_batches([replace(item, sources=sources)], readable={"A", "B"}, loaded={"A"})
-            self.assertEqual([batch.barcode for batch in plan.batches], [expected])
-
     def test_unreachable(self) -> None:
         """What has no readable cartridge is reported, not forgotten."""
         plan = plan_batches([wanted(1, "A")], readable=set(), loaded=())

@@ -48,7 +48,7 @@ class FairnessTests(SynchronousTestCase):
             (1, 1, 1, False),
             (1, 1, 2, True),
         ):
-            found = is_fair(wanted=wanted, held=arriving, room=room)
+            found = is_fair(wanted_bytes=wanted, arriving_bytes=arriving, room_bytes=room)
             self.assertIs(found, expected, (wanted, arriving, room))
 
     @given(st.lists(st.integers(0, 5), min_size=1, max_size=200), st.integers(1, 20))
@@ -57,7 +57,9 @@ class FairnessTests(SynchronousTestCase):
         room = capacity = 1000
         arriving = [0] * 6
         for user in who:
-            if wanted <= room and is_fair(wanted=wanted, held=arriving[user], room=room):
+            if wanted <= room and is_fair(
+                wanted_bytes=wanted, arriving_bytes=arriving[user], room_bytes=room
+            ):
                 arriving[user] += wanted
                 room -= wanted
         self.assertEqual(room, capacity - sum(arriving))

@@ -44,7 +44,7 @@ class AuthTests(SynchronousTestCase):
             headers=HeaderFields(fields, query_fields(address.query)),
             body_length_bytes=0,
         )
-        return Deferred.fromCoroutine(self.authenticator.authenticate(request))
+        return self.authenticator.authenticate(request)
 
     def authenticated(self, method: str, target: str, headers: dict[str, str]) -> Authentication:
         """Verify a request that is right."""

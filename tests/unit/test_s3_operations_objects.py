@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from coldstore.interfaces.metadata import CopyCount
 from coldstore.interfaces.staging import DiskFault
-from coldstore.model.errors import MetadataFull, MetadataUnavailable, NoSuchBucket
+from coldstore.model.errors import MetadataUnavailable, NoSuchBucket
 from coldstore.s3.errors import S3Error
 from coldstore.s3.objects import parse_delete
 from coldstore.s3.reads import FLUSH_SECONDS
@@ -133,30 +133,17 @@ class PutTests(SynchronousTestCase):
         self.patch(self.rig.store, "publish_version", refuse)
 
     def test_definite_refusal(self) -> None:
-        """A bucket that went meanwhile, or a record without room: the bytes are freed at once, without the record's help."""
-        for refusal, status, code in (
-            (NoSuchBucket(), 404, "NoSuchBucket"),
-            (MetadataFull("no room"), 503, "ServiceUnavailable"),
-        ):
-            self.refuse_publishing(refusal)
-            answer = self.rig.put("/bkt/k", b"x")
-            self.assertEqual((answer.status, answer.code), (status, code))
-            self.assertEqual((self.discards(), self.rig.piece_count, self.rig.doubtful), ([], 0, []))
-
-    def test_definite_refusal_on_a_failing_disk(self) -> None:
-        """What cannot be freed at once is looked up later."""
+        """A bucket that went meanwhile: the bytes are handed back."""
         self.refuse_publishing(NoSuchBucket())
-        self.rig.staging.fail_next("discard", DiskFault("I/O error"))
         self.assertEqual(self.rig.put("/bkt/k", b"x").code, "NoSuchBucket")
-        self.assertEqual(self.rig.doubtful, list(self.rig.staging.medium.pieces))
+        self.assertEqual(len(self.discards()), 1)
 
     def test_unknown_outcome(self) -> None:
-        """503, and the bytes stay: they may be the object's. They are looked up later."""
+        """503, and the bytes stay: they may be the object's."""
         self.refuse_publishing(MetadataUnavailable())
         answer = self.rig.put("/bkt/k", b"x")
         self.assertEqual((answer.status, answer.code), (503, "ServiceUnavailable"))
         self.assertEqual((self.discards(), self.rig.piece_count), ([], 1))
-        self.assertEqual(self.rig.doubtful, list(self.rig.staging.medium.pieces))
 
     def test_race_for_a_key(self) -> None:
         """A key that appears while the body arrives fails If-None-Match when it is published."""
@@ -168,7 +155,7 @@ class PutTests(SynchronousTestCase):
         answer = wire.answer()
         self.assertEqual((answer.status, text_of(answer.body, "Condition")), (412, "If-None-Match"))
         self.assertEqual(self.rig.ask("GET", "/bkt/k").body, b"other")
-        self.assertEqual(self.rig.piece_count, 1)
+        self.assertEqual(len(self.discards()), 1)
 
     def test_disk_that_fails(self) -> None:
         """503 and nothing kept."""
@@ -246,9 +233,7 @@ class GetTests(SynchronousTestCase):
         self.assertNotIn("x-coldstore-copies", self.rig.ask("HEAD", "/bkt/k").headers)
 
     def test_copies(self) -> None:
-        """Come from the store, once there can be any."""
-        self.assertEqual(self.rig.ask("HEAD", "/bkt/cold").headers["x-coldstore-copies"], "0/2")
-        self.rig.evict("bkt", b"cold")
+        """Come from the store."""
         asked: list[tuple[int, int]] = []
 
         def copy_count(version_uid: int, *, wanted: int) -> Deferred[CopyCount]:

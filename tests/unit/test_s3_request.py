@@ -195,22 +195,21 @@ class BodyStreamTests(RequestTests):
             )
         )
         request = self.wire.channel.requests[0]
-        assert isinstance(request, S3Request)
-        self.assertIsNone(request.content)
+        assert isinstance(request, S3Request) and request.content is not None
+        self.assertEqual(request.content.read(), b"")
 
     def test_private_names(self) -> None:
         """The names of twisted.web that this server leans on still exist."""
         for name in ("_handlingRequest", "_transferDecoder", "_dataBuffer", "requests"):
             self.assertTrue(hasattr(self.wire.channel, name), name)
         for name in (
-            "_buffer",
-            "_busyReceiving",
-            "_finishRequestBody",
             "_networkProducer",
             "_waitingForTransport",
+            "_receivedHeaderSize",
             "_abortingCall",
             "_respondToBadRequestAndDisconnect",
-            "allContentReceived",
+            "headerReceived",
+            "allHeadersReceived",
             "requestDone",
         ):
             self.assertTrue(hasattr(self.wire.channel, name), name)

@@ -1,183 +1,36 @@
 """The factory of S3 connections and their pace: how many there may be, and how slow or greedy one of them."""
 
+from random import Random
+
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.resource import Resource
 
 from coldstore.s3.answers import Answer
 from coldstore.s3.call import Call
-from coldstore.s3.crowd import Crowd, Turns
-from coldstore.s3.errors import S3Error
+from coldstore.s3.ids import IdSource
 from coldstore.s3.routes import Operation
-from coldstore.s3.site import PACE_BYTES, S3Channel
+from coldstore.s3.site import PACE_BYTES, S3Site
 from tests.unit.s3_wire import ParsedAnswer, Wire, message, request_bytes, signed_headers
 
 ADDRESS = IPv4Address("TCP", "127.0.0.1", 40_000)
 
 
-class CrowdTests(SynchronousTestCase):
-    """Who has to go when one too many comes."""
-
-    def test_room(self) -> None:
-        """As long as there are places nobody has to go."""
-        crowd = Crowd(2)
-        members = [Guest() for _ in range(2)]
-        for member in members:
-            self.assertTrue(crowd.has_room())
-            crowd.join(member)
-        self.assertFalse(crowd.has_room())
-        crowd.leave(members[0])
-        crowd.leave(members[0])
-        self.assertTrue(crowd.has_room())
-        self.assertEqual((len(crowd), [member.has_given_way for member in members]), (1, [False, False]))
-
-    def test_the_longest_at_rest_goes(self) -> None:
-        """Of those that rest the one that was of use least lately gives its place; those that are served never do."""
-        crowd = Crowd(4)
-        members = [Guest() for _ in range(4)]
-        for member in members:
-            crowd.join(member)
-        members[0].is_resting = members[1].is_resting = members[3].is_resting = True
-        crowd.rests(members[0])
-        order = []
-        for _ in range(3):
-            self.assertTrue(crowd.has_room())
-            order.append([number for number, member in enumerate(members) if member.has_given_way])
-            crowd.join(Guest())
-        self.assertEqual(order, [[1], [1, 3], [0, 1, 3]])
-        self.assertFalse(crowd.has_room())
-        crowd.rests(members[1])
-        self.assertEqual(len(crowd), 4)
-
-
-class Guest:
-    """A connection that notes that it was asked to go."""
-
-    def __init__(self) -> None:
-        self.is_resting = False
-        self.has_given_way = False
-
-    def give_way(self) -> None:
-        """Note it."""
-        self.has_given_way = True
-
-
-class TurnsTests(SynchronousTestCase):
-    """How many requests one user may have served at once."""
-
-    def test_one_user_leaves_some(self) -> None:
-        """One user alone gets three quarters of what is possible, another one three quarters of the rest; who ends makes room."""
-        turns = Turns(1000)
-        counts = {}
-        for user in ("a", "b"):
-            counts[user] = 0
-            while not self.is_refused(turns, user):
-                counts[user] += 1
-        self.assertEqual(counts, {"a": 750, "b": 187})
-        self.assertFalse(self.is_refused(turns, "c"))
-        turns.leave("a")
-        self.assertTrue(self.is_refused(turns, "a"))
-        for _ in range(187):
-            turns.leave("b")
-        turns.leave("c")
-        self.assertFalse(self.is_refused(turns, "a"))
-        for _ in range(750):
-            turns.leave("a")
-        self.assertEqual(turns._served, {})
-
-    def is_refused(self, turns: Turns, user: str) -> bool:
-        """Whether a request of a user is refused; it is being served from now on otherwise."""
-        try:
-            turns.enter(user)
-        except S3Error as refusal:
-            self.assertEqual(
-                (refusal.code, refusal.status, refusal.headers), ("SlowDown", 503, {"Retry-After": "1"})
-            )
-            return True
-        return False
-
-
 class ConnectionsTests(SynchronousTestCase):
     """``connections_max``."""
 
-    def setUp(self) -> None:
-        self.wire = Wire({Operation.LIST_OBJECTS: self.wait}, connections_max=3)
-        self.waiting: list[Deferred[Answer]] = []
-
-    async def wait(self, call: Call) -> Answer:
-        """Answer when the test wants it."""
-        self.waiting.append(Deferred())
-        return await self.waiting[-1]
-
-    def begin(self, channel: S3Channel) -> None:
-        """Have a request served on a connection, without end."""
-        channel.dataReceived(request_bytes("GET", "/b"))
-        self.wire.turn()
-
-    def test_connections_at_rest_give_way(self) -> None:
-        """
-        A connection too many takes the place of one that has said nothing, or only a part of a head, or rests after an answer; those
-        that are served stay, and when all are, it is refused.
-        """
-        silent, partly = self.wire.channel, self.wire.connect()[0]
-        partly.dataReceived(b"GET /b HTTP/1.1\r\nHost: x\r\n")
-        served = self.wire.connect()[0]
-        self.begin(served)
-        others = []
-        for gone in (silent, partly):
-            others.append(self.wire.connect()[0])
-            self.begin(others[-1])
-            self.assertTrue(gone.transport.disconnecting)
-        self.assertIsNone(self.wire.site.buildProtocol(ADDRESS))
-        self.waiting[0].callback(Answer(body=b"x"))
-        self.wire.turn()
-        self.assertIn(b"200 OK", served.transport.value())
-        self.assertFalse(served.transport.disconnecting)
-        self.assertIsNotNone(self.wire.site.buildProtocol(ADDRESS))
-        self.assertTrue(served.transport.disconnecting)
-        for deferred in self.waiting[1:]:
-            deferred.callback(Answer(status=204))
-
-    def test_one_that_does_not_read_is_broken_off(self) -> None:
-        """A connection at rest whose client does not take its answer does not linger until it does."""
-        self.begin(self.wire.channel)
-        self.wire.channel.pauseProducing()  # what the transport does when its buffer is full
-        self.waiting[0].callback(Answer(body=b"x" * 1000))
-        self.wire.turn()
-        for _ in range(2):
-            self.begin(self.wire.connect()[0])
-        self.assertIsNotNone(self.wire.site.buildProtocol(ADDRESS))
-        self.assertTrue(self.wire.transport.aborted)
-        for deferred in self.waiting[1:]:
-            deferred.callback(Answer(status=204))
-
-    def test_one_that_ends_makes_room(self) -> None:
-        """A place is free when its connection is lost."""
-        channels = [self.wire.channel, *(self.wire.connect()[0] for _ in range(2))]
+    def test_bound(self) -> None:
+        """Connections beyond the bound are refused; one that ends makes room."""
+        site = S3Site(Resource(), reactor=Clock(), ids=IdSource(Random(1)), connections_max=2)
+        channels = [site.buildProtocol(ADDRESS) for _ in range(2)]
         for channel in channels:
-            self.begin(channel)
-        self.assertIsNone(self.wire.site.buildProtocol(ADDRESS))
-        channels[1].connectionLost()
-        self.assertIsNotNone(self.wire.site.buildProtocol(ADDRESS))
-        for deferred in self.waiting:
-            deferred.callback(Answer(status=204))
-
-    def test_one_user_leaves_requests_to_others(self) -> None:
-        """A user with too many requests at once is told to slow down; when one is through, the next one is served."""
-        wire = Wire({Operation.LIST_OBJECTS: self.wait}, requests_max=4)
-        for _ in range(3):
-            channel = wire.connect()[0]
-            channel.dataReceived(request_bytes("GET", "/b"))
-        wire.turn()
-        self.assertEqual(len(self.waiting), 3)
-        wire.send(request_bytes("GET", "/b"))
-        self.assertEqual((wire.answer().status, wire.answer().code), (503, "SlowDown"))
-        self.waiting[0].callback(Answer(status=204))
-        wire.turn()
-        wire.send(request_bytes("GET", "/b"))
-        self.assertEqual(len(self.waiting), 4)
-        for deferred in self.waiting[1:]:
-            deferred.callback(Answer(status=204))
+            channel.makeConnection(StringTransport())
+        self.assertIsNone(site.buildProtocol(ADDRESS))
+        channels[0].connectionLost()
+        self.assertIsNotNone(site.buildProtocol(ADDRESS))
 
 
 async def _listed(call: Call) -> Answer:

@@ -71,11 +71,11 @@ class DriveTests(SynchronousTestCase):
         self.failureResultOf(self.drive.status(), DriveStatusUnreadable)
 
     def test_silence(self) -> None:
-        """A status that does not come is a drive that cannot be reached, whatever is in it."""
+        """A status that does not come is a failing drive."""
         self.script(Script(seconds=None))
         asking = self.drive.status()
         self.step(60)
-        self.failureResultOf(asking, DriveUnreachable)
+        self.failureResultOf(asking, DriveFailed)
 
     def test_waits(self) -> None:
         """Readiness is polled each second, over a moment without tape and the threading."""

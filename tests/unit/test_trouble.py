@@ -2,22 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from coldstore.interfaces.drive import DriveBusy as NodeBusy
-from coldstore.interfaces.drive import (
-    DriveCutOff,
-    DriveFailed,
-    DriveNotReady,
-    DriveStatusUnreadable,
-    DriveUnreachable,
-)
-from coldstore.interfaces.filesystem import (
-    CannotStart,
-    CutOff,
-    DriveBusy,
-    OutcomeUnknown,
-    SyncFailed,
-    UnsupportedMedium,
-)
+from coldstore.interfaces.filesystem import OutcomeUnknown, SyncFailed
 from coldstore.interfaces.library import ElementOccupied, MoveOutcomeUnknown
 from coldstore.interfaces.mover import DestinationFault, MediumFault, MoverDied
 from coldstore.work.trouble import TapeTrouble, as_trouble
@@ -37,35 +22,17 @@ class TroubleTests(SynchronousTestCase):
     def verdict(self, fault: Exception) -> set[str]:
         """Return what is said about guilt."""
         trouble = self.trouble(fault)
-        names = (
-            "must_stop_drive",
-            "is_cartridge_wrong",
-            "is_drive_wrong",
-            "may_pass",
-            "is_robot",
-            "is_innocent",
-        )
+        names = ("must_stop_drive", "is_cartridge_wrong", "is_robot", "is_innocent")
         return {name for name in names if getattr(trouble, name)}
 
     def test_who_may_be_guilty(self) -> None:
         """The robot, nobody, an unknown state, or drive and cartridge."""
         move = {"attempted": "a", "reason": "b", "advice": "c"}
-        ask = {"device": "nst0", "attempted": "a", "reason": "b"}
         for fault, expected in (
             (ElementOccupied(**move), {"is_robot"}),
             (MoveOutcomeUnknown(**move), {"is_robot", "must_stop_drive"}),
             (OutcomeUnknown("still runs"), {"must_stop_drive"}),
             (MoverDied("killed"), {"is_innocent"}),
-            (CutOff("killed"), {"is_innocent"}),
-            (DriveCutOff(**ask), {"is_innocent"}),
-            (NodeBusy(**ask), {"is_drive_wrong", "may_pass"}),
-            (DriveBusy("in use"), {"is_drive_wrong", "may_pass"}),
-            (DriveUnreachable(**ask), {"is_drive_wrong"}),
-            (DriveStatusUnreadable(**ask), {"is_drive_wrong"}),
-            (CannotStart("no such option"), {"is_drive_wrong"}),
-            (UnsupportedMedium("write once"), {"is_cartridge_wrong"}),
-            (DriveNotReady(**ask), set()),
-            (DriveFailed(**ask), set()),
             (DestinationFault("/run/plan", 28, "No space left on device"), {"is_innocent"}),
             (MediumFault("a.tar", "write", 5, "Input/output error"), set()),
             (SyncFailed("the generation did not move"), set()),

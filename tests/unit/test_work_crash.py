@@ -9,11 +9,11 @@ from typing import Any, cast
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from coldstore.model.errors import MetadataFull, MetadataUnavailable
+from coldstore.model.errors import MetadataUnavailable
 from coldstore.model.objects import ArchiveState, ObjectVersion, StorageClass
 from coldstore.testing.staging import SimulatedStaging
 from coldstore.work.compactor import Compactor
-from tests.unit.work_rig import MIB, FailingStore, FullStore, MortalStore, Run, World, now_of
+from tests.unit.work_rig import MIB, FailingStore, MortalStore, Run, World, now_of
 
 EVERY = int(os.environ.get("COLDSTORE_TEST_EVERY", "25"))
 QUICK = {"format": 0.0, "mount": 1.0, "unmount": 1.0, "sync": 1.0}
@@ -203,13 +203,12 @@ class CompactionTests(SynchronousTestCase):
             store=cast(Any, store),
             staging=world.staging,
             clock=world.clock,
-            leftovers=run.leftovers,
+            janitor_bell=run.bells["janitor"],
         )
         now_of(world.staging.stored(after="", limit=1000))
         store.dies_at(store.steps + step)
         for _ in range(3):
             Deferred.fromCoroutine(compactor.one_round())
-            Deferred.fromCoroutine(run.leftovers.one_round())
             world.clock.current.advance(70)
         world.crash(run)
         later = new_run(world)
@@ -267,59 +266,3 @@ class UnavailableTests(SynchronousTestCase):
         self.assertEqual(now_of(world.store.unfinished_copies(100)), [], where)
         world.bury(run)
         return bool(store.failed)
-
-
-class FullTests(SynchronousTestCase):
-    """The record finds no room from some step on, for minutes; the same run goes on when there is."""
-
-    def test_archive_and_recall(self) -> None:
-        """
-        Whenever it happens in a life: nothing is lost, no copy counts that is not on tape, nobody is blamed for it, and with room
-        the life goes on by itself and leaves nothing behind.
-        """
-        step = 1
-        while self._lives(step):
-            step += EVERY
-            self.flushLoggedErrors(MetadataFull)
-        self.assertGreater(step, 25)
-
-    def _lives(self, step: int) -> bool:
-        """Live with a full record from a step on; tell whether it came to that."""
-        world, versions = small_world(step)
-        store = FullStore(world.store, full_from=step)
-        run = new_run(world, store)
-        if not run.loops:
-            # The start failed: the service ends then, and its manager starts it again.
-            store.relieve()
-            world.crash(run)
-            run = new_run(world, store)
-        run.until(lambda: world.is_cold(*versions) or not store.has_room)
-        self._survive(world, run, store)
-        run.until(lambda: world.is_cold(*versions))
-        world.check()
-        for version in versions:
-            world.ask_back(version)
-        run.until(lambda: world.is_restored(*versions) or not store.has_room)
-        self._survive(world, run, store)
-        run.until(lambda: world.is_restored(*versions))
-        for version in versions:
-            self.assertEqual(world.read(version), world.contents[version.version_uid], step)
-        run.let_pass(400)
-        self.assertEqual(world.alerts(), {}, step)
-        self.assertLessEqual(set(world.states().values()), {"filling"}, step)
-        world.check_disk()
-        world.bury(run)
-        return bool(store.refused)
-
-    def _survive(self, world: World, run: Run, store: FullStore) -> None:
-        """Let minutes pass if there is no room; check what was acknowledged; have room again."""
-        if store.has_room:
-            return
-        run.let_pass(200)
-        world.check()
-        for uid, content in world.contents.items():
-            version = now_of(world.store.version(uid))
-            if version is not None and version.on_disk:
-                self.assertEqual(world.read(version), content)
-        store.relieve()
-        run.let_pass(70)

@@ -16,7 +16,7 @@ from coldstore.interfaces.metadata import IMetadataStore
 from coldstore.interfaces.staging import RecallSlot
 from coldstore.metadata.sqlite.store import SqliteStore
 from coldstore.model.cartridges import CartridgeState, DriveState
-from coldstore.model.errors import MetadataFull, MetadataUnavailable
+from coldstore.model.errors import MetadataUnavailable
 from coldstore.model.objects import (
     ArchiveState,
     ObjectVersion,
@@ -49,7 +49,6 @@ from coldstore.work.evictor import Evictor
 from coldstore.work.expirer import Expirer
 from coldstore.work.inventory import InventoryKeeper
 from coldstore.work.janitor import Janitor
-from coldstore.work.leftovers import Leftovers
 from coldstore.work.packer import Packer
 from coldstore.work.reading import RecallSession
 from coldstore.work.recovery import Recovery
@@ -169,44 +168,6 @@ class FailingStore:
             if self._takes_effect:
                 value(*args, **kwargs).addErrback(lambda _: None)
             return fail(MetadataUnavailable(f"{name} was made to fail"))
-
-        return step
-
-
-class FullStore:
-    """A store whose file system runs full at a given step: from then on nothing is recorded, until there is room again."""
-
-    CHANGING = (
-        "add_", "claim_", "clear_", "complete_", "copy_failed", "copy_synced", "copy_verified", "delete_", "evict_",
-        "fix_", "forget_", "freeze_", "lose_", "mark_", "move_", "open_bundle", "raise_", "record_", "release_",
-        "resume_", "set_", "settle_", "start_copy", "change_", "message_", "note_",
-    )  # fmt: skip
-
-    def __init__(self, store: IMetadataStore, *, full_from: int) -> None:
-        self._store = store
-        self._full_from = full_from
-        self.has_room = True
-        self.steps = 0
-        self.refused = 0
-
-    def relieve(self) -> None:
-        """Have room again, for good."""
-        self._full_from = 0
-        self.has_room = True
-
-    def __getattr__(self, name: str) -> Any:
-        value = getattr(self._store, name)
-        if not callable(value) or not name.startswith(self.CHANGING):
-            return value
-
-        def step(*args: Any, **kwargs: Any) -> Any:
-            self.steps += 1
-            if 0 < self._full_from <= self.steps:
-                self.has_room = False
-            if self.has_room:
-                return value(*args, **kwargs)
-            self.refused += 1
-            return fail(MetadataFull(f"{name} finds no room"))
 
         return step
 
@@ -505,17 +466,10 @@ class Run:
                 "evictor",
                 "janitor",
                 "compactor",
-                "leftovers",
                 "sweeper",
                 "deliverer",
             )
         }
-        self.leftovers = Leftovers(
-            store=self.store,
-            clock=self.clock,
-            bell=self.bells["leftovers"],
-            janitor_bell=self.bells["janitor"],
-        )
         completer = Completer(store=self.store, clock=self.clock, region="us-east-1", day_seconds=86_400.0)
         sync = SyncPolicy(sync_bytes=sync_bytes, sync_seconds=600, verify=dict.fromkeys(POOLS, verify))
         self.evictor = Evictor(
@@ -570,7 +524,6 @@ class Run:
                 bell=self.bells["deliverer"],
                 new_layout_id=lambda: f"{random.getrandbits(128):032x}",
                 on_bad_source=on_bad_source,
-                doubtful=self.leftovers.note,
                 portion_items=portion_items,
             ),
             make_room=self._make_room,
@@ -595,6 +548,12 @@ class Run:
             is_disk_pressing=lambda: self.evictor.pressure() > 0,
             drives_bell=self.bells["dispatcher"],
         )
+        compactor = Compactor(
+            store=self.store,
+            staging=world.staging,
+            clock=self.clock,
+            janitor_bell=self.bells["janitor"],
+        )
         self._rounds = {
             "packer": self.packer.one_round,
             "dispatcher": self.dispatcher.one_round,
@@ -613,15 +572,12 @@ class Run:
                 clock=self.clock,
                 on_settled=self.bells["evictor"].ring,
             ).one_round,
-            "compactor": Compactor(
-                store=self.store, staging=world.staging, clock=self.clock, leftovers=self.leftovers
-            ).one_round,
-            "leftovers": self.leftovers.one_round,
+            "compactor": compactor.one_round,
             "sweeper": Sweeper(
                 store=self.store,
                 staging=world.staging,
                 janitor_bell=self.bells["janitor"],
-                is_spared=self.leftovers.holds,
+                is_spared=compactor.holds,
             ).one_round,
         }
         self._recovery = Recovery(store=self.store, packer=self.packer, epoch=epoch)

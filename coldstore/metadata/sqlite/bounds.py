@@ -7,12 +7,8 @@ on another backend.
 
 import sqlite3
 from collections.abc import Collection, Iterable, Mapping
-from functools import lru_cache
-from typing import Any
 
 from coldstore.interfaces.metadata import BYTES_MAX, KEYS_MAX, StepTooLarge
-
-_NUMBERS = frozenset({int, float, bool, type(None)})
 
 
 def check_arguments(arguments: Iterable[object], *, items_max: int) -> None:
@@ -23,54 +19,33 @@ def check_arguments(arguments: Iterable[object], *, items_max: int) -> None:
     """
     weight = 0
     for argument in arguments:
-        count = _items(argument)
-        if count > items_max:
-            raise StepTooLarge(f"{count} items in one step, at most {items_max}")
+        if (
+            isinstance(argument, Collection)
+            and not isinstance(argument, str | bytes)
+            and len(argument) > items_max
+        ):
+            raise StepTooLarge(f"{len(argument)} items in one step, at most {items_max}")
         weight += weight_bytes(argument)
     if weight > BYTES_MAX:
         raise StepTooLarge(f"{weight} bytes in one step, at most {BYTES_MAX}")
 
 
-def _items(argument: object) -> int:
-    """Return how many items an argument has; texts and single values count as none."""
-    kind = type(argument)
-    if kind is str or kind is bytes or kind in _NUMBERS or not isinstance(argument, Collection):
-        return 0
-    return 0 if isinstance(argument, str | bytes) else len(argument)
-
-
 def weight_bytes(value: object) -> int:
     """Return about how many bytes a value takes when written down; numbers count as 8."""
-    weight = 0
-    left: list[Any] = [value]
-    while left:
-        each = left.pop()
-        kind: Any = type(each)
-        if kind is str:
-            weight += len(each) if each.isascii() else len(each.encode("utf-8", "surrogatepass"))
-        elif kind is bytes:
-            weight += len(each)
-        elif kind in _NUMBERS:
-            weight += 8
-        elif kind is tuple or kind is list:
-            left += each
-        elif (names := _field_names(kind)) is not None:
-            left += [getattr(each, name) for name in names]
-        elif isinstance(each, str):
-            weight += len(each)
-        elif isinstance(each, Mapping):
-            left += [*each.keys(), *each.values()]
-        elif isinstance(each, Collection):
-            left += each
-        else:
-            weight += 8
-    return weight
-
-
-@lru_cache
-def _field_names(kind: type) -> tuple[str, ...] | None:
-    fields = getattr(kind, "__dataclass_fields__", None)
-    return None if fields is None else tuple(fields)
+    if value is None or isinstance(value, int | float):
+        return 8
+    if isinstance(value, str):
+        return len(value) if value.isascii() else len(value.encode("utf-8", "surrogatepass"))
+    if isinstance(value, bytes):
+        return len(value)
+    fields = getattr(type(value), "__dataclass_fields__", None)
+    if fields is not None:
+        return sum([weight_bytes(getattr(value, name)) for name in fields])
+    if isinstance(value, Mapping):
+        return sum(weight_bytes(key) + weight_bytes(held) for key, held in value.items())
+    if isinstance(value, Collection):
+        return sum(map(weight_bytes, value))
+    return 8
 
 
 class ChangedRows:
@@ -86,10 +61,6 @@ class ChangedRows:
 
         :raise StepTooLarge: when more than ``KEYS_MAX`` rows changed
         """
-        if self.count > KEYS_MAX:
-            raise StepTooLarge(f"a step changed {self.count} rows, at most {KEYS_MAX}")
-
-    @property
-    def count(self) -> int:
-        """How many they are by now."""
-        return self._connection.total_changes - self._before
+        changed = self._connection.total_changes - self._before
+        if changed > KEYS_MAX:
+            raise StepTooLarge(f"a step changed {changed} rows, at most {KEYS_MAX}")

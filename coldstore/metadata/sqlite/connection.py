@@ -4,7 +4,7 @@ import os
 import sqlite3
 from pathlib import Path
 
-from coldstore.model.errors import MetadataFull, MetadataUnavailable
+from coldstore.model.errors import MetadataUnavailable
 
 IN_MEMORY = ":memory:"
 _BUSY_TIMEOUT_SECONDS = 10.0
@@ -25,10 +25,7 @@ def open_for_writing(path: str) -> sqlite3.Connection:
             os.fchmod(descriptor, 0o600)
         finally:
             os.close(descriptor)
-    # The writer's thread and the reactor's use it in turn.
-    connection = sqlite3.connect(
-        path, timeout=_BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False
-    )
+    connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_SECONDS, isolation_level=None)
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
@@ -53,7 +50,7 @@ def told_apart(error: Exception) -> Exception:
     Return the fault that an exception of SQLite stands for; anything else is returned as it is.
 
     A broken promise of ours (bad SQL, a constraint, misuse) stays what it is, a bug; whatever the file or the disk
-    did (locked, unreadable, malformed) is ``MetadataUnavailable``, or ``MetadataFull`` when it found no room.
+    did (locked, full, unreadable, malformed) is ``MetadataUnavailable``.
     """
     if not isinstance(error, sqlite3.DatabaseError) or isinstance(
         error, sqlite3.IntegrityError | sqlite3.ProgrammingError
@@ -62,8 +59,6 @@ def told_apart(error: Exception) -> Exception:
     code = getattr(error, "sqlite_errorcode", None)
     if code is None or code in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISUSE, sqlite3.SQLITE_RANGE):
         return error
-    # A transaction that finds no room is rolled back, whichever of its statements needed some (SQLite, "Result codes").
-    kind = MetadataFull if code == sqlite3.SQLITE_FULL else MetadataUnavailable
-    fault = kind(f"the metadata file: {error}")
+    fault = MetadataUnavailable(f"the metadata file: {error}")
     fault.__cause__ = error
     return fault

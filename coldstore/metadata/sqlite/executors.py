@@ -7,14 +7,11 @@ from threading import Thread
 from typing import Any, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IReactorFromThreads
 
-from coldstore.metadata.sqlite.connection import told_apart
 from coldstore.metadata.sqlite.groupcommit import Outcome, Step, commit_together, read_together
-from coldstore.metadata.sqlite.pace import Pace
-from coldstore.metadata.sqlite.writer import QUEUE_MAX, Writer, closed
 from coldstore.model.errors import MetadataUnavailable
 from coldstore.util.asynchronous import returns_deferred
-from coldstore.util.workers import Reactor
 
 _T = TypeVar("_T")
 _Connect = Callable[[], sqlite3.Connection]
@@ -23,8 +20,8 @@ _Job = tuple[Step, Deferred[Any]]
 READERS = 2
 READ_BATCH_MAX = 16
 """Reads that share a snapshot. Few, because all of them are answered when the slowest is done."""
-SLOW_SECONDS = 0.01
-"""Average of a look-up."""
+QUEUE_MAX = 20_000
+"""Steps that may wait; more are refused, because nobody would still want their answers."""
 
 
 class Executor(Protocol):
@@ -38,9 +35,6 @@ class Executor(Protocol):
 
     def read(self, step: Callable[[sqlite3.Connection], _T]) -> Deferred[_T]:
         """Run a step that changes nothing."""
-
-    def look_up(self, step: Callable[[sqlite3.Connection], _T]) -> Deferred[_T]:
-        """Run a step that is one statement and reads a few rows by their keys; at once where that is quick."""
 
     def close(self) -> Deferred[None]:
         """Finish what was given, then let go of the connections."""
@@ -66,10 +60,6 @@ class InlineExecutor:
         """Run a step that changes nothing."""
         return self._run(read_together, step)
 
-    def look_up(self, step: Callable[[sqlite3.Connection], _T]) -> Deferred[_T]:
-        """Run a step that changes nothing."""
-        return self._run(read_together, step)
-
     def close(self) -> Deferred[None]:
         """Disconnect."""
         connection, self._connection = self._connection, None
@@ -81,96 +71,99 @@ class InlineExecutor:
         self, together: Callable[[sqlite3.Connection, Sequence[Step]], list[Outcome]], step: Step
     ) -> Deferred[Any]:
         if self._connection is None:
-            return fail(closed())
+            return fail(_closed())
         (outcome,) = together(self._connection, [step])
         return fail(outcome.error) if outcome.error is not None else succeed(outcome.result)
 
 
 class ThreadedExecutor:
-    """One writer with group commit, readers on threads beside it, and look-ups in the reactor's thread while they are quick."""
+    """One writer thread with group commit, and readers beside it."""
 
     def __init__(
         self,
         *,
         connect: _Connect,
         connect_reader: _Connect,
-        reactor: Reactor,
+        reactor: IReactorFromThreads,
         write_batch_max: int,
     ) -> None:
-        self._reactor = reactor
-        self._connect_reader = connect_reader
-        self._writer = Writer(connect=connect, reactor=reactor, batch_max=write_batch_max)
+        self._writes: SimpleQueue[_Job | None] = SimpleQueue()
         self._reads: SimpleQueue[_Job | None] = SimpleQueue()
+        self._writer = _Worker(
+            "metadata-writer",
+            self._writes,
+            connect,
+            commit_together,
+            batch_max=write_batch_max,
+            reactor=reactor,
+        )
         self._readers = [
-            _Reader(f"metadata-reader-{n}", self._reads, connect_reader, reactor) for n in range(READERS)
+            _Worker(
+                f"metadata-reader-{n}",
+                self._reads,
+                connect_reader,
+                read_together,
+                batch_max=READ_BATCH_MAX,
+                reactor=reactor,
+            )
+            for n in range(READERS)
         ]
-        self._started: list[_Reader] = []
-        self._near: sqlite3.Connection | None = None
-        self._pace = Pace(SLOW_SECONDS)
+        self._started: list[_Worker] = []
+        self._is_open = False
 
     @returns_deferred
     async def open(self) -> None:
         """Start the writer, which makes the file what it must be, then the readers."""
-        await self._writer.open()
-        for reader in self._readers:
-            await reader.start()
-            self._started.append(reader)
-        self._near = self._connect_reader()
-        # Whoever holds a lock is waited for by the threads, not by the reactor.
-        self._near.execute("PRAGMA busy_timeout = 0")
+        for worker in (self._writer, *self._readers):
+            await worker.start()
+            self._started.append(worker)
+        self._is_open = True
 
     def write(self, step: Callable[[sqlite3.Connection], _T]) -> Deferred[_T]:
         """Queue a changing step for the next transaction."""
-        return self._writer.write(step)
+        return self._queued(self._writes, step)
 
     def read(self, step: Callable[[sqlite3.Connection], _T]) -> Deferred[_T]:
         """Queue a reading step."""
-        if self._near is None:
-            return fail(closed())
-        if self._reads.qsize() >= QUEUE_MAX:
-            return fail(MetadataUnavailable(f"{QUEUE_MAX} metadata steps are waiting"))
-        told: Deferred[Any] = Deferred()
-        self._reads.put((step, told))
-        return told
-
-    def look_up(self, step: Callable[[sqlite3.Connection], _T]) -> Deferred[_T]:
-        """Run a step of one statement here and now, or in a thread while that is slow."""
-        begun = self._reactor.seconds()
-        if self._near is None or not self._pace.is_quick(begun):
-            return self.read(step)
-        try:
-            result = step(self._near)
-        except Exception as error:  # noqa: BLE001 - it belongs to whoever waits for this step, and reaches him
-            fault = told_apart(error)
-            if not isinstance(fault, MetadataUnavailable):
-                return fail(fault)
-            self._pace.blocked(begun)
-            return self.read(step)
-        self._pace.took(begun, self._reactor.seconds() - begun)
-        return succeed(result)
+        return self._queued(self._reads, step)
 
     @returns_deferred
     async def close(self) -> None:
-        """Let the writer and the threads come to the end of their queues."""
-        near, self._near = self._near, None
-        if near is not None:
-            near.close()
+        """Let the threads come to the end of their queues."""
+        self._is_open = False
         started, self._started = self._started, []
-        for reader in started:
-            reader.stop_at_end_of_queue()
-        await self._writer.close()
-        for reader in started:
-            await reader.ended
+        for worker in started:
+            worker.stop_at_end_of_queue()
+        for worker in started:
+            await worker.ended
+
+    def _queued(self, queue: "SimpleQueue[_Job | None]", step: Step) -> Deferred[Any]:
+        if not self._is_open:
+            return fail(_closed())
+        if queue.qsize() >= QUEUE_MAX:
+            return fail(MetadataUnavailable(f"{QUEUE_MAX} metadata steps are waiting"))
+        told: Deferred[Any] = Deferred()
+        queue.put((step, told))
+        return told
 
 
-class _Reader:
-    """A thread with a connection of its own that takes reads off a queue, as many at once as are there."""
+class _Worker:
+    """A thread with a connection of its own that takes jobs off a queue, as many at once as are there."""
 
     def __init__(
-        self, name: str, queue: "SimpleQueue[_Job | None]", connect: _Connect, reactor: Reactor
+        self,
+        name: str,
+        queue: "SimpleQueue[_Job | None]",
+        connect: _Connect,
+        together: Callable[[sqlite3.Connection, Sequence[Step]], list[Outcome]],
+        *,
+        batch_max: int,
+        reactor: IReactorFromThreads,
     ) -> None:
         self._queue = queue
         self._connect = connect
+        self._together = together
+        self._batch_max = batch_max
         self._reactor = reactor
         self._thread = Thread(target=self._run, name=name, daemon=True)
         self._connected: Deferred[None] = Deferred()
@@ -182,7 +175,7 @@ class _Reader:
         return self._connected
 
     def stop_at_end_of_queue(self) -> None:
-        """Ask one reader of this queue to end after what is in it now; its ``ended`` fires then."""
+        """Ask one worker of this queue to end after what is in it now; its ``ended`` fires then."""
         self._queue.put(None)
 
     def _run(self) -> None:
@@ -197,7 +190,7 @@ class _Reader:
             while not stopping:
                 batch, stopping = self._next_batch()
                 if batch:
-                    outcomes = read_together(connection, [step for step, _ in batch])
+                    outcomes = self._together(connection, [step for step, _ in batch])
                     self._reactor.callFromThread(_tell, batch, outcomes)
         finally:
             connection.close()
@@ -209,7 +202,7 @@ class _Reader:
         batch: list[_Job] = []
         while job is not None:
             batch.append(job)
-            if len(batch) >= READ_BATCH_MAX:
+            if len(batch) >= self._batch_max:
                 return batch, False
             try:
                 job = self._queue.get_nowait()
@@ -224,3 +217,7 @@ def _tell(batch: Sequence[_Job], outcomes: Sequence[Outcome]) -> None:
             told.errback(outcome.error)
         else:
             told.callback(outcome.result)
+
+
+def _closed() -> MetadataUnavailable:
+    return MetadataUnavailable("the metadata store is not open")

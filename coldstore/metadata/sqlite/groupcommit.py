@@ -25,92 +25,24 @@ def commit_together(connection: sqlite3.Connection, steps: Sequence[Step]) -> li
     Run the steps one after the other in one transaction and commit it; return what each came to, in order.
 
     A step that raises is rolled back alone. When nothing could be committed every step has failed.
-
-    :param steps: may be run twice, see ``run_begun``
     """
     try:
         connection.execute("BEGIN IMMEDIATE")
     except sqlite3.Error as error:
         return _all_failed(steps, error)
-    return commit(connection, run_begun(connection, steps))
-
-
-def run_begun(
-    connection: sqlite3.Connection, steps: Sequence[Step], is_enough: Callable[[], bool] = lambda: False
-) -> list[Outcome]:
-    """
-    Run steps in the transaction that was begun; return what each came to, in order. ``commit`` must follow.
-
-    A step that raises is rolled back alone. Most transactions need no savepoints for that, because most steps refuse before they
-    change anything; those that do are run anew with a savepoint for each step.
-
-    :param is_enough: is asked after each step whether the rest is to wait; the outcomes are fewer than the steps then
-    """
-    try:
-        connection.execute("SAVEPOINT batch")
-        outcomes = _all_of_one(connection, steps, is_enough)
-        if outcomes is None:
-            connection.execute("ROLLBACK TO batch")
-            outcomes = _each_in_a_savepoint(connection, steps, is_enough)
-    except (sqlite3.Error, _Lost) as error:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        return _all_failed(steps, error.error if isinstance(error, _Lost) else error)
-    return outcomes
-
-
-def commit(connection: sqlite3.Connection, outcomes: list[Outcome]) -> list[Outcome]:
-    """Commit what ``run_begun`` did; return the outcomes, or as many failures."""
-    try:
-        if connection.in_transaction:
-            connection.execute("COMMIT")
-    except sqlite3.Error as error:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        return _all_failed(outcomes, error)
-    return outcomes
-
-
-class _Lost(Exception):
-    """A full disk, an I/O error or want of memory made SQLite roll back everything at once."""
-
-    def __init__(self, outcome: Outcome) -> None:
-        super().__init__("the transaction was lost")
-        self.error = outcome.error or self
-
-
-def _all_of_one(
-    connection: sqlite3.Connection, steps: Sequence[Step], is_enough: Callable[[], bool]
-) -> list[Outcome] | None:
-    """Run steps without savepoints; None when one failed that had changed something already."""
-    outcomes = []
-    for step in steps:
-        changed = ChangedRows(connection)
-        try:
-            outcome = Outcome(result=step(connection))
-            changed.check()
-        except Exception as error:  # noqa: BLE001 - it belongs to whoever waits for this step, and reaches him
-            outcome = Outcome(error=told_apart(error))
-        if not connection.in_transaction:
-            raise _Lost(outcome)
-        if outcome.error is not None and changed.count:
-            return None
-        outcomes.append(outcome)
-        if is_enough():
-            break
-    return outcomes
-
-
-def _each_in_a_savepoint(
-    connection: sqlite3.Connection, steps: Sequence[Step], is_enough: Callable[[], bool]
-) -> list[Outcome]:
     outcomes = []
     for step in steps:
         outcomes.append(_in_savepoint(connection, step))
         if not connection.in_transaction:
-            raise _Lost(outcomes[-1])
-        if is_enough():
-            break
+            # A full disk, an I/O error or want of memory makes SQLite roll back everything at once.
+            lost = MetadataUnavailable("the metadata file: the transaction was lost")
+            return _all_failed(steps, outcomes[-1].error or lost)
+    try:
+        connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        return _all_failed(steps, error)
     return outcomes
 
 
@@ -149,9 +81,10 @@ def _alone(connection: sqlite3.Connection, step: Step) -> Outcome:
         return Outcome(error=told_apart(error))
 
 
-def _all_failed(each: Sequence[object], error: Exception) -> list[Outcome]:
-    told = told_apart(error)
+def _all_failed(steps: Sequence[Step], error: Exception) -> list[Outcome]:
     fault = (
-        told if isinstance(told, MetadataUnavailable) else MetadataUnavailable(f"the metadata file: {error}")
+        error
+        if isinstance(error, MetadataUnavailable)
+        else MetadataUnavailable(f"the metadata file: {error}")
     )
-    return [Outcome(error=fault) for _ in each]
+    return [Outcome(error=fault) for _ in steps]

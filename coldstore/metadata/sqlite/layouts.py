@@ -9,10 +9,6 @@ from coldstore.metadata.sqlite.rows import PIECE_COLUMNS, discarded_of, marks, p
 from coldstore.metadata.sqlite.runs import Runs
 from coldstore.model.objects import Piece
 
-_INSERT_PIECE = (
-    f"INSERT INTO pieces (layout_id, {PIECE_COLUMNS}) SELECT ?, {marks(PIECE_COLUMNS.split(','))}"
-    " WHERE NOT EXISTS (SELECT 1 FROM discards WHERE address = ?)"
-)
 _ROWS_MAX = 90
 """Rows that one tidying step may change."""
 _SCAN_MAX = 2_000
@@ -39,27 +35,24 @@ def set_state(connection: sqlite3.Connection, layout_id: str, state: str) -> Non
     connection.execute("UPDATE layouts SET state = ? WHERE layout_id = ?", (state, layout_id))
 
 
-def add_pieces(connection: sqlite3.Connection, layout_id: str, pieces: Sequence[Piece]) -> None:
-    """Refer to new pieces, and count them in the share of the layout; ``Conflict`` as ``insert_pieces``."""
-    insert_pieces(connection, layout_id, pieces)
-    shares.use(connection, layout_id, sum(piece.length_bytes for piece in pieces))
-
-
-def insert_pieces(connection: sqlite3.Connection, layout_id: str, pieces: Iterable[Piece]) -> None:
+def add_pieces(connection: sqlite3.Connection, layout_id: str, pieces: Iterable[Piece]) -> None:
     """
-    Refer to new pieces, which somebody else counts.
+    Refer to new pieces.
 
     ``Conflict`` when an address is in use, or is to be freed: its bytes may be gone the next moment.
     """
+    length_bytes = 0
     for piece in pieces:
+        _check_not_freed(connection, piece.address)
+        length_bytes += piece.length_bytes
+        row = (layout_id, *piece_row(piece))
         try:
-            added = connection.execute(_INSERT_PIECE, (layout_id, *piece_row(piece), piece.address))
+            connection.execute(f"INSERT INTO pieces (layout_id, {PIECE_COLUMNS}) VALUES ({marks(row)})", row)
         except sqlite3.IntegrityError:
             raise Conflict(
                 f"piece {piece.address} or ordinal {piece.ordinal} of {layout_id} is in use"
             ) from None
-        if added.rowcount == 0:
-            raise _about_to_be_freed(piece.address)
+    shares.use(connection, layout_id, length_bytes)
 
 
 def piece_at(connection: sqlite3.Connection, layout_id: str, ordinal: int) -> Piece | None:
@@ -73,17 +66,14 @@ def piece_at(connection: sqlite3.Connection, layout_id: str, ordinal: int) -> Pi
 def pieces(connection: sqlite3.Connection, layout_id: str, *, after_ordinal: int, limit: int) -> list[Piece]:
     """Return listed pieces by ordinal."""
     found: list[Piece] = []
-    listed: Runs | None = None
+    listed = Runs(_listed_text(connection, layout_id))
     rows = connection.execute(
-        f"SELECT listed, {PIECE_COLUMNS} FROM pieces JOIN layouts USING (layout_id)"
-        " WHERE layout_id = ? AND ordinal > ? ORDER BY ordinal",
+        f"SELECT {PIECE_COLUMNS} FROM pieces WHERE layout_id = ? AND ordinal > ? ORDER BY ordinal",
         (layout_id, after_ordinal),
     )
-    for listed_text, *row in rows:
+    for row in rows:
         if len(found) >= limit:
             break
-        if listed is None:
-            listed = Runs(listed_text)
         if row[0] in listed:
             found.append(piece_of(row))
     return found
@@ -192,11 +182,7 @@ def _check_not_freed(connection: sqlite3.Connection, address: str) -> None:
     """Refuse an address whose bytes may be gone the next moment."""
     held = connection.execute("SELECT 1 FROM discards WHERE address = ?", (address,)).fetchone()
     if held is not None:
-        raise _about_to_be_freed(address)
-
-
-def _about_to_be_freed(address: str) -> Conflict:
-    return Conflict(f"piece {address} is about to be freed")
+        raise Conflict(f"piece {address} is about to be freed")
 
 
 def _bury_versions(connection: sqlite3.Connection) -> bool:
@@ -275,3 +261,8 @@ def _ordinals(connection: sqlite3.Connection, layout_id: str, *, after: int, lim
         (layout_id, after, limit),
     )
     return [ordinal for (ordinal,) in found]
+
+
+def _listed_text(connection: sqlite3.Connection, layout_id: str) -> str:
+    row = connection.execute("SELECT listed FROM layouts WHERE layout_id = ?", (layout_id,)).fetchone()
+    return "" if row is None else str(row[0])

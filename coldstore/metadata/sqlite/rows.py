@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 from coldstore.interfaces.metadata import DiscardedPiece
@@ -36,10 +35,6 @@ VERSION_COLUMNS = """
     v.owner_id, v.layout_id, v.on_disk, v.archive_state, v.archived_at, v.restore_phase, v.restore_tier, v.restore_days,
     v.restore_requested_at, v.restore_expires_at, v.restore_requested_by, v.last_read_at, v.read_count, v.deleted_at,
     v.revision"""
-LISTED_COLUMNS = """
-    v.key, v.created_at, v.etag, v.size_bytes, v.storage_class, v.checksum_algorithm, v.checksum_kind, v.owner_id,
-    v.restore_phase, v.restore_expires_at"""
-"""The fields of a ``ListedObject``, in their order."""
 VERSION_WIDTH = 31
 PIECE_COLUMNS = "ordinal, address, length_bytes, crc64nvme, etag, checksum_algorithm, checksum_value, checksum_kind, created_at"
 UPLOAD_COLUMNS = """
@@ -74,15 +69,13 @@ def unsigned(stored: int) -> int:
     return stored + (1 << 64) if stored < 0 else stored
 
 
-@lru_cache(maxsize=256)
 def pairs_text(pairs: Pairs) -> str:
     """Write names and values down as JSON; nothing at all when there are none."""
     return json.dumps(pairs, separators=(",", ":")) if pairs else ""
 
 
-@lru_cache(maxsize=256)
 def pairs_of(text: str) -> Pairs:
-    """Undo ``pairs_text``; most objects have the same few headers."""
+    """Undo ``pairs_text``."""
     return tuple((name, value) for name, value in json.loads(text)) if text else ()
 
 

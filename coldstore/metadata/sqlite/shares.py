@@ -21,19 +21,6 @@ def uid(connection: sqlite3.Connection, *, owner_id: str, bucket_uid: int, stora
     return int(found[0])
 
 
-def grow(
-    connection: sqlite3.Connection, *, owner_id: str, bucket_uid: int, storage_class: str, change_bytes: int
-) -> int:
-    """Count bytes in the share of an owner's objects of a class in a bucket, and return it, made if missing."""
-    (share_uid,) = connection.execute(
-        "INSERT INTO shares (owner_id, bucket_uid, storage_class, used_bytes) VALUES (?, ?, ?, ?)"
-        " ON CONFLICT (owner_id, bucket_uid, storage_class) DO UPDATE SET used_bytes = used_bytes + excluded.used_bytes"
-        " RETURNING share_uid",
-        (owner_id, bucket_uid, storage_class, change_bytes),
-    ).fetchone()
-    return int(share_uid)
-
-
 def of_version(connection: sqlite3.Connection, version: ObjectVersion) -> int:
     """Return the share that a version belongs to."""
     (bucket_uid,) = connection.execute(

@@ -3,10 +3,11 @@
 import sqlite3
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 from uuid import uuid4
 
 from twisted.internet.defer import Deferred, fail, gatherResults
+from twisted.internet.interfaces import IReactorFromThreads
 from zope.interface import implementer
 
 from coldstore.interfaces.metadata import (
@@ -41,7 +42,6 @@ from coldstore.metadata.sqlite.bounds import check_arguments
 from coldstore.metadata.sqlite.cartridges import add as record_new
 from coldstore.metadata.sqlite.connection import IN_MEMORY, open_for_reading, open_for_writing, told_apart
 from coldstore.metadata.sqlite.executors import Executor, InlineExecutor, ThreadedExecutor
-from coldstore.metadata.sqlite.kept import Kept
 from coldstore.metadata.sqlite.runs import runs_text
 from coldstore.metadata.sqlite.schema import Migration, migrate, shipped_migrations
 from coldstore.model.bundles import Bundle, BundleState, Copy, Member
@@ -50,7 +50,6 @@ from coldstore.model.errors import MetadataUnavailable
 from coldstore.model.events import Alert, AuditEvent, NewMessage, OutboxMessage, Severity
 from coldstore.model.objects import (
     Bucket,
-    ListedObject,
     ObjectVersion,
     Piece,
     Restore,
@@ -60,15 +59,10 @@ from coldstore.model.objects import (
     VersionFacts,
 )
 from coldstore.util.asynchronous import returns_deferred
-from coldstore.util.workers import Reactor
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-FEW = 16
-"""Rows of a page that are still looked up."""
-KEPT_MAX = 1_000
-"""Users, and buckets, that are kept in memory."""
 PAGE_MAX = 1_000
 """Rows that one page of a long list may hold."""
 WRITE_BATCH_MAX = 256
@@ -99,7 +93,7 @@ class SqliteStore:
         self,
         path: str,
         *,
-        reactor: "Reactor | None" = None,
+        reactor: IReactorFromThreads | None = None,
         new_appliance_id: Callable[[], str] = _new_appliance_id,
         migrations: Sequence[Migration] | None = None,
         write_batch_max: int = WRITE_BATCH_MAX,
@@ -107,8 +101,6 @@ class SqliteStore:
         self._path = path
         self._migrations = shipped_migrations() if migrations is None else migrations
         self._new_appliance_id = new_appliance_id
-        self._users: Kept[User | None] = Kept(KEPT_MAX)
-        self._buckets: Kept[Bucket] = Kept(KEPT_MAX)
         self._executor: Executor
         if reactor is None:
             self._executor = InlineExecutor(connect=self._connect)
@@ -150,23 +142,6 @@ class SqliteStore:
             return fail(refusal)
         return self._executor.write(lambda connection: step(connection, *args, **kwargs))
 
-    def _change(
-        self,
-        kept: Kept[Any],
-        step: Callable[Concatenate[sqlite3.Connection, _P], _T],
-        /,
-        *args: _P.args,
-        **kwargs: _P.kwargs,
-    ) -> Deferred[_T]:
-        """Write to rows that are kept."""
-
-        def changed(outcome: Any) -> Any:
-            # Also after a failure: of a commit whose outcome is unknown it may have come.
-            kept.forget()
-            return outcome
-
-        return self._write(step, *args, **kwargs).addBoth(changed)
-
     def _read(
         self,
         step: Callable[Concatenate[sqlite3.Connection, _P], _T],
@@ -179,15 +154,6 @@ class SqliteStore:
         except StepTooLarge as refusal:
             return fail(refusal)
         return self._executor.read(lambda connection: step(connection, *args, **kwargs))
-
-    def _look_up(
-        self,
-        step: Callable[Concatenate[sqlite3.Connection, _P], _T],
-        /,
-        *args: _P.args,
-        **kwargs: _P.kwargs,
-    ) -> Deferred[_T]:
-        return self._executor.look_up(lambda connection: step(connection, *args, **kwargs))
 
     # ── life of the store ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -217,11 +183,11 @@ class SqliteStore:
 
     def create_user(self, user: User) -> Deferred[None]:
         """Record a user."""
-        return self._change(self._users, users.create, user)
+        return self._write(users.create, user)
 
     def user_by_access_key(self, access_key: str) -> Deferred[User | None]:
         """Return who signs with this key."""
-        return self._users.get(access_key, lambda: self._look_up(users.by_access_key, access_key))
+        return self._read(users.by_access_key, access_key)
 
     def users(self) -> Deferred[list[User]]:
         """Return all users."""
@@ -229,13 +195,13 @@ class SqliteStore:
 
     def set_user_quota(self, *, name: str, quota_bytes: int | None) -> Deferred[User]:
         """Set a user's quota."""
-        return self._change(self._users, users.set_quota, name=name, quota_bytes=quota_bytes)
+        return self._write(users.set_quota, name=name, quota_bytes=quota_bytes)
 
     def staging_use(
         self, *, owner_id: str | None = None, bucket: str | None = None
     ) -> Deferred[list[StagingUse]]:
         """Return what an owner or a bucket has on the disk."""
-        return self._look_up(shares.in_use, owner_id=owner_id, bucket=bucket)
+        return self._read(shares.in_use, owner_id=owner_id, bucket=bucket)
 
     # ── buckets ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -243,8 +209,7 @@ class SqliteStore:
         self, *, name: str, owner_id: str, region: str, created_at: float, default_class: StorageClass | None
     ) -> Deferred[Bucket]:
         """Create a bucket."""
-        return self._change(
-            self._buckets,
+        return self._write(
             buckets.create,
             name=name,
             owner_id=owner_id,
@@ -255,7 +220,7 @@ class SqliteStore:
 
     def bucket(self, name: str) -> Deferred[Bucket]:
         """Return a bucket."""
-        return self._buckets.get(name, lambda: self._look_up(buckets.named, name))
+        return self._read(buckets.named, name)
 
     def buckets(self, *, owner_id: str | None, after: str, limit: int) -> Deferred[list[Bucket]]:
         """Return buckets by name."""
@@ -263,15 +228,15 @@ class SqliteStore:
 
     def set_default_class(self, *, name: str, default_class: StorageClass | None) -> Deferred[None]:
         """Set or clear a bucket's default class."""
-        return self._change(self._buckets, buckets.set_default_class, name=name, default_class=default_class)
+        return self._write(buckets.set_default_class, name=name, default_class=default_class)
 
     def set_bucket_quota(self, *, name: str, quota_bytes: int | None) -> Deferred[Bucket]:
         """Set a bucket's quota."""
-        return self._change(self._buckets, buckets.set_quota, name=name, quota_bytes=quota_bytes)
+        return self._write(buckets.set_quota, name=name, quota_bytes=quota_bytes)
 
     def delete_bucket(self, name: str) -> Deferred[None]:
         """Remove an empty bucket."""
-        return self._change(self._buckets, buckets.delete, name)
+        return self._write(buckets.delete, name)
 
     # ── object versions ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -298,25 +263,17 @@ class SqliteStore:
 
     def current_version(self, bucket: str, key: bytes) -> Deferred[ObjectVersion]:
         """Return what is under a key."""
-        return self._look_up(versions.current, bucket, key)
+        return self._read(versions.current, bucket, key)
 
     def version(self, version_uid: int) -> Deferred[ObjectVersion | None]:
         """Return a version."""
-        return self._look_up(versions.by_uid, version_uid)
+        return self._read(versions.by_uid, version_uid)
 
     def list_current(
         self, bucket: str, *, from_key: bytes, before_key: bytes | None, limit: int
     ) -> Deferred[list[ObjectVersion]]:
         """Return current versions by key."""
         return self._read(versions.listed, bucket, from_key=from_key, before_key=before_key, limit=limit)
-
-    def list_objects(
-        self, bucket: str, *, from_key: bytes, before_key: bytes | None, limit: int
-    ) -> Deferred[list[ListedObject]]:
-        """Return current versions by key, as a listing shows them."""
-        return self._read(
-            versions.listed_objects, bucket, from_key=from_key, before_key=before_key, limit=limit
-        )
 
     def delete_current(
         self,
@@ -332,8 +289,7 @@ class SqliteStore:
 
     def pieces(self, layout_id: str, *, after_ordinal: int, limit: int) -> Deferred[list[Piece]]:
         """Return the pieces of a layout."""
-        ask = self._look_up if limit <= FEW else self._read
-        return ask(layouts.pieces, layout_id, after_ordinal=after_ordinal, limit=limit)
+        return self._read(layouts.pieces, layout_id, after_ordinal=after_ordinal, limit=limit)
 
     def first_pieces(self, layout_ids: Collection[str]) -> Deferred[dict[str, Piece]]:
         """Return the first pieces of layouts."""
@@ -341,7 +297,7 @@ class SqliteStore:
 
     def copy_count(self, version_uid: int, *, wanted: int) -> Deferred[CopyCount]:
         """Return how many verified copies a version has."""
-        return self._look_up(copies.count, version_uid, wanted=wanted)
+        return self._read(copies.count, version_uid, wanted=wanted)
 
     def note_reads(self, reads: Mapping[int, int], *, at: float) -> Deferred[None]:
         """Count reads."""

@@ -1,7 +1,7 @@
 """Outbox, alerts, audit trail."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from coldstore.metadata.sqlite.rows import (
     ALERT_COLUMNS,
@@ -14,10 +14,8 @@ from coldstore.metadata.sqlite.rows import (
 from coldstore.model.events import Alert, AuditEvent, NewMessage, OutboxMessage, Severity
 
 
-def write_messages(connection: sqlite3.Connection, messages: Sequence[NewMessage]) -> None:
+def write_messages(connection: sqlite3.Connection, messages: Iterable[NewMessage]) -> None:
     """Put messages into the outbox, due since they were made."""
-    if not messages:
-        return
     connection.executemany(
         "INSERT INTO outbox (event, bucket, key, body, created_at, next_attempt_at) VALUES (?, ?, ?, ?, ?, ?)",
         [(new.event, new.bucket, new.key, new.body, new.created_at, new.created_at) for new in messages],

@@ -114,7 +114,7 @@ def complete(
     revision: int | None,
 ) -> ObjectVersion:
     """Publish the parts whose numbers ``listed`` names as runs."""
-    bucket_uid, replaced = versions.found_under(connection, facts.bucket, facts.key)
+    bucket_uid = buckets.uid(connection, facts.bucket)
     row = connection.execute(
         "SELECT revision FROM uploads WHERE upload_id = ? AND bucket_uid = ? AND key = ?",
         (upload_id, bucket_uid, facts.key),
@@ -124,7 +124,6 @@ def complete(
     if revision is not None and row[0] != revision:
         raise Conflict(f"parts of upload {upload_id} came in meanwhile")
     has_leftovers = _check_parts(connection, upload_id, listed, size_bytes=facts.size_bytes)
-    versions.check_condition(condition, replaced)
     connection.execute("DELETE FROM uploads WHERE upload_id = ?", (upload_id,))
     connection.execute(
         "UPDATE layouts SET state = 'live', listed = ?, leftovers_after = ? WHERE layout_id = ?",
@@ -134,10 +133,10 @@ def complete(
         connection,
         facts,
         bucket_uid=bucket_uid,
-        replaced=replaced,
         layout_id=upload_id,
         upload_id=upload_id,
         wants_tape=wants_tape,
+        condition=condition,
         messages=messages,
     )
 

@@ -2,12 +2,12 @@
 
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from coldstore.interfaces.metadata import WriteCondition
 from coldstore.metadata.sqlite import buckets, layouts, shares
 from coldstore.metadata.sqlite.backlog import Tally
 from coldstore.metadata.sqlite.rows import (
-    LISTED_COLUMNS,
     VERSION_COLUMNS,
     checksum_row,
     marks,
@@ -16,25 +16,10 @@ from coldstore.metadata.sqlite.rows import (
     version_of,
 )
 from coldstore.metadata.sqlite.telling import write_messages
-from coldstore.model.errors import NoSuchBucket, NoSuchKey, PreconditionFailed
+from coldstore.model.errors import NoSuchKey, PreconditionFailed
 from coldstore.model.events import NewMessage
-from coldstore.model.objects import ArchiveState, ListedObject, ObjectVersion, Piece, VersionFacts
+from coldstore.model.objects import ArchiveState, ObjectVersion, Piece, VersionFacts
 
-_UNDER = (
-    f"SELECT b.bucket_uid, {VERSION_COLUMNS} FROM buckets AS b LEFT JOIN versions AS v"
-    " ON v.bucket_uid = b.bucket_uid AND v.key = ? AND v.deleted_at IS NULL"
-    " WHERE b.name = ? AND b.is_gone = 0"
-)
-_NEW_COLUMNS = """
-    version_uid, sequence, bucket_uid, key, version_id, size_bytes, etag, storage_class, headers, user_metadata,
-    checksum_algorithm, checksum_value, checksum_kind, crc64nvme, part_sizes, created_at, owner_id, upload_id, layout_id,
-    archive_state"""
-_INSERT = f"INSERT INTO versions ({_NEW_COLUMNS}) VALUES ({marks(_NEW_COLUMNS.split(','))})"
-_BY_KEY = {
-    2: "WHERE v.bucket_uid = ? AND v.deleted_at IS NULL AND v.key >= ? ORDER BY v.key LIMIT ?",
-    3: "WHERE v.bucket_uid = ? AND v.deleted_at IS NULL AND v.key >= ? AND v.key < ? ORDER BY v.key LIMIT ?",
-}
-"""By the number of bounds."""
 JOINED = "versions AS v JOIN buckets AS b ON b.bucket_uid = v.bucket_uid"
 
 
@@ -57,18 +42,9 @@ def current_in(connection: sqlite3.Connection, bucket_uid: int, key: bytes) -> O
     return next(iter(found), None)
 
 
-def found_under(connection: sqlite3.Connection, bucket: str, key: bytes) -> tuple[int, ObjectVersion | None]:
-    """Return the uid of a bucket and what is under a key of it, or raise ``NoSuchBucket``."""
-    row = connection.execute(_UNDER, (key, bucket)).fetchone()
-    if row is None:
-        raise NoSuchBucket(bucket)
-    bucket_uid, *columns = row
-    return int(bucket_uid), None if columns[0] is None else version_of(columns)
-
-
 def current(connection: sqlite3.Connection, bucket: str, key: bytes) -> ObjectVersion:
     """Return what is under a key."""
-    _, found = found_under(connection, bucket, key)
+    found = current_in(connection, buckets.uid(connection, bucket), key)
     if found is None:
         raise NoSuchKey(bucket)
     return found
@@ -78,26 +54,16 @@ def listed(
     connection: sqlite3.Connection, bucket: str, *, from_key: bytes, before_key: bytes | None, limit: int
 ) -> list[ObjectVersion]:
     """Return current versions by key."""
-    bounds = _bounds(connection, bucket, from_key, before_key)
-    return selected(connection, _BY_KEY[len(bounds)], (*bounds, limit))
-
-
-def listed_objects(
-    connection: sqlite3.Connection, bucket: str, *, from_key: bytes, before_key: bytes | None, limit: int
-) -> list[ListedObject]:
-    """Return current versions by key, as a listing shows them."""
-    bounds = _bounds(connection, bucket, from_key, before_key)
-    found = connection.execute(
-        f"SELECT {LISTED_COLUMNS} FROM versions AS v {_BY_KEY[len(bounds)]}", (*bounds, limit)
+    arguments: list[Any] = [buckets.uid(connection, bucket), from_key]
+    bounded = ""
+    if before_key is not None:
+        bounded = "AND v.key < ?"
+        arguments.append(before_key)
+    return selected(
+        connection,
+        f"WHERE v.bucket_uid = ? AND v.deleted_at IS NULL AND v.key >= ? {bounded} ORDER BY v.key LIMIT ?",
+        (*arguments, limit),
     )
-    return list(map(ListedObject._make, found))
-
-
-def _bounds(
-    connection: sqlite3.Connection, bucket: str, from_key: bytes, before_key: bytes | None
-) -> tuple[object, ...]:
-    bounds = (buckets.uid(connection, bucket), from_key)
-    return bounds if before_key is None else (*bounds, before_key)
 
 
 def publish(
@@ -111,25 +77,23 @@ def publish(
     messages: Sequence[NewMessage],
 ) -> ObjectVersion:
     """Make a version of new pieces current."""
-    bucket_uid, replaced = found_under(connection, facts.bucket, facts.key)
-    check_condition(condition, replaced)
-    share_uid = shares.grow(
+    bucket_uid = buckets.uid(connection, facts.bucket)
+    share_uid = shares.uid(
         connection,
         owner_id=facts.owner_id,
         bucket_uid=bucket_uid,
         storage_class=facts.storage_class.value,
-        change_bytes=sum(piece.length_bytes for piece in pieces),
     )
     layouts.begin(connection, layout_id, state="live", share_uid=share_uid)
-    layouts.insert_pieces(connection, layout_id, pieces)
+    layouts.add_pieces(connection, layout_id, pieces)
     return make_current(
         connection,
         facts,
         bucket_uid=bucket_uid,
-        replaced=replaced,
         layout_id=layout_id,
         upload_id=None,
         wants_tape=wants_tape,
+        condition=condition,
         messages=messages,
     )
 
@@ -139,62 +103,48 @@ def make_current(
     facts: VersionFacts,
     *,
     bucket_uid: int,
-    replaced: ObjectVersion | None,
     layout_id: str,
     upload_id: str | None,
     wants_tape: bool,
+    condition: WriteCondition | None,
     messages: Sequence[NewMessage],
 ) -> ObjectVersion:
-    """Put a version with an existing layout under its key, in place of what is there."""
+    """Put a version with an existing layout under its key, in place of what is there, if the condition holds."""
+    replaced = current_in(connection, bucket_uid, facts.key)
+    _check_condition(condition, replaced)
     tally = Tally()
     if replaced is not None:
         _retire(connection, replaced, at=facts.created_at)
         tally.leaves(replaced)
-    number = _next_number(connection)
-    published = ObjectVersion(
-        version_uid=number,
-        sequence=number,
-        facts=facts,
-        layout_id=layout_id,
-        on_disk=True,
-        archive_state=ArchiveState.PENDING if wants_tape else ArchiveState.NOT_WANTED,
-        archived_at=None,
-        restore=None,
-        last_read_at=0.0,
-        read_count=0,
-        deleted_at=None,
-        revision=0,
+    row: dict[str, Any] = {
+        "version_uid": _next_number(connection),
+        "bucket_uid": bucket_uid,
+        "key": facts.key,
+        "version_id": facts.version_id,
+        "size_bytes": facts.size_bytes,
+        "etag": facts.etag,
+        "storage_class": facts.storage_class.value,
+        "headers": pairs_text(facts.headers),
+        "user_metadata": pairs_text(facts.user_metadata),
+        "crc64nvme": signed(facts.crc64nvme),
+        "part_sizes": facts.part_sizes,
+        "created_at": facts.created_at,
+        "owner_id": facts.owner_id,
+        "upload_id": upload_id,
+        "layout_id": layout_id,
+        "archive_state": (ArchiveState.PENDING if wants_tape else ArchiveState.NOT_WANTED).value,
+    }
+    row["sequence"] = row["version_uid"]
+    row["checksum_algorithm"], row["checksum_value"], row["checksum_kind"] = checksum_row(facts.checksum)
+    connection.execute(
+        f"INSERT INTO versions ({', '.join(row)}) VALUES ({marks(tuple(row))})", tuple(row.values())
     )
-    connection.execute(_INSERT, _new_row(published, bucket_uid=bucket_uid, upload_id=upload_id))
+    published = by_uid(connection, row["version_uid"])
+    assert published is not None
     tally.enters(published)
     tally.write(connection)
     write_messages(connection, messages)
     return published
-
-
-def _new_row(version: ObjectVersion, *, bucket_uid: int, upload_id: str | None) -> tuple[object, ...]:
-    """Return ``_NEW_COLUMNS``; the others have defaults, which ``make_current`` knows."""
-    facts = version.facts
-    return (
-        version.version_uid,
-        version.sequence,
-        bucket_uid,
-        facts.key,
-        facts.version_id,
-        facts.size_bytes,
-        facts.etag,
-        facts.storage_class.value,
-        pairs_text(facts.headers),
-        pairs_text(facts.user_metadata),
-        *checksum_row(facts.checksum),
-        signed(facts.crc64nvme),
-        facts.part_sizes,
-        facts.created_at,
-        facts.owner_id,
-        upload_id,
-        version.layout_id,
-        version.archive_state.value,
-    )
 
 
 def delete_current(
@@ -276,8 +226,7 @@ def _retire(connection: sqlite3.Connection, version: ObjectVersion, *, at: float
     )
 
 
-def check_condition(condition: WriteCondition | None, found: ObjectVersion | None) -> None:
-    """Refuse a write whose condition what is under its key does not keep."""
+def _check_condition(condition: WriteCondition | None, found: ObjectVersion | None) -> None:
     if condition is None:
         return
     if condition.if_none_match and found is not None:
