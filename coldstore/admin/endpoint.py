@@ -28,10 +28,9 @@ from coldstore.model.cartridges import (
 )
 from coldstore.model.errors import ColdStoreError, NoSuchBucket, NoSuchKey
 from coldstore.model.events import Severity
-from coldstore.model.objects import UNLIMITED_BYTES, Bucket, ObjectVersion, User
+from coldstore.model.objects import ObjectVersion, User
 from coldstore.model.states import ImpossibleTransition, after
 from coldstore.plan.classes import ClassRules
-from coldstore.plan.quota import DefaultQuotas
 
 BODY_MAX_BYTES = 1_000_000
 PAGE_MAX = 1000
@@ -84,16 +83,6 @@ def _text(document: Mapping[str, Any], name: str, default: str | None = None) ->
     return value
 
 
-def _quota(document: Mapping[str, Any]) -> int | None:
-    """Return a quota in bytes: a number, null for the default, or "unlimited"."""
-    value = document.get("staging_bytes", "")
-    if value == "unlimited":
-        return UNLIMITED_BYTES
-    if value is not None and (type(value) is not int or not 0 <= value <= UNLIMITED_BYTES):
-        raise BadRequest('staging_bytes must be a number of bytes, null for the default, or "unlimited"')
-    return value
-
-
 class OperatorInterface:
     """Answers the operator's questions and carries out his orders."""
 
@@ -107,14 +96,9 @@ class OperatorInterface:
         clock: IReactorTime,
         rules: ClassRules,
         pools: Sequence[str],
-        quotas: DefaultQuotas,
         new_user: Callable[[str, float], User],
     ) -> None:
-        """
-        :param quotas: of users and buckets that were given none of their own
-        :param new_user: makes a user with fresh keys from a name and the time
-        """
-        self._quotas = quotas
+        """:param new_user: makes a user with fresh keys from a name and the time."""
         self._store = store
         self._control = control
         self._clock = clock
@@ -141,9 +125,6 @@ class OperatorInterface:
             ("POST", "/inventory", self._inventory),
             ("GET", "/users", self._users),
             ("POST", "/users", self._create_user),
-            ("POST", "/users/quota", self._set_user_quota),
-            ("GET", "/buckets", self._buckets),
-            ("POST", "/buckets/quota", self._set_bucket_quota),
             ("GET", "/alerts", self._alerts),
             ("POST", "/alerts/close", self._close_alert),
             ("GET", "/audit", self._audit),
@@ -289,28 +270,7 @@ class OperatorInterface:
         }
 
     async def _users(self, _request: Request) -> object:
-        return [await self._user(user) for user in await self._store.users()]
-
-    async def _user(self, user: User) -> views.Row:
-        use = await self._store.staging_use(owner_id=user.user_id)
-        return views.user_row(user) | views.quota_row(
-            user.staging_quota_bytes, use, default_bytes=self._quotas.user_bytes
-        )
-
-    async def _buckets(self, request: Request) -> object:
-        found = await self._store.buckets(
-            owner_id=None,
-            after=_argument(request, "after"),
-            limit=_number(request, "limit", PAGE_MAX, most=PAGE_MAX),
-        )
-        names = {user.user_id: user.name for user in await self._store.users()}
-        return [await self._bucket(bucket, names.get(bucket.owner_id, bucket.owner_id)) for bucket in found]
-
-    async def _bucket(self, bucket: Bucket, owner: str) -> views.Row:
-        use = await self._store.staging_use(bucket=bucket.name)
-        return views.bucket_row(bucket, owner) | views.quota_row(
-            bucket.staging_quota_bytes, use, default_bytes=self._quotas.bucket_bytes
-        )
+        return [views.user_row(user) for user in await self._store.users()]
 
     async def _alerts(self, request: Request) -> object:
         found = await self._store.alerts(include_cleared=_argument(request, "all") == "1", limit=PAGE_MAX)
@@ -444,34 +404,6 @@ class OperatorInterface:
             detail=user.access_key,
         )
         return views.user_row(user, shows_secret=True)
-
-    async def _set_user_quota(self, request: Request) -> object:
-        document = _document(request)
-        name, quota_bytes = _text(document, "name"), _quota(document)
-        user = await self._store.set_user_quota(name=name, quota_bytes=quota_bytes)
-        await self._audit_quota(document, f"user {name}", quota_bytes)
-        return await self._user(user)
-
-    async def _set_bucket_quota(self, request: Request) -> object:
-        document = _document(request)
-        name, quota_bytes = _text(document, "name"), _quota(document)
-        try:
-            bucket = await self._store.set_bucket_quota(name=name, quota_bytes=quota_bytes)
-        except NoSuchBucket as missing:
-            raise NoSuchBucket(f"there is no bucket {name}; `coldstore bucket list` lists them") from missing
-        await self._audit_quota(document, f"bucket {name}", quota_bytes)
-        names = {user.user_id: user.name for user in await self._store.users()}
-        return await self._bucket(bucket, names.get(bucket.owner_id, bucket.owner_id))
-
-    async def _audit_quota(self, document: Mapping[str, Any], subject: str, quota_bytes: int | None) -> None:
-        shown = "default" if quota_bytes is None else views.quota_text(quota_bytes)
-        await self._store.audit(
-            at=self._clock.seconds(),
-            who=_text(document, "by"),
-            what="set staging quota",
-            subject=subject,
-            detail=shown,
-        )
 
     async def _close_alert(self, request: Request) -> object:
         document = _document(request)

@@ -12,11 +12,9 @@ from typing import Any
 from coldstore.admin.client import Client, NotRunning, Refused
 from coldstore.admin.overview import alert_text, overview
 from coldstore.admin.tables import page, size, table
-from coldstore.util.units import parse_size
 
 DEFAULT_SOCKET = "/var/lib/coldstore/admin.sock"
 POLL_SECONDS = 0.5
-NOT_SAID = object()
 
 Rows = list[dict[str, Any]]
 
@@ -109,20 +107,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     command("resume", _resume, "Take up work again after a drain.")
     command("inventory", _inventory, "Let the library be looked at now.")
-    user = command("user", _user, "Make users, list them, or say how much of the staging disk one may have.")
-    user.add_argument("action", choices=["create", "list", "quota"])
+    user = command("user", _user, "Make users and list them.")
+    user.add_argument("action", choices=["create", "list"])
     user.add_argument("name", nargs="?")
-    bucket = command("bucket", _bucket, "List buckets, or say how much of the staging disk one may have.")
-    bucket.add_argument("action", choices=["list", "quota"])
-    bucket.add_argument("name", nargs="?")
-    for added in (user, bucket):
-        added.add_argument(
-            "--staging",
-            type=_quota,
-            default=NOT_SAID,
-            metavar="SIZE",
-            help="what may lie on the staging disk at once: a size such as 100GiB, unlimited, or default",
-        )
     alerts = command("alerts", _alerts, "What wants an operator's attention; or close what was dealt with.")
     alerts.add_argument("action", nargs="?", default="list", choices=["list", "close"])
     alerts.add_argument(
@@ -132,16 +119,6 @@ def _parser() -> argparse.ArgumentParser:
     audit = command("audit", _audit, "Who did what to what, newest first.")
     audit.add_argument("--limit", type=int, default=50)
     return parser
-
-
-def _quota(text: str) -> int | str | None:
-    """Return a quota as the appliance takes it."""
-    if text in ("default", "unlimited"):
-        return None if text == "default" else text
-    try:
-        return parse_size(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _alert_number(text: str) -> int:
@@ -386,47 +363,19 @@ def _inventory(client: Client, options: argparse.Namespace) -> None:
     _show(options, client.post("/inventory"), ["barcode", "state", "pool", "is_present", "home_slot"])
 
 
-QUOTA_COLUMNS = ("staging_used_bytes", "staging_quota")
-
-
 def _user(client: Client, options: argparse.Namespace) -> int:
     if options.action == "list":
-        _show(options, client.get("/users"), ["name", "access_key", "user_id", *QUOTA_COLUMNS, "created_at"])
+        _show(options, client.get("/users"), ["name", "access_key", "user_id", "created_at"])
         return 0
     if not options.name:
         print("coldstore: name the user", file=sys.stderr)
         return 2
-    if options.action == "quota":
-        return _set_quota(client, options, "/users/quota", ["name", *QUOTA_COLUMNS])
     made = _row(client.post("/users", {"name": options.name}))
     if options.json:
         _print_json(made)
     else:
         print(page(made))
         print("The secret key is shown this once.")
-    return 0
-
-
-def _bucket(client: Client, options: argparse.Namespace) -> int:
-    columns = ["bucket", "owner", "default_class", *QUOTA_COLUMNS, "created_at"]
-    if options.action == "list":
-        rows: Rows = []
-        while page_of := _rows(client.get("/buckets", **({"after": rows[-1]["bucket"]} if rows else {}))):
-            rows += page_of
-        _show(options, rows, columns)
-        return 0
-    if not options.name:
-        print("coldstore: name the bucket", file=sys.stderr)
-        return 2
-    return _set_quota(client, options, "/buckets/quota", columns)
-
-
-def _set_quota(client: Client, options: argparse.Namespace, order: str, columns: Sequence[str]) -> int:
-    if options.staging is NOT_SAID:
-        print("coldstore: say how much, such as --staging 100GiB", file=sys.stderr)
-        return 2
-    changed = client.post(order, {"by": _who(), "name": options.name, "staging_bytes": options.staging})
-    _show(options, [changed], columns)
     return 0
 
 

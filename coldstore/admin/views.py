@@ -1,20 +1,19 @@
 """What the operator is shown: values of the model as plain data, the same for tables and for ``--json``."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from coldstore.admin.problems import problems
-from coldstore.admin.tables import size
 from coldstore.interfaces.control import Health
-from coldstore.interfaces.metadata import Backlog, StagingUse, StoreTotals
+from coldstore.interfaces.metadata import Backlog, StoreTotals
 from coldstore.interfaces.staging import StagingUsage
 from coldstore.model.activity import DriveActivity
 from coldstore.model.bundles import Bundle, Copy
 from coldstore.model.cartridges import Cartridge, Drive
 from coldstore.model.events import Alert, AuditEvent
-from coldstore.model.objects import UNLIMITED_BYTES, Bucket, ObjectVersion, User
+from coldstore.model.objects import ObjectVersion, User
 
-Row = dict[str, object]
+Row = Mapping[str, object]
 
 
 def moment(at: float | None) -> str | None:
@@ -189,31 +188,6 @@ def user_row(user: User, *, shows_secret: bool = False) -> Row:
     if shows_secret:
         row["secret_key"] = user.secret_key
     return row
-
-
-def bucket_row(bucket: Bucket, owner: str) -> Row:
-    """One bucket; ``owner`` is its owner's name."""
-    return {
-        "bucket": bucket.name,
-        "owner": owner,
-        "created_at": moment(bucket.created_at),
-        "default_class": None if bucket.default_class is None else bucket.default_class.value,
-    }
-
-
-def quota_row(own_bytes: int | None, use: Sequence[StagingUse], *, default_bytes: int) -> Row:
-    """What a user or bucket has on the staging disk, restores under way included, and may have (null: no bound)."""
-    quota_bytes = default_bytes if own_bytes is None else own_bytes
-    return {
-        "staging_used_bytes": sum(one.used_bytes + one.promised_bytes for one in use),
-        "staging_quota_bytes": None if quota_bytes >= UNLIMITED_BYTES else quota_bytes,
-        "staging_quota": quota_text(quota_bytes) + (" (default)" if own_bytes is None else ""),
-    }
-
-
-def quota_text(quota_bytes: int) -> str:
-    """Return a quota for people."""
-    return "unlimited" if quota_bytes >= UNLIMITED_BYTES else size(quota_bytes)
 
 
 def alert_row(alert: Alert) -> Row:

@@ -3,14 +3,12 @@
 from types import MappingProxyType
 
 from coldstore.config.schema import Configuration, RecallTier
-from coldstore.model.objects import UNLIMITED_BYTES, StorageClass, Tier
-from coldstore.model.precedence import Shares
+from coldstore.model.objects import StorageClass, Tier
 from coldstore.plan.archive import ArchivePolicy
 from coldstore.plan.blame import ApartPolicy
 from coldstore.plan.classes import ClassRule, ClassRules
 from coldstore.plan.evict import EvictPolicy, Preference
-from coldstore.plan.jobs import MountPolicy, TierPolicy
-from coldstore.plan.quota import DefaultQuotas
+from coldstore.plan.mount import MountPolicy, TierPolicy
 from coldstore.plan.verify import VerifyMode
 from coldstore.work.deliverer import DeliveryPolicy
 from coldstore.work.dispatcher import BlamePolicy
@@ -77,11 +75,8 @@ def mount_policy(configuration: Configuration) -> MountPolicy:
                 Tier.BULK: tier(tiers.bulk),
             }
         ),
-        archive_share=configuration.mount.archive_share,
         idle_unload_seconds=configuration.mount.idle_unload_seconds,
         max_hold_seconds=configuration.mount.max_hold_seconds,
-        another_drive_bytes=configuration.archive.another_drive_bytes,
-        another_drive_fraction=configuration.archive.another_drive_share,
         reserve_fraction=configuration.archive.reserve_share,
         reserve_bytes=configuration.archive.reserve_bytes,
         session_bytes_max=configuration.archive.session_bytes,
@@ -94,21 +89,6 @@ def blame_policy(configuration: Configuration) -> BlamePolicy:
         window_seconds=86_400.0,
         apart=ApartPolicy(apart_seconds=3600.0, alone_seconds=60.0),
         attempts_max=configuration.recall.attempts_max,
-    )
-
-
-def disk_shares(configuration: Configuration) -> Shares:
-    """Return who leaves how much of the disk to others."""
-    staging = configuration.staging
-    return Shares(begun=staging.multipart_share, recall=staging.restore_share, urgent=staging.expedited_share)
-
-
-def default_quotas(configuration: Configuration) -> DefaultQuotas:
-    """Return what users and buckets may have on the disk that were given no quota of their own."""
-    quotas = configuration.staging.quotas
-    return DefaultQuotas(
-        user_bytes=UNLIMITED_BYTES if quotas.user_bytes is None else quotas.user_bytes,
-        bucket_bytes=UNLIMITED_BYTES if quotas.bucket_bytes is None else quotas.bucket_bytes,
     )
 
 

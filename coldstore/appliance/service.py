@@ -32,7 +32,6 @@ from zope.interface import implementer
 
 from coldstore.admin.endpoint import OperatorInterface
 from coldstore.appliance import policies
-from coldstore.appliance.form import demand_form
 from coldstore.appliance.library import build_tape_side
 from coldstore.appliance.logs import observer
 from coldstore.config.schema import Configuration, Webhook
@@ -42,7 +41,6 @@ from coldstore.interfaces.metadata import SchemaTooNew
 from coldstore.interfaces.staging import DiskFault, StagingUsage
 from coldstore.metadata.sqlite.store import SqliteStore
 from coldstore.model.activity import DriveActivity
-from coldstore.model.cartridges import VolumeForm
 from coldstore.model.errors import MetadataUnavailable, StagingFull
 from coldstore.model.objects import User
 from coldstore.notify.webhook import WebhookNotifier, WebhookTarget
@@ -56,7 +54,6 @@ from coldstore.util.statedir import StateDirectory, StateDirectoryInUse
 from coldstore.util.version import VERSION
 from coldstore.work.activity import ActivityBoard
 from coldstore.work.bells import ReactorBell
-from coldstore.work.compactor import Compactor
 from coldstore.work.completing import Completer
 from coldstore.work.deliverer import Deliverer
 from coldstore.work.dispatcher import Dispatcher
@@ -154,7 +151,7 @@ class Appliance(MultiService):
             directory=Path(settings.staging_directory),
             capacity_bytes=settings.staging.capacity_bytes,
             min_free_bytes=settings.staging.min_free_bytes,
-            shares=policies.disk_shares(settings),
+            recall_share=settings.staging.restore_share,
             small_limit_bytes=settings.staging.small_object_bytes,
             segment_bytes=settings.staging.segment_bytes,
             hashing_threads=max(2, settings.staging.threads // 2),
@@ -163,9 +160,6 @@ class Appliance(MultiService):
         await staging.start()
         self._closing.append(staging.stop)
 
-        await demand_form(
-            VolumeForm(settings.tape.filesystem), state_directory=Path(settings.state_directory), store=store
-        )
         board = ActivityBoard()
         sessions = SessionWriter(store=store, clock=clock, random=ordinary)
         tape = build_tape_side(
@@ -242,16 +236,8 @@ class Appliance(MultiService):
             is_disk_pressing=lambda: evictor.pressure() > 0,
             drives_bell=bells["dispatcher"],
         )
-
-        def room_wanted(size_bytes: int) -> None:
-            evictor.make_room(size_bytes)
-            packer.want_room()
-            for name in ("evictor", "packer"):
-                bells[name].ring()
-
         await Recovery(store=store, packer=packer, epoch=epoch).run()
 
-        compactor = Compactor(store=store, staging=staging, clock=clock, janitor_bell=bells["janitor"])
         rounds = {
             "packer": packer.one_round,
             "dispatcher": dispatcher.one_round,
@@ -267,10 +253,7 @@ class Appliance(MultiService):
             "janitor": Janitor(
                 store=store, staging=staging, clock=clock, on_settled=bells["evictor"].ring
             ).one_round,
-            "compactor": compactor.one_round,
-            "sweeper": Sweeper(
-                store=store, staging=staging, janitor_bell=bells["janitor"], is_spared=compactor.holds
-            ).one_round,
+            "sweeper": Sweeper(store=store, staging=staging, janitor_bell=bells["janitor"]).one_round,
             "deliverer": Deliverer(
                 store=store,
                 notifier=self._notifier(),
@@ -301,7 +284,6 @@ class Appliance(MultiService):
             clock=clock,
             rules=rules,
             pools=tuple(settings.pools),
-            quotas=policies.default_quotas(settings),
             new_user=lambda name, at: _new_user(unguessable, name, at),
         )
         pool = ThreadPool(0, 2, "signatures")
@@ -319,8 +301,6 @@ class Appliance(MultiService):
             archive_bell=bells["packer"],
             recall_bell=bells["dispatcher"],
             janitor_bell=bells["janitor"],
-            quotas=policies.default_quotas(settings),
-            room_wanted=room_wanted,
         )
         ids = IdSource(ordinary)
         endpoint = Endpoint(
@@ -403,17 +383,7 @@ class Appliance(MultiService):
         )
 
 
-LOOPS = (
-    "packer",
-    "dispatcher",
-    "restorer",
-    "expirer",
-    "evictor",
-    "janitor",
-    "compactor",
-    "sweeper",
-    "deliverer",
-)
+LOOPS = ("packer", "dispatcher", "restorer", "expirer", "evictor", "janitor", "sweeper", "deliverer")
 
 
 @implementer(IControl)

@@ -2,7 +2,7 @@
 The configuration: from a YAML file and the environment to frozen dataclasses, or to the list of every mistake.
 
 ``schema`` holds the settings with their built-in defaults (a first run needs no file), ``kinds`` how one value is
-written, ``util.units`` sizes and durations, ``tree`` the documents with the place of every value, ``environment`` the
+written, ``units`` sizes and durations, ``tree`` the documents with the place of every value, ``environment`` the
 overriding variables, ``checks`` what settings must be to each other, ``reading`` puts them together: call
 ``reading.load``.
 

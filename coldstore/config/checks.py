@@ -43,13 +43,10 @@ def _disk(configuration: Configuration) -> Iterator[tuple[Path, str]]:
         yield ("staging", "small_object"), "must not be larger than a quarter of staging.segment"
     if cache.low_mark >= cache.high_mark:
         yield ("cache", "low_mark"), "must be less than cache.high_mark"
-    if staging.expedited_share > staging.restore_share:
-        yield ("staging", "expedited_share"), "is a part of staging.restore_share and must not be larger"
-    if cache.high_mark > 1 - staging.restore_share - staging.multipart_share:
+    if cache.high_mark > 1 - staging.restore_share:
         yield (
             ("cache", "high_mark"),
-            "must not be more than 1 - staging.restore_share - staging.multipart_share: uploads would be refused before "
-            "anything is evicted for them",
+            "must not be more than 1 - staging.restore_share: uploads would be refused before anything is evicted for them",
         )
 
 

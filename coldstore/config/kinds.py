@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from coldstore.util import units
+from coldstore.config import units
 
 STRING, INTEGER, FLOAT, BOOLEAN, NULL = (
     f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null")

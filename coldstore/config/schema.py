@@ -23,7 +23,6 @@ from coldstore.config.kinds import (
     Text,
     Whole,
 )
-from coldstore.model.cartridges import VolumeForm
 from coldstore.model.objects import StorageClass
 
 KIB, MIB, GIB, TIB, GB = 2**10, 2**20, 2**30, 2**40, 10**9
@@ -110,17 +109,6 @@ class Metadata:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StagingQuotas:
-    """
-    What one user, and one bucket, may have on the staging disk at once that were given no quota of their own; null: no
-    bound.
-    """
-
-    user_bytes: SomeBytes | None = None
-    bucket_bytes: SomeBytes | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Staging:
     """
     Disk space for bytes that are not safe on tape yet, and for restored copies.
@@ -128,8 +116,6 @@ class Staging:
     :ivar directory: null stands for ``staging`` in the state directory.
     :ivar capacity_bytes: what may be used at most; ``min_free_bytes`` stay free on the file system in any case.
     :ivar restore_share: the part of the capacity that uploads leave to restores.
-    :ivar expedited_share: the last part of that, which other restores leave to Expedited ones.
-    :ivar multipart_share: what new objects and uploads leave to further parts of uploads that have begun, beside that.
     :ivar small_object_bytes: objects up to this size share segments; larger ones are files.
     """
 
@@ -137,9 +123,6 @@ class Staging:
     capacity_bytes: SomeBytes = 64 * GIB
     min_free_bytes: Bytes = 1 * GIB
     restore_share: Fraction = 0.1
-    expedited_share: Fraction = 0.02
-    multipart_share: Fraction = 0.03
-    quotas: StagingQuotas = field(default_factory=StagingQuotas)
     small_object_bytes: Annotated[int, Size(0, 16 * MIB)] = 256 * KIB
     segment_bytes: Annotated[int, Size(1 * MIB, 16 * GIB)] = 64 * MIB
     threads: Annotated[int, Whole(1, 256)] = 8
@@ -211,9 +194,7 @@ class Archive:
 
     :ivar bundle_cartridge_share: a bundle takes at most this part of a cartridge, however large ``bundle_size_bytes``.
     :ivar reserve_share: the part of a cartridge that stays free for its indexes and manifests, at most ``reserve_bytes``.
-    :ivar session_bytes: what is written at most before it is verified.
-    :ivar another_drive_bytes: one more cartridge of a pool is mounted for every so many bytes that wait for it, at most
-        ``another_drive_share`` of a cartridge.
+    :ivar session_bytes: what one mount writes at most before the cartridge is given a rest.
     :ivar sync_bytes: the index goes to tape after so many bytes or ``sync_age_seconds``, whichever comes first.
     """
 
@@ -224,8 +205,6 @@ class Archive:
     reserve_share: Annotated[float, Number(0, 0.5)] = 0.05
     reserve_bytes: Bytes = 10 * GIB
     session_bytes: SomeBytes = 2 * TIB
-    another_drive_bytes: SomeBytes = 500 * GB
-    another_drive_share: Annotated[float, Number(0.0001, 1)] = 0.03
     sync_bytes: SomeBytes = 32 * GIB
     sync_age_seconds: SomeSeconds = 10 * MINUTE
 
@@ -273,13 +252,8 @@ class Recall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mount:
-    """
-    How archives and recalls share the drives, and how long a cartridge stays in one: idle, and while another is wanted there.
+    """How long a cartridge stays in a drive: idle, and while another is wanted there."""
 
-    :ivar archive_share: the part of the drives that archives have when recalls want them all: one at least, and never all.
-    """
-
-    archive_share: Annotated[float, Number(0, 1)] = 0.5
     idle_unload_seconds: Seconds = 5 * MINUTE
     max_hold_seconds: SomeSeconds = 60 * MINUTE
 
@@ -361,12 +335,10 @@ class Tape:
     """
     The library, its drives and the programs that work them.
 
-    :ivar filesystem: how files lie on cartridges: in LTFS volumes, or as tar files one behind the other on plain tapes.
     :ivar changer: the control device of a real library (``/dev/tape/by-id/...-changer``).
     """
 
     library: Annotated[str, Choice(("virtual", "scsi"))] = "virtual"
-    filesystem: Annotated[str, Choice(tuple(VolumeForm))] = VolumeForm.LTFS.value
     virtual: VirtualLibrary = field(default_factory=VirtualLibrary)
     changer: Device | None = None
     drives: tuple[Drive, ...] = ()

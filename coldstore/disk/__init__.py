@@ -22,11 +22,8 @@ Decisions:
 - Data is durable before its name is: file, then rename, then directory; checksums before the data that they cover.
 - The account is kept in the reactor's thread and by what the file system says is allocated (``st_blocks``), taken
   before and after each change; so punched holes, rounding and file systems without holes need no rules of their own.
-- A discarded piece inside a container is marked in ``.dead`` (durably). Long stretches of dead pieces are punched out, a
-  container in which nothing lives is unlinked, and one of which most is dead is named, for the living to be moved out
-  (``containers``): so nothing takes up more than twice what lives in it, and neither the living nor the free space are
-  scattered. Discards that come together are noted together (``freeing``).
-- Small pieces that will stay on the disk, and those that go once they are on tape, have segments of their own.
+- A discarded piece inside a container is first marked in ``.dead`` (durably), then its blocks are given back by punching
+  a hole; where holes are not supported they stay accounted until nothing in the container lives and it is unlinked.
 - All blocking calls run in threads that ``DiskStaging`` owns; state is touched in the reactor's thread only, except
   that of one container, which has a lock.
 """

@@ -9,14 +9,12 @@ ahead (``prepared``): the larger of the two is what they hold back, for one is i
 file system leaves us can be told from its free space whatever we are in the middle of.
 """
 
-from coldstore.model.precedence import Precedence, Shares
-
 
 class Account:
-    """Bytes used, promised and to be had."""
+    """Bytes used, promised and to be had. ``recall_share`` of the capacity is promised to recalls only."""
 
-    def __init__(self, configured_bytes: int, min_free_bytes: int, shares: Shares | None = None) -> None:
-        self._shares = shares or Shares()
+    def __init__(self, configured_bytes: int, min_free_bytes: int, recall_share: float = 0.0) -> None:
+        self._recall_share = recall_share
         self._configured = configured_bytes
         self._min_free = min_free_bytes
         self._room: int | None = None
@@ -53,17 +51,25 @@ class Account:
         """What can still be promised, never negative."""
         return max(0, self.capacity - self.spoken_for - self.reserved)
 
-    def headroom_of(self, precedence: Precedence) -> int:
-        """What can still be promised to who comes with this precedence, never negative."""
-        return max(0, self.headroom - int(self.capacity * self._shares.left_by(precedence)))
+    @property
+    def upload_headroom(self) -> int:
+        """What can still be promised to uploads: they must not take what recalls need to make progress."""
+        return max(0, self.headroom - int(self.capacity * self._recall_share))
 
     def saw_free(self, free_bytes: int, present_bytes: int) -> None:
         """Take note that the file system had ``free_bytes`` left while we had ``present_bytes`` on it."""
         self._room = present_bytes + free_bytes - self._min_free
 
-    def hold(self, size_bytes: int, precedence: Precedence) -> bool:
-        """Promise room for a large piece or a recall; False (and nothing changed) when there is none."""
-        if size_bytes > self.headroom_of(precedence):
+    def hold(self, size_bytes: int) -> bool:
+        """Promise room for a recall; False (and nothing changed) when there is none."""
+        return self._hold(size_bytes, self.headroom)
+
+    def hold_upload(self, size_bytes: int) -> bool:
+        """Promise room for a large piece that a client sends; ended by ``let_go`` as well."""
+        return self._hold(size_bytes, self.upload_headroom)
+
+    def _hold(self, size_bytes: int, headroom: int) -> bool:
+        if size_bytes > headroom:
             return False
         self.held += size_bytes
         return True
@@ -73,10 +79,10 @@ class Account:
         self.held -= size_bytes
         assert self.held >= 0, "more given back than was held"
 
-    def claim(self, size_bytes: int, precedence: Precedence) -> bool:
+    def claim(self, size_bytes: int) -> bool:
         """Promise room for a record in a segment; False (and nothing changed) when there is none."""
         more = max(self.claimed + size_bytes, self.prepared) - max(self.claimed, self.prepared)
-        if more > self.headroom_of(precedence):
+        if more > self.upload_headroom:
             return False
         self.claimed += size_bytes
         return True

@@ -7,7 +7,7 @@ counted and while something of an earlier run is freed, so that each byte is cou
 """
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 from coldstore.disk.addresses import (
     FileAddress,
@@ -111,18 +111,9 @@ def stored(
                 found.append(str(address))
                 if len(found) == limit:
                     return found
-    earlier = [
-        name for name in system.names(layout.containers) if is_container_name(name) and run_of(name) != run
-    ]
-    return found + living(containers, earlier, after, limit - len(found))
-
-
-def living(containers: Containers, names: Iterable[str], after: str, limit: int) -> list[str]:
-    """Return addresses of what lives in these containers, which are given in order, behind ``after``."""
-    found: list[str] = []
     start = parsed(after)
-    for name in names:
-        if f"{name}-~" <= after:
+    for name in system.names(layout.containers):
+        if not is_container_name(name) or run_of(name) == run or f"{name}-~" <= after:
             continue
         behind = (-1, -1)
         if isinstance(start, SliceAddress) and start.container == name:
@@ -130,5 +121,5 @@ def living(containers: Containers, names: Iterable[str], after: str, limit: int)
         for offset, length in containers.living(name, behind, limit - len(found)):
             found.append(str(SliceAddress(name, offset, length)))
         if len(found) == limit:
-            break
+            return found
     return found

@@ -2,15 +2,7 @@
 Containers: files with many pieces in them, what lives in them, and giving back the space of what does not.
 
 Everything here blocks and runs in threads. A container's state is its list of pieces and the dead among them; it is
-loaded when first asked for and forgotten when too many pieces are remembered, except that of an open segment.
-
-The space of the dead comes back in three ways. A container in which nothing lives is unlinked. A long stretch of dead
-pieces is punched out. What lies scattered between the living stays, so that neither the free space nor the living are
-broken into pieces; when a container takes up more than twice what lives in it, it is named as ``sparse``, for somebody
-to have the living written elsewhere and discarded here. So no container stays larger than twice what lives in it, its
-lists included. (Measured with 4 KiB and 100-byte pieces of which nine in ten died at random, giving back every block at once:
-what lived took 1.9 and 9 times its size, was read at a tenth of the speed, and a file of 3 GiB made afterwards had 900 extents
-on ext4 and 16,600 on XFS.)
+loaded when first asked for and forgotten when too many pieces are remembered, except that of the open segment.
 """
 
 import threading
@@ -18,21 +10,17 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from coldstore.disk.blocks import ChecksumsDamaged
 from coldstore.disk.filesystem import ALLOCATION_BYTES, FileSystem
-from coldstore.disk.framing import taken_bytes
 from coldstore.disk.index import ContainerIndex, Span, dead_entries, whole_entries
 from coldstore.disk.layout import Layout
 from coldstore.interfaces.staging import DiskFault
 
 MOST_PIECES_REMEMBERED = 2_000_000
 """About 25 bytes each."""
-PUNCHED_BYTES = 1024 * 1024
-"""Dead stretches of this length are given back at once: a disk reads pieces of this size as fast as larger ones."""
 
 
 class Counts(Protocol):
@@ -66,13 +54,9 @@ class Container:
         self.lock = threading.Lock()
         self.open_end: OpenEnd | None = None
         self.is_swept = False
-        """Whether this process has looked for long stretches of dead pieces. An open segment is looked at when it is sealed."""
+        """Whether this process has made sure that the space of all dead pieces was given back."""
         self.has_dead_list = False
         """Whether this process has made the name of the list of the dead durable."""
-        self.died_at = 0.0
-        """When something in it died last in this run, by the clock of who discards."""
-        self.has_list = True
-        """Whether its list is on the disk, so that it can be forgotten."""
         self.is_gone = False
 
 
@@ -100,8 +84,6 @@ class Containers:
         self._counts = counts
         self._lock = threading.Lock()
         self._remembered: OrderedDict[str, Container] = OrderedDict()
-        self._sparse: dict[str, float] = {}
-        """Sealed containers that take up more than twice what lives in them, and when something in each died last."""
 
     def remember(self, container: Container) -> None:
         """Take in a container that was just made."""
@@ -114,7 +96,7 @@ class Containers:
         for name, each in list(self._remembered.items())[:-1]:
             if pieces <= MOST_PIECES_REMEMBERED:
                 break
-            if each.has_list and not each.lock.locked():
+            if each.open_end is None and not each.lock.locked():
                 pieces -= len(each.index)
                 del self._remembered[name]
 
@@ -152,7 +134,7 @@ class Containers:
         except OSError as error:
             raise DiskFault(f"reading {self._layout.dead(name)}: {error}") from error
         try:
-            return ContainerIndex.decoded(content, dead, taken_bytes=partial(taken_bytes, name))
+            return ContainerIndex.decoded(content, dead)
         except ChecksumsDamaged as error:
             raise DiskFault(f"the list of pieces {path} {error}") from error
 
@@ -177,19 +159,12 @@ class Containers:
             return []
         with container.lock:
             self._sweep(container, ())
-            self._weigh(container)
             return container.index.living(after, limit)
 
-    def sparse(self, *, quiet_since: float) -> list[str]:
-        """Name the containers that take up more than twice what lives in them, unless something in them died since then."""
-        with self._lock:
-            return sorted(name for name, died_at in self._sparse.items() if died_at <= quiet_since)
-
-    def discard(self, name: str, pieces: Collection[tuple[int, int]], *, now: float) -> None:
+    def discard(self, name: str, pieces: Collection[tuple[int, int]]) -> None:
         """
         Free pieces given by offset and length, durably. Unknown ones are ignored.
 
-        :param now: seconds of a clock of the caller's, for ``sparse``.
         :raise DiskFault: the disk failed; the rest is done when asked again.
         """
         try:
@@ -201,14 +176,11 @@ class Containers:
                 index = container.index
                 found = [at for piece in pieces if (at := index.place(*piece)) is not None]
                 fresh = [at for at in found if not index.is_dead(at)]
-                # The last ones need no note: the container goes with them.
-                if fresh and (container.open_end is not None or index.alive > len(fresh)):
+                if fresh:
                     self._write_dead(container, [index.piece(at) for at in fresh])
                 for at in fresh:
                     index.mark_dead(at)
-                container.died_at = now
                 self._sweep(container, found)
-                self._weigh(container)
         except OSError as error:
             # Also when there is no room to note the dead: nothing was promised that could be refused.
             raise DiskFault(f"freeing pieces of {self._layout.container(name)}: {error.strerror}") from error
@@ -225,17 +197,14 @@ class Containers:
             container.has_dead_list = True
 
     def _sweep(self, container: Container, ordinals: Sequence[int]) -> None:
-        """
-        Give back long stretches of the dead: around these, or all of them when this process has not looked before; the
-        whole container when nothing in it lives.
-        """
-        if container.is_gone or container.open_end is not None:
+        """Give back the space of dead pieces: these, or all of them when this process has not looked before."""
+        if container.is_gone:
             return
-        if container.index.alive == 0:
+        if container.index.alive == 0 and container.open_end is None:
             self._remove(container)
             return
         dead = ordinals if container.is_swept else container.index.dead_ordinals()
-        holes = container.index.holes(dead, unit_bytes=ALLOCATION_BYTES, least_bytes=PUNCHED_BYTES)
+        holes = container.index.holes(dead, ALLOCATION_BYTES)
         if holes:
             descriptor = self._system.open(self._layout.container(container.name), for_writing=True)
             try:
@@ -252,20 +221,10 @@ class Containers:
                 if not self._system.punch(descriptor, hole.begin, hole.end - hole.begin):
                     break
         finally:
-            self._counts.used(container.name, self._system.occupied_open(descriptor) - before)
-
-    def _weigh(self, container: Container) -> None:
-        """Compare what a sealed container takes up with what lives in it. The caller holds the lock."""
-        name = container.name
-        is_sparse = False
-        if not container.is_gone and container.open_end is None:
-            paths = (self._layout.container(name), self._layout.records(name), self._layout.dead(name))
-            is_sparse = sum(map(self._system.occupied, paths)) > 2 * container.index.alive_bytes
-        with self._lock:
-            if is_sparse:
-                self._sparse[name] = container.died_at
+            if container.open_end is not None:
+                self.settled(container)
             else:
-                self._sparse.pop(name, None)
+                self._counts.used(container.name, self._system.occupied_open(descriptor) - before)
 
     def _remove(self, container: Container) -> None:
         """Unlink a container in which nothing lives; its lists only once that is durable, or it would live again."""
@@ -300,9 +259,7 @@ class Containers:
         publish_list(self._system, path, container.index)
         self._counts.used(container.name, self._system.occupied(path) - before)
         self._system.sync_directory(self._layout.containers)
-        container.has_list = True
 
     def tidy(self, container: Container) -> None:
-        """Give back the space of what died in a container that was just sealed. The caller holds the lock."""
+        """Give back the space of what died in a container. The caller holds the lock."""
         self._sweep(container, ())
-        self._weigh(container)

@@ -81,14 +81,6 @@ class FileSystem:
             got += len(more)
         return b"".join(parts)
 
-    def read_into(self, descriptor: int, buffer: bytearray | memoryview, offset_bytes: int) -> int:
-        """Read into memory that is there; return how much came, less than its size only at the end of the file."""
-        view = memoryview(buffer)
-        got = 0
-        while got < len(view) and (more := os.preadv(descriptor, [view[got:]], offset_bytes + got)):
-            got += more
-        return got
-
     def sync(self, descriptor: int) -> None:
         """Make content, size and allocation durable (``fdatasync`` includes what is needed to read the bytes back)."""
         os.fdatasync(descriptor)

@@ -15,10 +15,9 @@ from zope.interface import implementer
 
 from coldstore.disk.accounts import Account
 from coldstore.disk.files import ArrivingFile
-from coldstore.disk.framing import record_bytes
 from coldstore.disk.hashing import FREE, SLOWEST, Digests, crc64_digest, of_small
 from coldstore.disk.pressure import Pressure, SharedPressure
-from coldstore.disk.segments import Outcome, SegmentWriter, SmallPiece
+from coldstore.disk.segments import Outcome, SegmentWriter, SmallPiece, record_bytes
 from coldstore.disk.threads import Strand, Threads, shielded
 from coldstore.interfaces.staging import DiskFault, IIncoming, Received, WrongLength
 from coldstore.model.errors import StagingFull

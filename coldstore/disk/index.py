@@ -11,7 +11,7 @@ import struct
 import zlib
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from coldstore.disk.blocks import ChecksumsDamaged, number_of_blocks
@@ -35,17 +35,13 @@ class Span:
 class ContainerIndex:
     """The pieces of one container, in order of their offsets."""
 
-    def __init__(self, taken_bytes: Callable[[int], int]) -> None:
-        """:param taken_bytes: what a piece of some length takes up in this container, header and rounding included."""
-        self._taken_bytes = taken_bytes
+    def __init__(self) -> None:
         self._offsets = array("Q")
         self._lengths = array("Q")
         self._first_block = array("Q")
         self._blocks = array("Q")
         self._dead = bytearray()
         self.alive = 0
-        self.alive_bytes = 0
-        """What the living take up."""
         self.end_bytes = 0
         """Where the space of the last piece ends."""
 
@@ -67,7 +63,6 @@ class ContainerIndex:
         self._dead.append(0)
         self.alive += 1
         self.end_bytes = end_bytes
-        self.alive_bytes += self._taken_bytes(length_bytes)
 
     def place(self, offset_bytes: int, length_bytes: int) -> int | None:
         """Return the ordinal of the piece with this offset and length, dead or alive, or None."""
@@ -89,7 +84,6 @@ class ContainerIndex:
         if not self._dead[ordinal]:
             self._dead[ordinal] = 1
             self.alive -= 1
-            self.alive_bytes -= self._taken_bytes(self._lengths[ordinal])
 
     def blocks(self, ordinal: int) -> "array[int]":
         """The block checksums of a piece; empty when it has one block only."""
@@ -108,19 +102,17 @@ class ContainerIndex:
                     break
         return found
 
-    def holes(self, ordinals: Iterable[int], *, unit_bytes: int, least_bytes: int) -> list[Span]:
+    def holes(self, ordinals: Iterable[int], allocation_bytes: int) -> list[Span]:
         """
-        Stretches around these dead pieces in which nothing lives, of at least ``least_bytes``, in whole ``unit_bytes``.
+        Whole blocks of the file system in which nothing lives around these dead pieces.
 
-        A stretch is followed to either side until something lives or it is long enough: what lies further away was
-        given back when it died.
+        A block that a dead piece shares with its neighbours is free when these are dead too. Neighbours further away
+        need no look: their own blocks were given back when they died.
         """
         found: list[Span] = []
         for at in sorted(set(ordinals)):
-            if found and self._space_end(at) <= found[-1].end:
-                continue
-            hole = self._hole(at, unit_bytes, least_bytes)
-            if hole.end - hole.begin < least_bytes:
+            hole = self._hole(at, allocation_bytes)
+            if hole.begin >= hole.end:
                 continue
             if found and hole.begin <= found[-1].end:
                 found[-1] = Span(found[-1].begin, max(found[-1].end, hole.end))
@@ -128,20 +120,19 @@ class ContainerIndex:
                 found.append(hole)
         return found
 
-    def _hole(self, at: int, unit: int, least: int) -> Span:
+    def _hole(self, at: int, unit: int) -> Span:
         begin, end = self._offsets[at], self._space_end(at)
-        enough = end - begin + least + unit
+        lowest, highest = begin // unit * unit, -(-end // unit) * unit
         before, behind = at - 1, at + 1
-        while end - begin < enough and before >= 0 and self._dead[before]:
-            begin = self._offsets[before]
+        while begin > lowest and (before < 0 or self._dead[before]):
+            begin = self._offsets[before] if before >= 0 else 0
             before -= 1
-        if before < 0:
-            begin = 0
-        enough = end - begin + least + unit
-        while end - begin < enough and behind < len(self._offsets) and self._dead[behind]:
+        while end < highest and behind < len(self._offsets) and self._dead[behind]:
             end = self._space_end(behind)
             behind += 1
-        return Span(-(-begin // unit) * unit, end // unit * unit)
+        first = lowest if begin <= lowest else -(-begin // unit) * unit
+        last = highest if end >= highest else end // unit * unit
+        return Span(first, last)
 
     def _space_end(self, at: int) -> int:
         return self._offsets[at + 1] if at + 1 < len(self._offsets) else self.end_bytes
@@ -168,9 +159,7 @@ class ContainerIndex:
         return body + _TAIL.pack(crc64nvme(body))
 
     @classmethod
-    def decoded(
-        cls, content: bytes, dead: bytes = b"", *, taken_bytes: Callable[[int], int]
-    ) -> "ContainerIndex":
+    def decoded(cls, content: bytes, dead: bytes = b"") -> "ContainerIndex":
         """
         Read a list of pieces and the dead among them.
 
@@ -184,7 +173,7 @@ class ContainerIndex:
         magic, version, count, end_bytes, block_count = _HEADER.unpack_from(body)
         if magic != _MAGIC or version != _VERSION or len(body) != _HEADER.size + 16 * count + 8 * block_count:
             raise ChecksumsDamaged("is not a list of pieces of version 1")
-        self = cls(taken_bytes)
+        self = cls()
         pairs = array("Q", struct.unpack_from(f"<{2 * count}Q", body, _HEADER.size))
         self._offsets, self._lengths = pairs[::2], pairs[1::2]
         self._blocks = array("Q", struct.unpack_from(f"<{block_count}Q", body, _HEADER.size + 16 * count))
@@ -196,7 +185,6 @@ class ContainerIndex:
         self._dead = bytearray(count)
         self.alive = count
         self.end_bytes = end_bytes
-        self.alive_bytes = sum(map(self._taken_bytes, self._lengths))
         self.take_dead(dead)
         return self
 

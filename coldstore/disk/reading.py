@@ -1,11 +1,9 @@
 """
 Reading pieces: every block is checked against its recorded checksum before its first byte goes out, once per run.
 
-State lives in the reactor's thread; reading and checking run in threads. To check a block takes a buffer that its thread
-uses again and again, so that many readers at once take no more memory than few.
+State lives in the reactor's thread; reading and checking run in threads.
 """
 
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,10 +20,6 @@ from coldstore.util.asynchronous import returns_deferred
 from coldstore.util.checksums import crc64nvme
 
 MOST_ADDRESSES_REMEMBERED = 100_000
-CHECKED_AT_ONCE_BYTES = 256 * 1024
-"""A block is checked in steps of this size; one that is no larger is read once, to be checked and given out."""
-
-_of_thread = threading.local()
 
 
 class VerifiedBlocks:
@@ -45,7 +39,7 @@ class VerifiedBlocks:
         self._bits.pop(address, None)
 
     def check(self, address: str, block: int, job: Callable[[], Deferred[bytes]]) -> Deferred[bytes]:
-        """Check a block by ``job``, or wait for a check that is under way; fires with what that gives."""
+        """Check a block by ``job``, or wait for a check that is under way; fires with its bytes."""
         done: Deferred[bytes] = Deferred(lambda _: None)
         key = (address, block)
         waiting = self._under_way.get(key)
@@ -134,10 +128,7 @@ class PieceReader:
                 parts.append(await self._in_thread(self._exactly, offset_bytes, count))
             else:
                 content = await self._check(block)
-                if content:
-                    parts.append(content[begin : begin + count])
-                else:
-                    parts.append(await self._in_thread(self._exactly, offset_bytes, count))
+                parts.append(content[begin : begin + count])
             offset_bytes += count
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
@@ -190,36 +181,10 @@ class PieceReader:
         return content
 
     def _checked(self, block: int) -> bytes:
-        """Check a block; return it when it is small, and nothing otherwise."""
-        begin, length = block * BLOCK_BYTES, block_length(self.length_bytes, block)
-        if length <= CHECKED_AT_ONCE_BYTES:
-            content = self._exactly(begin, length)
-            checksum = crc64nvme(content)
-        else:
-            content = b""
-            checksum = self._checksum(begin, length)
-        if checksum != self._opened.checksums[block]:
+        content = self._exactly(block * BLOCK_BYTES, block_length(self.length_bytes, block))
+        if crc64nvme(content) != self._opened.checksums[block]:
             raise BytesDamaged(self._address, block)
         return content
-
-    def _checksum(self, offset_bytes: int, length_bytes: int) -> int:
-        opened = self._opened
-        if not hasattr(_of_thread, "buffer"):
-            _of_thread.buffer = bytearray(CHECKED_AT_ONCE_BYTES)
-        buffer = memoryview(_of_thread.buffer)
-        checksum = 0
-        end = offset_bytes + length_bytes
-        while offset_bytes < end:
-            step = buffer[: end - offset_bytes]
-            try:
-                got = self._system.read_into(opened.descriptor, step, opened.base_bytes + offset_bytes)
-            except OSError as error:
-                raise DiskFault(f"reading {opened.path}: {error.strerror}") from error
-            if got != len(step):
-                raise DiskFault(f"{opened.path} is shorter than was recorded for {self._address}")
-            checksum = crc64nvme(step, checksum)
-            offset_bytes += got
-        return checksum
 
     def close(self) -> None:
         """See ``IPieceReader``."""

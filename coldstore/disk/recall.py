@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from coldstore.disk.addresses import SliceAddress
 from coldstore.disk.blocks import combined
 from coldstore.disk.containers import Container, Containers, Counts
-from coldstore.disk.filesystem import FileSystem, sorted_error
-from coldstore.disk.framing import slot_bytes
+from coldstore.disk.filesystem import ALLOCATION_BYTES, FileSystem, sorted_error
 from coldstore.disk.index import ContainerIndex, Span
 from coldstore.disk.layout import Layout
 from coldstore.interfaces.staging import DiskFault, RecalledBytes
@@ -37,7 +36,7 @@ def planned(lengths: Sequence[int]) -> SlotPlan:
     end = 0
     for length in lengths:
         offsets.append(end)
-        end += slot_bytes(length)
+        end += -(-length // ALLOCATION_BYTES) * ALLOCATION_BYTES
     return SlotPlan(tuple(offsets), end)
 
 
@@ -85,7 +84,7 @@ def publish(
     """
     plan = planned(lengths)
     source, target = layout.filling(name), layout.container(name)
-    index = ContainerIndex(slot_bytes)
+    index = ContainerIndex()
     gaps: list[Span] = []
     for slot, (offset, length) in enumerate(zip(plan.offsets, lengths, strict=True)):
         end = plan.offsets[slot + 1] if slot + 1 < len(lengths) else plan.size_bytes

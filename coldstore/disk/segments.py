@@ -1,33 +1,65 @@
 """
 Segments: small pieces appended to one file, a group of them made durable by one ``fdatasync``.
 
+A record is a header (magic, version, the segment's tag, length and CRC64NVME of the bytes, CRC32 of the header), the bytes, and zeros up
+to a multiple of 512. The tag keeps a record that some earlier file left on the same blocks from being taken for ours.
 Everything that does I/O blocks; one thread at a time appends.
 """
 
+import struct
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from twisted.logger import Logger
 
 from coldstore.disk.addresses import Names, SliceAddress
-from coldstore.disk.containers import PUNCHED_BYTES, Container, Containers, OpenEnd, publish_list
+from coldstore.disk.containers import Container, Containers, OpenEnd, publish_list
 from coldstore.disk.filesystem import FileSystem, sorted_error
-from coldstore.disk.framing import (
-    HEADER_BYTES,
-    MAGIC,
-    RECORD_UNIT_BYTES,
-    header,
-    read_header,
-    record_bytes,
-    segment_tag,
-)
 from coldstore.disk.index import ContainerIndex, dead_pieces
 from coldstore.disk.layout import Layout
 from coldstore.interfaces.staging import DiskFault
 from coldstore.model.errors import StagingFull
 from coldstore.util.checksums import crc64nvme
 
+RECORD_UNIT_BYTES = 512
+_MAGIC = b"CSSR"
+_VERSION = 1
+_FIELDS = struct.Struct("<4sIQQQ")
+_HEADER = struct.Struct("<4sIQQQI4x")
+HEADER_BYTES = _HEADER.size
 _SCAN_BYTES = 4 * 1024 * 1024
+
+
+def record_bytes(length_bytes: int) -> int:
+    """Return the size of the record of a piece."""
+    return -(-(HEADER_BYTES + length_bytes) // RECORD_UNIT_BYTES) * RECORD_UNIT_BYTES
+
+
+def segment_tag(name: str) -> int:
+    """Return the number by which records know their segment: the chance in its name."""
+    return int(name[2:18], 16)
+
+
+def header(tag: int, length_bytes: int, crc64: int) -> bytes:
+    """Return the header of a record."""
+    fields = _FIELDS.pack(_MAGIC, _VERSION, tag, length_bytes, crc64)
+    return fields + struct.pack("<I4x", zlib.crc32(fields))
+
+
+def read_header(content: bytes, tag: int) -> tuple[int, int] | None:
+    """Return (length, CRC64NVME) that a header states, or None when this is none of the segment's."""
+    if len(content) < HEADER_BYTES:
+        return None
+    magic, version, found_tag, length_bytes, crc64, check = _HEADER.unpack_from(content)
+    if (
+        magic != _MAGIC
+        or version != _VERSION
+        or found_tag != tag
+        or check != zlib.crc32(content[: _FIELDS.size])
+    ):
+        return None
+    return length_bytes, crc64
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +142,7 @@ class SegmentWriter:
         return self._open
 
     def _made(self) -> Container:
-        container = Container(self._names.segment(), ContainerIndex(record_bytes))
+        container = Container(self._names.segment(), ContainerIndex())
         path = self._layout.container(container.name)
         descriptor = self._system.create(path)
         try:
@@ -119,8 +151,8 @@ class SegmentWriter:
             self._system.close(descriptor)
             self._system.unlink(path)
             raise
+        container.is_swept = True
         container.open_end = OpenEnd(descriptor, 0, 0, True, 0, 0)
-        container.has_list = False
         self._containers.remember(container)
         return container
 
@@ -212,18 +244,6 @@ class SegmentWriter:
                 self._system.close(end.descriptor)
             self._containers.tidy(container)
 
-    def seal_if_sparse(self) -> None:
-        """Seal the open segment when most of it is dead: only of a sealed one the space comes back."""
-        container = self._open
-        if container is None or container.open_end is None:
-            return
-        with container.lock:
-            index = container.index
-            dead_bytes = container.open_end.committed_bytes - index.alive_bytes
-            is_sparse = index.alive == 0 if dead_bytes < PUNCHED_BYTES else dead_bytes > index.alive_bytes
-        if is_sparse and dead_bytes:
-            self._seal_quietly()
-
     def close(self) -> None:
         """Seal the open segment, so that the next start has nothing to check."""
         self._seal_quietly()
@@ -253,12 +273,10 @@ def seal_left_open(system: FileSystem, layout: Layout) -> list[str]:
             system.sync(descriptor)
         finally:
             system.close(descriptor)
-        if index.alive:
+        if len(index):
             publish_list(system, layout.records(name), index)
         else:
-            # The dead come last: without them the records would live again.
             system.unlink(path)
-            system.sync_directory(layout.containers)
             system.unlink(layout.dead(name))
         system.sync_directory(layout.containers)
     return left_open
@@ -289,7 +307,7 @@ def scanned(system: FileSystem, descriptor: int, tag: int, dead: dict[int, int])
         offset += record_bytes(found[-1][1])
     while found and not found[-1][2]:
         found.pop()
-    index = ContainerIndex(record_bytes)
+    index = ContainerIndex()
     for offset, length_bytes, _ in found:
         index.add(offset, length_bytes, offset + record_bytes(length_bytes))
     for piece in dead.items():
@@ -305,7 +323,7 @@ def _next_header(
     next_dead = min((each for each in dead if each >= offset), default=size)
     while offset < size:
         window = system.read(descriptor, min(_SCAN_BYTES, size - offset), offset)
-        at = window.find(MAGIC)
+        at = window.find(_MAGIC)
         while at >= 0:
             if (
                 at % RECORD_UNIT_BYTES == 0
@@ -313,7 +331,7 @@ def _next_header(
                 and read_header(window[at : at + HEADER_BYTES], tag)
             ):
                 return offset + at
-            at = window.find(MAGIC, at + 1)
+            at = window.find(_MAGIC, at + 1)
         if offset + len(window) > next_dead or not window:
             return next_dead
         offset += len(window)

@@ -15,8 +15,6 @@ from coldstore.disk.addresses import FileAddress, Names, SliceAddress, parsed
 from coldstore.disk.blocks import combined
 from coldstore.disk.containers import Containers, NotThere
 from coldstore.disk.filesystem import FileSystem, sorted_error
-from coldstore.disk.framing import HEADER_BYTES, record_bytes
-from coldstore.disk.freeing import Freeing
 from coldstore.disk.hashing import checked
 from coldstore.disk.incoming import GroupCommit, LargeIncoming, SmallIncoming, through
 from coldstore.disk.layout import Layout
@@ -39,18 +37,15 @@ from coldstore.interfaces.staging import (
 )
 from coldstore.model.errors import StagingFull
 from coldstore.model.objects import Piece
-from coldstore.model.precedence import Precedence, Shares
 from coldstore.util.asynchronous import returns_deferred
 
 KIB = 1024
 MIB = 1024 * KIB
 
 PREALLOCATED_BYTES = 64 * MIB
-"""How far an open segment allocates ahead, at most; and never more than a thirty-second of the capacity."""
+"""How far the open segment allocates ahead, at most; and never more than a sixteenth of the capacity."""
 COUNTED_AT_START = 20_000
 """Files of earlier runs that ``start`` waits to be counted; the rest is counted beside the service."""
-QUIET_SECONDS = 60.0
-"""How long nothing in a container may have died before the rest of it is named as scattered: mostly all of it goes."""
 SAMPLE_SECONDS = 1.0
 NOTE_SECONDS = 60.0
 
@@ -70,13 +65,12 @@ class DiskStaging:
         directory: Path,
         capacity_bytes: int,
         min_free_bytes: int = 0,
-        shares: Shares | None = None,
+        recall_share: float = 0.0,
         small_limit_bytes: int = 256 * KIB,
         segment_bytes: int = 1024 * MIB,
         hashing_threads: int = 4,
         reading_threads: int = 4,
         outstanding_bytes: int = 64 * MIB,
-        quiet_seconds: float = QUIET_SECONDS,
         system: FileSystem | None = None,
     ) -> None:
         """
@@ -85,16 +79,15 @@ class DiskStaging:
         :param directory: made if missing. Everything below it is ours.
         :param capacity_bytes: what may be used in all.
         :param min_free_bytes: what is left free on the file system.
-        :param shares: the parts of the capacity that some leave to others; without them nobody leaves any.
+        :param recall_share: the part of the capacity that uploads leave to recalls.
         :param small_limit_bytes: pieces up to this size go into segments.
         :param segment_bytes: size at which a segment is sealed.
         :param hashing_threads: for digests and writing what arrives; two per upload are of use.
         :param reading_threads: for reading and checking; each holds up to 4 MiB.
         :param outstanding_bytes: of all uploads together, waiting for threads.
-        :param quiet_seconds: how long nothing in a container may have died before pieces in it count as scattered.
         :raise ValueError: a segment would not take the largest small piece.
         """
-        if segment_bytes < record_bytes(small_limit_bytes):
+        if segment_bytes < segments.record_bytes(small_limit_bytes):
             raise ValueError(f"segments of {segment_bytes} bytes do not take pieces of {small_limit_bytes}")
         self._reactor = reactor
         self._directory = directory
@@ -102,46 +95,26 @@ class DiskStaging:
         self._system = system or FileSystem()
         self._layout = Layout(directory)
         self._names = Names(random, run)
-        self.account = Account(capacity_bytes, min_free_bytes, shares)
+        self.account = Account(capacity_bytes, min_free_bytes, recall_share)
         self._census = census.Census(
             self._system, self._layout, run, self._used_changed, self._prepared_changed
         )
         self._containers = Containers(self._system, self._layout, self._census)
         self._writing = Threads(reactor, hashing_threads, "disk-writing")
         self._reading = Threads(reactor, reading_threads, "disk-reading")
-        self._appending = {
-            is_kept: Threads(reactor, 1, f"disk-appending-{'kept' if is_kept else 'passing'}")
-            for is_kept in (False, True)
-        }
+        self._appending = Threads(reactor, 1, "disk-appending")
         self._tidying = Threads(reactor, 1, "disk-tidying")
         self._watching = Threads(reactor, 1, "disk-watching")
         self._tidy = Strand(self._tidying)
-        # Pieces that go once they are on tape, and those that stay, have segments of their own: of the first kind whole
-        # segments go at once, and the others need not be moved out of them.
-        self._writers = {
-            is_kept: segments.SegmentWriter(
-                system=self._system,
-                layout=self._layout,
-                names=self._names,
-                containers=self._containers,
-                segment_bytes=segment_bytes,
-                step_bytes=min(PREALLOCATED_BYTES, capacity_bytes // 32),
-            )
-            for is_kept in self._appending
-        }
-        self._groups = {
-            is_kept: GroupCommit(writer=self._writers[is_kept], threads=threads, account=self.account)
-            for is_kept, threads in self._appending.items()
-        }
-        self._freeing = Freeing(
+        self._writer = segments.SegmentWriter(
             system=self._system,
             layout=self._layout,
+            names=self._names,
             containers=self._containers,
-            census=self._census,
-            reactor=reactor,
-            strand=self._tidy,
+            segment_bytes=segment_bytes,
+            step_bytes=min(PREALLOCATED_BYTES, capacity_bytes // 16),
         )
-        self._quiet_seconds = quiet_seconds
+        self._group = GroupCommit(writer=self._writer, threads=self._appending, account=self.account)
         self._pressure = SharedPressure(max(1, outstanding_bytes // MIB))
         self._verified = VerifiedBlocks()
         self._pins = Pins()
@@ -172,14 +145,8 @@ class DiskStaging:
         """See ``IStaging``."""
         account = self.account
         return StagingUsage(
-            capacity_bytes=account.capacity,
-            used_bytes=account.spoken_for,
-            reserved_bytes=account.reserved,
+            capacity_bytes=account.capacity, used_bytes=account.spoken_for, reserved_bytes=account.reserved
         )
-
-    def room_bytes(self, precedence: Precedence) -> int:
-        """See ``IStaging``."""
-        return self.account.headroom_of(precedence)
 
     # Starting and stopping.
 
@@ -204,7 +171,7 @@ class DiskStaging:
             self._count_on(counting).addErrback(self._counting_failed)
 
     def _pools(self) -> tuple[Threads, ...]:
-        return self._writing, *self._appending.values(), self._reading, self._tidying, self._watching
+        return self._writing, self._appending, self._reading, self._tidying, self._watching
 
     def _recovered(self) -> int:
         """Undo what was under way when an earlier run ended; return what it had noted as used."""
@@ -274,8 +241,7 @@ class DiskStaging:
             self._timer = None
         for incoming in list(self._incoming):
             await incoming.abandon()
-        for is_kept, threads in self._appending.items():
-            await threads.run(self._writers[is_kept].close)
+        await self._appending.run(self._writer.close)
         while self._clearing:
             await through(next(iter(self._clearing)))
         if self.account.estimate == 0:
@@ -288,14 +254,7 @@ class DiskStaging:
 
     # Receiving.
 
-    def receive(
-        self,
-        *,
-        size_bytes: int,
-        algorithms: frozenset[str],
-        precedence: Precedence = Precedence.NEW_UPLOAD,
-        is_kept: bool = False,
-    ) -> IIncoming:
+    def receive(self, *, size_bytes: int, algorithms: frozenset[str]) -> IIncoming:
         """See ``IStaging``."""
         checked(algorithms)
         if size_bytes < 1:
@@ -304,18 +263,18 @@ class DiskStaging:
             raise DiskFault("the disk is not started")
         incoming: LargeIncoming | SmallIncoming
         if size_bytes <= self._small_limit_bytes:
-            if not self.account.claim(record_bytes(size_bytes), precedence):
+            if not self.account.claim(segments.record_bytes(size_bytes)):
                 raise self._full(size_bytes)
             incoming = SmallIncoming(
                 owner=self,
                 size_bytes=size_bytes,
                 algorithms=algorithms,
                 threads=self._writing,
-                group=self._groups[is_kept],
+                group=self._group,
             )
         else:
             held = _held_bytes(size_bytes)
-            if not self.account.hold(held, precedence):
+            if not self.account.hold_upload(held):
                 raise self._full(size_bytes)
             file = files.ArrivingFile(
                 system=self._system,
@@ -412,7 +371,7 @@ class DiskStaging:
         address = parsed(piece.address)
         if isinstance(address, SliceAddress) and address.length_bytes == piece.length_bytes:
             path = self._layout.container(address.container)
-            base_bytes = address.offset_bytes + (HEADER_BYTES if address.is_record else 0)
+            base_bytes = address.offset_bytes + (segments.HEADER_BYTES if address.is_record else 0)
             try:
                 checksums = self._containers.blocks(
                     address.container, address.offset_bytes, address.length_bytes
@@ -462,26 +421,6 @@ class DiskStaging:
             )
         ]
 
-    @returns_deferred
-    async def places(self, pieces: Sequence[Piece]) -> list[DiskRange]:
-        """See ``IStaging``."""
-        return await self._reading.run(self._places, pieces) if pieces else []
-
-    def _places(self, pieces: Sequence[Piece]) -> list[DiskRange]:
-        """Find pieces. Blocks."""
-        found = []
-        for piece in pieces:
-            path, base_bytes, _ = self._located(piece)
-            found.append(
-                DiskRange(
-                    path=str(path),
-                    offset_bytes=base_bytes,
-                    length_bytes=piece.length_bytes,
-                    crc64nvme=piece.crc64nvme,
-                )
-            )
-        return found
-
     # Discarding.
 
     def discard(self, addresses: Sequence[str]) -> Deferred[None]:
@@ -510,29 +449,39 @@ class DiskStaging:
             return
         self._pins.begin_freeing(tuple(known))
         try:
-            await self._freeing.add(list(known.values()))
+            await self._tidy.run(self._free_now, list(known.values()))
         finally:
             self._pins.end_freeing(tuple(known))
             for text in known:
                 self._verified.forget(text)
 
+    def _free_now(self, addresses: Sequence[FileAddress | SliceAddress]) -> None:
+        """Free pieces that nobody reads. Blocks."""
+        slices: dict[str, list[tuple[int, int]]] = {}
+        for address in addresses:
+            if isinstance(address, SliceAddress):
+                slices.setdefault(address.container, []).append((address.offset_bytes, address.length_bytes))
+        whole_files = [each for each in addresses if isinstance(each, FileAddress)]
+        with self._census.lock:
+            files.discard(self._system, self._layout, whole_files, self._census)
+            for container, pieces in slices.items():
+                self._containers.discard(container, pieces)
+
     # Recalling.
 
-    def reserve_recall(
-        self, lengths: Sequence[int], *, precedence: Precedence = Precedence.RECALL
-    ) -> Deferred[RecallSpace]:
+    def reserve_recall(self, lengths: Sequence[int]) -> Deferred[RecallSpace]:
         """See ``IStaging``. Fails with ``ValueError`` when there is no extent or an empty one."""
-        return shielded(self._reserve_recall(tuple(lengths), precedence), self._release_quietly)
+        return shielded(self._reserve_recall(tuple(lengths)), self._release_quietly)
 
     def _release_quietly(self, space: RecallSpace) -> None:
         self._clear_up(self.release_recall(space))
 
     @returns_deferred
-    async def _reserve_recall(self, lengths: Sequence[int], precedence: Precedence) -> RecallSpace:
+    async def _reserve_recall(self, lengths: Sequence[int]) -> RecallSpace:
         plan = recall.planned(lengths)
         if not self._is_running:
             raise DiskFault("the disk is not started")
-        if not self.account.hold(plan.size_bytes, precedence):
+        if not self.account.hold(plan.size_bytes):
             raise self._full(plan.size_bytes)
         name = self._names.recalled()
         try:
@@ -630,22 +579,6 @@ class DiskStaging:
                 )
         except OSError as error:
             raise sorted_error(error, f"listing {self._directory}") from error
-
-    @returns_deferred
-    async def scattered(self, *, after: str, limit: int) -> list[str]:
-        """See ``IStaging``."""
-        if limit < 1:
-            raise ValueError(f"at least one address is asked for, not {limit}")
-        for is_kept, threads in self._appending.items():
-            await threads.run(self._writers[is_kept].seal_if_sparse)
-        return await self._tidy.run(
-            self._scattered, after, limit, self._reactor.seconds() - self._quiet_seconds
-        )
-
-    def _scattered(self, after: str, limit: int, quiet_since: float) -> list[str]:
-        with self._census.lock:
-            names = self._containers.sparse(quiet_since=quiet_since)
-            return census.living(self._containers, names, after, limit)
 
 
 def _held_bytes(size_bytes: int) -> int:

@@ -60,9 +60,6 @@ class Reactor(Protocol):
     def callLater(self, delay: float, f: Callable[..., Any], *args: Any, **kwargs: Any) -> IDelayedCall:
         """Call after ``delay`` seconds (``IReactorTime``)."""
 
-    def seconds(self) -> float:
-        """Tell the time (``IReactorTime``)."""
-
 
 class Threads:
     """A pool of threads of our own."""

@@ -89,14 +89,12 @@ class ILibrary(Interface):
         :return: fails with ``LibraryUnreachable``, ``LibraryNotReady`` or ``InventoryUnreadable``.
         """
 
-    def load(*, slot: int, drive: int, barcode: str) -> "Deferred[Inventory]":
+    def load(*, slot: int, drive: int, barcode: str) -> "Deferred[None]":
         """
         Put the cartridge into the drive. The drive is not ready yet when this fires.
 
         :param slot: the slot or mail slot where the cartridge is.
-        :return: fires when the robot says that it did so, with what is in which element then, read before anybody else's move: a
-            robot may bring another cartridge than it was asked for. Fails with a ``LibraryFault``; whether the cartridge has
-            moved is known for the faults of moves, not when that inventory could not be read.
+        :return: fires when the cartridge is in the drive; fails with a ``LibraryFault``.
         """
 
     def unload(*, drive: int, slot: int, barcode: str) -> "Deferred[None]":

@@ -77,18 +77,6 @@ class Backlog:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StagingUse:
-    """
-    What lies on the staging disk with one class: ``used`` is the length of all pieces of objects and uploads, those
-    included that were deleted and are not freed yet; ``promised`` the size of objects that ongoing restores bring back.
-    """
-
-    storage_class: StorageClass
-    used_bytes: int
-    promised_bytes: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class MemberVersion:
     """A member of a bundle with the version whose bytes it is."""
 
@@ -170,15 +158,6 @@ class IMetadataStore(Interface):
     def users() -> Deferred[list[User]]:
         """Return all users by name."""
 
-    def set_user_quota(*, name: str, quota_bytes: int | None) -> Deferred[User]:
-        """Set a user's quota on the staging disk, None for the default; fails with ``Conflict`` without such a user."""
-
-    def staging_use(*, owner_id: str | None = None, bucket: str | None = None) -> Deferred[list[StagingUse]]:
-        """
-        Return what an owner, or a bucket, has on the staging disk, by class; exactly one is given. Exact: every step that
-        changes it counts it. Fails with ``NoSuchBucket``.
-        """
-
     # ── buckets ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def create_bucket(
@@ -194,9 +173,6 @@ class IMetadataStore(Interface):
 
     def set_default_class(*, name: str, default_class: StorageClass | None) -> Deferred[None]:
         """Set or clear the class of objects whose writer names none; fails with ``NoSuchBucket``."""
-
-    def set_bucket_quota(*, name: str, quota_bytes: int | None) -> Deferred[Bucket]:
-        """Set a bucket's quota on the staging disk, None for the default; fails with ``NoSuchBucket``."""
 
     def delete_bucket(name: str) -> Deferred[None]:
         """
@@ -263,12 +239,6 @@ class IMetadataStore(Interface):
 
     def pieces(layout_id: str, *, after_ordinal: int, limit: int) -> Deferred[list[Piece]]:
         """Return the listed pieces of a layout by ordinal, beginning after ``after_ordinal`` (0: from the start)."""
-
-    def first_pieces(layout_ids: Collection[str]) -> Deferred[dict[str, Piece]]:
-        """
-        Return the first piece of each of at most KEYS_MAX layouts: of small objects that is all of it. Left out are unknown
-        and empty layouts, and those of uploads of which some parts do not count.
-        """
 
     def copy_count(version_uid: int, *, wanted: int) -> Deferred[CopyCount]:
         """Return how many verified copies the least copied extent of a version has."""
@@ -350,22 +320,6 @@ class IMetadataStore(Interface):
 
     def referenced(addresses: Collection[str]) -> Deferred[frozenset[str]]:
         """Return those of at most KEYS_MAX addresses that a piece or a discard duty names."""
-
-    # ── moving what stays ───────────────────────────────────────────────────────────────────────────────────────────
-
-    def pieces_at(addresses: Collection[str]) -> Deferred[list[Piece]]:
-        """Return the pieces that lie at these at most KEYS_MAX addresses, in no order; nothing for unknown ones."""
-
-    def move_pieces(moves: Mapping[str, str]) -> Deferred[frozenset[str]]:
-        """
-        Have at most BATCH_MAX pieces lie at other addresses, which hold the same bytes: from old to new.
-
-        Return the old addresses of those that moved. One that is not a piece's any more is left out: its new address
-        is then nobody's. Nothing refers to the old address of a piece that moved: who reads there still must be left the
-        time to end before ``add_discards`` is called with it. Versions and uploads do not change by it.
-
-        Fails with ``Conflict`` when a new address is in use or about to be freed; nothing has moved then.
-        """
 
     # ── archive ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -647,7 +601,6 @@ __all__ = [
     "IMetadataStore",
     "MemberVersion",
     "SchemaTooNew",
-    "StagingUse",
     "StepTooLarge",
     "StoreTotals",
     "WantedExtent",

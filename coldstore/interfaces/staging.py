@@ -13,7 +13,6 @@ from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
 from coldstore.model.objects import Piece
-from coldstore.model.precedence import Precedence
 
 BLOCK_BYTES = 4 * 1024 * 1024
 """One checksum covers this many bytes, counted from the start of the piece; the last block may be shorter."""
@@ -165,19 +164,12 @@ class IStaging(Interface):
     def stop() -> Deferred[None]:
         """Finish what is under way and end the threads. Repeatable."""
 
-    def receive(
-        *,
-        size_bytes: int,
-        algorithms: frozenset[str],
-        precedence: Precedence = Precedence.NEW_UPLOAD,
-        is_kept: bool = False,
-    ) -> IIncoming:
+    def receive(*, size_bytes: int, algorithms: frozenset[str]) -> IIncoming:
         """
         Reserve space and begin to take ``size_bytes`` bytes; raises ``StagingFull`` at once when they cannot be promised.
 
         ``algorithms`` are of md5, sha1, sha256, crc32, crc32c, crc64nvme; CRC64NVME is always computed. An empty object
-        has no piece: a size below 1 and an unknown algorithm raise ``ValueError``. ``is_kept`` tells that these bytes
-        are meant to stay when they are on tape: they are kept apart from those that will go together.
+        has no piece: a size below 1 and an unknown algorithm raise ``ValueError``.
         """
 
     def open(piece: Piece) -> Deferred[IPieceReader]:
@@ -197,9 +189,6 @@ class IStaging(Interface):
         raise ``ValueError``. The ranges are few (adjacent blocks are combined into one).
         """
 
-    def places(pieces: Sequence[Piece]) -> Deferred[list[DiskRange]]:
-        """Return where each of these pieces lies, whole, in their order: ``ranges`` of many small ones in one go."""
-
     def discard(addresses: Sequence[str]) -> Deferred[None]:
         """
         Free the bytes; fires when they are freed and stay so after a crash. Unknown addresses are ignored: repeatable.
@@ -207,9 +196,7 @@ class IStaging(Interface):
         Pinned pieces are freed once they are unpinned; the Deferred waits for that.
         """
 
-    def reserve_recall(
-        lengths: Sequence[int], *, precedence: Precedence = Precedence.RECALL
-    ) -> Deferred[RecallSpace]:
+    def reserve_recall(lengths: Sequence[int]) -> Deferred[RecallSpace]:
         """Make space for recalled extents; fails with ``StagingFull`` when it cannot be promised (nothing is kept)."""
 
     def adopt_recalled(space: RecallSpace, arrived: Sequence[RecalledBytes]) -> Deferred[list[str]]:
@@ -225,21 +212,8 @@ class IStaging(Interface):
     def usage() -> StagingUsage:
         """Return the account as it stands."""
 
-    def room_bytes(precedence: Precedence) -> int:
-        """Return how many bytes could be promised now to who comes with this precedence."""
-
     def stored(*, after: str, limit: int) -> Deferred[list[str]]:
         """
         Return addresses of published pieces that were published before this run of the process, in order, beginning
         after ``after``: for the sweep that finds orphans.
-        """
-
-    def scattered(*, after: str, limit: int) -> Deferred[list[str]]:
-        """
-        Return addresses of living pieces, in order and beginning after ``after``, that keep much more of the disk than
-        their own size, because what lay around them was discarded. Received anew elsewhere and discarded here they
-        give that back. Pieces are not named as long as others around them are still being discarded, and those of
-        earlier runs not before ``stored`` has come by them.
-
-        Some may be unknown to the metadata: still on their way there, or orphans.
         """

@@ -6,15 +6,6 @@ from enum import StrEnum
 from types import MappingProxyType
 
 
-class VolumeForm(StrEnum):
-    """How files lie on a cartridge."""
-
-    LTFS = "ltfs"
-    """An LTFS volume in two partitions."""
-    TAR = "tar"
-    """Plain tar files separated by file marks."""
-
-
 class CartridgeState(StrEnum):
     """What may be done with a cartridge."""
 
@@ -23,7 +14,7 @@ class CartridgeState(StrEnum):
     SCRATCH = "scratch"
     """Admitted by an operator, not yet formatted by us; in no data pool unless one was named."""
     FORMATTING = "formatting"
-    """Formatting was begun; its outcome is not recorded yet."""
+    """mkltfs was begun; its outcome is not recorded yet."""
     FILLING = "filling"
     """Takes bundles."""
     FULL = "full"
@@ -83,11 +74,11 @@ READABLE = frozenset({CartridgeState.FILLING, CartridgeState.FULL, CartridgeStat
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cartridge:
     """
-    A cartridge: identity is the full barcode together with the volume's UUID.
+    A cartridge: identity is the full barcode together with the LTFS volume UUID.
 
     ``home_slot`` is the slot it goes back to; ``is_present`` tells whether the last inventory saw it.
     ``format_nonce`` names the format we began (it is part of the volume's name), so that a crash between
-    formatting and its record is recognised. ``needs_check`` asks for a check of the volume before the next mount.
+    ``mkltfs`` and its record is recognised. ``needs_check`` asks for ``ltfsck`` before the next mount.
     """
 
     barcode: str

@@ -3,9 +3,6 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-UNLIMITED_BYTES = 2**63 - 1
-"""A quota that never ends; every store can hold the number."""
-
 Pairs = tuple[tuple[str, str], ...]
 """Names and values in a fixed order: equal things compare equal and hash."""
 
@@ -49,27 +46,18 @@ class Checksum:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
-    """
-    Somebody who may sign requests. ``user_id`` is the canonical id that S3 shows as owner.
-
-    ``staging_quota_bytes`` is what may lie on the staging disk for the user at once; None: the default of the configuration.
-    """
+    """Somebody who may sign requests. ``user_id`` is the canonical id that S3 shows as owner."""
 
     user_id: str
     name: str
     access_key: str
     secret_key: str
     created_at: float
-    staging_quota_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bucket:
-    """
-    A bucket; ``default_class`` is given to objects whose writer names no class. ``bucket_uid`` is never reused.
-
-    ``staging_quota_bytes`` is what may lie on the staging disk in it at once; None: the default of the configuration.
-    """
+    """A bucket; ``default_class`` is given to objects whose writer names no class. ``bucket_uid`` is never reused."""
 
     bucket_uid: int
     name: str
@@ -77,7 +65,6 @@ class Bucket:
     region: str
     created_at: float
     default_class: StorageClass | None = None
-    staging_quota_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,11 +56,7 @@ class RecallPlan:
 
 
 def plan_batches(
-    wanted: Iterable[Wanted],
-    *,
-    readable: Collection[str],
-    loaded: Collection[str],
-    engaged: Collection[str] = (),
+    wanted: Iterable[Wanted], *, readable: Collection[str], loaded: Collection[str]
 ) -> RecallPlan:
     """
     Give each extent to one cartridge, few cartridges in all: those in drives first, then those that can serve most.
@@ -69,7 +65,6 @@ def plan_batches(
 
     :param readable: barcodes of cartridges that are in the library and may be read.
     :param loaded: barcodes that are in drives already.
-    :param engaged: barcodes that others use, where another cartridge would do without waiting.
     """
     reachable: list[tuple[Wanted, tuple[Source, ...]]] = []
     unreachable: list[Wanted] = []
@@ -83,8 +78,8 @@ def plan_batches(
         barcode for _, sources in reachable for barcode in {source.barcode for source in sources}
     )
 
-    def preference(barcode: str) -> tuple[bool, bool, int, str]:
-        return barcode in engaged, barcode not in loaded, -demand[barcode], barcode
+    def preference(barcode: str) -> tuple[bool, int, str]:
+        return barcode not in loaded, -demand[barcode], barcode
 
     batches: dict[str, list[tuple[Source, Wanted]]] = {}
     for item, sources in reachable:

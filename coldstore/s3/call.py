@@ -12,15 +12,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """
-    The user whose signature was verified. ``user_id`` is the canonical id, ``access_key`` the key that signed,
-    ``staging_quota_bytes`` what the user may have on the staging disk (None: the default).
-    """
+    """The user whose signature was verified. ``user_id`` is the canonical id, ``access_key`` the key that signed."""
 
     user_id: str
     name: str
     access_key: str
-    staging_quota_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
+from twisted.internet.defer import Deferred, succeed
+
 from coldstore.interfaces.staging import BytesDamaged
 from coldstore.model.errors import ObjectDamaged, ObjectIsCold
 from coldstore.model.objects import Bucket, Checksum, ObjectVersion
 from coldstore.plan.messages import iso_time
 from coldstore.plan.restore import check_readable
-from coldstore.s3.admission import Admitted
 from coldstore.s3.answers import Answer, xml_answer
 from coldstore.s3.authorise import authorise_source
 from coldstore.s3.call import Call
@@ -25,7 +26,6 @@ from coldstore.s3.services import Services, check_version_id
 from coldstore.s3.stored import Description, quoted, storage_class, stored_headers, user_metadata
 from coldstore.s3.xml import node
 from coldstore.util.checksums import new_digest
-from coldstore.util.gate import Gate
 
 DIRECTIVES = ("COPY", "REPLACE")
 COPY_READ_BYTES = 1024 * 1024
@@ -103,26 +103,24 @@ class CopySource:
             )
         return cls(services, version)
 
-    async def copy(self, offset_bytes: int, algorithm: str, admitted: Admitted) -> Arrived:
+    async def copy(self, offset_bytes: int, length_bytes: int, algorithm: str) -> Arrived:
         """
         Write a run of the source's bytes once more.
 
-        :param admitted: for the length of the run
         :param algorithm: of the checksum that the copy shall have, upper case
         :raise ObjectDamaged: the source's bytes are not what was written; nothing is kept
         :raise StagingFull: there is no room
         :raise DiskFault: the disk failed
         """
         algorithms = frozenset({"md5", algorithm.lower()})
-        length_bytes = admitted.size_bytes
         if length_bytes == 0:
             digests = {name: new_digest(name).digest() for name in algorithms}
             return _arrived("", 0, 0, digests, algorithm)
         services, facts = self._services, self.version.facts
-        incoming = admitted.receive(algorithms)
+        incoming = services.staging.receive(size_bytes=length_bytes, algorithms=algorithms)
         try:
             run = await pinned_run(services.store, services.staging, self.version, offset_bytes, length_bytes)
-            gate = Gate()
+            gate = _Gate()
             incoming.on_pressure(gate.close, gate.open)
             try:
                 while (step := run.next_step(COPY_READ_BYTES)) is not None:
@@ -178,14 +176,8 @@ class CopyOperations:
         if not algorithm:
             algorithm = DEFAULT_ALGORITHM if facts.checksum is None else facts.checksum.algorithm
         await services.check_write(bucket.name, call.object_key, condition)
-        with await services.admission.admit(
-            caller=call.caller,
-            bucket=bucket,
-            size_bytes=facts.size_bytes,
-            storage_class=described.storage_class,
-        ) as admitted:
-            arrived = await source.copy(0, algorithm, admitted)
-            version = await publish(services, call, described, arrived, condition)
+        arrived = await source.copy(0, facts.size_bytes, algorithm)
+        version = await publish(services, call, described, arrived, condition)
         return xml_answer(
             node(
                 "CopyObjectResult",
@@ -231,3 +223,29 @@ def _arrived(
         etag=digests["md5"].hex(),
         checksum=checksum,
     )
+
+
+class _Gate:
+    """Holds a writer back while the disk has enough to do."""
+
+    def __init__(self) -> None:
+        self._is_open = True
+        self._waiting: Deferred[None] | None = None
+
+    def close(self) -> None:
+        """Let nobody pass."""
+        self._is_open = False
+
+    def open(self) -> None:
+        """Let pass again."""
+        self._is_open = True
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.callback(None)
+
+    def passage(self) -> "Deferred[None]":
+        """Fire when the gate is open."""
+        if self._is_open:
+            return succeed(None)
+        self._waiting = Deferred()
+        return self._waiting

@@ -4,10 +4,8 @@ from urllib.parse import quote
 
 from coldstore.interfaces.metadata import Conflict, WriteCondition
 from coldstore.model.errors import ColdStoreError, NoSuchUpload
-from coldstore.model.objects import Bucket, Checksum, ChecksumKind, ObjectVersion, Piece, Upload
-from coldstore.model.precedence import Precedence
+from coldstore.model.objects import Checksum, ChecksumKind, ObjectVersion, Piece, Upload
 from coldstore.plan.messages import iso_time
-from coldstore.s3.admission import Admitted
 from coldstore.s3.answers import Answer, xml_answer
 from coldstore.s3.call import Call
 from coldstore.s3.conditions import write_condition
@@ -81,28 +79,27 @@ class MultipartOperations:
 
     async def upload_part(self, call: Call) -> Answer:
         """UploadPart."""
-        bucket = await self._services.bucket(call)
+        await self._services.bucket(call)
         number = part_number(call.query.one("partNumber"))
         upload = await self._upload(call)
         plan = call.body.object_plan(
             default_algorithm=(upload.checksum_algorithm or DEFAULT_ALGORITHM).lower()
         )
-        size_bytes = check_size(call.body)
+        check_size(call.body)
         if upload.checksum_algorithm not in ("", (plan.algorithm or "").upper()):
             raise S3Error(
                 "InvalidRequest",
                 f"Checksum Type mismatch occurred, expected checksum Type: {upload.checksum_algorithm.lower()}, "
                 f"actual checksum Type: {plan.algorithm}",
             )
-        with await self._admitted(call, bucket, upload, size_bytes) as admitted:
-            arrived = await receive(self._services.staging, call.body, plan, admitted)
-            piece = await self._record(upload, number, arrived)
+        arrived = await receive(self._services.staging, call.body, plan)
+        piece = await self._record(upload, number, arrived)
         return Answer(headers={"ETag": quoted(piece.etag), **checksum_headers(arrived.checksum)})
 
     async def upload_part_copy(self, call: Call) -> Answer:
         """UploadPartCopy: the bytes come from an object that can be read."""
         services = self._services
-        bucket = await services.bucket(call)
+        await services.bucket(call)
         number = part_number(call.query.one("partNumber"))
         upload = await self._upload(call)
         source = await CopySource.of(services, call)
@@ -116,9 +113,8 @@ class MultipartOperations:
                 },
             )
         algorithm = upload.checksum_algorithm or DEFAULT_ALGORITHM
-        with await self._admitted(call, bucket, upload, wanted.length_bytes) as admitted:
-            arrived = await source.copy(wanted.offset_bytes, algorithm, admitted)
-            piece = await self._record(upload, number, arrived)
+        arrived = await source.copy(wanted.offset_bytes, wanted.length_bytes, algorithm)
+        piece = await self._record(upload, number, arrived)
         return xml_answer(
             node(
                 "CopyPartResult",
@@ -126,16 +122,6 @@ class MultipartOperations:
                 node("ETag", quoted(piece.etag)),
                 node(f"Checksum{arrived.checksum.algorithm}", arrived.checksum.value),
             )
-        )
-
-    async def _admitted(self, call: Call, bucket: Bucket, upload: Upload, size_bytes: int) -> Admitted:
-        """Admit a part; what an upload has begun comes before what others begin: it holds room until it is complete."""
-        return await self._services.admission.admit(
-            caller=call.caller,
-            bucket=bucket,
-            size_bytes=size_bytes,
-            storage_class=upload.storage_class,
-            precedence=Precedence.BEGUN_UPLOAD if upload.revision else Precedence.NEW_UPLOAD,
         )
 
     async def _record(self, upload: Upload, number: int, arrived: Arrived) -> Piece:

@@ -70,13 +70,10 @@ class ObjectOperations:
         described = description(call.headers, bucket, services.rules)
         condition = write_condition(call.headers)
         plan = call.body.object_plan()
-        size_bytes = check_size(call.body)
+        check_size(call.body)
         await services.check_write(bucket.name, call.object_key, condition)
-        with await services.admission.admit(
-            caller=call.caller, bucket=bucket, size_bytes=size_bytes, storage_class=described.storage_class
-        ) as admitted:
-            arrived = await receive(services.staging, call.body, plan, admitted)
-            version = await publish(services, call, described, arrived, condition)
+        arrived = await receive(services.staging, call.body, plan)
+        version = await publish(services, call, described, arrived, condition)
         return Answer(headers={"ETag": quoted(version.facts.etag), **checksum_headers(arrived.checksum)})
 
     # ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,6 +1,6 @@
 """All operations of S3 that are built, over one store and one disk."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from random import Random
 from types import MappingProxyType
 
@@ -10,9 +10,7 @@ from coldstore.interfaces.bell import IBell
 from coldstore.interfaces.metadata import IMetadataStore
 from coldstore.interfaces.staging import IStaging
 from coldstore.plan.classes import ClassRules
-from coldstore.plan.quota import DefaultQuotas
 from coldstore.plan.restore import SECONDS_PER_DAY
-from coldstore.s3.admission import Admission
 from coldstore.s3.buckets import BucketOperations
 from coldstore.s3.copying import CopyOperations
 from coldstore.s3.listing import ListingOperations
@@ -40,8 +38,6 @@ class S3Operations:
         archive_bell: IBell,
         recall_bell: IBell,
         janitor_bell: IBell,
-        quotas: DefaultQuotas = DefaultQuotas(),  # noqa: B008 - immutable
-        room_wanted: Callable[[int], None] = lambda _: None,
         day_seconds: float = SECONDS_PER_DAY,
         days_max: int = 2**31 - 1,
     ) -> None:
@@ -54,15 +50,10 @@ class S3Operations:
         :param archive_bell: rung when there is something new to archive
         :param recall_bell: rung when a restore begins or becomes more urgent
         :param janitor_bell: rung when bytes on disk are needed no more
-        :param quotas: of users and buckets that have none of their own
-        :param room_wanted: told how many bytes could not be promised for want of room on the disk
         """
         self._services = Services(
             store=store,
             staging=staging,
-            admission=Admission(
-                store=store, staging=staging, rules=rules, defaults=quotas, room_wanted=room_wanted
-            ),
             clock=clock,
             random=random,
             rules=rules,

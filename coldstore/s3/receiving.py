@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from coldstore.interfaces.staging import DiskFault, IStaging
 from coldstore.model.objects import Checksum, Piece
-from coldstore.s3.admission import Admitted
 from coldstore.s3.body import RequestBody
 from coldstore.s3.errors import S3Error
 from coldstore.s3.integrity import IntegrityPlan
@@ -52,19 +51,19 @@ def check_size(body: RequestBody) -> int:
     return size_bytes
 
 
-async def receive(staging: IStaging, body: RequestBody, plan: IntegrityPlan, admitted: Admitted) -> Arrived:
+async def receive(staging: IStaging, body: RequestBody, plan: IntegrityPlan) -> Arrived:
     """
     Have the client send its body and keep it.
 
-    :param admitted: for the length of the body
     :raise S3Error: what was sent is not what was promised; nothing is kept
     :raise StagingFull: before the client is asked for the body
     :raise DiskFault: the disk failed
     :raise BodyAborted: the client has gone; nothing is kept
     """
-    if admitted.size_bytes == 0:
+    size_bytes = body.length_bytes
+    if size_bytes == 0:
         return await _receive_nothing(body, plan)
-    incoming = admitted.receive(plan.algorithms)
+    incoming = staging.receive(size_bytes=size_bytes, algorithms=plan.algorithms)
     try:
         received = await body.stream_to(incoming)
         kept = await incoming.finish()

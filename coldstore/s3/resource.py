@@ -136,10 +136,7 @@ class Endpoint:
             raise S3Error("NotImplemented", resource=routed.operation.value)
         call = Call(
             caller=Caller(
-                user_id=verified.user.user_id,
-                name=verified.user.name,
-                access_key=verified.user.access_key,
-                staging_quota_bytes=verified.user.staging_quota_bytes,
+                user_id=verified.user.user_id, name=verified.user.name, access_key=verified.user.access_key
             ),
             operation=routed.operation,
             subresource=routed.subresource,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from coldstore.interfaces.metadata import Conflict
-from coldstore.model.objects import Bucket, ObjectVersion, Tier
+from coldstore.model.objects import ObjectVersion, Tier
 from coldstore.plan.messages import restore_completed, restore_posted
 from coldstore.plan.restore import BeginRestore, ExtendRestore, expiry, plan_restore
 from coldstore.s3.answers import Answer
@@ -88,14 +88,12 @@ class RestoreOperations:
         for _ in range(RESTORE_TRIES):
             version = await services.current(bucket.name, call.object_key)
             try:
-                return await self._decide(call, bucket, version, asked)
+                return await self._decide(call, version, asked)
             except Conflict:
                 continue
         raise S3Error("OperationAborted")
 
-    async def _decide(
-        self, call: Call, bucket: Bucket, version: ObjectVersion, asked: RestoreRequest
-    ) -> Answer:
+    async def _decide(self, call: Call, version: ObjectVersion, asked: RestoreRequest) -> Answer:
         services, now = self._services, self._services.now()
         rule = services.rules.get(version.facts.storage_class)
         if rule is None or not rule.needs_restore:
@@ -129,19 +127,12 @@ class RestoreOperations:
             address=call.remote_address,
             request_id=call.request_id,
         )
-        comes_from_tape = isinstance(decision, BeginRestore) and not version.on_disk
-        with await services.admission.admit_restore(
-            caller=call.caller,
-            bucket=bucket,
-            size_bytes=version.facts.size_bytes if comes_from_tape else 0,
-            storage_class=version.facts.storage_class,
-        ):
-            changed = await services.store.change_restore(
-                version.version_uid,
-                revision=version.revision,
-                restore=decision.restore,
-                messages=[posted] if is_new else [],
-            )
+        changed = await services.store.change_restore(
+            version.version_uid,
+            revision=version.revision,
+            restore=decision.restore,
+            messages=[posted] if is_new else [],
+        )
         if isinstance(decision, BeginRestore) and (changed.on_disk or changed.facts.size_bytes == 0):
             await self._complete(changed)
         if is_new:

@@ -27,8 +27,7 @@ from coldstore.util.asynchronous import returns_deferred
 
 WRITE_BYTES = 256 * 1024
 WRITE_TLS_BYTES = 64 * 1024
-READ_BYTES = 512 * 1024
-"""What is read at once for a connection that is written to; as much again may be read ahead."""
+READ_BYTES = 1024 * 1024
 SENDFILE_BYTES = 1024 * 1024
 """What one turn of the reactor gives to the kernel at most, so that other connections get theirs."""
 STALL_SECONDS = 120.0

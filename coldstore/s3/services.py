@@ -16,7 +16,6 @@ from coldstore.model.errors import ColdStoreError, MetadataUnavailable, NoSuchKe
 from coldstore.model.events import Severity
 from coldstore.model.objects import Bucket, ObjectVersion, StorageClass
 from coldstore.plan.classes import ClassRules
-from coldstore.s3.admission import Admission
 from coldstore.s3.authorise import authorise
 from coldstore.s3.call import Call
 from coldstore.s3.conditions import check_write
@@ -34,7 +33,6 @@ class Services:
 
     store: IMetadataStore
     staging: IStaging
-    admission: Admission
     clock: IReactorTime
     random: Random
     rules: ClassRules

@@ -213,24 +213,21 @@ class MtxLibrary:
             self._robot.release()
 
     @returns_deferred
-    async def load(self, *, slot: int, drive: int, barcode: str) -> Inventory:
+    async def load(self, *, slot: int, drive: int, barcode: str) -> None:
         """Put the cartridge into the drive; see ``ILibrary.load``."""
-        move = _Move(
-            argv=load_command(self._mtx, self._changer, slot=slot, drive=drive),
-            barcode=barcode,
-            source=_Place(kind="slot", number=slot),
-            destination=_Place(kind="drive", number=drive),
+        await self._carry_out(
+            _Move(
+                argv=load_command(self._mtx, self._changer, slot=slot, drive=drive),
+                barcode=barcode,
+                source=_Place(kind="slot", number=slot),
+                destination=_Place(kind="drive", number=drive),
+            )
         )
-        await self._robot.acquire()
-        try:
-            return await self._carry_out(move) or await self._look(f"looking where {barcode} is")
-        finally:
-            self._robot.release()
 
     @returns_deferred
     async def unload(self, *, drive: int, slot: int, barcode: str) -> None:
         """Take the cartridge out of the drive; see ``ILibrary.unload``."""
-        await self._in_turn(
+        await self._carry_out(
             _Move(
                 argv=unload_command(self._mtx, self._changer, slot=slot, drive=drive),
                 barcode=barcode,
@@ -242,7 +239,7 @@ class MtxLibrary:
     @returns_deferred
     async def transfer(self, *, source: int, destination: int, barcode: str) -> None:
         """Move the cartridge between two slots; see ``ILibrary.transfer``."""
-        await self._in_turn(
+        await self._carry_out(
             _Move(
                 argv=transfer_command(self._mtx, self._changer, source=source, destination=destination),
                 barcode=barcode,
@@ -251,50 +248,41 @@ class MtxLibrary:
             )
         )
 
-    async def _in_turn(self, move: _Move) -> None:
+    async def _carry_out(self, move: _Move) -> None:
         await self._robot.acquire()
         try:
-            await self._carry_out(move)
+            for attempt in range(1, _ATTEMPTS + 1):
+                if await self._attempt(move, is_last=attempt == _ATTEMPTS):
+                    return
         finally:
             self._robot.release()
 
-    async def _carry_out(self, move: _Move) -> Inventory | None:
+    async def _attempt(self, move: _Move, *, is_last: bool) -> bool:
         """
-        Look, move, and look again unless the move was a success; once more when it only came at a bad moment.
+        Look, move, and look again unless the move was a success.
 
-        :return: the inventory that shows the cartridge in its destination, None when that was not looked at
+        :return: True when the cartridge is in its destination, False when the move may be tried once more.
         """
-        for attempt in range(1, _ATTEMPTS + 1):
-            inventory = await self._look(str(move))
-            move.check(inventory)
-            if move.is_done(inventory):
-                return inventory
-            move.check_contents(inventory)
-            ended = await self._run(move.argv, self._times.move)
-            if isinstance(ended, Completed) and ended.is_success:
-                self.log.info(
-                    "{barcode} moved from {source} to {destination} in {seconds:.1f} s",
-                    barcode=move.barcode,
-                    source=str(move.source),
-                    destination=str(move.destination),
-                    seconds=ended.seconds,
-                )
-                return None
-            there = await self._look_after_failure(move, ended, is_last=attempt == _ATTEMPTS)
-            if there is not None:
-                return there
-        raise AssertionError("the last attempt ends with a result or a fault")
-
-    async def _look_after_failure(
-        self, move: _Move, ended: Completed | _Unfinished, *, is_last: bool
-    ) -> Inventory | None:
-        """Return the inventory that shows the cartridge in its destination all the same, None to try once more."""
+        inventory = await self._look(str(move))
+        move.check(inventory)
+        if move.is_done(inventory):
+            return True
+        move.check_contents(inventory)
+        ended = await self._run(move.argv, self._times.move)
+        if isinstance(ended, Completed) and ended.is_success:
+            self.log.info(
+                "{barcode} moved from {source} to {destination} in {seconds:.1f} s",
+                barcode=move.barcode,
+                source=str(move.source),
+                destination=str(move.destination),
+                seconds=ended.seconds,
+            )
+            return True
         complaint = explain(ended) if isinstance(ended, Completed) else None
         reason = ended.reason if isinstance(ended, _Unfinished) else str(complaint)
         self.log.warn("{move} failed, looking where it is: {reason}", move=str(move), reason=reason)
-        there = await self._where_it_is(move, reason)
-        if there is not None:
-            return there
+        if await self._is_done_all_the_same(move, reason):
+            return True
         if complaint is None:
             raise MoveFailed(
                 attempted=str(move),
@@ -304,22 +292,22 @@ class MtxLibrary:
         if complaint.trouble in (Trouble.UNIT_ATTENTION, Trouble.BECOMING_READY) and not is_last:
             if complaint.trouble is Trouble.BECOMING_READY:
                 await deferLater(self._clock, self._times.pause)
-            return None
+            return False
         raise _fault(str(move), complaint)
 
-    async def _where_it_is(self, move: _Move, reason: str) -> Inventory | None:
+    async def _is_done_all_the_same(self, move: _Move, reason: str) -> bool:
         """
         Look where the cartridge is after a failure.
 
-        :return: the inventory when it is in its destination, None when nothing has moved.
+        :return: True when it is in its destination, False when nothing has moved.
         :raise MoveOutcomeUnknown: when it is in neither place, or the library does not tell.
         """
         try:
             inventory = await self._look(str(move))
             if move.is_done(inventory):
-                return inventory
+                return True
             if move.is_untouched(inventory):
-                return None
+                return False
         except LibraryFault as fault:
             raise MoveOutcomeUnknown(
                 attempted=str(move),

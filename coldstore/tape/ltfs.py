@@ -67,17 +67,6 @@ def volume_serial(barcode: str) -> str:
     return serial
 
 
-def checked_volume_name(volume_name: str) -> str:
-    """
-    Return the name of a volume, or refuse it.
-
-    :raise ValueError: it is empty, too long or no file name (LTFS Format Specification, name of the root directory).
-    """
-    if not volume_name or "/" in volume_name or "\0" in volume_name or len(volume_name) > 255:
-        raise ValueError(f"not a volume name: {volume_name!r}")
-    return volume_name
-
-
 def format_arguments(
     tools: LtfsTools, options: LtfsOptions, *, device: str, barcode: str, volume_name: str
 ) -> tuple[str, ...]:
@@ -86,6 +75,8 @@ def format_arguments(
 
     :raise ValueError: the barcode or the name cannot be used.
     """
+    if not volume_name or "/" in volume_name or "\0" in volume_name or len(volume_name) > 255:
+        raise ValueError(f"not a volume name: {volume_name!r}")
     return (
         tools.mkltfs,
         *options.mkltfs,
@@ -94,7 +85,7 @@ def format_arguments(
         "-s",
         volume_serial(barcode),
         "-n",
-        checked_volume_name(volume_name),
+        volume_name,
         "-r",
         PLACEMENT_RULE,
     )
@@ -279,7 +270,6 @@ UNMOUNT_FAILURES: Mapping[str, str] = {
 }
 NOT_DIRTY = "not dirty"
 INDEX_PARTITION_FULL = frozenset({"13013W", "11072E"})
-INDEX_PARTITION_IS_FULL = "the index partition is full: small files stayed on the data partition"
 
 NOTABLE_CODES = frozenset(
     {READY, "11034I", "17265I", "14019I", *UNMOUNT_FAILURES, *INDEX_PARTITION_FULL}
@@ -326,9 +316,8 @@ def unmount_verdict(
         exit_status=exit_status,
         signal=signal,
         findings=tuple(findings),
-        remarks=(INDEX_PARTITION_IS_FULL,) if codes & INDEX_PARTITION_FULL else (),
+        index_partition_is_full=bool(codes & INDEX_PARTITION_FULL),
         log_tail=tail_of(log_tail),
-        was_cut_off=exit_status is None,
     )
 
 

@@ -213,7 +213,7 @@ class SimulatedLibrary:
         )
 
     @returns_deferred
-    async def load(self, *, slot: int, drive: int, barcode: str) -> Inventory:
+    async def load(self, *, slot: int, drive: int, barcode: str) -> None:
         """Put the cartridge into the drive; see ``ILibrary.load``."""
         attempted = f"moving {barcode} from slot {slot} to drive {drive}"
         await self._robot.acquire()
@@ -221,13 +221,12 @@ class SimulatedLibrary:
             self._check_slot(attempted, slot)
             goal = self._drive(attempted, drive)
             if goal.barcode == barcode and self._storage.get(slot) != barcode:
-                return self._now()
+                return
             self._check(attempted, barcode, self._storage.get(slot), goal.barcode)
             await self._move(attempted, barcode)
             del self._storage[slot]
             self._grip(attempted, barcode)
             goal.take(barcode, slot)
-            return self._now()
         finally:
             self._robot.release()
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
@@ -33,14 +33,10 @@ from coldstore.interfaces.staging import (
 )
 from coldstore.model.errors import StagingFull
 from coldstore.model.objects import Piece
-from coldstore.model.precedence import Precedence, Shares
 from coldstore.util.asynchronous import returns_deferred
 from coldstore.util.checksums import ALGORITHMS, combine_crc64nvme, crc64nvme, new_digest
 
 PATH_PREFIX = "simulated:"
-BOX_PIECES = 64
-"""Small pieces share boxes of so many numbers, as they share segments on a real disk."""
-SMALL_BYTES = 256 * 1024
 
 
 @dataclass(slots=True)
@@ -57,8 +53,6 @@ class SimulatedMedium:
     """What survives a crash. ``uncertain`` are changes under way that a crash makes true or undoes by chance."""
 
     pieces: dict[str, SimulatedPiece] = field(default_factory=dict)
-    dead_bytes: dict[int, int] = field(default_factory=dict)
-    """Of each box: what was discarded and still takes up room, because something in the box lives."""
     uncertain: dict[int, Callable[[], None]] = field(default_factory=dict)
     next_number: int = 0
     run: int = 0
@@ -199,18 +193,15 @@ class SimulatedStaging:
         self,
         *,
         capacity_bytes: int = 1 << 40,
-        shares: Shares | None = None,
         clock: IReactorTime | None = None,
         sync_seconds: float = 0.0,
         medium: SimulatedMedium | None = None,
     ) -> None:
         """
-        :param shares: the parts of the capacity that some leave to others.
         :param clock: with ``sync_seconds``, when changes become durable; without one at once.
         :param medium: what an earlier run left.
         """
         self._capacity_bytes = capacity_bytes
-        self._shares = shares or Shares()
         self._clock = clock
         self._sync_seconds = sync_seconds
         self.medium = medium or SimulatedMedium()
@@ -238,7 +229,6 @@ class SimulatedStaging:
         """Return the next run on the same disk."""
         return SimulatedStaging(
             capacity_bytes=self._capacity_bytes,
-            shares=self._shares,
             clock=self._clock,
             sync_seconds=self._sync_seconds,
             medium=self.medium,
@@ -308,19 +298,11 @@ class SimulatedStaging:
         """End a promise."""
         self._reserved_bytes -= size_bytes
 
-    def _reserve(self, size_bytes: int, precedence: Precedence) -> None:
-        if size_bytes > self.room_bytes(precedence):
-            raise StagingFull(f"{size_bytes} bytes do not fit into {self.usage()}")
+    def _reserve(self, size_bytes: int) -> None:
+        usage = self.usage()
+        if usage.used_bytes + usage.reserved_bytes + size_bytes > usage.capacity_bytes:
+            raise StagingFull(f"{size_bytes} bytes do not fit into {usage}")
         self._reserved_bytes += size_bytes
-
-    def room_bytes(self, precedence: Precedence) -> int:
-        """See ``IStaging``."""
-        left = int(self._capacity_bytes * self._shares.left_by(precedence))
-        return max(0, self._capacity_bytes - self._used_bytes() - self._reserved_bytes - left)
-
-    def _used_bytes(self) -> int:
-        living = sum(len(piece.content) for piece in self.medium.pieces.values())
-        return living + sum(self.medium.dead_bytes.values())
 
     # IStaging.
 
@@ -334,21 +316,14 @@ class SimulatedStaging:
         self._is_running = False
         return succeed(None)
 
-    def receive(
-        self,
-        *,
-        size_bytes: int,
-        algorithms: frozenset[str],
-        precedence: Precedence = Precedence.NEW_UPLOAD,
-        is_kept: bool = False,
-    ) -> IIncoming:
+    def receive(self, *, size_bytes: int, algorithms: frozenset[str]) -> IIncoming:
         """See ``IStaging``."""
         if size_bytes < 1 or algorithms.difference(ALGORITHMS):
             raise ValueError(f"cannot receive {size_bytes} bytes with {sorted(algorithms)}")
         if not self._is_running:
             raise DiskFault("the disk is not started")
         self.fail_if_told("receive")
-        self._reserve(size_bytes, precedence)
+        self._reserve(size_bytes)
         return SimulatedIncoming(self, size_bytes, algorithms)
 
     @returns_deferred
@@ -407,14 +382,6 @@ class SimulatedStaging:
         ]
 
     @returns_deferred
-    async def places(self, pieces: Sequence[Piece]) -> list[DiskRange]:
-        """See ``IStaging``."""
-        found: list[DiskRange] = []
-        for piece in pieces:
-            found += await self.ranges(piece, offset_bytes=0, length_bytes=piece.length_bytes)
-        return found
-
-    @returns_deferred
     async def discard(self, addresses: Sequence[str]) -> None:
         """See ``IStaging``."""
         self.fail_if_told("discard")
@@ -432,44 +399,17 @@ class SimulatedStaging:
             await self.durably(lambda: self._forget(address))
 
     def _forget(self, address: str) -> None:
-        piece = self.medium.pieces.pop(address, None)
-        if piece is None or len(piece.content) > SMALL_BYTES:
-            return
-        box = int(address) // BOX_PIECES
-        self.medium.dead_bytes[box] = self.medium.dead_bytes.get(box, 0) + len(piece.content)
-        if not self._living_in(box):
-            del self.medium.dead_bytes[box]
-
-    def _living_in(self, box: int) -> list[str]:
-        names = (f"{number:012d}" for number in range(box * BOX_PIECES, (box + 1) * BOX_PIECES))
-        return [
-            name
-            for name in names
-            if name in self.medium.pieces and len(self.medium.pieces[name].content) <= SMALL_BYTES
-        ]
-
-    def scattered(self, *, after: str, limit: int) -> Deferred[list[str]]:
-        """See ``IStaging``."""
-        if limit < 1:
-            return fail(ValueError(f"at least one address is asked for, not {limit}"))
-        found: list[str] = []
-        for box, dead_bytes in sorted(self.medium.dead_bytes.items()):
-            living = self._living_in(box)
-            if dead_bytes > sum(len(self.medium.pieces[name].content) for name in living):
-                found += [name for name in living if name > after]
-        return succeed(found[:limit])
+        self.medium.pieces.pop(address, None)
 
     @returns_deferred
-    async def reserve_recall(
-        self, lengths: Sequence[int], *, precedence: Precedence = Precedence.RECALL
-    ) -> RecallSpace:
+    async def reserve_recall(self, lengths: Sequence[int]) -> RecallSpace:
         """See ``IStaging``."""
         if not lengths or min(lengths) < 1:
             raise ValueError("a recall has at least one extent, and none of its extents is empty")
         if not self._is_running:
             raise DiskFault("the disk is not started")
         self.fail_if_told("reserve")
-        self._reserve(sum(lengths), precedence)
+        self._reserve(sum(lengths))
         recall_id = f"recall-{self.fresh_address()}"
         self._spaces[recall_id] = _Space([bytearray(length) for length in lengths], sum(lengths))
         slots = (
@@ -511,10 +451,9 @@ class SimulatedStaging:
 
     def usage(self) -> StagingUsage:
         """See ``IStaging``."""
+        used = sum(len(piece.content) for piece in self.medium.pieces.values())
         return StagingUsage(
-            capacity_bytes=self._capacity_bytes,
-            used_bytes=self._used_bytes(),
-            reserved_bytes=self._reserved_bytes,
+            capacity_bytes=self._capacity_bytes, used_bytes=used, reserved_bytes=self._reserved_bytes
         )
 
     def stored(self, *, after: str, limit: int) -> Deferred[list[str]]:

@@ -1,10 +1,10 @@
 """Coroutines that answer as Deferreds."""
 
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -22,16 +22,3 @@ def returns_deferred(function: Callable[_P, Coroutine[Deferred[Any], Any, _T]]) 
         return Deferred.fromCoroutine(function(*args, **kwargs))
 
     return started
-
-
-async def all_of(under_way: Iterable[Deferred[_T]]) -> list[_T]:
-    """
-    Wait for everything that is under way to end; return the results in order.
-
-    When something failed, the first of those failures is raised as it is, once all have ended.
-    """
-    outcomes: list[tuple[bool, Any]] = await DeferredList(list(under_way), consumeErrors=True)
-    for has_succeeded, outcome in outcomes:
-        if not has_succeeded:
-            outcome.raiseException()
-    return [outcome for _, outcome in outcomes]

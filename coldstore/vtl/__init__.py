@@ -13,7 +13,6 @@ Decisions:
 
 - All that the robot and the drives know is one file, ``library.json``, changed under one lock by write, fsync and rename. What takes
   model time is recorded as "until": a killed ``mtx`` stops waiting, the robot goes on (:mod:`coldstore.vtl.library`).
-  ``moves.jsonl`` beside it has a line for every order that the robot got: which, and from when until when its giver waited.
 - A device node is a plain file. ``nst`` is single opener: a lease tells whether anybody else has it open. ``sg`` is exclusive: a lock
   file (:mod:`coldstore.vtl.devices`).
 - A cartridge is two partition files addressed in blocks, with the indexes written on them, and a file for the cartridge memory

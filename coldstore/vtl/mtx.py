@@ -6,13 +6,11 @@ Commands on one line run one after the other. ``-f`` must come first; without it
 
 import os
 import sys
-import time
 from collections.abc import Callable
 
 from coldstore.vtl.faults import Fault, Faults, Moment
 from coldstore.vtl.library import Drive, Elements, Library, library_of_node
 from coldstore.vtl.moves import MoveRefused, Robot, drive_address, free_slot, full_slot
-from coldstore.vtl.records import append_json
 from coldstore.vtl.sense import sense_block
 
 _USAGE = """Usage:
@@ -274,7 +272,6 @@ class Mtx:
         kind = fault.name if fault else ""
         if fault is not None and kind == "sense":
             raise self._move_failed(MoveRefused(*fault.sense_code, source, destination))
-        begun_at = time.time()
         try:
             if fault is not None and kind == "lost":
                 self._robot.lose(source)
@@ -288,10 +285,6 @@ class Mtx:
                 raise MoveRefused(*fault.sense_code, source, destination)
         except MoveRefused as refused:
             raise self._move_failed(refused) from None
-        finally:
-            # From the order to its end, so that orders given at the same time can be told: nothing else overlaps here.
-            journal = {"move": at, "barcode": barcode, "drive": drive, "from": begun_at, "until": time.time()}
-            append_json(self._library.path("moves.jsonl"), journal)
         if fault is not None and kind == "hang-after":
             self._faults.endure(fault)
 

@@ -25,15 +25,6 @@ def write_json(path: str, value: Any) -> None:
     os.rename(beside, path)
 
 
-def append_json(path: str, value: Any) -> None:
-    """Add one line to a file of JSON lines; lines of several writers do not mix (O_APPEND, one write)."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
-    try:
-        os.write(descriptor, json.dumps(value).encode() + b"\n")
-    finally:
-        os.close(descriptor)
-
-
 @contextmanager
 def locked(path: str) -> Iterator[None]:
     """Hold the exclusive lock of a file (made when absent) for the body; others wait."""

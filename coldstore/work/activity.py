@@ -15,10 +15,6 @@ class ActivityBoard:
         """Return all entries by drive."""
         return [self._entries[drive] for drive in sorted(self._entries)]
 
-    def entry(self, drive: int) -> DriveActivity:
-        """Return a drive's entry; raises ``KeyError``."""
-        return self._entries[drive]
-
     def set(self, activity: DriveActivity) -> None:
         """Replace a drive's entry."""
         self._entries[activity.drive] = activity

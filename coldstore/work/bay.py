@@ -2,7 +2,7 @@
 A bay: one drive with whatever cartridge is in it, from an empty drive to a mounted volume and back.
 
 The order is fixed by what was measured of the tools: load, wait until ready, format or mount; unmount and wait for the
-end of the mount, offline, unload. Every step is recorded before the next begins where a crash would otherwise leave
+end of ``ltfs``, offline, unload. Every step is recorded before the next begins where a crash would otherwise leave
 something that nobody can explain.
 """
 
@@ -27,7 +27,7 @@ from coldstore.interfaces.filesystem import (
     WriteProtected,
     WrongVolume,
 )
-from coldstore.interfaces.library import ElementOccupied, ILibrary
+from coldstore.interfaces.library import ILibrary
 from coldstore.interfaces.metadata import IMetadataStore
 from coldstore.interfaces.process import IDeviceLock
 from coldstore.model.activity import DriveActivity
@@ -43,8 +43,8 @@ from coldstore.work.trouble import WORLD_FAULTS, TapeTrouble, as_trouble
 APPLIANCE = "coldstore"
 """Who changes records when no person does."""
 
-HOLDS_VOLUME = frozenset({CartridgeState.FORMATTING, *READABLE})
-"""States of cartridges that a tape file system may have had in its hands."""
+HOLDS_LTFS = frozenset({CartridgeState.FORMATTING, *READABLE})
+"""States of cartridges that may have been in the hands of LTFS's programs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,11 +116,6 @@ class Bay:
                 since=self._clock.seconds(),
             )
         )
-
-    @property
-    def activity(self) -> DriveActivity:
-        """What the board says of this drive."""
-        return self._board.entry(self.index)
 
     def progress(self, done_bytes: int) -> None:
         """Note how far the present step is."""
@@ -214,55 +209,38 @@ class Bay:
             try:
                 await self._drive.offline()
             except DriveFailed:
-                if record is None or record.state not in HOLDS_VOLUME:
+                if record is None or record.state not in HOLDS_LTFS:
                     raise
                 await self._unlock(barcode)
                 await self._drive.offline()
-            slot = await self._put_away(barcode, None if record is None else record.home_slot)
-        if slot is None:
-            self.log.warn(
-                "{barcode} is not in drive {drive} any more: somebody took it out",
-                barcode=barcode,
-                drive=self.index,
-            )
-        else:
-            self.log.info(
-                "{barcode} unloaded from drive {drive} into slot {slot}",
-                barcode=barcode,
-                drive=self.index,
-                slot=slot,
-            )
+            inventory = await self._library.inventory()
+            if inventory.drive(self.index).is_full:
+                free = [slot.number for slot in inventory.empty_slots()]
+                if not free:
+                    raise TapeTrouble(f"no empty slot for {barcode} of drive {self.index}", is_robot=True)
+                home = record.home_slot if record is not None else None
+                slot = home if home in free else free[0]
+                await self._library.unload(drive=self.index, slot=slot, barcode=barcode)
+                self.log.info(
+                    "{barcode} unloaded from drive {drive} into slot {slot}",
+                    barcode=barcode,
+                    drive=self.index,
+                    slot=slot,
+                )
+            else:
+                slot = None
+                self.log.warn(
+                    "{barcode} is not in drive {drive} any more: somebody took it out",
+                    barcode=barcode,
+                    drive=self.index,
+                )
         self.barcode = None
         if record is not None and slot is not None:
             await self._change(barcode, change=lambda known: replace(known, home_slot=slot))
         self.tell("idle")
 
-    async def _put_away(self, barcode: str, home: int | None) -> int | None:
-        """
-        Have the robot put a cartridge into its home slot or another empty one; return which, None when the drive is empty.
-
-        :raise TapeTrouble: there is no empty slot
-        """
-        for is_last in (False, False, True):
-            inventory = await self._library.inventory()
-            if not inventory.drive(self.index).is_full:
-                return None
-            free = [slot.number for slot in inventory.empty_slots()]
-            if not free:
-                raise TapeTrouble(f"no empty slot for {barcode} of drive {self.index}", is_robot=True)
-            slot = home if home in free else free[0]
-            try:
-                await self._library.unload(drive=self.index, slot=slot, barcode=barcode)
-            except ElementOccupied:
-                # Another drive was emptied into it meanwhile.
-                if is_last:
-                    raise
-                continue
-            return slot
-        raise AssertionError("the last attempt ends with a slot or a fault")
-
     async def _unlock(self, barcode: str) -> None:
-        """A file system that was killed can leave the cartridge locked in the drive until a check of the volume has ended."""
+        """An ``ltfs`` that was killed leaves the cartridge locked in the drive until a check of the volume has ended."""
         self.tell("checking, for the drive does not let go", detail=barcode)
         verdict = await self._filesystem.check()
         await self._change(
@@ -283,8 +261,8 @@ class Bay:
                 if len(slots) != 1:
                     where = "is in no slot" if not slots else f"is in several slots: {slots}"
                     raise TapeTrouble(f"{barcode} {where}", is_robot=True)
-                arrived = await self._library.load(slot=slots[0], drive=self.index, barcode=barcode)
-                self._compare(barcode, arrived, slot=slots[0])
+                await self._library.load(slot=slots[0], drive=self.index, barcode=barcode)
+                await self._compare(barcode, slot=slots[0])
             self.barcode = barcode
             self.log.info("{barcode} loaded into drive {drive}", barcode=barcode, drive=self.index)
             await self._change(
@@ -299,12 +277,13 @@ class Bay:
                 await self._reload(barcode)
             await self._drive.wait_until_ready(timeout_seconds=limit)
 
-    def _compare(self, barcode: str, inventory: Inventory, *, slot: int) -> None:
+    async def _compare(self, barcode: str, *, slot: int) -> None:
         """
         See that the robot brought what was asked for: nothing is formatted or written on its word alone.
 
         :raise TapeTrouble: another cartridge is in the drive
         """
+        inventory = await self._library.inventory()
         element = self._element(inventory)
         others = [found for found in inventory.find(barcode) if found != element]
         if element.barcode == barcode or (element.is_full and element.barcode is None and not others):
@@ -326,12 +305,14 @@ class Bay:
             ) from missing
 
     async def _reload(self, barcode: str) -> None:
-        slot = await self._put_away(barcode, None)
-        if slot is None:
-            raise TapeTrouble(f"{barcode} is not in drive {self.index} any more", is_robot=True)
+        inventory = await self._library.inventory()
+        free = [slot.number for slot in inventory.empty_slots()]
+        if not free:
+            raise TapeTrouble(f"no empty slot to reload {barcode} from", is_robot=True)
+        await self._library.unload(drive=self.index, slot=free[0], barcode=barcode)
         self.barcode = None
-        arrived = await self._library.load(slot=slot, drive=self.index, barcode=barcode)
-        self._compare(barcode, arrived, slot=slot)
+        await self._library.load(slot=free[0], drive=self.index, barcode=barcode)
+        await self._compare(barcode, slot=free[0])
         self.barcode = barcode
 
     async def _format(self, record: Cartridge, pool: str) -> IMountedVolume:
@@ -350,30 +331,18 @@ class Bay:
                 change=lambda known: replace(known, format_nonce=nonce, pool=pool),
             )
         self.tell("formatting", detail=barcode)
-        was_blank = True
         try:
             with as_trouble(f"formatting {barcode}"):
                 try:
                     await self._filesystem.format(barcode=barcode, volume_name=_name_of(record))
-                except AlreadyFormatted as found:
-                    self.log.info("{barcode} is not blank, is it ours? {found}", barcode=barcode, found=found)
-                    was_blank = False
+                except AlreadyFormatted:
+                    self.log.info("{barcode} holds an LTFS volume already: is it ours?", barcode=barcode)
         except TapeTrouble as trouble:
             if isinstance(trouble.__cause__, WriteProtected):
                 await self._withdraw(barcode, "write protected: slide its tab and admit it again")
                 raise TapeTrouble(f"{barcode} is write protected", is_cartridge_wrong=True) from trouble
             raise
-        try:
-            volume = await self._mounted(barcode, None)
-        except TapeTrouble as trouble:
-            if trouble.is_cartridge_wrong and not was_blank:
-                await self._change(
-                    barcode,
-                    event=CartridgeEvent.FOUND_FOREIGN,
-                    reason=f"holds data that are not ours: {trouble.sentence}",
-                )
-            raise
-        return await self._take_into_use(volume, record)
+        return await self._take_into_use(await self._mounted(barcode, None), record)
 
     async def _take_into_use(self, volume: IMountedVolume, record: Cartridge) -> IMountedVolume:
         """
@@ -418,10 +387,10 @@ class Bay:
         await self._change(
             barcode,
             event=CartridgeEvent.FOUND_FOREIGN,
-            reason=f"holds a volume named {found!r} that is not ours",
+            reason=f"holds an LTFS volume named {found!r} that is not ours",
         )
         raise TapeTrouble(
-            f"{barcode} holds a volume that is not ours; it was not touched", is_cartridge_wrong=True
+            f"{barcode} holds an LTFS volume that is not ours; it was not touched", is_cartridge_wrong=True
         )
 
     async def _mount(self, record: Cartridge, *, is_for_writing: bool) -> IMountedVolume:
@@ -484,9 +453,7 @@ class Bay:
         self.tell("labelling", detail=record.barcode)
         with as_trouble(f"writing the label of {record.barcode}"):
             await volume.mover.put_file(path=paths.VOLUME_PATH, content=volume_json(label))
-            await volume.mover.put_file(
-                path=paths.README_PATH, content=readme_text(label, volume.form).encode()
-            )
+            await volume.mover.put_file(path=paths.README_PATH, content=readme_text(label).encode())
             await volume.sync(f"label of {record.barcode}", new_files=(paths.VOLUME_PATH, paths.README_PATH))
 
     async def _check(self, barcode: str) -> None:

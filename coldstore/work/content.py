@@ -1,13 +1,11 @@
 """From a frozen bundle in the metadata to the bytes that the mover writes: the same for every copy, now and later."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from coldstore.interfaces.metadata import KEYS_MAX, IMetadataStore, MemberVersion
+from coldstore.interfaces.metadata import IMetadataStore, MemberVersion
 from coldstore.interfaces.mover import FileRange, Literal, Piece
 from coldstore.interfaces.staging import DiskRange, IStaging
-from coldstore.model import objects
 from coldstore.model.bundles import Bundle
 from coldstore.model.objects import ObjectVersion
 from coldstore.ontape import bundle as tar
@@ -57,18 +55,10 @@ def bundle_plan(
 
 
 async def disk_ranges(
-    store: IMetadataStore,
-    staging: IStaging,
-    version: ObjectVersion,
-    *,
-    offset_bytes: int,
-    length_bytes: int,
-    pin: Callable[[objects.Piece], None] = lambda _: None,
+    store: IMetadataStore, staging: IStaging, version: ObjectVersion, *, offset_bytes: int, length_bytes: int
 ) -> list[DiskRange]:
     """
     Return where a run of a version's bytes lies on disk. Its ends are ends of pieces or on a block inside one.
-
-    :param pin: is given each piece before it is looked for, by whoever wants it to stay where it is found
     """
     found: list[DiskRange] = []
     position = 0
@@ -82,7 +72,6 @@ async def disk_ranges(
             first = max(offset_bytes, position) - position
             last = min(end, position + piece.length_bytes) - position
             if first < last:
-                pin(piece)
                 found += await staging.ranges(piece, offset_bytes=first, length_bytes=last - first)
             position += piece.length_bytes
             if position >= end:
@@ -106,13 +95,12 @@ async def bundle_layout(store: IMetadataStore, bundle: Bundle) -> BundleLayout:
 
 @dataclass(frozen=True, slots=True)
 class BundleContent:
-    """A bundle ready to be written: its layout, and where the bytes of each member lie and stay until ``close``."""
+    """A bundle ready to be written: its layout, and where the bytes of each member lie."""
 
     bundle: Bundle
     plan: BundlePlan
     layout: BundleLayout
     ranges: tuple[tuple[DiskRange, ...], ...]
-    close: Callable[[], None]
 
     def pieces(self) -> Iterator[Piece]:
         """Yield everything that the mover writes, in order."""
@@ -131,7 +119,7 @@ class BundleContent:
 
 async def bundle_content(store: IMetadataStore, staging: IStaging, bundle: Bundle) -> BundleContent:
     """
-    Collect what writing a frozen bundle needs. Its bytes are kept where they are until the content is closed.
+    Collect what writing a frozen bundle needs.
 
     :raise LookupError: bytes of a member are not on disk
     :raise AssertionError: the recorded plan and the format disagree: a bug, nothing may be written
@@ -146,50 +134,19 @@ async def bundle_content(store: IMetadataStore, staging: IStaging, bundle: Bundl
     )
     layout = tar.layout(plan)
     assert layout.total_bytes == bundle.size_bytes, (bundle.bundle_id, layout.total_bytes, bundle.size_bytes)
-    pins = ExitStack()
-
-    def pin(piece: objects.Piece) -> None:
-        staging.pin(piece)
-        pins.callback(staging.unpin, piece)
-
     ranges: list[tuple[DiskRange, ...]] = []
-    try:
-        for start in range(0, len(members), KEYS_MAX):
-            ranges += await _located(store, staging, members[start : start + KEYS_MAX], pin)
-    except BaseException:
-        pins.close()
-        raise
-    return BundleContent(bundle=bundle, plan=plan, layout=layout, ranges=tuple(ranges), close=pins.close)
-
-
-async def _located(
-    store: IMetadataStore,
-    staging: IStaging,
-    members: list[MemberVersion],
-    pin: Callable[[objects.Piece], None],
-) -> list[tuple[DiskRange, ...]]:
-    """Return where the bytes of at most KEYS_MAX members lie: those that are one piece, as small ones are, in one go."""
-    first = await store.first_pieces([entry.version.layout_id for entry in members])
-    whole: dict[int, objects.Piece] = {}
-    for number, entry in enumerate(members):
-        piece = first.get(entry.version.layout_id)
-        size_bytes = entry.version.facts.size_bytes
-        if piece is not None and piece.length_bytes == size_bytes == entry.member.length_bytes:
-            pin(piece)
-            whole[number] = piece
-    found = dict(zip(whole, await staging.places(list(whole.values())), strict=True))
-    ranges: list[tuple[DiskRange, ...]] = []
-    for number, entry in enumerate(members):
-        if number in found:
-            ranges.append((found[number],))
-            continue
-        several = await disk_ranges(
-            store,
-            staging,
-            entry.version,
-            offset_bytes=entry.member.object_offset_bytes,
-            length_bytes=entry.member.length_bytes,
-            pin=pin,
+    for entry in members:
+        ranges.append(
+            tuple(
+                await disk_ranges(
+                    store,
+                    staging,
+                    entry.version,
+                    offset_bytes=entry.member.object_offset_bytes,
+                    length_bytes=entry.member.length_bytes,
+                )
+            )
+            if entry.member.length_bytes
+            else ()
         )
-        ranges.append(tuple(several))
-    return ranges
+    return BundleContent(bundle=bundle, plan=plan, layout=layout, ranges=tuple(ranges))

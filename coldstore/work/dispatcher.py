@@ -1,6 +1,6 @@
 """Gives drives their work: looks at what waits, asks the mount planner, and starts a session per drive."""
 
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -21,19 +21,26 @@ from coldstore.model.events import Severity
 from coldstore.model.library import Inventory
 from coldstore.model.objects import RestorePhase
 from coldstore.plan.blame import ApartPolicy, Failure, judge, pairs_to_avoid
-from coldstore.plan.homes import TAKES_BUNDLES, next_copy
-from coldstore.plan.jobs import CopyToWrite, DoArchive, DoRecall, DoUnload, DriveView, Job, MountPolicy
 from coldstore.plan.messages import restore_failed
-from coldstore.plan.mount import DrivePlan, plan_drain, plan_drives, stuck_in
+from coldstore.plan.mount import (
+    TAKES_BUNDLES,
+    DoArchive,
+    DoRecall,
+    DoUnload,
+    DrivePlan,
+    DriveView,
+    Job,
+    MountPolicy,
+    plan_drain,
+    plan_drives,
+)
 from coldstore.plan.recall import RecallPlan, plan_batches
-from coldstore.plan.turns import engaged
 from coldstore.work.alerts import Alerts
 from coldstore.work.bay import APPLIANCE, Bay
 from coldstore.work.inventory import InventoryKeeper
-from coldstore.work.queues import ArchiveQueue, ArchiveWork, CopyName, RecallQueue
+from coldstore.work.queues import ArchiveQueue, ArchiveWork, RecallQueue
 from coldstore.work.reading import RecallSession, RecallWaitsForSpace
 from coldstore.work.records import change_cartridge
-from coldstore.work.stations import Station
 from coldstore.work.trouble import TapeTrouble
 from coldstore.work.writing import ArchiveSession
 
@@ -43,6 +50,9 @@ SHORTEST_REST_SECONDS = 0.05
 RETRY_SECONDS = 30.0
 PUT_OFF_SECONDS = 3600.0
 """A bundle whose bytes are damaged on disk is tried again after so long: an operator may have repaired the disk."""
+REST_FIRST_SECONDS = 2.0
+REST_MOST_SECONDS = 300.0
+"""A drive that failed by nobody's fault rests before it is tried again; the rest doubles with every failure in a row."""
 LOOKS_MAX = 3
 """Failures in a row after which a drive that cannot be looked at is given up."""
 FORGIVEN_PER_ROUND = 100
@@ -83,6 +93,7 @@ class Dispatcher:
         make_room: Callable[[], None],
     ) -> None:
         """:param make_room: is called when the disk is too full for a recall"""
+        self._bays = bays
         self._store = store
         self._clock = clock
         self._keeper = keeper
@@ -94,17 +105,21 @@ class Dispatcher:
         self._archive_session = archive_session
         self._recall_session = recall_session
         self._make_room = make_room
-        self._stations = {
-            index: Station(bay=bay, idle_since=clock.seconds(), held_since=clock.seconds())
-            for index, bay in sorted(bays.items())
-        }
-        self._to_write: list[CopyToWrite] = []
-        self._archives_wait_since: float | None = None
+        self._sessions: dict[int, Deferred[None]] = {}
+        self._jobs: dict[int, Job] = {}
+        self._idle_since = dict.fromkeys(bays, clock.seconds())
+        self._last_was_archive = dict.fromkeys(bays, False)
         self._failures: list[Failure] = []
         self._archive_queue = ArchiveQueue(store=store)
         self._recall_queue = RecallQueue(store=store, attempts_max=blame.attempts_max)
         self._space_wait_until = 0.0
         self._is_space_short = False
+        self._rests_until = dict.fromkeys(bays, 0.0)
+        self._rests = dict.fromkeys(bays, 0)
+        self._started_at = dict.fromkeys(bays, 0.0)
+        self._do_others_wait = False
+        self._to_look_at = set(bays)
+        self._to_stop: dict[int, str] = {}
         self._works_since: dict[str, set[str]] = {}
         self._search_again_at = 0.0
         self._searching: Deferred[None] = succeed(None)
@@ -129,9 +144,7 @@ class Dispatcher:
 
     def is_any_drive_idle(self) -> bool:
         """Whether some drive has nothing to do."""
-        return self._is_reconciled and any(
-            station.is_up and station.session is None for station in self._stations.values()
-        )
+        return self._is_reconciled and len(self._sessions) < len(self._bays)
 
     # ── one round ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -141,50 +154,43 @@ class Dispatcher:
             return RETRY_SECONDS
         now = self._clock.seconds()
         await self._alerts.look()
-        for station in self._stations.values():
-            if station.stop_reason is not None:
-                await self._drive_down(station, station.stop_reason)
+        for index, reason in list(self._to_stop.items()):
+            await self._drive_down(index, reason)
         records = {drive.index: drive for drive in await self._store.drives()}
         cartridges = {record.barcode: record for record in await self._store.cartridges()}
-        for station in self._stations.values():
-            self._mind(station, records.get(station.bay.index))
-        drives = self._views(records)
+        self._look_at_drives(records)
+        drives = [self._view(bay, records) for _, bay in sorted(self._bays.items())]
         await self._tell_states(records, cartridges)
-        rests_until = [station.rests_until for station in self._stations.values()]
         if self._is_draining:
             for unload in plan_drain(drives):
                 self._start(unload)
-            return self._rest_seconds(now, rests_until)
+            return self._rest_seconds(now, self._rests_until.values())
         usable = [drive.index for drive in drives if drive.is_up]
         avoid = pairs_to_avoid(self._failures, now=now, usable_drives=usable, policy=self._blame.apart)
         recall = await self._recall_plan(now, cartridges, drives, avoid)
-        archive = await self._archive_queue.look(now, in_hand=self._in_hand, cartridges=cartridges)
-        # Sessions went on while this looked: what they took or ended meanwhile counts.
-        drives = self._views(records)
-        taken = self._in_hand()
-        self._to_write = [copy for copy in archive.to_write if (copy.bundle_id, copy.pool) not in taken]
+        archiving = [job for job in self._jobs.values() if isinstance(job, DoArchive)]
+        archive = await self._archive_queue.look(now, jobs=archiving, cartridges=cartridges)
         plan = plan_drives(
             now,
             drives=drives,
             batches=recall.batches if now >= self._space_wait_until else (),
-            to_write=self._to_write,
-            to_verify=[copy for copy in archive.to_verify if (copy.bundle_id, copy.pool) not in taken],
+            to_write=archive.to_write,
+            to_verify=archive.to_verify,
             cartridges=cartridges,
             avoid=avoid,
             policy=self._policy,
-            archives_wait_since=self._archives_wait_since,
         )
+        self._do_others_wait = plan.others_wait
         if not recall.batches:
             self._is_space_short = False
-        self._note_turns(plan, now)
-        await self._tell_archive(plan, archive, drives)
-        await self._tell_recall(recall, usable, do_archives_wait=bool(archive.to_write or archive.to_verify))
+        await self._tell_archive(plan, archive)
+        await self._tell_recall(recall, usable)
         if self._is_draining:
             # The order came while this was being planned.
             return SHORTEST_REST_SECONDS
         for job in plan.jobs:
             self._start(job)
-        times = [self._space_wait_until, *rests_until, *avoid.values()]
+        times = [self._space_wait_until, *self._rests_until.values(), *avoid.values()]
         if plan.look_again_at is not None:
             times.append(max(plan.look_again_at, now + SHORTEST_REST_SECONDS))
         return self._rest_seconds(now, times)
@@ -197,28 +203,24 @@ class Dispatcher:
 
     async def stop(self) -> None:
         """Cancel every session; fires when all have let go. Mounted cartridges stay mounted and are taken over next time."""
-        sessions = [station.session for station in self._stations.values() if station.session is not None]
+        sessions = list(self._sessions.values())
         self._searching.cancel()
         for session in sessions:
             session.cancel()
         await DeferredList(sessions, consumeErrors=True)
 
-    def _views(self, records: Mapping[int, Drive]) -> list[DriveView]:
-        now = self._clock.seconds()
-        return [station.view(now, records.get(index)) for index, station in self._stations.items()]
-
-    def _in_hand(self) -> frozenset[CopyName]:
-        """The copies that sessions take care of."""
-        return frozenset().union(*(station.in_hand for station in self._stations.values()))
-
-    def _note_turns(self, plan: DrivePlan, now: float) -> None:
-        for index, station in self._stations.items():
-            if station.session is not None:
-                station.gives_way = index in plan.give_way
-        if not plan.do_archives_wait:
-            self._archives_wait_since = None
-        elif self._archives_wait_since is None:
-            self._archives_wait_since = now
+    def _view(self, bay: Bay, records: Mapping[int, Drive]) -> DriveView:
+        record = records.get(bay.index)
+        return DriveView(
+            index=bay.index,
+            is_up=(record is None or record.state is DriveState.UP) and bay.index not in self._to_stop,
+            is_busy=bay.index in self._sessions or self._clock.seconds() < self._rests_until[bay.index],
+            barcode=bay.barcode,
+            idle_since=self._idle_since[bay.index],
+            last_was_archive=self._last_was_archive[bay.index],
+            works_on_archive=bay.job == "archive",
+            works_with=_barcode_of(self._jobs[bay.index]) if bay.index in self._jobs else None,
+        )
 
     # ── bringing library and record together ────────────────────────────────────────────────────────────────────────
 
@@ -242,52 +244,41 @@ class Dispatcher:
     def _note_contents(self, inventory: Inventory) -> None:
         """Take over what the library says of drives of which we do not know it ourselves."""
         for element in inventory.drives:
-            station = self._stations.get(element.number)
-            if station is not None and station.is_to_be_looked_at and station.session is None:
-                station.bay.barcode = element.barcode
+            if element.number in self._to_look_at and element.number not in self._sessions:
+                self._bays[element.number].barcode = element.barcode
 
-    def _mind(self, station: Station, record: Drive | None) -> None:
+    def _look_at_drives(self, records: Mapping[int, Drive]) -> None:
         """
-        Follow the record of a drive.
+        Find out what is in drives of which we cannot know it: after the start, and when an operator puts one up again.
 
-        What is in it must be found out after the start, and when an operator puts it up again; beside the others: one that keeps us
-        waiting keeps no other from its work. One that an operator puts down ends its session and puts its cartridge away.
+        Beside each other: one that keeps us waiting keeps no other from its work.
         """
-        now = self._clock.seconds()
-        station.is_up = record is None or record.state is DriveState.UP
-        if station.is_up:
-            station.is_leaving = False
-            if station.is_to_be_looked_at and station.session is None and now >= station.rests_until:
-                self._run(station, self._look_at(station))
-            return
-        if not station.is_to_be_looked_at and not station.is_leaving:
-            station.leave(now)
-        if not station.is_leaving:
-            return
-        if station.session is None and station.bay.barcode is None:
-            station.is_leaving, station.is_to_be_looked_at = False, True
-        elif station.session is not None and station.stands_still(now):
-            self.log.warn(
-                "drive {drive} is down and stands still: its transfer is broken off", drive=station.bay.index
-            )
-            station.session.cancel()
+        for index, bay in self._bays.items():
+            record = records.get(index)
+            if record is not None and record.state is DriveState.DOWN:
+                self._to_look_at.add(index)
+            elif (
+                index in self._to_look_at
+                and index not in self._sessions
+                and self._clock.seconds() >= self._rests_until[index]
+            ):
+                self._run(bay, self._look_at(bay))
 
-    async def _look_at(self, station: Station) -> None:
+    async def _look_at(self, bay: Bay) -> None:
         try:
-            await station.bay.adopt()
+            await bay.adopt()
         except TapeTrouble as trouble:
-            if trouble.must_stop_drive or (station.rests >= LOOKS_MAX and not trouble.is_robot):
-                await self._drive_down(station, trouble.sentence)
+            if trouble.must_stop_drive or self._rests[bay.index] >= LOOKS_MAX:
+                await self._drive_down(bay.index, trouble.sentence)
             else:
                 # What we looked at may have ended in that moment: the next look tells.
                 self.log.warn("{sentence}", sentence=trouble.sentence)
-                station.rest(self._clock.seconds())
+                self._rest(bay.index)
         else:
-            station.rests = 0
-            station.is_to_be_looked_at = False
-            station.held_since = self._clock.seconds()
+            self._rests[bay.index] = 0
+            self._to_look_at.discard(bay.index)
         finally:
-            station.session = None
+            self._sessions.pop(bay.index, None)
             self._bell.ring()
 
     async def look_at_library(self) -> None:
@@ -309,7 +300,8 @@ class Dispatcher:
         drives: list[DriveView],
         avoid: Collection[tuple[int, str]],
     ) -> RecallPlan:
-        stuck = stuck_in(drives)
+        busy_recalls = {job.batch.barcode for job in self._jobs.values() if isinstance(job, DoRecall)}
+        stuck = {drive.barcode: drive.index for drive in drives if drive.barcode and not drive.is_up}
         readable = {
             record.barcode
             for record in cartridges.values()
@@ -321,16 +313,12 @@ class Dispatcher:
             await self._give_up(entry, now)
         usable = [drive.index for drive in drives if drive.is_up]
         welcome = {barcode for barcode in readable if any((index, barcode) not in avoid for index in usable)}
-        recalls = [drive.job for drive in drives if isinstance(drive.job, DoRecall)]
-        reading = {(item.version_uid, item.extent) for job in recalls for item in job.batch.items}
-        plan = plan_batches(
-            [item for item in work.wanted if (item.version_uid, item.extent) not in reading],
-            readable=welcome or readable,
-            loaded={drive.barcode for drive in drives if drive.barcode is not None},
-            engaged=engaged(drives, now, self._policy),
-        )
+        loaded = {drive.barcode for drive in drives if drive.barcode is not None}
+        plan = plan_batches(work.wanted, readable=welcome or readable, loaded=loaded)
         await self._tell_unreachable(plan, cartridges, stuck)
-        return plan
+        return replace(
+            plan, batches=tuple(batch for batch in plan.batches if batch.barcode not in busy_recalls)
+        )
 
     async def _give_up(self, entry: WantedExtent, now: float) -> None:
         """End a restore of which no copy is left that is worth another attempt."""
@@ -359,25 +347,18 @@ class Dispatcher:
     # ── sessions ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _start(self, job: Job) -> None:
-        station = self._stations[job.drive]
-        station.begin(job, self._clock.seconds())
-        self._run(station, self._session(station, job))
+        bay = self._bays[job.drive]
+        bay.job = {DoArchive: "archive", DoRecall: "recall", DoUnload: "unload"}[type(job)]
+        self._jobs[job.drive] = job
+        self._started_at[job.drive] = self._clock.seconds()
+        bay.last_end = None
+        self._run(bay, self._session(bay, job))
 
-    def _run(self, station: Station, work: Coroutine[Deferred[Any], Any, None]) -> None:
-        session = Deferred.fromCoroutine(work)
-        station.session = None if session.called else session
-        session.addErrback(self._ended_badly, station.bay.index)
-
-    def _next_copy(self, station: Station, job: DoArchive, room_bytes: int) -> CopyToWrite | None:
-        """Put the next copy that the job's cartridge takes into the hand of its session."""
-        if self._is_draining:
-            return None
-        copies = [copy for copy in self._to_write if copy.pool == job.pool]
-        copy = next_copy(copies, barcode=job.barcode, room_bytes=room_bytes)
-        if copy is not None:
-            self._to_write.remove(copy)
-            station.in_hand.add((copy.bundle_id, copy.pool))
-        return copy
+    def _run(self, bay: Bay, work: Coroutine[Deferred[Any], Any, None]) -> None:
+        self._sessions[bay.index] = session = Deferred.fromCoroutine(work)
+        if session.called:
+            self._sessions.pop(bay.index, None)
+        session.addErrback(self._ended_badly, bay.index)
 
     def _ended_badly(self, failure: WhatFailed, index: int) -> None:
         if failure.check(MetadataUnavailable, Conflict):
@@ -389,24 +370,21 @@ class Dispatcher:
         elif not failure.check(CancelledError):
             self.log.failure("the work of drive {drive} ended badly", failure, drive=index)
 
-    async def _session(self, station: Station, job: Job) -> None:
-        bay, barcode = station.bay, job.barcode
+    async def _session(self, bay: Bay, job: Job) -> None:
+        barcode = _barcode_of(job)
         try:
             match job:
                 case DoArchive():
                     await self._archive_session(bay).run(
-                        job,
-                        next_copy=partial(self._next_copy, station, job),
-                        is_over=station.is_over,
-                        put_off=self._put_off,
+                        job, should_yield=partial(self._should_yield, bay.index), put_off=self._put_off
                     )
                 case DoRecall():
                     session = self._recall_session(bay, self._recall_queue.failed)
-                    await session.run(job, self._extents, is_over=station.is_over)
+                    await session.run(job, self._extents, should_yield=partial(self._should_yield, bay.index))
                     self._is_space_short = False
                 case DoUnload():
                     await bay.empty()
-            await self._worked(station, barcode, job)
+            await self._worked(bay, barcode, job)
         except RecallWaitsForSpace as full:
             self._space_wait_until = self._clock.seconds() + RETRY_SECONDS
             self._is_space_short = True
@@ -418,7 +396,7 @@ class Dispatcher:
                 f"recalls wait until the disk has room: {full}",
             )
         except TapeTrouble as trouble:
-            await self._failed(station, barcode, trouble)
+            await self._failed(bay, barcode, trouble)
         except CancelledError:
             raise
         except (MetadataUnavailable, Conflict) as away:
@@ -428,12 +406,12 @@ class Dispatcher:
                 barcode=barcode,
                 reason=away,
             )
-            station.rest(self._clock.seconds())
+            self._rest(bay.index)
         except Exception:  # noqa: BLE001 - a bug must not take the drive with it silently
             self.log.failure(
                 "the session of drive {drive} with {barcode} failed", drive=bay.index, barcode=barcode
             )
-            station.rest(self._clock.seconds())
+            self._rest(bay.index)
             await self._alerts.open(
                 "tape-failure",
                 f"drive {bay.index} with {barcode}",
@@ -441,19 +419,21 @@ class Dispatcher:
                 f"a mistake of ours ended the work of drive {bay.index} with {barcode}; it is tried again. The log says more",
             )
         finally:
-            station.end(self._clock.seconds(), was_archive=isinstance(job, DoArchive))
+            self._last_was_archive[bay.index] = isinstance(job, DoArchive)
+            self._idle_since[bay.index] = self._clock.seconds()
+            self._sessions.pop(bay.index, None)
+            self._jobs.pop(bay.index, None)
             bay.job = "idle"
             bay.tell("idle")
             self._bell.ring()
 
-    async def _worked(self, station: Station, barcode: str, job: Job) -> None:
-        index = station.bay.index
+    async def _worked(self, bay: Bay, barcode: str, job: Job) -> None:
         self._failures = [
-            failure for failure in self._failures if failure.drive != index or failure.barcode != barcode
+            failure for failure in self._failures if failure.drive != bay.index or failure.barcode != barcode
         ]
-        station.rests = 0
+        self._rests[bay.index] = 0
         if not isinstance(job, DoUnload):
-            await self._forgive(f"drive {index}", barcode)
+            await self._forgive(f"drive {bay.index}", barcode)
 
     async def _forgive(self, drive: str, barcode: str) -> None:
         """Close the alerts about failures of which drive and cartridge have both worked since, together or apart."""
@@ -465,43 +445,37 @@ class Dispatcher:
                 await self._alerts.close("tape-failure", subject)
                 del self._works_since[subject]
 
-    async def _failed(self, station: Station, barcode: str, trouble: TapeTrouble) -> None:
-        bay, now = station.bay, self._clock.seconds()
+    async def _failed(self, bay: Bay, barcode: str, trouble: TapeTrouble) -> None:
+        now = self._clock.seconds()
         self.log.error("{sentence}", sentence=trouble.sentence)
-        # Putting the cartridge away can take long: other drives need not wait for that.
-        station.fail(barcode)
-        self._bell.ring()
         subject = f"drive {bay.index} with {barcode}"
         self._works_since.pop(subject, None)
         if trouble.must_stop_drive:
-            await self._drive_down(station, trouble.sentence)
+            await self._drive_down(bay.index, trouble.sentence)
             await self._take_inventory()
             return
         await self._alerts.open(
             "tape-failure", subject, Severity.WARNING, _failure_sentence(trouble.sentence)
         )
-        # The robot may have done what it did not tell of.
-        station.is_to_be_looked_at |= trouble.is_robot
         try:
             await bay.empty()
         except TapeTrouble as worse:
-            station.is_to_be_looked_at |= worse.is_robot
             if (worse.is_robot or worse.is_innocent) and not worse.must_stop_drive:
                 # It is not the drive's fault: the cartridge stays in it, and is put away later.
-                station.rest(self._clock.seconds())
+                self._rest(bay.index)
             else:
                 before = "" if worse.sentence == trouble.sentence else f" (after: {trouble.sentence})"
-                await self._drive_down(station, f"{worse.sentence}{before}")
+                await self._drive_down(bay.index, f"{worse.sentence}{before}")
         if trouble.is_cartridge_wrong:
             await self._suspect(barcode, trouble.sentence)
         elif trouble.is_robot or trouble.is_innocent or _was_killed(bay.last_end):
-            station.rest(self._clock.seconds())
+            self._rest(bay.index)
         else:
-            await self._judge(station, barcode, trouble, now)
+            await self._judge(bay, barcode, trouble, now)
         await self._take_inventory()
 
-    async def _judge(self, station: Station, barcode: str, trouble: TapeTrouble, now: float) -> None:
-        latest = Failure(at=now, drive=station.bay.index, barcode=barcode)
+    async def _judge(self, bay: Bay, barcode: str, trouble: TapeTrouble, now: float) -> None:
+        latest = Failure(at=now, drive=bay.index, barcode=barcode)
         verdict = judge(self._failures, latest, window_seconds=self._blame.window_seconds)
         self._failures = [
             *(f for f in self._failures if now - f.at <= self._blame.window_seconds),
@@ -510,7 +484,19 @@ class Dispatcher:
         if verdict.cartridge_is_guilty:
             await self._suspect(barcode, f"failed in two drives; the last time: {trouble.sentence}")
         elif verdict.drive_is_guilty:
-            await self._drive_down(station, f"failed with two cartridges; the last time: {trouble.sentence}")
+            await self._drive_down(
+                bay.index, f"failed with two cartridges; the last time: {trouble.sentence}"
+            )
+
+    def _rest(self, index: int) -> None:
+        self._rests[index] += 1
+        pause = REST_FIRST_SECONDS * 2.0 ** min(20, self._rests[index] - 1)
+        self._rests_until[index] = self._clock.seconds() + min(REST_MOST_SECONDS, pause)
+
+    def _should_yield(self, index: int) -> bool:
+        """Whether the session of a drive has had it for long enough, while others wait."""
+        held_seconds = self._clock.seconds() - self._started_at[index]
+        return self._do_others_wait and held_seconds >= self._policy.max_hold_seconds
 
     def _put_off(self, bundle_id: str) -> None:
         self._archive_queue.put_off(bundle_id, self._clock.seconds() + PUT_OFF_SECONDS)
@@ -538,16 +524,15 @@ class Dispatcher:
             "cartridge-suspect", f"cartridge {barcode}", Severity.WARNING, _suspect_sentence(barcode, reason)
         )
 
-    async def _drive_down(self, station: Station, reason: str) -> None:
-        index = station.bay.index
+    async def _drive_down(self, index: int, reason: str) -> None:
         # Until the record says so, we know it ourselves: the store may be away.
-        station.stop_reason = reason
-        station.is_to_be_looked_at, station.is_leaving = True, False
+        self._to_stop[index] = reason
+        self._to_look_at.add(index)
         self.log.error("drive {drive} is down: {reason}", drive=index, reason=reason)
         await self._store.set_drive_state(
             index=index, state=DriveState.DOWN, reason=reason, at=self._clock.seconds(), by=APPLIANCE
         )
-        station.stop_reason = None
+        del self._to_stop[index]
         await self._alerts.open(
             "drive-down", f"drive {index}", Severity.CRITICAL, _down_sentence(index, reason)
         )
@@ -597,24 +582,7 @@ class Dispatcher:
             return True
         return version.on_disk
 
-    async def _tell_archive(
-        self,
-        plan: DrivePlan,
-        archive: ArchiveWork,
-        drives: Sequence[DriveView],
-    ) -> None:
-        stuck = stuck_in(drives)
-        where = ", ".join(f"{barcode} in drive {drive}" for barcode, drive in sorted(stuck.items()))
-        await self._alerts.keep_only(
-            "pool-stuck",
-            {
-                f"pool {pool}": f"what waits for pool {pool} has room only on cartridges in drives that are down ({where}): "
-                "put a cartridge back into a slot, repair its drive and `coldstore drives up NUMBER`, or admit another one "
-                "with `coldstore cartridges admit BARCODE`"
-                for pool in plan.stuck_pools
-            },
-            Severity.CRITICAL,
-        )
+    async def _tell_archive(self, plan: DrivePlan, archive: ArchiveWork) -> None:
         await self._alerts.keep_only(
             "no-cartridge",
             {
@@ -638,11 +606,6 @@ class Dispatcher:
             {
                 f"cartridge {barcode}": f"copies wait to be verified on a cartridge that is not in the library: insert {barcode}"
                 for barcode in archive.offline
-            }
-            | {
-                f"cartridge {barcode}": f"copies wait to be verified on {barcode}, which is in drive {stuck[barcode]}, which is "
-                f"down: put it back into a slot, or repair the drive and `coldstore drives up {stuck[barcode]}`"
-                for barcode in {copy.barcode for copy in archive.to_verify} & set(stuck)
             },
             Severity.WARNING,
         )
@@ -653,19 +616,15 @@ class Dispatcher:
                 if subject.removeprefix("bundle ") not in archive.unfinished:
                     await self._alerts.close(kind, subject)
 
-    async def _tell_recall(
-        self, recall: RecallPlan, usable: Collection[int], *, do_archives_wait: bool
-    ) -> None:
+    async def _tell_recall(self, recall: RecallPlan, usable: Collection[int]) -> None:
         if not self._is_space_short:
             await self._alerts.close("waiting-for-space", "staging")
-        waiting = {"restores": bool(recall.batches), "archives": do_archives_wait}
+        waits = bool(recall.batches) and not usable
         await self._alerts.keep_only(
             "no-drive",
-            {
-                what: f"{what} wait, for every drive is down: `coldstore drives` says why"
-                for what, do_wait in waiting.items()
-                if do_wait and not usable
-            },
+            {"restores": "restores wait, for every drive is down: `coldstore drives` says why"}
+            if waits
+            else {},
             Severity.CRITICAL,
         )
 
@@ -731,5 +690,9 @@ def _failure_sentence(reason: str) -> str:
 
 
 def _was_killed(end: UnmountVerdict | None) -> bool:
-    """Whether what served a mount was killed, or nobody saw its end: that says nothing of drive and cartridge."""
-    return end is not None and end.was_cut_off
+    """Whether ``ltfs`` was ended by a signal, or nobody saw its end: that says nothing of drive and cartridge."""
+    return end is not None and end.exit_status is None
+
+
+def _barcode_of(job: Job) -> str:
+    return job.batch.barcode if isinstance(job, DoRecall) else job.barcode

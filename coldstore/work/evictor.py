@@ -1,20 +1,15 @@
 """Takes bytes off the disk that are on tape as often as their class asks."""
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from coldstore.interfaces.bell import IBell
 from coldstore.interfaces.metadata import Conflict, IMetadataStore
 from coldstore.interfaces.staging import IStaging
-from coldstore.model.objects import ObjectVersion
 from coldstore.plan.classes import ClassRules, evictable_classes
 from coldstore.plan.evict import EvictPolicy, pressure_bytes, victims
-from coldstore.util.asynchronous import all_of
 
 PAGE = 1000
-TOGETHER = 100
-"""Evictions that are under way at once, so that they share commits."""
 
 
 class Evictor:
@@ -40,7 +35,7 @@ class Evictor:
         self._policy = policy
         self._rest_seconds = rest_seconds
         self._janitor_bell = janitor_bell
-        self._wanted_bytes = 0
+        self._is_room_wanted = False
 
     def pressure(self) -> int:
         """Return how many bytes should leave the disk because it is too full."""
@@ -51,40 +46,27 @@ class Evictor:
             capacity_bytes=usage.capacity_bytes,
         )
 
-    def make_room(self, size_bytes: int | None = None) -> None:
-        """
-        Somebody lacks room: so many bytes go at the next round, however recent, if as many may go without losing anything.
-
-        :param size_bytes: None for whatever may go
-        """
-        wanted_bytes = self._staging.usage().capacity_bytes if size_bytes is None else size_bytes
-        self._wanted_bytes = max(self._wanted_bytes, wanted_bytes)
+    def make_room(self) -> None:
+        """A restore lacks room: whatever may go without losing anything goes at the next round, however recent."""
+        self._is_room_wanted = True
 
     async def one_round(self) -> float:
         """Evict; return how long to rest."""
         now = self._clock.seconds()
-        pressure = max(self._wanted_bytes, self.pressure())
+        pressure = self._staging.usage().capacity_bytes if self._is_room_wanted else self.pressure()
         before = now if pressure else now - self._policy.linger_seconds
         candidates = await self._store.evictable(classes=self._classes, archived_before=before, limit=PAGE)
-        chosen = victims(now, candidates, self._policy, pressure_bytes=pressure)
         count = 0
-        for start in range(0, len(chosen), TOGETHER):
-            together = [
-                Deferred.fromCoroutine(self._evict(version)) for version in chosen[start : start + TOGETHER]
-            ]
-            count += sum(await all_of(together))
+        for version in victims(now, candidates, self._policy, pressure_bytes=pressure):
+            try:
+                await self._store.evict_version(version.version_uid, revision=version.revision)
+                count += 1
+            except Conflict:
+                continue
         if count:
             self.log.info("{count} objects left the disk", count=count)
             self._janitor_bell.ring()
         if count == PAGE:
             return 0.0
-        self._wanted_bytes = 0
+        self._is_room_wanted = False
         return self._rest_seconds
-
-    async def _evict(self, version: ObjectVersion) -> bool:
-        """Take a version off the disk; tell whether it went."""
-        try:
-            await self._store.evict_version(version.version_uid, revision=version.revision)
-        except Conflict:
-            return False
-        return True

@@ -30,14 +30,12 @@ from coldstore.plan.archive import (
     plan_start,
 )
 from coldstore.plan.classes import ClassRules, classes_by_pools
-from coldstore.util.asynchronous import all_of
 from coldstore.util.checksums import combine_crc64nvme
 from coldstore.work.alerts import Alerts
 from coldstore.work.content import PAGE, all_members, bundle_plan, disk_ranges
 
 CANDIDATES_MAX = 1000
 REST_SECONDS = 3600.0
-BATCHES_TOGETHER = 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +77,6 @@ class Packer:
         self._drives_bell = drives_bell
         self._alerts = Alerts(store=store, clock=clock)
         self._is_urgent = False
-        self._is_room_wanted = False
         self._unreadable: dict[int, tuple[str, str]] = {}
         """Versions that wait and whose bytes cannot be had, with name and reason of each."""
 
@@ -87,16 +84,11 @@ class Packer:
         """Make bundles of everything that waits, at the next round."""
         self._is_urgent = True
 
-    def want_room(self) -> None:
-        """Somebody waits for bytes to leave the disk: what waits is bundled at the next round, if a drive has nothing to do."""
-        self._is_room_wanted = True
-
     async def one_round(self) -> float:
         """Freeze what is due; return the seconds until something can become due by age."""
         # Bundles that are FILLING now were left by a round that was cut off: nobody else fills any.
         await self.recover()
         is_urgent = self._is_urgent or self._is_disk_pressing()
-        is_urgent = is_urgent or (self._is_room_wanted and self._is_drive_idle())
         now = self._clock.seconds()
         rest = REST_SECONDS
         for pools, classes in self._groups.items():
@@ -112,7 +104,7 @@ class Packer:
             else:
                 rest = min(rest, max(0.05, decision.at - now))
         if is_urgent:
-            self._is_urgent = self._is_room_wanted = False
+            self._is_urgent = False
         await self._tell_unreadable()
         return rest
 
@@ -279,15 +271,11 @@ class Packer:
                 pools=bundle.pools,
             )
         )
-        offsets = [
-            (entry.member.position, layout.data_offset_bytes(number)) for number, entry in enumerate(members)
-        ]
-        # Batches that are under way together share commits.
-        for start in range(0, len(offsets), BATCHES_TOGETHER * BATCH_MAX):
-            together = offsets[start : start + BATCHES_TOGETHER * BATCH_MAX]
-            await all_of(
-                self._store.fix_offsets(bundle_id, dict(together[begin : begin + BATCH_MAX]))
-                for begin in range(0, len(together), BATCH_MAX)
+        for start in range(0, len(members), BATCH_MAX):
+            batch = range(start, min(start + BATCH_MAX, len(members)))
+            await self._store.fix_offsets(
+                bundle_id,
+                {members[number].member.position: layout.data_offset_bytes(number) for number in batch},
             )
         frozen = await self._store.freeze_bundle(
             bundle_id,

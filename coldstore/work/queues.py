@@ -1,7 +1,7 @@
 """What waits for tape, as planners want it: copies to write and to verify, extents to recall. Costs follow what changed."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from twisted.logger import Logger
@@ -9,7 +9,7 @@ from twisted.logger import Logger
 from coldstore.interfaces.metadata import Conflict, IMetadataStore, WantedExtent
 from coldstore.model.bundles import Copy, CopyState
 from coldstore.model.cartridges import READABLE, Cartridge
-from coldstore.plan.jobs import CopyToVerify, CopyToWrite
+from coldstore.plan.mount import CopyToVerify, CopyToWrite, DoArchive
 from coldstore.plan.recall import Source, Wanted
 
 QUEUE_MAX = 10_000
@@ -17,8 +17,6 @@ SCAN_MAX = 100_000
 """Wanted extents that are looked at in one round, whether or not their cartridges are there."""
 PAGE = 1000
 
-CopyName = tuple[str, str]
-"""Bundle id and pool."""
 _State = tuple[tuple[str, CopyState, str | None], ...]
 
 
@@ -52,19 +50,16 @@ class ArchiveQueue:
         self._put_off[bundle_id] = until
 
     async def look(
-        self, now: float, *, in_hand: Callable[[], Collection[CopyName]], cartridges: Mapping[str, Cartridge]
+        self, now: float, *, jobs: Collection[DoArchive], cartridges: Mapping[str, Cartridge]
     ) -> ArchiveWork:
         """
-        Return what no session takes care of.
+        Return what no job of ``jobs`` (those under way when this is called) takes care of.
 
-        A copy that is WRITING and in no session's hand was left behind by one that ended badly: it is PLANNED again.
-
-        :param in_hand: tells what sessions have in hand at the moment
+        A copy that is WRITING and belongs to no job was left behind by a session that ended badly: it is PLANNED again.
         """
-        # A session may begin or end while this looks: what it has in hand is left to the next look.
-        taken = set(in_hand())
+        taken = {(copy.bundle_id, copy.pool) for job in jobs for copy in job.copies}
+        taken |= {(copy.bundle_id, copy.pool) for job in jobs for copy in job.verify}
         copies = await self._store.unfinished_copies(QUEUE_MAX)
-        taken.update(in_hand())
         by_bundle: dict[str, list[Copy]] = defaultdict(list)
         for copy in copies:
             by_bundle[copy.bundle_id].append(copy)

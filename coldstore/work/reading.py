@@ -19,10 +19,9 @@ from coldstore.interfaces.mover import (
 from coldstore.interfaces.staging import DiskFault, IStaging, RecalledBytes, RecallSpace
 from coldstore.model.errors import MetadataUnavailable, StagingFull
 from coldstore.model.events import Severity
-from coldstore.model.objects import Piece, Tier
-from coldstore.model.precedence import Precedence
+from coldstore.model.objects import Piece
 from coldstore.ontape import paths
-from coldstore.plan.jobs import DoRecall
+from coldstore.plan.mount import DoRecall
 from coldstore.plan.recall import Wanted
 from coldstore.work.bay import Bay
 from coldstore.work.completing import Completer
@@ -46,11 +45,6 @@ def portions(items: Sequence[Wanted], *, items_max: int) -> list[list[Wanted]]:
         found[-1].append(item)
         size_bytes += item.length_bytes
     return found
-
-
-def _precedence(portion: Sequence[Wanted]) -> Precedence:
-    is_urgent = all(item.tier is Tier.EXPEDITED for item in portion)
-    return Precedence.URGENT if is_urgent else Precedence.RECALL
 
 
 class RecallSession:
@@ -90,29 +84,25 @@ class RecallSession:
         job: DoRecall,
         extents: Mapping[tuple[int, int], WantedExtent],
         *,
-        is_over: Callable[[bool], bool],
+        should_yield: Callable[[], bool],
     ) -> None:
         """
         Read everything of the batch that is still wanted.
 
-        :param is_over: whether to come to an end at this boundary; is told whether a bundle was read from by now
-        :raise RecallWaitsForSpace: the disk is too full for some extents; those for which it has room were read
+        :param should_yield: whether to begin no further portion
+        :raise RecallWaitsForSpace: the disk is too full for the next extent
         :raise TapeTrouble: the drive or the cartridge failed
         """
         waiting = portions(job.batch.items, items_max=self._portion_items)
         waiting.reverse()
         has_begun = False
-        short: StagingFull | None = None
-        while waiting and not is_over(has_begun):
+        while waiting and not (has_begun and should_yield()):
             portion = waiting.pop()
             try:
-                space = await self._staging.reserve_recall(
-                    [item.length_bytes for item in portion], precedence=_precedence(portion)
-                )
+                space = await self._staging.reserve_recall([item.length_bytes for item in portion])
             except StagingFull as full:
                 if len(portion) == 1:
-                    short = full
-                    continue
+                    raise RecallWaitsForSpace(str(full)) from full
                 # What does not fit as a whole may fit piece by piece.
                 half = len(portion) // 2
                 waiting += [portion[half:], portion[:half]]
@@ -122,11 +112,9 @@ class RecallSession:
             try:
                 volume = await self._bay.mount(job.batch.barcode, pool=None)
                 has_begun = True
-                await self._portion(volume, portion, space, extents, is_over)
+                await self._portion(volume, portion, space, extents)
             finally:
                 await self._staging.release_recall(space)
-        if short is not None:
-            raise RecallWaitsForSpace(str(short)) from short
 
     async def _portion(
         self,
@@ -134,7 +122,6 @@ class RecallSession:
         portion: Sequence[Wanted],
         space: RecallSpace,
         extents: Mapping[tuple[int, int], WantedExtent],
-        is_over: Callable[[bool], bool],
     ) -> None:
         arrived: list[RecalledBytes] = []
         trouble: Exception | None = None
@@ -160,11 +147,7 @@ class RecallSession:
 
             return note
 
-        has_read = False
         for bundle_id, group in groupby(enumerate(portion), key=lambda pair: pair[1].bundle_id):
-            if has_read and is_over(True):
-                break
-            has_read = True
             numbered = list(group)
             ranges = [
                 ReadRange(

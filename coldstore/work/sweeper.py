@@ -1,7 +1,5 @@
 """Finds bytes on disk that no record names: uploads that were cut off between the disk and the metadata."""
 
-from collections.abc import Callable
-
 from twisted.logger import Logger
 
 from coldstore.interfaces.bell import IBell
@@ -20,16 +18,7 @@ class Sweeper:
 
     log = Logger()
 
-    def __init__(
-        self,
-        *,
-        store: IMetadataStore,
-        staging: IStaging,
-        janitor_bell: IBell,
-        is_spared: Callable[[str], bool],
-    ) -> None:
-        """:param is_spared: tells of an address that somebody else will free"""
-        self._is_spared = is_spared
+    def __init__(self, *, store: IMetadataStore, staging: IStaging, janitor_bell: IBell) -> None:
         self._store = store
         self._staging = staging
         self._janitor_bell = janitor_bell
@@ -41,9 +30,7 @@ class Sweeper:
         while addresses := await self._staging.stored(after=after, limit=BATCH_MAX):
             after = addresses[-1]
             known = await self._store.referenced(addresses)
-            orphans = [
-                address for address in addresses if address not in known and not self._is_spared(address)
-            ]
+            orphans = [address for address in addresses if address not in known]
             if orphans:
                 await self._store.add_discards(orphans)
                 count += len(orphans)

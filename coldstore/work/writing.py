@@ -1,6 +1,6 @@
 """Writing copies of bundles onto a mounted cartridge: write, sync by group, verify past the page cache."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from twisted.internet.interfaces import IReactorTime
@@ -14,14 +14,14 @@ from coldstore.model.bundles import Bundle, BundleState, Copy, CopyState
 from coldstore.model.cartridges import CartridgeEvent, CartridgeState
 from coldstore.model.events import Severity
 from coldstore.ontape import paths
-from coldstore.plan.jobs import CopyToVerify, CopyToWrite, DoArchive
+from coldstore.plan.mount import CopyToVerify, CopyToWrite, DoArchive
 from coldstore.plan.verify import VerifyMode, to_read_back
 from coldstore.work.bay import APPLIANCE, Bay
-from coldstore.work.content import BundleContent, bundle_content
+from coldstore.work.content import bundle_content
 from coldstore.work.records import change_cartridge
 from coldstore.work.trouble import WORLD_FAULTS, TapeTrouble, as_trouble
 
-BUNDLE_ATTRIBUTE = "coldstore.bundle"
+BUNDLE_ATTRIBUTE = "user.coldstore.bundle"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,44 +71,31 @@ class ArchiveSession:
         self._unsynced: list[_Unsynced] = []
 
     async def run(
-        self,
-        job: DoArchive,
-        *,
-        next_copy: Callable[[int], CopyToWrite | None],
-        is_over: Callable[[bool], bool],
-        put_off: Callable[[str], None],
+        self, job: DoArchive, *, should_yield: Callable[[], bool], put_off: Callable[[str], None]
     ) -> None:
         """
         Write, sync and verify; copies that end badly are PLANNED again, by us or (when even that fails) by the archive queue.
 
-        :param next_copy: gives the next copy of the job's pool that has at most so many bytes; None: there is no more for us
-        :param is_over: whether to come to an end at this boundary; is told whether a copy was written or verified by now. What
-            was written is synced then, and verified by a later session.
+        :param should_yield: whether to begin no further bundle
         :param put_off: is told a bundle whose bytes cannot be had from the disk
         :raise TapeTrouble: the drive or the cartridge failed
         """
-        volume = await self._bay.mount(job.barcode, pool=job.pool if job.size_bytes else None)
-        await self._compare_with_record(volume, may_remove=bool(job.size_bytes))
-        has_worked = False
+        volume = await self._bay.mount(job.barcode, pool=job.pool if job.copies else None)
+        await self._compare_with_record(volume, may_remove=bool(job.copies))
         for pending in job.verify:
-            if is_over(has_worked):
-                break
             await self._resume(volume, pending)
-            has_worked = True
         try:
             with as_trouble(f"writing to {volume.barcode} in drive {self._bay.index}"):
-                written = await self._write_all(
-                    volume, job, next_copy, lambda wrote: is_over(has_worked or wrote), put_off
-                )
+                written = await self._write_all(volume, job.copies, should_yield, put_off)
         except TapeTrouble as trouble:
             await self._void_unsynced(trouble.sentence)
             raise
         chosen = to_read_back([copy.bundle_id for copy in written], self._policy.verify[job.pool])
         for copy in written:
-            if copy.bundle_id not in chosen:
-                await self._count_as_verified(volume, copy.bundle_id, copy.pool)
-            elif not is_over(True):
+            if copy.bundle_id in chosen:
                 await self._verify(volume, copy.bundle_id, copy.pool)
+            else:
+                await self._count_as_verified(volume, copy.bundle_id, copy.pool)
         await self._bay.note_space()
 
     async def _compare_with_record(self, volume: IMountedVolume, *, may_remove: bool) -> None:
@@ -155,26 +142,20 @@ class ArchiveSession:
     async def _write_all(
         self,
         volume: IMountedVolume,
-        job: DoArchive,
-        next_copy: Callable[[int], CopyToWrite | None],
-        is_over: Callable[[bool], bool],
+        copies: Sequence[CopyToWrite],
+        should_yield: Callable[[], bool],
         put_off: Callable[[str], None],
     ) -> list[CopyToWrite]:
         synced: list[CopyToWrite] = []
         last_sync_at = self._clock.seconds()
-        room_bytes, left_bytes = job.room_bytes, job.size_bytes
-        has_written = False
-        while left_bytes > 0 and not is_over(has_written):
-            copy = next_copy(min(room_bytes, left_bytes) if has_written else room_bytes)
-            if copy is None:
+        for copy in copies:
+            if copy is not copies[0] and should_yield():
                 break
             try:
-                written_bytes = await self._write(volume, copy, put_off)
+                await self._write(volume, copy, put_off)
             except EndOfTape:
                 await self._end_of_tape(volume, copy)
                 break
-            has_written |= written_bytes > 0
-            room_bytes, left_bytes = room_bytes - written_bytes, left_bytes - written_bytes
             due_bytes = sum(entry.size_bytes for entry in self._unsynced)
             if (
                 due_bytes >= self._policy.sync_bytes
@@ -185,29 +166,15 @@ class ArchiveSession:
         synced += await self._sync(volume)
         return synced
 
-    async def _write(self, volume: IMountedVolume, copy: CopyToWrite, put_off: Callable[[str], None]) -> int:
-        """Write one copy; return its bytes, 0 when it was left out."""
+    async def _write(self, volume: IMountedVolume, copy: CopyToWrite, put_off: Callable[[str], None]) -> None:
         bundle = await self._frozen(copy.bundle_id)
         if bundle is None:
-            return 0
+            return
         try:
             content = await bundle_content(self._store, self._staging, bundle)
         except (DiskFault, LookupError) as fault:
             await self._damaged(copy, fault, put_off)
-            return 0
-        try:
-            return await self._write_content(volume, copy, content, put_off)
-        finally:
-            content.close()
-
-    async def _write_content(
-        self,
-        volume: IMountedVolume,
-        copy: CopyToWrite,
-        content: BundleContent,
-        put_off: Callable[[str], None],
-    ) -> int:
-        bundle = content.bundle
+            return
         try:
             await self._store.start_copy(
                 bundle_id=copy.bundle_id, pool=copy.pool, barcode=volume.barcode, epoch=self._epoch
@@ -219,7 +186,7 @@ class ArchiveSession:
                 pool=copy.pool,
                 conflict=conflict,
             )
-            return 0
+            return
         path = paths.bundle_path(copy.bundle_id)
         self._bay.tell("writing", detail=copy.bundle_id, total_bytes=bundle.size_bytes)
         try:
@@ -234,7 +201,7 @@ class ArchiveSession:
         except StagedBytesDamaged as damage:
             await self._damaged(copy, damage, put_off)
             await volume.mover.unlink(path=path)
-            return 0
+            return
         except EndOfTape:
             raise
         except WORLD_FAULTS as fault:
@@ -254,7 +221,6 @@ class ArchiveSession:
         self._unsynced.append(
             _Unsynced(copy=copy, path=path, size_bytes=written.size_bytes, sha256=written.sha256)
         )
-        return written.size_bytes
 
     async def _frozen(self, bundle_id: str) -> Bundle | None:
         bundle = await self._store.bundle(bundle_id)

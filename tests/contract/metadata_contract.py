@@ -30,7 +30,6 @@ from coldstore.model.errors import (
 )
 from coldstore.model.events import NewMessage, Severity
 from coldstore.model.objects import (
-    UNLIMITED_BYTES,
     ArchiveState,
     Bucket,
     Checksum,
@@ -1277,153 +1276,6 @@ class MetadataContract(MetadataSteps):
         )
         self.assertEqual(await self.drain(), ["nobody"])
 
-    async def in_use(self, **of: str) -> dict[StorageClass, tuple[int, int]]:
-        """Used and promised bytes by class; of the owner of bucket ``b`` unless said otherwise."""
-        found = await self.store.staging_use(**(of or {"owner_id": "owner"}))
-        self.assertEqual([one.storage_class for one in found], sorted(one.storage_class for one in found))
-        return {one.storage_class: (one.used_bytes, one.promised_bytes) for one in found}
-
-    async def test_staging_use(self) -> None:
-        """What lies on the disk is counted for its owner and its bucket, by class, until it is taken apart to be freed."""
-        self.assertEqual(await self.in_use(), {})
-        await self.create_bucket("other", "somebody")
-        await self.publish(b"a", pieces=[piece_of("a1", 1), piece_of("a2", 2)], size_bytes=20)
-        await self.publish(b"s", storage_class=STANDARD)
-        await self.publish(b"empty", pieces=[], size_bytes=0)
-        await self.publish(b"x", bucket="other", owner_id="somebody")
-        await self.store.create_upload(upload_of("u", storage_class=DEEP_ARCHIVE))
-        await self.store.put_part("u", piece_of("p1", 1))
-        await self.store.put_part("u", piece_of("p1", 1))
-        await self.store.put_part("u", piece_of("p2", 2, length_bytes=7))
-        await self.store.put_part("u", piece_of("p3", 2))
-        expected = {GLACIER: (20, 0), STANDARD: (10, 0), DEEP_ARCHIVE: (20, 0)}
-        self.assertEqual(await self.in_use(), expected)
-        self.assertEqual(await self.in_use(bucket="b"), expected)
-        self.assertEqual(await self.in_use(owner_id="somebody"), {GLACIER: (10, 0)})
-        self.assertEqual(await self.in_use(bucket="other"), {GLACIER: (10, 0)})
-        self.assertEqual(await self.in_use(owner_id="nobody"), {})
-        await self.refused(NoSuchBucket, self.store.staging_use(bucket="none"))
-        facts = facts_of(b"k", size_bytes=10, storage_class=DEEP_ARCHIVE)
-        await self.store.complete_upload("u", facts, listed=[2], wants_tape=True, condition=None, messages=())
-        self.assertEqual((await self.in_use())[DEEP_ARCHIVE], (20, 0))
-        await self.delete(b"a", b"empty")
-        self.assertEqual((await self.in_use())[GLACIER], (20, 0))
-        await self.drain()
-        self.assertEqual(await self.in_use(), {STANDARD: (10, 0), DEEP_ARCHIVE: (10, 0)})
-        await self.delete(b"s", b"k")
-        await self.drain()
-        self.assertEqual(await self.in_use(), {})
-
-    async def test_staging_use_of_restores(self) -> None:
-        """A restore from tape counts as promised from the request on, and as used when it is complete."""
-        cold = await self.evicted(b"k")
-        await self.drain()
-        self.assertEqual(await self.in_use(), {})
-        cold = await self.ask_restore(cold)
-        self.assertEqual(await self.in_use(), {GLACIER: (0, 10)})
-        self.assertTrue(await self.recall(cold, "back", "r"))
-        self.assertEqual(await self.in_use(), {GLACIER: (0, 10)})
-        done = await self.complete(cold)
-        self.assertEqual(await self.in_use(), {GLACIER: (10, 0)})
-        ended = await self.ask_restore(done, None)
-        self.assertEqual(await self.in_use(), {GLACIER: (10, 0)})
-        await self.store.evict_version(ended.version_uid, revision=ended.revision)
-        await self.drain()
-        self.assertEqual(await self.in_use(), {})
-        for ending in ("given up", "deleted"):
-            cold = await self.ask_restore(await self.evicted(ending.encode()))
-            await self.drain()
-            self.assertTrue(await self.recall(cold, f"back {ending}", f"r {ending}"))
-            if ending == "deleted":
-                await self.delete(ending.encode())
-            else:
-                await self.ask_restore(cold, None)
-            self.assertEqual(await self.in_use(), {}, ending)
-            self.assertEqual(await self.drain(), [f"back {ending}"])
-            self.assertEqual(await self.in_use(), {}, ending)
-
-    async def test_quotas(self) -> None:
-        """Quotas of users and buckets are kept, taken back, and shown with them."""
-        user = User(user_id="1", name="ann", access_key="K", secret_key="S", created_at=1.0)
-        await self.store.create_user(user)
-        limited = await self.store.set_user_quota(name="ann", quota_bytes=5)
-        self.assertEqual(limited, replace(user, staging_quota_bytes=5))
-        self.assertEqual(await self.store.user_by_access_key("K"), limited)
-        self.assertEqual(await self.store.users(), [limited])
-        unlimited = await self.store.set_user_quota(name="ann", quota_bytes=UNLIMITED_BYTES)
-        self.assertEqual(unlimited.staging_quota_bytes, UNLIMITED_BYTES)
-        self.assertEqual(await self.store.set_user_quota(name="ann", quota_bytes=None), user)
-        await self.refused(Conflict, self.store.set_user_quota(name="bob", quota_bytes=5))
-        bucket = await self.store.set_bucket_quota(name="b", quota_bytes=0)
-        self.assertEqual((bucket.name, bucket.staging_quota_bytes), ("b", 0))
-        self.assertEqual(await self.store.bucket("b"), bucket)
-        self.assertEqual(await self.store.buckets(owner_id=None, after="", limit=9), [bucket])
-        bucket = await self.store.set_bucket_quota(name="b", quota_bytes=None)
-        self.assertIsNone(bucket.staging_quota_bytes)
-        await self.refused(NoSuchBucket, self.store.set_bucket_quota(name="none", quota_bytes=1))
-
-    async def test_use_outlives_a_bucket(self) -> None:
-        """Bytes of a bucket that is gone count for its owner until they are freed, and never for a new one of its name."""
-        await self.store.create_upload(upload_of("u"))
-        await self.store.put_part("u", piece_of("p", 1))
-        await self.store.delete_bucket("b")
-        await self.create_bucket("b")
-        self.assertEqual(await self.in_use(), {GLACIER: (10, 0)})
-        self.assertEqual(await self.in_use(bucket="b"), {})
-        await self.store.abandon_upload("u")
-        await self.drain()
-        self.assertEqual(await self.in_use(), {})
-        await self.store.delete_bucket("b")
-        await self.create_bucket("b")
-        self.assertEqual(await self.in_use(), {})
-
-    async def test_first_pieces(self) -> None:
-        """Of each layout the piece that comes first, unless some of its pieces do not count."""
-        one = await self.publish(b"one", pieces=[piece_of("a")])
-        two = await self.publish(b"two", pieces=[piece_of("c", 7), piece_of("b", 3)], size_bytes=20)
-        empty = await self.publish(b"empty", pieces=[], size_bytes=0)
-        await self.store.create_upload(upload_of("u"))
-        for number in (1, 2):
-            await self.store.put_part("u", piece_of(f"p{number}", number))
-        layouts = [version.layout_id for version in (one, two, empty)]
-        found = await self.store.first_pieces([*layouts, "u", "unknown"])
-        self.assertEqual(
-            found, {one.layout_id: piece_of("a"), two.layout_id: piece_of("b", 3), "u": piece_of("p1", 1)}
-        )
-        await self.complete_of([2])
-        self.assertEqual(await self.store.first_pieces(["u"]), {})
-
-    async def test_moving_pieces(self) -> None:
-        """A piece that lies elsewhere now is found there by all who look for it, and only there."""
-        version = await self.publish(b"k", pieces=[piece_of("a", 1), piece_of("b", 2)], size_bytes=20)
-        await self.store.create_upload(upload_of("u"))
-        await self.store.put_part("u", piece_of("part", 3))
-        found = await self.store.pieces_at(["b", "part", "a", "nobody's"])
-        self.assertEqual(
-            sorted(found, key=lambda piece: piece.ordinal),
-            [piece_of("a", 1), piece_of("b", 2), piece_of("part", 3)],
-        )
-        moved = await self.store.move_pieces({"a": "a2", "part": "part2", "nobody's": "x"})
-        self.assertEqual(moved, {"a", "part"})
-        self.assertEqual(await self.addresses(version), ["a2", "b"])
-        self.assertEqual(await self.again(version), version)
-        self.assertEqual(await self.store.parts("u", after_ordinal=0, limit=9), [piece_of("part2", 3)])
-        self.assertEqual(await self.store.referenced(["a", "a2", "part", "part2", "x"]), {"a2", "part2"})
-        self.assertEqual(await self.store.move_pieces({"a": "a3"}), frozenset())
-        await self.store.add_discards(["a", "part"])
-        await self.delete(b"k")
-        await self.store.abandon_upload("u")
-        self.assertEqual(sorted(await self.drain()), ["a", "a2", "b", "part", "part2"])
-
-    async def test_moving_to_where_something_is(self) -> None:
-        """A new address must be nobody's and not about to be freed; then nothing moves."""
-        version = await self.publish(b"k", pieces=[piece_of("a", 1), piece_of("b", 2)], size_bytes=20)
-        await self.store.add_discards(["doomed"])
-        for taken in ("b", "doomed"):
-            await self.refused(Conflict, self.store.move_pieces({"a": taken}))
-        await self.refused(Conflict, self.store.move_pieces({"a": "fresh", "b": "doomed"}))
-        self.assertEqual(await self.addresses(version), ["a", "b"])
-
     async def test_deletion_at_every_stage(self) -> None:
         """However far a version is, its bytes are discarded exactly once after its deletion, and never while needed."""
         stages = ["pending", "filling", "frozen", "archived", "settled", "restored", "cold"]
@@ -1569,10 +1421,6 @@ class MetadataContract(MetadataSteps):
         await self.refused(StepTooLarge, self.store.add_discards([f"d{n}" for n in range(BATCH_MAX + 1)]))
         await self.refused(StepTooLarge, self.store.forget_discards(range(BATCH_MAX + 1)))
         await self.refused(StepTooLarge, self.store.referenced([f"d{n}" for n in range(KEYS_MAX + 1)]))
-        await self.refused(StepTooLarge, self.store.pieces_at([f"d{n}" for n in range(KEYS_MAX + 1)]))
-        await self.refused(StepTooLarge, self.store.first_pieces([f"d{n}" for n in range(KEYS_MAX + 1)]))
-        too_many = {f"d{n}": f"e{n}" for n in range(BATCH_MAX + 1)}
-        await self.refused(StepTooLarge, self.store.move_pieces(too_many))
         await self.refused(StepTooLarge, self.publish(b"k", user_metadata=(("a", "x" * 1_000_001),)))
         self.assertEqual(await self.store.list_current("b", from_key=b"", before_key=None, limit=9), [])
         everything = [message_of(key) for key in keys[:BATCH_MAX]]
@@ -1586,6 +1434,5 @@ class MetadataContract(MetadataSteps):
         messages = {key: message_of(key) for key in keys[:BATCH_MAX]}
         gone = await self.store.delete_current("b", keys[:BATCH_MAX], at=1.0, messages=messages)
         self.assertEqual(len(gone), BATCH_MAX)
-        await self.store.move_pieces({f"q{n}": f"r{n}" for n in range(BATCH_MAX)})
         self.assertEqual(len(await self.drain()), 2 * BATCH_MAX)
         await self.check_backlog()

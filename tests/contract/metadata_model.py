@@ -1,15 +1,13 @@
 """A random life of a metadata store, compared all the way with a small model of what must be true."""
 
-from collections import Counter
 from random import Random
 
 from coldstore.interfaces.metadata import Conflict
 from coldstore.model.bundles import BundleState, CopyState
 from coldstore.model.errors import NoSuchKey
-from coldstore.model.objects import ArchiveState, ObjectVersion, RestorePhase, StorageClass
+from coldstore.model.objects import ArchiveState, ObjectVersion, RestorePhase
 from tests.contract.metadata_contract import (
     EVERY_CLASS,
-    GLACIER,
     MAX_CRC,
     MetadataSteps,
     facts_of,
@@ -52,7 +50,7 @@ class MetadataModel(MetadataSteps):
         moves = [
             (self.put, 6), (self.remove, 3), (self.begin_upload, 2), (self.send_part, 6), (self.end_upload, 2),
             (self.pack, 4), (self.advance_bundle, 10), (self.begin_restore, 3), (self.bring_back, 3),
-            (self.expire, 1), (self.evict, 4), (self.free, 2), (self.read, 1), (self.move, 3),
+            (self.expire, 1), (self.evict, 4), (self.free, 2), (self.read, 1),
         ]  # fmt: skip
         for number in range(self.steps):
             self.now += chance.random() * 10
@@ -75,30 +73,6 @@ class MetadataModel(MetadataSteps):
         self.assertEqual(set(held) & set(self.freed), set())
         known = await self.known(self.given)
         self.assertEqual(known, self.given - set(self.freed))
-        await self.compare_use(found)
-
-    async def compare_use(self, versions: list[ObjectVersion], *, is_at_rest: bool = False) -> None:
-        """What is counted on the disk is what lives there, and at most what is not freed yet; promises are exact."""
-        living: Counter[StorageClass] = Counter()
-        promised: Counter[StorageClass] = Counter()
-        for parts in self.open_uploads.values():
-            living[GLACIER] += 10 * len(parts)
-        for version in versions:
-            is_wanted = version.restore is not None and version.restore.phase is RestorePhase.ONGOING
-            if version.on_disk:
-                living[version.facts.storage_class] += version.facts.size_bytes
-            elif is_wanted:
-                promised[version.facts.storage_class] += version.facts.size_bytes
-        in_use = await self.store.staging_use(owner_id="owner")
-        self.assertEqual(in_use, await self.store.staging_use(bucket="b"))
-        used = Counter({one.storage_class: one.used_bytes for one in in_use})
-        self.assertEqual(
-            Counter({one.storage_class: one.promised_bytes for one in in_use}) - Counter(), promised
-        )
-        self.assertEqual(living - used, Counter())
-        self.assertLessEqual(used.total(), (await self.store.totals()).on_disk_bytes)
-        if is_at_rest:
-            self.assertEqual(used, +living)
 
     async def held(self, versions: list[ObjectVersion]) -> list[str]:
         """Return the addresses that living versions, recalls and uploads need."""
@@ -136,7 +110,6 @@ class MetadataModel(MetadataSteps):
         self.assertEqual(self.given - set(self.freed), set(held))
         self.assertEqual(len(self.freed), len(set(self.freed)))
         await self.compare()
-        await self.compare_use(await self.versions(), is_at_rest=True)
 
     # ── what can happen ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -313,19 +286,6 @@ class MetadataModel(MetadataSteps):
     async def free(self) -> None:
         """Free everything that may be freed."""
         self.freed += await self.drain()
-
-    async def move(self) -> None:
-        """Have some pieces lie elsewhere, known ones and others."""
-        if not self.given:
-            return
-        asked = self.chance.sample(sorted(self.given), min(len(self.given), 10))
-        there = {piece.address for piece in await self.store.pieces_at(asked)}
-        moves = {address: self.unique("moved") for address in asked}
-        self.given.update(moves.values())
-        self.assertEqual(await self.store.move_pieces(moves), there)
-        await self.store.add_discards(sorted(there) + [moves[old] for old in asked if old not in there])
-        for parts in self.open_uploads.values():
-            parts.update({number: moves.get(address, address) for number, address in parts.items()})
 
     async def read(self) -> None:
         """Read something."""

@@ -25,7 +25,6 @@ from coldstore.interfaces.staging import (
 )
 from coldstore.model.errors import StagingFull
 from coldstore.model.objects import Piece
-from coldstore.model.precedence import Precedence, Shares
 from coldstore.util.asynchronous import returns_deferred
 from coldstore.util.checksums import ALGORITHMS, crc32c, crc64nvme
 
@@ -86,7 +85,7 @@ class StagingContract(_Base):
 
     staging: IStaging
 
-    def make_staging(self, shares: Shares | None = None) -> IStaging:
+    def make_staging(self) -> IStaging:
         """Return a disk of CAPACITY_BYTES that is empty and not started."""
         raise NotImplementedError
 
@@ -282,97 +281,7 @@ class StagingContract(_Base):
         for each in received:
             await self.assertFailure(self.staging.open(piece_of(each)), DiskFault)
         self.assertEqual(await self.read_back(keep), b"kept")
-        # What small pieces around a living one took up may stay until that is moved.
-        self.assertLess(self.staging.usage().used_bytes, 128 * KIB)
-        await self.staging.discard([keep.address])
-        self.staging = await self.reopened()
-        self.assertEqual(self.staging.usage().used_bytes, 0)
-
-    @returns_deferred
-    async def scattered(self) -> list[str]:
-        """Everything that is scattered, asked for in small steps."""
-        found: list[str] = []
-        while more := await self.staging.scattered(after=found[-1] if found else "", limit=7):
-            self.assertLessEqual(len(more), 7)
-            found += more
-        return found
-
-    @returns_deferred
-    async def test_scattered(self) -> None:
-        """
-        Of small pieces most of which died, the living are named; received anew and discarded they give back what the dead
-        held, so that in the end all of it takes no more than twice what lives.
-        """
-        contents = [content_of(20 * KIB, seed) for seed in range(400)]
-        received = [await put(self.staging, each) for each in contents]
-        large = await put(self.staging, content_of(3 * MIB))
-        self.assertEqual(await self.scattered(), [])
-        keep = {each.address: each for each in received[::10]}
-        await self.staging.discard([each.address for each in received if each.address not in keep])
-        self.staging = await self.reopened()
-        await self.staging.stored(after="", limit=1000)
-        found = await self.scattered()
-        self.assertEqual(found, sorted(found))
-        self.assertLessEqual(set(found), set(keep))
-        self.assertGreater(len(found), len(keep) // 2)
-        for address in found:
-            content = await self.read_back(keep[address])
-            moved = await put(self.staging, content)
-            self.assertNotEqual(moved.address, address)
-            keep[moved.address] = moved
-        await self.staging.discard(found)
-        for address in found:
-            del keep[address]
-        self.assertEqual(await self.scattered(), [])
-        self.assertLess(self.staging.usage().used_bytes - 3 * MIB, 2.1 * 21 * KIB * len(keep))
-        self.check_account()
-        for each in keep.values():
-            self.assertIn(await self.read_back(each), contents)
-        self.assertEqual(await self.read_back(large), content_of(3 * MIB))
-        await self.assertFailure(self.staging.scattered(after="", limit=0), ValueError)
-
-    @returns_deferred
-    async def test_pinned_pieces_can_be_moved(self) -> None:
-        """A piece that is received anew and discarded while it is read stays where it is for who reads it."""
-        received = [await put(self.staging, content_of(50 * KIB, seed)) for seed in range(20)]
-        await self.staging.discard([each.address for each in received[1:]])
-        reader = await self.staging.open(piece_of(received[0]))
-        moved = await put(self.staging, content_of(50 * KIB, 0))
-        gone = self.staging.discard([received[0].address])
-        self.assertEqual(await whole(reader), content_of(50 * KIB, 0))
-        self.assertNoResult(gone)
-        reader.close()
-        await gone
-        self.assertEqual(await self.read_back(moved), content_of(50 * KIB, 0))
-
-    @returns_deferred
-    async def test_precedence(self) -> None:
-        """Who comes later in the order of precedence may use what the earlier ones must leave, and nobody more."""
-        await self.staging.stop()
-        self.staging = self.make_staging(Shares(begun=0.1, recall=0.25, urgent=0.05))
-        await self.staging.start()
-        part = CAPACITY_BYTES // 100
-        taken = self.staging.receive(size_bytes=64 * part, algorithms=NONE)
-        self.assertLess(self.staging.room_bytes(Precedence.NEW_UPLOAD), 1.01 * part)
-        self.assertRaises(StagingFull, self.staging.receive, size_bytes=2 * part, algorithms=NONE)
-        begun = Precedence.BEGUN_UPLOAD
-        further = self.staging.receive(size_bytes=9 * part, algorithms=NONE, precedence=begun)
-        self.assertRaises(
-            StagingFull, self.staging.receive, size_bytes=4 * part, algorithms=NONE, precedence=begun
-        )
-        recall = await self.staging.reserve_recall([19 * part])
-        await self.assertFailure(self.staging.reserve_recall([5 * part]), StagingFull)
-        urgent = await self.staging.reserve_recall([4 * part], precedence=Precedence.URGENT)
-        await self.assertFailure(
-            self.staging.reserve_recall([5 * part], precedence=Precedence.URGENT), StagingFull
-        )
-        for space in (recall, urgent):
-            await self.staging.release_recall(space)
-        for incoming in (taken, further):
-            await incoming.abandon()
-        for precedence, share in ((Precedence.NEW_UPLOAD, 0.35), (begun, 0.25), (Precedence.URGENT, 0.0)):
-            room = CAPACITY_BYTES - int(CAPACITY_BYTES * share)
-            self.assertEqual(self.staging.room_bytes(precedence), room)
+        self.assertLess(self.staging.usage().used_bytes, 64 * KIB)
 
     @returns_deferred
     async def test_pinned_pieces_stay(self) -> None:
@@ -494,11 +403,6 @@ class StagingContract(_Base):
         (only,) = await self.staging.ranges(small, offset_bytes=0, length_bytes=5)
         self.assertEqual(self.range_content(only.path, only.offset_bytes, only.length_bytes), b"small")
         self.assertEqual(only.crc64nvme, crc64nvme(b"small"))
-        (whole_one,) = await self.staging.ranges(piece, offset_bytes=0, length_bytes=10 * MIB)
-        self.assertEqual(await self.staging.places([small, piece, small]), [only, whole_one, only])
-        self.assertEqual(await self.staging.places([]), [])
-        await self.staging.discard([small.address])
-        await self.assertFailure(self.staging.places([piece, small]), DiskFault)
 
     @returns_deferred
     async def test_recall(self) -> None:

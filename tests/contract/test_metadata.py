@@ -19,17 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
 from coldstore.interfaces.metadata import IMetadataStore, SchemaTooNew, StepTooLarge
-from coldstore.metadata.sqlite import (
-    backlog,
-    bundles,
-    copies,
-    layouts,
-    restores,
-    shares,
-    telling,
-    uploads,
-    versions,
-)
+from coldstore.metadata.sqlite import backlog, bundles, copies, layouts, restores, telling, uploads, versions
 from coldstore.metadata.sqlite.groupcommit import Step, commit_together, read_together
 from coldstore.metadata.sqlite.rows import signed, unsigned
 from coldstore.metadata.sqlite.runs import Runs, runs_text
@@ -39,14 +29,7 @@ from coldstore.model.bundles import BundleState
 from coldstore.model.errors import MetadataUnavailable, PreconditionFailed
 from coldstore.model.objects import StorageClass
 from coldstore.testing.metadata import FaultyStore
-from tests.contract.metadata_contract import (
-    ONGOING,
-    MetadataContract,
-    MetadataSteps,
-    facts_of,
-    piece_of,
-    upload_of,
-)
+from tests.contract.metadata_contract import MetadataContract, MetadataSteps, facts_of, piece_of
 from tests.contract.metadata_model import MetadataModel
 
 reactor = cast(IReactorFromThreads, installed_reactor)
@@ -338,67 +321,6 @@ class FileTests(TestCase):
                 len(await store.pending(classes=[StorageClass.GLACIER], after_sequence=0, limit=9)), 1
             )
 
-    async def test_use_is_counted_for_older_files(self) -> None:
-        """A file from before the disk was counted is counted when it is brought up to date: exactly as a new one would be."""
-        old, new = (SqliteStore(self.mktemp()) for _ in range(2))
-        counts = []
-        for store in (old, new):
-            await store.open()
-            await self.fill(store)
-            if store is old:
-                await store.close()
-                self.forget_shares(store._path)
-                store = await self.reopened(store._path)
-            counts.append(await store.staging_use(owner_id="owner"))
-            self.assertEqual(await store.staging_use(bucket="b"), counts[-1])
-            await store.close()
-        self.assertEqual(counts[0], counts[1])
-        self.assertEqual(
-            [(one.storage_class, one.used_bytes, one.promised_bytes) for one in counts[0]],
-            [(StorageClass.DEEP_ARCHIVE, 20, 0), (StorageClass.GLACIER, 20, 10)],
-        )
-
-    async def fill(self, store: SqliteStore) -> None:
-        """Have objects, a deleted one, an upload and a restore of something cold in a store."""
-        await store.create_bucket(name="b", owner_id="owner", region="r", created_at=1.0, default_class=None)
-        for number, key in enumerate((b"1", b"2", b"3", b"cold")):
-            await store.publish_version(
-                facts_of(key),
-                layout_id=f"l{number}",
-                pieces=[piece_of(f"p{number}")],
-                wants_tape=True,
-                condition=None,
-                messages=(),
-            )
-        await store.create_upload(upload_of("u", storage_class=StorageClass.DEEP_ARCHIVE))
-        for number in (1, 2):
-            await store.put_part("u", piece_of(f"part{number}", number))
-        await store.delete_current("b", [b"3"], at=2.0, messages={})
-        cold = await store.current_version("b", b"cold")
-        await store.change_restore(cold.version_uid, revision=cold.revision, restore=ONGOING, messages=())
-        # What leads to this state in earnest is a matter of other tests.
-        connection = sqlite3.connect(store._path, isolation_level=None)
-        connection.execute("UPDATE versions SET on_disk = 0, layout_id = '' WHERE key = x'636f6c64'")
-        connection.execute("UPDATE layouts SET state = 'doomed' WHERE layout_id = ?", (cold.layout_id,))
-        connection.execute("UPDATE shares SET promised_bytes = 10 WHERE storage_class = 'GLACIER'")
-        connection.close()
-        while await store.discards(1000):
-            for piece in await store.discards(40):
-                await store.forget_discards([piece.discard_id])
-
-    def forget_shares(self, path: str) -> None:
-        """Take a file back to the schema that did not count the disk."""
-        connection = sqlite3.connect(path, isolation_level=None)
-        for statement in (
-            "DROP TABLE shares",
-            "ALTER TABLE layouts DROP COLUMN share_uid",
-            "ALTER TABLE users DROP COLUMN staging_quota_bytes",
-            "ALTER TABLE buckets DROP COLUMN staging_quota_bytes",
-            "DELETE FROM migrations WHERE number = 2",
-        ):
-            connection.execute(statement)
-        connection.close()
-
     def test_failing_migration(self) -> None:
         """A migration that fails leaves nothing of itself nor of those before it in the same start."""
         connection = sqlite3.connect(":memory:", isolation_level=None)
@@ -519,11 +441,6 @@ class PlanTests(SynchronousTestCase):
         uploads.listed(connection, "b", prefix=b"a", after_key=b"", after_upload_id="", limit=9)
         layouts.pieces(connection, "l", after_ordinal=3, limit=9)
         layouts.referenced(connection, ["x"])
-        layouts.pieces_at(connection, ["x", "y"])
-        layouts.first_pieces(connection, ["x", "y"])
-        layouts.move(connection, {"x": "y"})
-        shares.in_use(connection, owner_id="o", bucket=None)
-        shares.in_use(connection, owner_id=None, bucket="b")
         layouts.tidy(connection)
         telling.due_messages(connection, now=9.0, limit=9)
         backlog.backlog(connection)

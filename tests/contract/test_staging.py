@@ -16,7 +16,6 @@ from coldstore.disk.staging import DiskStaging
 from coldstore.disk.threads import Reactor
 from coldstore.interfaces.staging import DiskFault, IStaging, RecallSlot
 from coldstore.model.objects import Piece
-from coldstore.model.precedence import Shares
 from coldstore.testing.staging import SimulatedStaging
 from coldstore.util.asynchronous import returns_deferred
 from tests.contract.staging_contract import CAPACITY_BYTES, MIB, StagingContract
@@ -27,9 +26,9 @@ class SimulatedStagingTests(StagingContract, TestCase):
 
     staging: SimulatedStaging
 
-    def make_staging(self, shares: Shares | None = None) -> SimulatedStaging:
+    def make_staging(self) -> SimulatedStaging:
         """An empty medium."""
-        return SimulatedStaging(capacity_bytes=CAPACITY_BYTES, shares=shares)
+        return SimulatedStaging(capacity_bytes=CAPACITY_BYTES)
 
     def reopened(self) -> Deferred[IStaging]:
         """Crash and start again."""
@@ -124,11 +123,7 @@ class DiskHarness:
     run_number = 0
 
     def make_disk(
-        self,
-        case: TestCase,
-        system: FileSystem | None = None,
-        segment_bytes: int = 64 * MIB,
-        shares: Shares | None = None,
+        self, case: TestCase, system: FileSystem | None = None, segment_bytes: int = 64 * MIB
     ) -> DiskStaging:
         """The next run on the directory of this test."""
         if not self.run_number:
@@ -140,9 +135,7 @@ class DiskHarness:
             run=f"{self.run_number}",
             directory=self.directory,
             capacity_bytes=CAPACITY_BYTES,
-            shares=shares,
             segment_bytes=segment_bytes,
-            quiet_seconds=0.0,
             system=system,
         )
 
@@ -152,10 +145,9 @@ class DiskStagingTests(StagingContract, TestCase, DiskHarness):
 
     staging: DiskStaging
 
-    def make_staging(self, shares: Shares | None = None) -> DiskStaging:
+    def make_staging(self) -> DiskStaging:
         """A new directory."""
-        self.run_number = 0
-        return self.make_disk(self, shares=shares)
+        return self.make_disk(self)
 
     @returns_deferred
     async def reopened(self) -> IStaging:

@@ -33,7 +33,6 @@ from coldstore.model.objects import (
     VersionFacts,
 )
 from coldstore.plan.classes import ClassRule
-from coldstore.plan.quota import DefaultQuotas
 
 NOW = 1_800_000_000.0
 GIB = 1024**3
@@ -136,7 +135,6 @@ class AdminRig:
             clock=self.clock,
             rules=RULES,
             pools=("main", "vault"),
-            quotas=DefaultQuotas(user_bytes=GIB),
             new_user=lambda name, at: User(
                 user_id=f"id-{name}",
                 name=name,

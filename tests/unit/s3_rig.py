@@ -11,9 +11,7 @@ from zope.interface import implementer
 from coldstore.interfaces.bell import IBell
 from coldstore.metadata.sqlite.store import SqliteStore
 from coldstore.model.objects import ObjectVersion, Piece, StorageClass
-from coldstore.model.precedence import Shares
 from coldstore.plan.classes import ClassRule
-from coldstore.plan.quota import DefaultQuotas
 from coldstore.s3.operations import S3Operations
 from coldstore.testing.staging import SimulatedStaging
 from tests.unit.s3_wire import NOW, ParsedAnswer, Wire, request_bytes
@@ -50,21 +48,13 @@ class Rig:
     """One endpoint with one user; every request goes over a connection of its own."""
 
     def __init__(
-        self,
-        *,
-        capacity_bytes: int = 1 << 30,
-        region: str = "us-east-1",
-        days_max: int = 365,
-        quotas: DefaultQuotas | None = None,
-        shares: Shares | None = None,
+        self, *, capacity_bytes: int = 1 << 30, region: str = "us-east-1", days_max: int = 365
     ) -> None:
-        self.room_wanted: list[int] = []
-        """What was asked for when there was no room."""
         self.clock = Clock()
         self.clock.advance(NOW)
         self.store = SqliteStore(":memory:")
         self.store.open()
-        self.staging = SimulatedStaging(capacity_bytes=capacity_bytes, shares=shares)
+        self.staging = SimulatedStaging(capacity_bytes=capacity_bytes)
         self.staging.start()
         self.archive_bell, self.recall_bell, self.janitor_bell = (
             CountingBell(),
@@ -84,8 +74,6 @@ class Rig:
             archive_bell=self.archive_bell,
             recall_bell=self.recall_bell,
             janitor_bell=self.janitor_bell,
-            quotas=quotas or DefaultQuotas(),
-            room_wanted=self.room_wanted.append,
         )
 
     def wire(self) -> Wire:
@@ -131,12 +119,10 @@ class Rig:
         version = self.version(bucket, key)
         connection = self.store._executor._connection  # type: ignore[attr-defined]
         connection.execute(
-            "UPDATE versions SET on_disk = 0, layout_id = '', archive_state = 'archived', revision = revision + 1"
+            "UPDATE versions SET on_disk = 0, archive_state = 'archived', revision = revision + 1"
             " WHERE version_uid = ?",
             (version.version_uid,),
         )
-        connection.execute("UPDATE layouts SET state = 'doomed' WHERE layout_id = ?", (version.layout_id,))
-        self.store.discards(1)
 
     @property
     def piece_count(self) -> int:

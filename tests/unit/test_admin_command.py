@@ -234,7 +234,6 @@ class ShowingTests(CommandCase):
             (("drives",), "/drives"),
             (("jobs",), "/jobs"),
             (("user", "list"), "/users"),
-            (("bucket", "list"), "/buckets"),
             (("alerts",), "/alerts"),
             (("audit",), "/audit"),
         ):
@@ -293,30 +292,6 @@ class ShowingTests(CommandCase):
         for _ in range(3):
             self.rig.add_alert("tape-failure", "drive 0", Severity.WARNING, "again")
         self.assertIn("seen 3 times, last at", alert_text(self.rig.json("GET", "/alerts")[1][0]))
-
-    def test_quotas(self) -> None:
-        """Sizes have units; unlimited and default are words; what is missing or no size is told."""
-        self.rig.add_bucket("photos")
-        self.rig.add_object("photos", "a")
-        self.output("user", "create", "backup")
-        self.assertRegex(self.output("user", "list"), r"backup .* 0 B +1\.0 GiB \(default\)")
-        self.assertRegex(self.output("user", "quota", "backup", "--staging", "100GiB"), r"0 B +100\.0 GiB\n")
-        self.assertIn("unlimited\n", self.output("user", "quota", "backup", "--staging", "unlimited"))
-        self.assertIn("(default)", self.output("user", "quota", "backup", "--staging", "default"))
-        self.assertRegex(self.output("bucket", "quota", "photos", "--staging", "2MB"), r"1000 B +1\.9 MiB")
-        self.assertRegex(self.output("bucket", "list"), r"photos +owner +- +1000 B +1\.9 MiB")
-        for words in (
-            ("user", "quota", "--staging", "1GiB"),
-            ("user", "quota", "backup"),
-            ("bucket", "quota", "photos"),
-            ("bucket", "quota"),
-            ("bucket", "quota", "photos", "--staging", "many"),
-            ("bucket", "quota", "photos", "--staging", "100"),
-        ):
-            status, _, err = self.run_command(*words)
-            self.assertEqual(status, 2, words)
-            self.assertTrue(err)
-        self.assertEqual(self.run_command("bucket", "quota", "none", "--staging", "1GiB")[0], 1)
 
     def test_a_new_user_gets_the_secret_once(self) -> None:
         """Creation prints both keys, the list no secret."""

@@ -315,47 +315,6 @@ class PeopleTests(EndpointCase):
                 self.assertIn("name must", self.refusal(400, "POST", "/users", {"name": name}))
         self.assertEqual(self.rig.json("GET", "/users")[1], [])
 
-    def test_quotas_are_set_shown_and_audited(self) -> None:
-        """What a user or a bucket has on the disk stands beside what it may have; null means the default again."""
-        self.rig.post("/users", {"name": "ann"})
-        self.rig.add_bucket("photos")
-        self.rig.add_object("photos", "a")
-        _, (listed,) = self.rig.json("GET", "/users")
-        self.assertEqual((listed["staging_used_bytes"], listed["staging_quota_bytes"]), (0, 1 << 30))
-        self.assertEqual(listed["staging_quota"], "1.0 GiB (default)")
-        _, (listed,) = self.rig.json("GET", "/buckets")
-        self.assertEqual(
-            (listed["bucket"], listed["owner"], listed["staging_used_bytes"]), ("photos", "owner", 1000)
-        )
-        self.assertEqual(
-            (listed["staging_quota_bytes"], listed["staging_quota"]), (None, "unlimited (default)")
-        )
-        for path, name in (("/users/quota", "ann"), ("/buckets/quota", "photos")):
-            for sent, shown, text in (
-                (5, 5, "5 B"),
-                ("unlimited", None, "unlimited"),
-                (0, 0, "0 B"),
-            ):
-                row = self.rig.post(path, {"by": "alice", "name": name, "staging_bytes": sent})
-                self.assertEqual((row["staging_quota_bytes"], row["staging_quota"]), (shown, text))
-            row = self.rig.post(path, {"by": "alice", "name": name, "staging_bytes": None})
-            self.assertIn("(default)", row["staging_quota"])
-            for wrong in (-1, 2**63, True, 1.5, "100", "", []):
-                order = {"by": "alice", "name": name, "staging_bytes": wrong}
-                self.assertIn("staging_bytes must be", self.refusal(400, "POST", path, order))
-        trail = self.rig.json("GET", "/audit")[1]
-        self.assertEqual(
-            [(event["who"], event["subject"], event["detail"]) for event in trail[:4]],
-            [("alice", "bucket photos", detail) for detail in ("default", "0 B", "unlimited", "5 B")],
-        )
-
-    def test_quotas_of_nobody(self) -> None:
-        """An unknown user or bucket is named."""
-        order = {"by": "alice", "name": "none", "staging_bytes": 5}
-        self.assertIn("no user none", self.refusal(409, "POST", "/users/quota", order))
-        self.assertIn("no bucket none", self.refusal(404, "POST", "/buckets/quota", order))
-        self.assertEqual(self.rig.json("GET", "/audit")[1], [])
-
     def test_an_alert_is_closed_by_its_number(self) -> None:
         """Closing is audited with the sentence; a closed or unknown number is refused."""
         number = self.rig.add_alert(

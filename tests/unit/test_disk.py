@@ -9,15 +9,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from coldstore.disk.accounts import Account
 from coldstore.disk.addresses import FileAddress, Names, SliceAddress, parsed
 from coldstore.disk.blocks import BlockChecksums, ChecksumsDamaged, combined, decoded, encoded
-from coldstore.disk.framing import HEADER_BYTES, header, read_header, record_bytes, slot_bytes
 from coldstore.disk.index import ContainerIndex, Span, dead_entries, dead_pieces
 from coldstore.disk.pressure import PAUSE_AT, RESUME_AT, Pressure, SharedPressure
 from coldstore.disk.recall import planned
+from coldstore.disk.segments import HEADER_BYTES, header, read_header, record_bytes
 from coldstore.interfaces.staging import BLOCK_BYTES
-from coldstore.model.precedence import Precedence, Shares
 from coldstore.util.checksums import crc64nvme
-
-NEW = Precedence.NEW_UPLOAD
 
 
 class AddressTests(SynchronousTestCase):
@@ -77,46 +74,37 @@ class AccountTests(SynchronousTestCase):
         account.saw_free(0, 0)
         self.assertEqual((account.capacity, account.headroom), (0, 0))
 
-    def test_each_keeps_what_those_before_leave(self) -> None:
-        """
-        New uploads stop first, whether large or small; begun ones go on to where the share of recalls begins, recalls to the
-        last bit, which is for urgent ones.
-        """
-        account = Account(1000, 0, Shares(begun=0.05, recall=0.1, urgent=0.02))
-        self.assertTrue(account.hold(800, NEW))
-        for precedence, size in (
-            (NEW, 50),
-            (Precedence.BEGUN_UPLOAD, 50),
-            (Precedence.RECALL, 80),
-            (Precedence.URGENT, 20),
-        ):
-            self.assertEqual(account.headroom_of(precedence), size)
-            self.assertFalse(account.hold(size + 1, precedence))
-            self.assertFalse(account.claim(size + 1, precedence))
-            self.assertTrue(account.claim(size, precedence))
-        self.assertEqual([account.headroom_of(each) for each in Precedence], [0, 0, 0, 0])
+    def test_recalls_keep_their_share(self) -> None:
+        """Uploads stop where the share of recalls begins, whether large or small; recalls may use everything."""
+        account = Account(1000, 0, 0.1)
+        self.assertTrue(account.hold_upload(850))
+        self.assertFalse(account.hold_upload(51))
+        self.assertFalse(account.claim(51))
+        self.assertTrue(account.claim(50))
+        self.assertTrue(account.hold(100))
+        self.assertFalse(account.hold(1))
 
     def test_small_pieces_use_what_is_prepared(self) -> None:
         """A claim inside the prepared space needs no headroom; beyond it, it does."""
         account = Account(100, 0)
         account.prepared = 60
-        self.assertTrue(account.hold(40, NEW))
-        self.assertTrue(account.claim(60, NEW))
-        self.assertFalse(account.claim(1, NEW))
-        self.assertFalse(account.hold(1, NEW))
+        self.assertTrue(account.hold(40))
+        self.assertTrue(account.claim(60))
+        self.assertFalse(account.claim(1))
+        self.assertFalse(account.hold(1))
         account.let_go(40)
-        self.assertTrue(account.claim(40, NEW))
+        self.assertTrue(account.claim(40))
         self.assertEqual(account.reserved, 100)
 
     def test_an_estimate_stands_in(self) -> None:
         """While earlier files are counted, the larger of the count and the note counts."""
         account = Account(100, 0)
         account.estimate = 90
-        self.assertFalse(account.hold(11, NEW))
+        self.assertFalse(account.hold(11))
         account.used = 95
         self.assertEqual(account.headroom, 5)
         account.estimate = account.used = 0
-        self.assertTrue(account.hold(100, NEW))
+        self.assertTrue(account.hold(100))
 
     @settings(max_examples=200, deadline=None)
     @given(st.lists(st.tuples(st.sampled_from(["hold", "claim", "prepare", "publish"]), st.integers(1, 40))))
@@ -125,9 +113,9 @@ class AccountTests(SynchronousTestCase):
         account = Account(100, 0)
         for step, size in steps:
             if step == "hold":
-                account.hold(size, NEW)
+                account.hold(size)
             elif step == "claim":
-                account.claim(size, NEW)
+                account.claim(size)
             elif step == "prepare":
                 account.prepared += min(size, account.preparable())
             elif account.held >= size:
@@ -141,7 +129,7 @@ class IndexTests(SynchronousTestCase):
 
     def sample(self) -> ContainerIndex:
         """Four small pieces of 1024 bytes each in one block, then two of 4096."""
-        index = ContainerIndex(record_bytes)
+        index = ContainerIndex()
         for at in range(4):
             index.add(at * 1024, 1000, at * 1024 + 1024)
         index.add(4096, 4096, 8192)
@@ -153,14 +141,8 @@ class IndexTests(SynchronousTestCase):
         index = self.sample()
         index.add(12_288, BLOCK_BYTES + 1, 12_288 + BLOCK_BYTES + 4096, (7, 8))
         entries = dead_entries([index.piece(1), index.piece(4)])
-        read = ContainerIndex.decoded(index.encoded(), entries + b"torn", taken_bytes=record_bytes)
+        read = ContainerIndex.decoded(index.encoded(), entries + b"torn")
         self.assertEqual((len(read), read.alive), (7, 5))
-        for at in (1, 4):
-            index.mark_dead(at)
-        self.assertEqual(read.alive_bytes, index.alive_bytes)
-        self.assertEqual(
-            read.alive_bytes, sum(record_bytes(each) for each in (1000, 1000, 1000, 100, BLOCK_BYTES + 1))
-        )
         self.assertEqual(read.dead_ordinals(), [1, 4])
         self.assertEqual(list(read.blocks(6)), [7, 8])
         self.assertEqual(list(read.blocks(0)), [])
@@ -174,28 +156,27 @@ class IndexTests(SynchronousTestCase):
         for at in range(len(content)):
             changed = bytearray(content)
             changed[at] ^= 1
-            for damaged in (bytes(changed), content[:at]):
-                self.assertRaises(ChecksumsDamaged, ContainerIndex.decoded, damaged, taken_bytes=record_bytes)
+            self.assertRaises(ChecksumsDamaged, ContainerIndex.decoded, bytes(changed))
+            self.assertRaises(ChecksumsDamaged, ContainerIndex.decoded, content[:at])
         entry = bytearray(dead_entries([(1024, 1000)]))
         self.assertEqual(dead_pieces(bytes(entry)), [(1024, 1000)])
         entry[3] ^= 1
         self.assertEqual(dead_pieces(bytes(entry)), [])
 
     def test_holes(self) -> None:
-        """A stretch is free when everything in it is dead, in whole units, and only if it is long enough."""
+        """A block is given back when the last piece in it dies, and blocks of one piece at once."""
         index = self.sample()
         for dead, expected in (
             (0, []),
             (2, []),
             (3, []),
             (4, [Span(4096, 8192)]),
-            (1, [Span(0, 8192)]),
-            (5, [Span(0, 8192)]),
+            (1, [Span(0, 4096)]),
+            (5, []),
         ):
             index.mark_dead(dead)
-            self.assertEqual(index.holes([dead], unit_bytes=4096, least_bytes=4096), expected, dead)
-        self.assertEqual(index.holes(range(6), unit_bytes=4096, least_bytes=8192), [Span(0, 8192)])
-        self.assertEqual(index.holes(range(6), unit_bytes=4096, least_bytes=8193), [])
+            self.assertEqual(index.holes([dead], 4096), expected, dead)
+        self.assertEqual(index.holes(range(6), 4096), [Span(0, 8192)])
 
     def test_disorder_is_refused(self) -> None:
         """Pieces are added in order, without overlap, with the right number of block checksums."""
@@ -205,50 +186,31 @@ class IndexTests(SynchronousTestCase):
         self.assertRaises(ValueError, index.add, 9000, 10, 9500, (1,))
         self.assertRaises(ValueError, index.add, 9000, BLOCK_BYTES + 1, 9000 + 2 * BLOCK_BYTES, (1,))
 
-    @settings(max_examples=150, deadline=None)
-    @given(
-        st.lists(st.integers(1, 9000), min_size=1, max_size=40),
-        st.randoms(),
-        st.sampled_from([4096, 12_288, 32_768]),
-        st.booleans(),
-    )
-    def test_holes_free_every_long_stretch_and_spare_the_living(
-        self, lengths: list[int], dice: Random, least: int, is_recalled: bool
-    ) -> None:
-        """
-        In whatever order pieces die, alone or together: holes spare every living byte, and what is not freed of a stretch of dead
-        pieces is shorter than the least length and a unit at each end.
-        """
-        taken = slot_bytes if is_recalled else record_bytes
-        index = ContainerIndex(taken)
+    @settings(max_examples=100, deadline=None)
+    @given(st.lists(st.integers(1, 9000), min_size=1, max_size=30), st.randoms())
+    def test_holes_never_touch_the_living(self, lengths: list[int], dice: Random) -> None:
+        """In whatever order pieces die, holes spare every living byte, and in the end all whole blocks are free."""
+        index = ContainerIndex()
         offset = 0
         for length in lengths:
-            index.add(offset, length, offset + taken(length))
-            offset += taken(length)
+            end = offset + record_bytes(length)
+            index.add(offset, length, end)
+            offset = end
         order = list(range(len(lengths)))
         dice.shuffle(order)
         free: set[int] = set()
-        while order:
-            together = [order.pop() for _ in range(min(len(order), dice.randint(1, 4)))]
-            for at in together:
-                index.mark_dead(at)
-            for hole in index.holes(together, unit_bytes=4096, least_bytes=least):
+        for at in order:
+            index.mark_dead(at)
+            for hole in index.holes([at], 4096):
                 free.update(range(hole.begin, hole.end, 4096))
                 self.assertEqual((hole.begin % 4096, hole.end % 4096), (0, 0))
-                self.assertGreaterEqual(hole.end - hole.begin, least)
-            held = 0
-            for at in range(len(lengths)):
-                begin, length = index.piece(at)
-                end = begin + taken(length)
-                kept = [unit for unit in range(begin // 4096 * 4096, end, 4096) if unit not in free]
-                if index.is_dead(at):
-                    held += sum(min(end, unit + 4096) - max(begin, unit) for unit in kept)
-                    self.assertLess(held, least + 2 * 4096)
-                else:
-                    self.assertEqual(len(kept), len(range(begin // 4096 * 4096, end, 4096)))
-                    held = 0
-            living = [index.piece(at)[1] for at in range(len(lengths)) if not index.is_dead(at)]
-            self.assertEqual(index.alive_bytes, sum(map(taken, living)))
+            for other in range(len(lengths)):
+                if not index.is_dead(other):
+                    begin, length = index.piece(other)
+                    self.assertEqual(
+                        free.intersection(range(begin // 4096 * 4096, begin + length, 4096)), set()
+                    )
+        self.assertEqual(free, set(range(0, offset // 4096 * 4096, 4096)))
 
 
 class BlockTests(SynchronousTestCase):

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from coldstore.util.units import format_duration, format_size, parse_duration, parse_size
+from coldstore.config.units import format_duration, format_size, parse_duration, parse_size
 
 
 class SizeTests(SynchronousTestCase):

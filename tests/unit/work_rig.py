@@ -4,7 +4,7 @@ to event. A ``World`` is what survives a crash; a ``Run`` is one run of the appl
 """
 
 import hashlib
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from random import Random
 from typing import Any, cast
@@ -31,7 +31,7 @@ from coldstore.plan.archive import ArchivePolicy
 from coldstore.plan.blame import ApartPolicy
 from coldstore.plan.classes import ClassRule
 from coldstore.plan.evict import EvictPolicy, Preference
-from coldstore.plan.jobs import MountPolicy, TierPolicy
+from coldstore.plan.mount import MountPolicy, TierPolicy
 from coldstore.plan.verify import VerifyMode
 from coldstore.testing.filesystem import SimulatedTapeFilesystem, SimulatedTapes
 from coldstore.testing.library import SimulatedLibrary
@@ -41,7 +41,6 @@ from coldstore.util.loops import Loop
 from coldstore.work.activity import ActivityBoard
 from coldstore.work.bay import Bay, BayLimits
 from coldstore.work.bells import ReactorBell
-from coldstore.work.compactor import Compactor
 from coldstore.work.completing import Completer
 from coldstore.work.dispatcher import BlamePolicy, Dispatcher
 from coldstore.work.drives import record_drives
@@ -116,10 +115,6 @@ class MortalStore:
         self.steps = 0
         self.is_dead = False
 
-    def dies_at(self, step: int) -> None:
-        """Die at a step that is still to come."""
-        self._dies_at = step
-
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._store, name)
         if not callable(value):
@@ -147,13 +142,8 @@ class FailingStore:
         self._fails_at = fails_at
         self._takes_effect = takes_effect
         self.steps = 0
-        self._fails_first = ""
         self.failed = ""
         """The step that failed."""
-
-    def fail_first(self, name: str) -> None:
-        """Fail the first step of this name."""
-        self._fails_first = name
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._store, name)
@@ -162,9 +152,9 @@ class FailingStore:
 
         def step(*args: Any, **kwargs: Any) -> Any:
             self.steps += 1
-            if self.steps != self._fails_at and name != self._fails_first:
+            if self.steps != self._fails_at:
                 return value(*args, **kwargs)
-            self.failed, self._fails_first = name, ""
+            self.failed = name
             if self._takes_effect:
                 value(*args, **kwargs).addErrback(lambda _: None)
             return fail(MetadataUnavailable(f"{name} was made to fail"))
@@ -182,8 +172,6 @@ class World:
         cartridges: int = 4,
         capacity_bytes: int = 256 * MIB,
         disk_bytes: int = 1 << 40,
-        move_seconds: float = 0.0,
-        offline_seconds: float = 0.0,
         random: Random | None = None,
     ) -> None:
         self.clock = cast(Any, WorldClock())
@@ -202,8 +190,6 @@ class World:
             self.clock,
             drives=drives,
             cartridges={number: f"A0000{number}L8" for number in range(1, cartridges + 1)},
-            move_seconds=move_seconds,
-            offline_seconds=offline_seconds,
         )
         uuids = iter(range(1, 1000))
         self.tapes = SimulatedTapes(
@@ -393,7 +379,6 @@ class Run:
         *,
         store: Any = None,
         seconds: dict[str, float] | None = None,
-        bytes_per_second: float = 10 * MIB,
         hold_seconds: float = 3600.0,
         idle_unload_seconds: float = 60.0,
         attempts_max: int = 6,
@@ -404,12 +389,8 @@ class Run:
         linger_seconds: float = 0.0,
         cartridge_share: float = 1.0,
         members_max: int = 100,
-        another_drive_bytes: int = 1 << 40,
-        without: Collection[str] = (),
     ) -> None:
-        """:param without: names of loops that do not run"""
         self.world = world
-        self._without = without
         self.clock: Any = world.clock
         self.store: Any = store or world.store
         random = Random(world.random.getrandbits(64))
@@ -424,7 +405,7 @@ class Run:
                 clock=self.clock,
                 loaded=partial(getattr, drive, "barcode"),
                 seconds=seconds or {"format": 5, "mount": 2, "unmount": 2, "sync": 1},
-                bytes_per_second=bytes_per_second,
+                bytes_per_second=10 * MIB,
                 read_disk=world.staging.content,
                 write_disk=self._write_disk,
             )
@@ -465,7 +446,6 @@ class Run:
                 "expirer",
                 "evictor",
                 "janitor",
-                "compactor",
                 "sweeper",
                 "deliverer",
             )
@@ -490,10 +470,7 @@ class Run:
             keeper=self.keeper,
             policy=MountPolicy(
                 tiers=dict.fromkeys(Tier, TIER),
-                archive_share=0.5,
                 idle_unload_seconds=idle_unload_seconds,
-                another_drive_bytes=another_drive_bytes,
-                another_drive_fraction=1.0,
                 max_hold_seconds=hold_seconds,
                 reserve_fraction=0.05,
                 reserve_bytes=MIB,
@@ -548,12 +525,6 @@ class Run:
             is_disk_pressing=lambda: self.evictor.pressure() > 0,
             drives_bell=self.bells["dispatcher"],
         )
-        compactor = Compactor(
-            store=self.store,
-            staging=world.staging,
-            clock=self.clock,
-            janitor_bell=self.bells["janitor"],
-        )
         self._rounds = {
             "packer": self.packer.one_round,
             "dispatcher": self.dispatcher.one_round,
@@ -572,12 +543,8 @@ class Run:
                 clock=self.clock,
                 on_settled=self.bells["evictor"].ring,
             ).one_round,
-            "compactor": compactor.one_round,
             "sweeper": Sweeper(
-                store=self.store,
-                staging=world.staging,
-                janitor_bell=self.bells["janitor"],
-                is_spared=compactor.holds,
+                store=self.store, staging=world.staging, janitor_bell=self.bells["janitor"]
             ).one_round,
         }
         self._recovery = Recovery(store=self.store, packer=self.packer, epoch=epoch)
@@ -633,8 +600,6 @@ class Run:
         await record_drives(self.store, self.clock, {index: f"serial{index}" for index in self.bays})
         await self._recovery.run()
         for name, one_round in self._rounds.items():
-            if name in self._without:
-                continue
             loop = Loop(name, one_round, self.bells[name])
             loop.startService()
             self.loops.append(loop)

@@ -8,8 +8,6 @@ from coldstore.model.objects import Bucket, StorageClass
 
 _REAPED_MAX = 10
 """Gone buckets without a reference that are removed along with a deletion."""
-_SHARES_MAX = 8
-"""Shares of each that are removed with it: its owner's, of every class."""
 
 
 def create(
@@ -77,17 +75,6 @@ def set_default_class(
         raise NoSuchBucket(name)
 
 
-def set_quota(connection: sqlite3.Connection, *, name: str, quota_bytes: int | None) -> Bucket:
-    """Set a bucket's quota on the staging disk."""
-    row = connection.execute(
-        f"UPDATE buckets SET staging_quota_bytes = ? WHERE name = ? AND is_gone = 0 RETURNING {BUCKET_COLUMNS}",
-        (quota_bytes, name),
-    ).fetchone()
-    if row is None:
-        raise NoSuchBucket(name)
-    return bucket_of(row)
-
-
 def delete(connection: sqlite3.Connection, name: str) -> None:
     """Mark an empty bucket as gone, and remove gone ones that nothing refers to any more."""
     bucket_uid = uid(connection, name)
@@ -97,21 +84,14 @@ def delete(connection: sqlite3.Connection, name: str) -> None:
     if holds_one is not None:
         raise BucketNotEmpty(name)
     connection.execute("UPDATE buckets SET is_gone = 1 WHERE bucket_uid = ?", (bucket_uid,))
-    reaped = connection.execute(
+    connection.execute(
         """
         DELETE FROM buckets WHERE bucket_uid IN (
             SELECT bucket_uid FROM buckets AS gone WHERE is_gone = 1
                 AND NOT EXISTS (SELECT 1 FROM uploads WHERE uploads.bucket_uid = gone.bucket_uid)
                 AND NOT EXISTS (
                     SELECT 1 FROM versions WHERE versions.bucket_uid = gone.bucket_uid AND deleted_at IS NOT NULL)
-                AND NOT EXISTS (
-                    SELECT 1 FROM shares WHERE shares.bucket_uid = gone.bucket_uid AND used_bytes > 0)
             LIMIT ?)
-        RETURNING bucket_uid
         """,
         (_REAPED_MAX,),
-    ).fetchall()
-    connection.executemany(
-        "DELETE FROM shares WHERE rowid IN (SELECT rowid FROM shares WHERE bucket_uid = ? LIMIT ?)",
-        [(bucket_uid, _SHARES_MAX) for (bucket_uid,) in reaped],
     )

@@ -1,10 +1,9 @@
 """Layouts, their pieces, and the duty to free pieces that nothing needs any more."""
 
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from coldstore.interfaces.metadata import Conflict, DiscardedPiece
-from coldstore.metadata.sqlite import shares
 from coldstore.metadata.sqlite.rows import PIECE_COLUMNS, discarded_of, marks, piece_of, piece_row
 from coldstore.metadata.sqlite.runs import Runs
 from coldstore.model.objects import Piece
@@ -15,17 +14,10 @@ _SCAN_MAX = 2_000
 """Pieces that one tidying step looks at in search of unlisted ones."""
 
 
-def begin(connection: sqlite3.Connection, layout_id: str, *, state: str, share_uid: int | None) -> None:
-    """
-    Begin a layout without pieces; ``Conflict`` when the id is in use.
-
-    :param share_uid: whose share of the disk its pieces count in; None: nobody's yet
-    """
+def begin(connection: sqlite3.Connection, layout_id: str, *, state: str) -> None:
+    """Begin a layout without pieces; ``Conflict`` when the id is in use."""
     try:
-        connection.execute(
-            "INSERT INTO layouts (layout_id, state, share_uid) VALUES (?, ?, ?)",
-            (layout_id, state, share_uid),
-        )
+        connection.execute("INSERT INTO layouts (layout_id, state) VALUES (?, ?)", (layout_id, state))
     except sqlite3.IntegrityError:
         raise Conflict(f"layout {layout_id} exists") from None
 
@@ -41,10 +33,12 @@ def add_pieces(connection: sqlite3.Connection, layout_id: str, pieces: Iterable[
 
     ``Conflict`` when an address is in use, or is to be freed: its bytes may be gone the next moment.
     """
-    length_bytes = 0
     for piece in pieces:
-        _check_not_freed(connection, piece.address)
-        length_bytes += piece.length_bytes
+        if (
+            connection.execute("SELECT 1 FROM discards WHERE address = ?", (piece.address,)).fetchone()
+            is not None
+        ):
+            raise Conflict(f"piece {piece.address} is about to be freed")
         row = (layout_id, *piece_row(piece))
         try:
             connection.execute(f"INSERT INTO pieces (layout_id, {PIECE_COLUMNS}) VALUES ({marks(row)})", row)
@@ -52,7 +46,6 @@ def add_pieces(connection: sqlite3.Connection, layout_id: str, pieces: Iterable[
             raise Conflict(
                 f"piece {piece.address} or ordinal {piece.ordinal} of {layout_id} is in use"
             ) from None
-    shares.use(connection, layout_id, length_bytes)
 
 
 def piece_at(connection: sqlite3.Connection, layout_id: str, ordinal: int) -> Piece | None:
@@ -79,39 +72,13 @@ def pieces(connection: sqlite3.Connection, layout_id: str, *, after_ordinal: int
     return found
 
 
-def first_pieces(connection: sqlite3.Connection, layout_ids: Collection[str]) -> dict[str, Piece]:
-    """Return the first piece of each layout whose pieces all count."""
-    asked = tuple(layout_ids)
-    found = connection.execute(
-        f"SELECT layout_id, {PIECE_COLUMNS} FROM layouts CROSS JOIN pieces USING (layout_id)"
-        f" WHERE layout_id IN ({marks(asked)}) AND listed = ''"
-        " AND ordinal = (SELECT min(ordinal) FROM pieces AS p WHERE p.layout_id = layouts.layout_id)",
-        asked,
-    )
-    return {row[0]: piece_of(row[1:]) for row in found}
-
-
-def discard_pieces(connection: sqlite3.Connection, layout_id: str, ordinals: Iterable[int]) -> None:
-    """Turn pieces into duties to free them."""
-    freed_bytes = 0
-    for ordinal in ordinals:
-        address, length_bytes = connection.execute(
-            "DELETE FROM pieces WHERE layout_id = ? AND ordinal = ? RETURNING address, length_bytes",
-            (layout_id, ordinal),
-        ).fetchone()
-        connection.execute(
-            "INSERT INTO discards (address, length_bytes) VALUES (?, ?)", (address, length_bytes)
-        )
-        freed_bytes += length_bytes
-    shares.use(connection, layout_id, -freed_bytes)
-
-
-def remove_piece(connection: sqlite3.Connection, layout_id: str, ordinal: int) -> None:
-    """Take a piece off a layout whose bytes another row is about to name."""
-    (length_bytes,) = connection.execute(
-        "DELETE FROM pieces WHERE layout_id = ? AND ordinal = ? RETURNING length_bytes", (layout_id, ordinal)
+def discard_piece(connection: sqlite3.Connection, layout_id: str, ordinal: int) -> None:
+    """Turn a piece into a duty to free it."""
+    address, length_bytes = connection.execute(
+        "DELETE FROM pieces WHERE layout_id = ? AND ordinal = ? RETURNING address, length_bytes",
+        (layout_id, ordinal),
     ).fetchone()
-    shares.use(connection, layout_id, -length_bytes)
+    connection.execute("INSERT INTO discards (address, length_bytes) VALUES (?, ?)", (address, length_bytes))
 
 
 def discards(connection: sqlite3.Connection, limit: int) -> list[DiscardedPiece]:
@@ -148,27 +115,6 @@ def referenced(connection: sqlite3.Connection, addresses: Collection[str]) -> fr
     return frozenset(address for (address,) in found)
 
 
-def pieces_at(connection: sqlite3.Connection, addresses: Collection[str]) -> list[Piece]:
-    """Return the pieces at these addresses."""
-    asked = tuple(addresses)
-    found = connection.execute(f"SELECT {PIECE_COLUMNS} FROM pieces WHERE address IN ({marks(asked)})", asked)
-    return [piece_of(row) for row in found]
-
-
-def move(connection: sqlite3.Connection, moves: Mapping[str, str]) -> frozenset[str]:
-    """Give pieces new addresses; return the old ones of those that were there."""
-    moved = set()
-    for old, new in moves.items():
-        _check_not_freed(connection, new)
-        try:
-            changed = connection.execute("UPDATE pieces SET address = ? WHERE address = ?", (new, old))
-        except sqlite3.IntegrityError:
-            raise Conflict(f"piece {new} is in use") from None
-        if changed.rowcount:
-            moved.add(old)
-    return frozenset(moved)
-
-
 def tidy(connection: sqlite3.Connection) -> bool:
     """
     Take a bounded step towards freeing what nobody needs; tell whether there was anything to do.
@@ -176,13 +122,6 @@ def tidy(connection: sqlite3.Connection) -> bool:
     Deleted versions that are due give their layouts up, doomed layouts are taken apart, unlisted parts are discarded.
     """
     return _bury_versions(connection) or _take_apart(connection) or _drop_unlisted(connection)
-
-
-def _check_not_freed(connection: sqlite3.Connection, address: str) -> None:
-    """Refuse an address whose bytes may be gone the next moment."""
-    held = connection.execute("SELECT 1 FROM discards WHERE address = ?", (address,)).fetchone()
-    if held is not None:
-        raise Conflict(f"piece {address} is about to be freed")
 
 
 def _bury_versions(connection: sqlite3.Connection) -> bool:
@@ -217,11 +156,10 @@ def _take_apart(connection: sqlite3.Connection) -> bool:
         "SELECT layout_id FROM layouts WHERE state = 'doomed' ORDER BY layout_id LIMIT ?", (_ROWS_MAX // 3,)
     ).fetchall()
     for (layout_id,) in doomed:
-        # Two rows for each piece, one for the share that it counted in, one for the layout itself.
-        ordinals = _ordinals(connection, layout_id, after=-1, limit=(rows_left - 1) // 2)
-        discard_pieces(connection, layout_id, ordinals)
-        rows_left -= 2 * len(ordinals) + 1
-        if rows_left < 4:
+        for ordinal in _ordinals(connection, layout_id, after=-1, limit=rows_left // 2):
+            discard_piece(connection, layout_id, ordinal)
+            rows_left -= 2
+        if rows_left < 1:
             break
         if not _ordinals(connection, layout_id, after=-1, limit=1):
             connection.execute("DELETE FROM layouts WHERE layout_id = ?", (layout_id,))
@@ -239,18 +177,18 @@ def _drop_unlisted(connection: sqlite3.Connection) -> bool:
     layout_id, listed_text, after = row
     listed = Runs(listed_text)
     cursor: int | None = after
-    dropped: list[int] = []
+    dropped = 0
     seen = _ordinals(connection, layout_id, after=after, limit=_SCAN_MAX)
     for ordinal in seen:
         if ordinal not in listed:
-            dropped.append(ordinal)
+            discard_piece(connection, layout_id, ordinal)
+            dropped += 1
         cursor = ordinal
-        if 2 * len(dropped) + 4 > _ROWS_MAX:
+        if 2 * dropped + 3 > _ROWS_MAX:
             break
     else:
         if len(seen) < _SCAN_MAX:
             cursor = None
-    discard_pieces(connection, layout_id, dropped)
     connection.execute("UPDATE layouts SET leftovers_after = ? WHERE layout_id = ?", (cursor, layout_id))
     return True
 

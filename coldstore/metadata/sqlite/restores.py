@@ -1,10 +1,10 @@
 """What leaves the disk and what comes back: eviction, restores, recalls."""
 
 import sqlite3
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 
 from coldstore.interfaces.metadata import Conflict, WantedExtent
-from coldstore.metadata.sqlite import bundles, copies, layouts, shares, versions
+from coldstore.metadata.sqlite import bundles, copies, layouts, versions
 from coldstore.metadata.sqlite.rows import (
     MEMBER_COLUMNS,
     MEMBER_WIDTH,
@@ -82,7 +82,9 @@ def change(
     if restore is None:
         _drop_recall(connection, version_uid)
         changes["recall_layout_id"] = None
-    return _changed(connection, version, changes, messages)
+    versions.move(connection, version_uid, changes)
+    write_messages(connection, messages)
+    return _existing(connection, version_uid)
 
 
 def wanted_extents(
@@ -143,8 +145,7 @@ def add_recalled(
         recall = recall_layout(connection, version_uid)
         if recall is None:
             recall = layout_id
-            # Until the recall is complete its bytes count as promised.
-            layouts.begin(connection, layout_id, state="recalling", share_uid=None)
+            layouts.begin(connection, layout_id, state="recalling")
             # The revision stays: nothing that a version shows has changed.
             connection.execute(
                 "UPDATE versions SET recall_layout_id = ? WHERE version_uid = ?", (layout_id, version_uid)
@@ -189,9 +190,10 @@ def complete(
     else:
         recall = _whole_recall(connection, version_uid)
         layouts.set_state(connection, recall, "live")
-        shares.count_in(connection, recall, shares.of_version(connection, version))
         changes |= {"on_disk": 1, "layout_id": recall}
-    return _changed(connection, version, changes, messages)
+    versions.move(connection, version_uid, changes)
+    write_messages(connection, messages)
+    return _existing(connection, version_uid)
 
 
 def expired(connection: sqlite3.Connection, *, now: float, limit: int) -> list[ObjectVersion]:
@@ -209,19 +211,6 @@ def _existing(connection: sqlite3.Connection, version_uid: int) -> ObjectVersion
     if version is None or version.deleted_at is not None:
         raise Conflict(f"version {version_uid} is deleted")
     return version
-
-
-def _changed(
-    connection: sqlite3.Connection,
-    version: ObjectVersion,
-    changes: Mapping[str, object],
-    messages: Sequence[NewMessage],
-) -> ObjectVersion:
-    versions.move(connection, version.version_uid, changes)
-    changed = _existing(connection, version.version_uid)
-    shares.promise(connection, version, changed)
-    write_messages(connection, messages)
-    return changed
 
 
 def _unmoved(connection: sqlite3.Connection, version_uid: int, revision: int) -> ObjectVersion:

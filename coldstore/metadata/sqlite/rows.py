@@ -27,8 +27,8 @@ from coldstore.model.objects import (
 
 Row = Sequence[Any]
 
-USER_COLUMNS = "user_id, name, access_key, secret_key, created_at, staging_quota_bytes"
-BUCKET_COLUMNS = "bucket_uid, name, owner_id, region, created_at, default_class, staging_quota_bytes"
+USER_COLUMNS = "user_id, name, access_key, secret_key, created_at"
+BUCKET_COLUMNS = "bucket_uid, name, owner_id, region, created_at, default_class"
 VERSION_COLUMNS = """
     v.version_uid, v.sequence, b.name, v.key, v.version_id, v.size_bytes, v.etag, v.storage_class, v.headers,
     v.user_metadata, v.checksum_algorithm, v.checksum_value, v.checksum_kind, v.crc64nvme, v.part_sizes, v.created_at,
@@ -102,20 +102,15 @@ def marks(values: Sequence[object]) -> str:
 
 def user_of(row: Row) -> User:
     """Of ``USER_COLUMNS``."""
-    user_id, name, access_key, secret_key, created_at, staging_quota_bytes = row
+    user_id, name, access_key, secret_key, created_at = row
     return User(
-        user_id=user_id,
-        name=name,
-        access_key=access_key,
-        secret_key=secret_key,
-        created_at=created_at,
-        staging_quota_bytes=staging_quota_bytes,
+        user_id=user_id, name=name, access_key=access_key, secret_key=secret_key, created_at=created_at
     )
 
 
 def bucket_of(row: Row) -> Bucket:
     """Of ``BUCKET_COLUMNS``."""
-    bucket_uid, name, owner_id, region, created_at, default_class, staging_quota_bytes = row
+    bucket_uid, name, owner_id, region, created_at, default_class = row
     return Bucket(
         bucket_uid=bucket_uid,
         name=name,
@@ -123,7 +118,6 @@ def bucket_of(row: Row) -> Bucket:
         region=region,
         created_at=created_at,
         default_class=None if default_class is None else StorageClass(default_class),
-        staging_quota_bytes=staging_quota_bytes,
     )
 
 

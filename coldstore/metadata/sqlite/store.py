@@ -18,7 +18,6 @@ from coldstore.interfaces.metadata import (
     DiscardedPiece,
     IMetadataStore,
     MemberVersion,
-    StagingUse,
     StepTooLarge,
     StoreTotals,
     WantedExtent,
@@ -32,7 +31,6 @@ from coldstore.metadata.sqlite import (
     copies,
     layouts,
     restores,
-    shares,
     telling,
     uploads,
     users,
@@ -193,16 +191,6 @@ class SqliteStore:
         """Return all users."""
         return self._read(users.everybody)
 
-    def set_user_quota(self, *, name: str, quota_bytes: int | None) -> Deferred[User]:
-        """Set a user's quota."""
-        return self._write(users.set_quota, name=name, quota_bytes=quota_bytes)
-
-    def staging_use(
-        self, *, owner_id: str | None = None, bucket: str | None = None
-    ) -> Deferred[list[StagingUse]]:
-        """Return what an owner or a bucket has on the disk."""
-        return self._read(shares.in_use, owner_id=owner_id, bucket=bucket)
-
     # ── buckets ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def create_bucket(
@@ -229,10 +217,6 @@ class SqliteStore:
     def set_default_class(self, *, name: str, default_class: StorageClass | None) -> Deferred[None]:
         """Set or clear a bucket's default class."""
         return self._write(buckets.set_default_class, name=name, default_class=default_class)
-
-    def set_bucket_quota(self, *, name: str, quota_bytes: int | None) -> Deferred[Bucket]:
-        """Set a bucket's quota."""
-        return self._write(buckets.set_quota, name=name, quota_bytes=quota_bytes)
 
     def delete_bucket(self, name: str) -> Deferred[None]:
         """Remove an empty bucket."""
@@ -290,10 +274,6 @@ class SqliteStore:
     def pieces(self, layout_id: str, *, after_ordinal: int, limit: int) -> Deferred[list[Piece]]:
         """Return the pieces of a layout."""
         return self._read(layouts.pieces, layout_id, after_ordinal=after_ordinal, limit=limit)
-
-    def first_pieces(self, layout_ids: Collection[str]) -> Deferred[dict[str, Piece]]:
-        """Return the first pieces of layouts."""
-        return self._read(layouts.first_pieces, layout_ids)
 
     def copy_count(self, version_uid: int, *, wanted: int) -> Deferred[CopyCount]:
         """Return how many verified copies a version has."""
@@ -399,16 +379,6 @@ class SqliteStore:
     def referenced(self, addresses: Collection[str]) -> Deferred[frozenset[str]]:
         """Return those addresses that are known."""
         return self._read(layouts.referenced, addresses)
-
-    # ── moving what stays ───────────────────────────────────────────────────────────────────────────────────────────
-
-    def pieces_at(self, addresses: Collection[str]) -> Deferred[list[Piece]]:
-        """Return the pieces at these addresses."""
-        return self._read(layouts.pieces_at, addresses)
-
-    def move_pieces(self, moves: Mapping[str, str]) -> Deferred[frozenset[str]]:
-        """Have pieces lie elsewhere."""
-        return self._write(layouts.move, moves)
 
     # ── archive ─────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from coldstore.interfaces.metadata import Conflict, WriteCondition
-from coldstore.metadata.sqlite import buckets, layouts, shares, versions
+from coldstore.metadata.sqlite import buckets, layouts, versions
 from coldstore.metadata.sqlite.rows import UPLOAD_COLUMNS, marks, pairs_text, upload_of
 from coldstore.metadata.sqlite.runs import Runs
 from coldstore.model.errors import NoSuchBucket, NoSuchUpload
@@ -16,10 +16,9 @@ _JOINED = "uploads AS u JOIN buckets AS b ON b.bucket_uid = u.bucket_uid"
 
 def create(connection: sqlite3.Connection, upload: Upload) -> None:
     """Begin an upload with an empty layout of its own."""
-    bucket_uid = buckets.uid(connection, upload.bucket)
     row = (
         upload.upload_id,
-        bucket_uid,
+        buckets.uid(connection, upload.bucket),
         upload.key,
         upload.owner_id,
         upload.storage_class.value,
@@ -29,13 +28,7 @@ def create(connection: sqlite3.Connection, upload: Upload) -> None:
         None if upload.checksum_kind is None else upload.checksum_kind.value,
         upload.created_at,
     )
-    share_uid = shares.uid(
-        connection,
-        owner_id=upload.owner_id,
-        bucket_uid=bucket_uid,
-        storage_class=upload.storage_class.value,
-    )
-    layouts.begin(connection, upload.upload_id, state="open", share_uid=share_uid)
+    layouts.begin(connection, upload.upload_id, state="open")
     connection.execute(
         "INSERT INTO uploads (upload_id, bucket_uid, key, owner_id, storage_class, headers, user_metadata,"
         f" checksum_algorithm, checksum_kind, created_at) VALUES ({marks(row)})",
@@ -89,9 +82,11 @@ def put_part(connection: sqlite3.Connection, upload_id: str, piece: Piece) -> No
     earlier = layouts.piece_at(connection, upload_id, piece.ordinal)
     if earlier is not None and earlier.address == piece.address:
         # The same step again after an unknown outcome: discarding "the earlier one" would discard this one.
-        layouts.remove_piece(connection, upload_id, piece.ordinal)
+        connection.execute(
+            "DELETE FROM pieces WHERE layout_id = ? AND ordinal = ?", (upload_id, piece.ordinal)
+        )
     elif earlier is not None:
-        layouts.discard_pieces(connection, upload_id, [piece.ordinal])
+        layouts.discard_piece(connection, upload_id, piece.ordinal)
     layouts.add_pieces(connection, upload_id, [piece])
     connection.execute("UPDATE uploads SET revision = revision + 1 WHERE upload_id = ?", (upload_id,))
 

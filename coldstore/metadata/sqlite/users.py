@@ -26,15 +26,8 @@ def create(connection: sqlite3.Connection, user: User) -> None:
     """Record a user."""
     try:
         connection.execute(
-            f"INSERT INTO users ({USER_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)",
-            (
-                user.user_id,
-                user.name,
-                user.access_key,
-                user.secret_key,
-                user.created_at,
-                user.staging_quota_bytes,
-            ),
+            f"INSERT INTO users ({USER_COLUMNS}) VALUES (?, ?, ?, ?, ?)",
+            (user.user_id, user.name, user.access_key, user.secret_key, user.created_at),
         )
     except sqlite3.IntegrityError:
         # The key and the secret stay out of the message.
@@ -52,17 +45,6 @@ def by_access_key(connection: sqlite3.Connection, access_key: str) -> User | Non
 def everybody(connection: sqlite3.Connection) -> list[User]:
     """Return all users by name."""
     return [user_of(row) for row in connection.execute(f"SELECT {USER_COLUMNS} FROM users ORDER BY name")]
-
-
-def set_quota(connection: sqlite3.Connection, *, name: str, quota_bytes: int | None) -> User:
-    """Set a user's quota on the staging disk."""
-    row = connection.execute(
-        f"UPDATE users SET staging_quota_bytes = ? WHERE name = ? RETURNING {USER_COLUMNS}",
-        (quota_bytes, name),
-    ).fetchone()
-    if row is None:
-        raise Conflict(f"there is no user {name}")
-    return user_of(row)
 
 
 def totals(connection: sqlite3.Connection) -> StoreTotals:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from coldstore.interfaces.metadata import WriteCondition
-from coldstore.metadata.sqlite import buckets, layouts, shares
+from coldstore.metadata.sqlite import buckets, layouts
 from coldstore.metadata.sqlite.backlog import Tally
 from coldstore.metadata.sqlite.rows import (
     VERSION_COLUMNS,
@@ -78,13 +78,7 @@ def publish(
 ) -> ObjectVersion:
     """Make a version of new pieces current."""
     bucket_uid = buckets.uid(connection, facts.bucket)
-    share_uid = shares.uid(
-        connection,
-        owner_id=facts.owner_id,
-        bucket_uid=bucket_uid,
-        storage_class=facts.storage_class.value,
-    )
-    layouts.begin(connection, layout_id, state="live", share_uid=share_uid)
+    layouts.begin(connection, layout_id, state="live")
     layouts.add_pieces(connection, layout_id, pieces)
     return make_current(
         connection,
@@ -216,7 +210,6 @@ def _retire(connection: sqlite3.Connection, version: ObjectVersion, *, at: float
     """
     Mark a version deleted. Its layouts are taken apart later, so that a batch of deletions changes one row each.
     """
-    shares.promise(connection, version, None)
     disposal = "pinned" if is_claimed(connection, version.version_uid) else "due"
     connection.execute(
         "UPDATE versions SET deleted_at = ?, disposal = ?, restore_phase = NULL, restore_tier = NULL,"
