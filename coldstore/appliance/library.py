@@ -11,7 +11,6 @@ from twisted.python.threadpool import ThreadPool
 
 from coldstore.config.schema import Configuration, Drive, Tools
 from coldstore.interfaces.metadata import IMetadataStore
-from coldstore.interfaces.mover import IMover
 from coldstore.model.barcodes import BadBarcode, parse_barcode
 from coldstore.tape.drive import DriveTimes, MtDrive
 from coldstore.tape.filesystem import LtfsDrive, LtfsFilesystem, LtfsLimits
@@ -19,7 +18,8 @@ from coldstore.tape.launcher import ChildLauncher
 from coldstore.tape.library import LibraryTimes, MtxLibrary
 from coldstore.tape.locks import FlockDeviceLocks
 from coldstore.tape.ltfs import LtfsOptions, LtfsTools
-from coldstore.tape.mover import MoverLimits, MoverProcess
+from coldstore.tape.ltfs_mover import LtfsMover
+from coldstore.tape.mover import MoverLimits
 from coldstore.tape.process import ReactorCommandRunner
 from coldstore.tape.sysfs import tape_device
 from coldstore.vtl.fuse import fuse_available
@@ -160,8 +160,8 @@ def _bay(
     def descriptors() -> list[int]:
         return [lock.descriptor()]
 
-    def mover(mountpoint: str, is_plain: bool) -> IMover:
-        return MoverProcess(
+    def mover(mountpoint: str, is_plain: bool) -> LtfsMover:
+        return LtfsMover(
             reactor=reactor,
             threads=threads,
             mountpoint=mountpoint,

@@ -270,6 +270,7 @@ UNMOUNT_FAILURES: Mapping[str, str] = {
 }
 NOT_DIRTY = "not dirty"
 INDEX_PARTITION_FULL = frozenset({"13013W", "11072E"})
+INDEX_PARTITION_IS_FULL = "the index partition is full: small files stayed on the data partition"
 
 NOTABLE_CODES = frozenset(
     {READY, "11034I", "17265I", "14019I", *UNMOUNT_FAILURES, *INDEX_PARTITION_FULL}
@@ -316,7 +317,7 @@ def unmount_verdict(
         exit_status=exit_status,
         signal=signal,
         findings=tuple(findings),
-        index_partition_is_full=bool(codes & INDEX_PARTITION_FULL),
+        remarks=(INDEX_PARTITION_IS_FULL,) if codes & INDEX_PARTITION_FULL else (),
         log_tail=tail_of(log_tail),
     )
 

@@ -2,7 +2,7 @@
 A bay: one drive with whatever cartridge is in it, from an empty drive to a mounted volume and back.
 
 The order is fixed by what was measured of the tools: load, wait until ready, format or mount; unmount and wait for the
-end of ``ltfs``, offline, unload. Every step is recorded before the next begins where a crash would otherwise leave
+end of the mount, offline, unload. Every step is recorded before the next begins where a crash would otherwise leave
 something that nobody can explain.
 """
 
@@ -43,8 +43,8 @@ from coldstore.work.trouble import WORLD_FAULTS, TapeTrouble, as_trouble
 APPLIANCE = "coldstore"
 """Who changes records when no person does."""
 
-HOLDS_LTFS = frozenset({CartridgeState.FORMATTING, *READABLE})
-"""States of cartridges that may have been in the hands of LTFS's programs."""
+HOLDS_VOLUME = frozenset({CartridgeState.FORMATTING, *READABLE})
+"""States of cartridges that a tape file system may have had in its hands."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,7 +209,7 @@ class Bay:
             try:
                 await self._drive.offline()
             except DriveFailed:
-                if record is None or record.state not in HOLDS_LTFS:
+                if record is None or record.state not in HOLDS_VOLUME:
                     raise
                 await self._unlock(barcode)
                 await self._drive.offline()
@@ -331,18 +331,30 @@ class Bay:
                 change=lambda known: replace(known, format_nonce=nonce, pool=pool),
             )
         self.tell("formatting", detail=barcode)
+        was_blank = True
         try:
             with as_trouble(f"formatting {barcode}"):
                 try:
                     await self._filesystem.format(barcode=barcode, volume_name=_name_of(record))
-                except AlreadyFormatted:
-                    self.log.info("{barcode} holds an LTFS volume already: is it ours?", barcode=barcode)
+                except AlreadyFormatted as found:
+                    self.log.info("{barcode} is not blank, is it ours? {found}", barcode=barcode, found=found)
+                    was_blank = False
         except TapeTrouble as trouble:
             if isinstance(trouble.__cause__, WriteProtected):
                 await self._withdraw(barcode, "write protected: slide its tab and admit it again")
                 raise TapeTrouble(f"{barcode} is write protected", is_cartridge_wrong=True) from trouble
             raise
-        return await self._take_into_use(await self._mounted(barcode, None), record)
+        try:
+            volume = await self._mounted(barcode, None)
+        except TapeTrouble as trouble:
+            if trouble.is_cartridge_wrong and not was_blank:
+                await self._change(
+                    barcode,
+                    event=CartridgeEvent.FOUND_FOREIGN,
+                    reason=f"holds data that are not ours: {trouble.sentence}",
+                )
+            raise
+        return await self._take_into_use(volume, record)
 
     async def _take_into_use(self, volume: IMountedVolume, record: Cartridge) -> IMountedVolume:
         """
@@ -387,10 +399,10 @@ class Bay:
         await self._change(
             barcode,
             event=CartridgeEvent.FOUND_FOREIGN,
-            reason=f"holds an LTFS volume named {found!r} that is not ours",
+            reason=f"holds a volume named {found!r} that is not ours",
         )
         raise TapeTrouble(
-            f"{barcode} holds an LTFS volume that is not ours; it was not touched", is_cartridge_wrong=True
+            f"{barcode} holds a volume that is not ours; it was not touched", is_cartridge_wrong=True
         )
 
     async def _mount(self, record: Cartridge, *, is_for_writing: bool) -> IMountedVolume:
@@ -453,7 +465,9 @@ class Bay:
         self.tell("labelling", detail=record.barcode)
         with as_trouble(f"writing the label of {record.barcode}"):
             await volume.mover.put_file(path=paths.VOLUME_PATH, content=volume_json(label))
-            await volume.mover.put_file(path=paths.README_PATH, content=readme_text(label).encode())
+            await volume.mover.put_file(
+                path=paths.README_PATH, content=readme_text(label, volume.form).encode()
+            )
             await volume.sync(f"label of {record.barcode}", new_files=(paths.VOLUME_PATH, paths.README_PATH))
 
     async def _check(self, barcode: str) -> None:

@@ -18,10 +18,10 @@ from twisted.internet.threads import deferToThread
 from twisted.python.threadpool import ThreadPool
 
 from coldstore.interfaces.filesystem import ITapeFilesystem
-from coldstore.interfaces.mover import IMover
 from coldstore.tape.filesystem import LtfsDrive, LtfsFilesystem, LtfsLimits
 from coldstore.tape.launcher import ChildLauncher
 from coldstore.tape.ltfs import LtfsOptions, LtfsTools
+from coldstore.tape.ltfs_mover import LtfsMover
 from coldstore.tape.mountrecord import MountFolders
 from coldstore.tape.mover import MoverLimits, MoverProcess
 from coldstore.tape.process import ReactorCommandRunner
@@ -65,8 +65,8 @@ class Rig(Protocol):
     def restart(self) -> ITapeFilesystem:
         """Return a file system as a service has it that was started anew; the old one is not to be used any more."""
 
-    def kill_filesystem(self) -> "Deferred[None]":
-        """End what serves the mount, as kill -9 does."""
+    def break_mount(self) -> "Deferred[None]":
+        """Do to the mount what ends it without an index: kill -9 of the process that serves it, a foreign write on the tape."""
 
     def protect(self, barcode: str) -> "Deferred[None]":
         """Move the write protection tab of a cartridge that is not loaded."""
@@ -127,9 +127,9 @@ class ProgramRig:
         """What the programs find."""
         return {"PATH": os.environ["PATH"]}
 
-    def mover(self, mountpoint: str, is_plain: bool) -> IMover:
+    def mover(self, mountpoint: str, is_plain: bool) -> LtfsMover:
         """Make a mover."""
-        mover = MoverProcess(
+        mover = LtfsMover(
             reactor=reactor,
             threads=self.threads,
             mountpoint=mountpoint,
@@ -185,7 +185,7 @@ class ProgramRig:
             await deferLater(reactor, 0.02)
         raise AssertionError(f"process {process_id} does not end")
 
-    def kill_filesystem(self) -> "Deferred[None]":
+    def break_mount(self) -> "Deferred[None]":
         """See ``Rig``."""
         _, ltfs = self.newest_processes()
         os.kill(ltfs, signal.SIGKILL)
@@ -198,7 +198,7 @@ class ProgramRig:
         ltfs = folder.ltfs() if folder else None
         if ltfs is not None and is_alive(ltfs):
             shim, _ = self.newest_processes()
-            await self.kill_filesystem()
+            await self.break_mount()
             await self._until_ended(shim)
         with open("/proc/self/mountinfo", encoding="utf-8") as table:
             if f" {self.mountpoint} " in table.read():
@@ -357,7 +357,7 @@ class SimulatedRig:
         self.loaded = None
         return succeed(None)
 
-    def kill_filesystem(self) -> "Deferred[None]":
+    def break_mount(self) -> "Deferred[None]":
         """See ``Rig``."""
         self.tapes.kill(0)
         return succeed(None)

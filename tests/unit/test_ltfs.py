@@ -255,7 +255,7 @@ class UnmountTests(SynchronousTestCase):
         lines = [READY, "LTFS13013W x", "LTFS11072E x", UNMOUNTED]
         verdict = unmount_verdict(exit_status=0, signal=None, notable=lines, log_tail=())
         self.assertTrue(verdict.is_clean)
-        self.assertTrue(verdict.index_partition_is_full)
+        self.assertTrue(verdict.remarks)
 
 
 class CheckTests(SynchronousTestCase):
