@@ -31,6 +31,20 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
+from coldstore.interfaces.filesystem import (
+    AlreadyFormatted,
+    CheckFailed,
+    DriveBusy,
+    FilesystemFault,
+    FormatFailed,
+    MountFailed,
+    NeedsCheck,
+    NoMedium,
+    NotFormatted,
+    SyncFailed,
+    WriteProtected,
+    WrongVolume,
+)
 from coldstore.interfaces.mover import (
     BLOCK_BYTES,
     SHA256_ATTRIBUTE,
@@ -86,6 +100,24 @@ class MoverLimits:
     farewell_seconds: float = 5.0
 
 
+FILESYSTEM_FAULTS: Mapping[str, type[FilesystemFault]] = {
+    kind.__name__: kind
+    for kind in (
+        AlreadyFormatted,
+        CheckFailed,
+        DriveBusy,
+        FormatFailed,
+        MountFailed,
+        NeedsCheck,
+        NoMedium,
+        NotFormatted,
+        SyncFailed,
+        WriteProtected,
+    )
+}
+"""Faults of the volume as a whole that a child which serves the drive itself can meet."""
+
+
 def checked_path(path: str) -> str:
     """
     Return a path relative to the root of a volume, or refuse it.
@@ -127,6 +159,12 @@ def fault_of(fields: Line) -> Exception:
             return NoSuchFileOnVolume(fields["path"])
         case "FileTooLarge":
             return FileTooLarge(fields["message"])
+        case "WrongVolume":
+            return WrongVolume(
+                fields["message"], found_label=fields["found_label"], found_uuid=fields["found_uuid"]
+            )
+        case kind if kind in FILESYSTEM_FAULTS:
+            return FILESYSTEM_FAULTS[kind](fields["message"])
     return MoverDied(f"the mover answered with something unknown: {fields}")
 
 
@@ -381,7 +419,7 @@ class MoverProcess:
     ) -> Line:
         limit = self._limits.silence_seconds if silence_seconds is None else silence_seconds
         child = await self._ready_child()
-        return await child.ask(command, on_event, limit)
+        return await child.ask({"at": self._reactor.seconds(), **command}, on_event, limit)
 
     async def ask(self, command: Line, silence_seconds: float | None = None) -> Line:
         """

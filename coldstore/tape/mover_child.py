@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
+from coldstore.ontape.paths import SHA256_ATTRIBUTE
 from coldstore.tape.moving import (
     Emit,
     Fault,
@@ -37,9 +38,6 @@ BUFFER_BYTES = 1024 * 1024
 
 ALIGNMENT_BYTES = 4096
 """O_DIRECT on common disk file systems wants offsets, lengths and memory aligned to the page."""
-
-HASH = "user.ltfs.hash.sha256sum"
-"""LTFS Format Specification, hashes in extended attributes; Linux puts what is the user's under ``user``."""
 
 
 @contextmanager
@@ -109,7 +107,7 @@ def _write(
             with naming_faults(path, "fsync"):
                 os.fsync(descriptor)
             if is_hashed:
-                attributes[HASH] = outgoing.sha256().encode()
+                attributes[f"user.{SHA256_ATTRIBUTE}"] = outgoing.sha256().encode()
             with naming_faults(path, "set attributes"):
                 for name, value in attributes.items():
                     os.setxattr(descriptor, name, value)

@@ -18,7 +18,7 @@ from typing import Any
 
 from coldstore.vtl.records import locked, read_json, write_json
 
-PROGRAMS = ("mtx", "mt", "ltfs", "mkltfs", "ltfsck")
+PROGRAMS = ("mtx", "mt", "ltfs", "mkltfs", "ltfsck", "st")
 
 POINTS = MappingProxyType(
     {
@@ -27,9 +27,13 @@ POINTS = MappingProxyType(
         "mkltfs": ("format", "start"),
         "ltfsck": ("check", "start"),
         "ltfs": ("mount", "read", "write", "fsync", "sync", "unmount", "start"),
+        "st": ("read", "write", "sync", "locate"),
     }
 )
-"""The points at which each program asks. ``start`` is the first moment of any run."""
+"""
+The points at which each program asks. ``start`` is the first moment of any run. ``st`` is the tape driver, for those who use a tape without LTFS: its
+``sync`` is the writing of file marks, ``locate`` every movement of the tape.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +92,7 @@ FAULT_KINDS = MappingProxyType(
             points=("status",), meaning="mt status shows a drive that is still loading, whatever it holds."
         ),
         "eio": FaultKind(
-            points=("offline", "rewind", "load", "read", "write", "fsync", "sync"),
+            points=("offline", "rewind", "load", "read", "write", "fsync", "sync", "locate"),
             meaning="Input/output error. write: as sense 4/44/00, later writes EROFS, the unmount fails with 11033E. sync: the call fails,"
             " the index was saved on partition a, the volume is frozen.",
         ),

@@ -3,6 +3,7 @@
 import fcntl
 import itertools
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -26,8 +27,11 @@ from coldstore.tape.mountrecord import MountFolders
 from coldstore.tape.mover import MoverLimits, MoverProcess
 from coldstore.tape.process import ReactorCommandRunner
 from coldstore.tape.processtable import is_alive
+from coldstore.tape.raw.filesystem import RawFilesystem, RawLimits
+from coldstore.tape.raw.mover import RawMover
 from coldstore.testing.filesystem import SimulatedTapeFilesystem, SimulatedTapes
 from coldstore.vtl.library import LibrarySpec, create_library
+from coldstore.vtl.tape import VirtualTape
 
 reactor: Any = global_reactor
 
@@ -319,6 +323,80 @@ class VirtualLibraryRig(ProgramRig):
     def fault(self, *words: str) -> "Deferred[None]":
         """Arm a fault of the virtual library."""
         return self.operate("fault", "add", self.library, *words)
+
+
+class VirtualTapeRig(VirtualLibraryRig):
+    """Raw tapes in the drives of the virtual library."""
+
+    lacks: frozenset[str] = frozenset()
+    program = "coldstore.appliance.virtual_mover"
+    raw_limits = RawLimits(format_seconds=60, check_seconds=60, mount_seconds=60, unmount_seconds=60)
+
+    def raw_device(self) -> str:
+        """The node of drive 0."""
+        return self.device("nst0")
+
+    def raw_mover(self, working_copy: str, barcode: str) -> RawMover:
+        """Make a mover."""
+        mover = RawMover(
+            program=self.program,
+            device=self.raw_device(),
+            working_copy=working_copy,
+            capacity_bytes=200 * 1024**2,
+            reactor=reactor,
+            threads=self.threads,
+            run_directory=self.run,
+            descriptors=lambda: (self.lock,),
+            limits=MoverLimits(silence_seconds=self.silence_seconds, reap_seconds=10, farewell_seconds=5),
+            environment=self.environment(),
+        )
+        self.movers.append(mover)
+        return mover
+
+    def restart(self) -> ITapeFilesystem:
+        """See ``Rig``."""
+        self.filesystem = RawFilesystem(
+            reactor=reactor,
+            threads=self.threads,
+            movers=self.raw_mover,
+            state_directory=self.state,
+            new_bits=lambda: random.getrandbits(128),
+            limits=self.raw_limits,
+        )
+        return self.filesystem
+
+    async def close_movers(self) -> None:
+        """Let go of the drive, as the end of the service does."""
+        for mover in self.movers:
+            await mover.close()
+
+    async def _unload(self) -> None:
+        await self.close_movers()
+        await super()._unload()
+
+    async def foreign_write(self) -> None:
+        """Write something behind the end of the tape, as another program does that was given the drive."""
+        await self.close_movers()
+        tape = VirtualTape(self.raw_device())
+        tape.to_end()
+        tape.write(memoryview(b"not ours"))
+        tape.write_filemarks(1)
+        tape.close()
+
+    def break_mount(self) -> "Deferred[None]":
+        """See ``Rig``."""
+        return Deferred.fromCoroutine(self.foreign_write())
+
+    def damage(self, barcode: str, marker: bytes) -> "Deferred[None]":
+        """See ``Rig``."""
+        path = os.path.join(self.library, "cartridges", barcode, "tape.data")
+        with open(path, "rb") as file:
+            flip(path, file.read().index(marker))
+        return succeed(None)
+
+    async def _close(self) -> None:
+        await self.close_movers()
+        await super()._close()
 
 
 class SimulatedRig:

@@ -54,14 +54,29 @@ class RewindingNode(ValueError):
     """The device is no tape, or its node rewinds the tape when it is closed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TapeStatus:
-    """
-    What the driver says without moving the tape.
+class TapeStatus(Protocol):
+    """What the driver says without moving the tape."""
 
-    ``is_at_end_of_data`` tells that the last read or movement met it; ``file_number`` counts file marks from the beginning and is None when the
-    driver lost count.
-    """
+    @property
+    def is_online(self) -> bool:
+        """A tape is loaded, as the driver found at the opening of the drive."""
+
+    @property
+    def is_write_protected(self) -> bool:
+        """The cartridge's tab forbids writing."""
+
+    @property
+    def is_at_end_of_data(self) -> bool:
+        """The last movement met the end of data."""
+
+    @property
+    def file_number(self) -> int | None:
+        """How many file marks lie before; None when the driver lost count."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelStatus:
+    """What ``st`` says: a ``TapeStatus``."""
 
     is_online: bool
     is_write_protected: bool
@@ -154,7 +169,7 @@ class KernelTape:
         """See ``TapeDevice``."""
         answer = fcntl.ioctl(self._descriptor, MTIOCGET, bytes(_STATUS.size))
         _, _, _, bits, _, file_number, _ = _STATUS.unpack(answer)
-        return TapeStatus(
+        return KernelStatus(
             is_online=bool(bits & _GMT_ONLINE),
             is_write_protected=bool(bits & _GMT_WR_PROT),
             is_at_end_of_data=bool(bits & _GMT_EOD),

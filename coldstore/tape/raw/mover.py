@@ -1,0 +1,53 @@
+"""The appliance's end of the mover of a raw tape."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from coldstore.interfaces.mover import VolumeGone, VolumeSpace
+from coldstore.tape.mover import Line, MoverProcess
+from coldstore.util.asynchronous import returns_deferred
+
+KERNEL_PROGRAM = "coldstore.tape.raw.child"
+
+
+class RawMover(MoverProcess):
+    """
+    Moves bytes of one mount of one drive, and does what concerns its tape as a whole.
+
+    :param program: the module of the child.
+    :param device: the non-rewinding node.
+    :param working_copy: the path of the mount's working copy.
+    :param capacity_bytes: what the cartridge holds by its kind; the driver does not tell.
+    :param options: those of ``MoverProcess``.
+    :ivar gone: why there is no volume behind it any more; empty as long as none of its operations has noticed.
+    """
+
+    def __init__(
+        self, *, program: str, device: str, working_copy: str, capacity_bytes: int, **options: Any
+    ) -> None:
+        super().__init__(program=[program, device, working_copy], **options)
+        self._capacity_bytes = capacity_bytes
+        self.gone = ""
+
+    async def _do(
+        self,
+        command: Line,
+        on_event: Callable[[Line], None] = lambda line: None,
+        silence_seconds: float | None = None,
+    ) -> Line:
+        try:
+            return await super()._do(command, on_event, silence_seconds)
+        except VolumeGone as fault:
+            self.gone = str(fault)
+            raise
+
+    @returns_deferred
+    async def space(self) -> VolumeSpace:
+        """See ``IMover``: an estimate by what was written, without compression."""
+        used = await self.ask({"op": "space"})
+        free_bytes = 0 if used["is_full"] else max(0, self._capacity_bytes - used["used"])
+        return VolumeSpace(total_bytes=self._capacity_bytes, free_bytes=free_bytes)
+
+    async def sync(self, message: str, new_files: Sequence[str]) -> Line:
+        """Write an index, unless nothing has changed."""
+        return await self.ask({"op": "sync", "message": message, "new_files": [*new_files]})
