@@ -84,6 +84,13 @@ class VirtualTape:
         """Why file marks of this drive prove nothing: they do."""
         return ""
 
+    def room(self) -> tuple[int, int] | None:
+        """What the cartridge holds and how much of that is free, in bytes."""
+        track, cartridge = self._loaded(), self._cartridge
+        assert cartridge is not None
+        capacity = cartridge.memory.capacity_bytes
+        return capacity, max(0, capacity - track.used_bytes(track.end))
+
     def position(self) -> int:
         """The number of the block or file mark that is next."""
         self._loaded()

@@ -847,7 +847,12 @@ class RawMover:
 
     def _space(self, command: Line, emit: Emit) -> Line:
         index = self._served().index
-        return {"used": index.used_bytes, "is_full": index.is_full}
+        with naming_faults("", "ask for the room"):
+            room = self._drive().room()
+        if room is None:
+            # The drive may have had news for the tape driver, which it tells only once.
+            self._is_at_end = False
+        return {"used": index.used_bytes, "is_full": index.is_full, "room": room}
 
 
 def _moved(index: TapeIndex, place: Place) -> TapeIndex:

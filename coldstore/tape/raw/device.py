@@ -14,6 +14,8 @@ import struct
 from dataclasses import dataclass
 from typing import Protocol
 
+from coldstore.tape.raw.memory import read_room
+
 __all__ = ["KernelTape", "RewindingNode", "TapeDevice", "TapeStatus"]
 
 # linux/ioctl.h as asm-generic defines it: number, type and size of the argument, and its direction. (MIPS, PowerPC, SPARC and Alpha number otherwise.)
@@ -97,6 +99,9 @@ class TapeDevice(Protocol):
     def unfitness(self) -> str:
         """Why file marks of this drive prove nothing, in words; empty when they do."""
 
+    def room(self) -> tuple[int, int] | None:
+        """What the cartridge holds and how much of that is free, in bytes; None when the drive does not tell."""
+
     def read(self, buffer: memoryview) -> int:
         """
         Read the next block.
@@ -152,7 +157,7 @@ class KernelTape:
         major, minor = os.major(kind.st_rdev), os.minor(kind.st_rdev)
         if not stat.S_ISCHR(kind.st_mode) or major != _SCSI_TAPE_MAJOR or not minor & _NO_REWIND_BIT:
             raise RewindingNode(f"{path} is no tape device that leaves the tape where it is")
-        self._options_path = f"/sys/dev/char/{major}:{minor}/options"
+        self._sysfs = f"/sys/dev/char/{major}:{minor}"
         # Without O_NONBLOCK the kernel waits up to two minutes for a tape, and cannot be interrupted meanwhile.
         self._descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
@@ -178,10 +183,20 @@ class KernelTape:
 
     def unfitness(self) -> str:
         """See ``TapeDevice``."""
-        with open(self._options_path, encoding="ascii") as file:
+        with open(f"{self._sysfs}/options", encoding="ascii") as file:
             options = int(file.read(), 16)
         wrong = [name for bit, name in _NOT_WAITING.items() if options & bit]
         return f"the tape driver does not wait for the drive (option {', '.join(wrong)})" if wrong else ""
+
+    def room(self) -> tuple[int, int] | None:
+        """See ``TapeDevice``."""
+        try:
+            (name,) = os.listdir(f"{self._sysfs}/device/scsi_generic")
+            found = read_room(f"/dev/{name}")
+        except (OSError, ValueError):
+            # Nobody may ask, or there is no such node.
+            return None
+        return None if found is None else (found.total_bytes, found.free_bytes)
 
     def read(self, buffer: memoryview) -> int:
         """See ``TapeDevice``."""

@@ -17,7 +17,7 @@ class RawMover(MoverProcess):
     :param program: the module of the child.
     :param device: the non-rewinding node.
     :param working_copy: the path of the mount's working copy.
-    :param capacity_bytes: what the cartridge holds by its kind; the driver does not tell.
+    :param capacity_bytes: what the cartridge holds by its kind, if the drive does not tell.
     :param options: those of ``MoverProcess``.
     :ivar gone: why there is no volume behind it any more; empty as long as none of its operations has noticed.
     """
@@ -43,10 +43,12 @@ class RawMover(MoverProcess):
 
     @returns_deferred
     async def space(self) -> VolumeSpace:
-        """See ``IMover``: an estimate by what was written, without compression."""
-        used = await self.ask({"op": "space"})
-        free_bytes = 0 if used["is_full"] else max(0, self._capacity_bytes - used["used"])
-        return VolumeSpace(total_bytes=self._capacity_bytes, free_bytes=free_bytes)
+        """See ``IMover``: as the cartridge's memory tells, else an estimate by what was written, without compression."""
+        told = await self.ask({"op": "space"})
+        total_bytes, free_bytes = told["room"] or (self._capacity_bytes, self._capacity_bytes - told["used"])
+        if told["is_full"]:
+            free_bytes = 0
+        return VolumeSpace(total_bytes=total_bytes, free_bytes=max(0, free_bytes))
 
     async def sync(self, message: str, new_files: Sequence[str]) -> Line:
         """Write an index, unless nothing has changed."""
