@@ -183,19 +183,14 @@ def _bay(
     filesystem: ITapeFilesystem
     if settings.tape.filesystem == VolumeForm.TAR:
 
-        def raw_mover(working_copy: str, barcode: str) -> RawMover:
-            return RawMover(
-                program=hardware.tape_program,
-                device=devices.tape,
-                working_copy=working_copy,
-                capacity_bytes=hardware.capacity_of(barcode),
-                **mover_options,
-            )
+        def raw_mover() -> RawMover:
+            return RawMover(program=hardware.tape_program, device=devices.tape, **mover_options)
 
         filesystem = RawFilesystem(
             reactor=reactor,
             threads=threads,
             movers=raw_mover,
+            capacity_of=hardware.capacity_of,
             state_directory=str(folder / "tape"),
             new_bits=lambda: random.getrandbits(128),
             limits=RawLimits(

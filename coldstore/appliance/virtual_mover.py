@@ -1,4 +1,4 @@
-"""The mover of a raw tape in a drive of the virtual library: ``python -m coldstore.appliance.virtual_mover DEVICE WORKING_COPY``."""
+"""The mover of a raw tape in a drive of the virtual library: ``python -m coldstore.appliance.virtual_mover DEVICE``."""
 
 import sys
 

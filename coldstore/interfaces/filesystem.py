@@ -101,8 +101,9 @@ class UnmountVerdict:
     """
     How a mount ended.
 
-    ``findings`` are reasons for an unknown outcome, in words; ``remarks`` are worth telling and no failure. ``exit_status`` and ``signal`` are
-    those of the process that served the mount, as far as there was one and somebody saw its end.
+    ``findings`` are reasons for an unknown outcome, in words; ``remarks`` are worth telling and no failure. ``was_cut_off``: what served the
+    mount was killed, or nobody saw its end, which says nothing of drive and cartridge. ``exit_status`` and ``signal`` are those of the process
+    that served the mount, as far as there was one and somebody saw its end.
     """
 
     outcome: UnmountOutcome
@@ -111,6 +112,7 @@ class UnmountVerdict:
     findings: tuple[str, ...]
     log_tail: tuple[str, ...]
     remarks: tuple[str, ...] = ()
+    was_cut_off: bool = False
 
     @property
     def is_clean(self) -> bool:

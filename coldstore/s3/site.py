@@ -54,8 +54,8 @@ class S3Channel(http.HTTPChannel):
 
     transport: Any
     site: "S3Site"
-    _lingering: IDelayedCall | None = None
-    _next_turn: IDelayedCall | None = None
+    _lingering: "IDelayedCall | None" = None
+    _next_turn: "IDelayedCall | None" = None
     _is_within_section = False
     _paced_bytes = 0
 

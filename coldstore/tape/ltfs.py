@@ -328,6 +328,7 @@ def unmount_verdict(
         findings=tuple(findings),
         remarks=(INDEX_PARTITION_IS_FULL,) if codes & INDEX_PARTITION_FULL else (),
         log_tail=tail_of(log_tail),
+        was_cut_off=exit_status is None,
     )
 
 

@@ -111,11 +111,12 @@ class _Tree:
 
 @dataclass(slots=True, kw_only=True)
 class SimulatedMedium:
-    """A cartridge. ``tree`` and ``generation`` are what the last index on tape says."""
+    """A cartridge. ``tree`` and ``generation`` are what the last index on tape says; ``is_foreign``: it has data of somebody else."""
 
     barcode: str
     capacity_bytes: int
     is_protected: bool = False
+    is_foreign: bool = False
     volume_uuid: str | None = None
     volume_name: str = ""
     generation: int = 0
@@ -203,6 +204,7 @@ def _verdict(*findings: str) -> UnmountVerdict:
         signal=9 if findings else None,
         findings=findings,
         log_tail=(),
+        was_cut_off=bool(findings),
     )
 
 
@@ -579,8 +581,8 @@ class SimulatedTapeFilesystem:
         try:
             medium = self._medium()
             await self.take_time("format", 0)
-            if medium.volume_uuid is not None:
-                raise AlreadyFormatted("mkltfs: the cartridge has an LTFS volume")
+            if medium.volume_uuid is not None or medium.is_foreign:
+                raise AlreadyFormatted("the cartridge is not blank")
             if medium.is_protected:
                 raise WriteProtected("mkltfs: the cartridge is write protected")
             medium.volume_uuid, medium.volume_name = self._tapes.new_uuid(), volume_name

@@ -193,7 +193,7 @@ class SimulatedStaging:
         self,
         *,
         capacity_bytes: int = 1 << 40,
-        clock: IReactorTime | None = None,
+        clock: "IReactorTime | None" = None,
         sync_seconds: float = 0.0,
         medium: SimulatedMedium | None = None,
     ) -> None:

@@ -240,7 +240,7 @@ class Bay:
         self.tell("idle")
 
     async def _unlock(self, barcode: str) -> None:
-        """An ``ltfs`` that was killed leaves the cartridge locked in the drive until a check of the volume has ended."""
+        """A file system that was killed can leave the cartridge locked in the drive until a check of the volume has ended."""
         self.tell("checking, for the drive does not let go", detail=barcode)
         verdict = await self._filesystem.check()
         await self._change(

@@ -27,6 +27,7 @@ from coldstore.tape.mountrecord import MountFolders
 from coldstore.tape.mover import MoverLimits, MoverProcess
 from coldstore.tape.process import ReactorCommandRunner
 from coldstore.tape.processtable import is_alive
+from coldstore.tape.raw.device import TapeDevice
 from coldstore.tape.raw.filesystem import RawFilesystem, RawLimits
 from coldstore.tape.raw.mover import RawMover
 from coldstore.testing.filesystem import SimulatedTapeFilesystem, SimulatedTapes
@@ -325,24 +326,25 @@ class VirtualLibraryRig(ProgramRig):
         return self.operate("fault", "add", self.library, *words)
 
 
-class VirtualTapeRig(VirtualLibraryRig):
-    """Raw tapes in the drives of the virtual library."""
+class RawTapes(ProgramRig):
+    """What all rigs with raw tapes share."""
 
-    lacks: frozenset[str] = frozenset()
-    program = "coldstore.appliance.virtual_mover"
+    program = ""
     raw_limits = RawLimits(format_seconds=60, check_seconds=60, mount_seconds=60, unmount_seconds=60)
 
     def raw_device(self) -> str:
         """The node of drive 0."""
-        return self.device("nst0")
+        raise NotImplementedError
 
-    def raw_mover(self, working_copy: str, barcode: str) -> RawMover:
+    def open_tape(self) -> TapeDevice:
+        """Open drive 0, past the file system."""
+        raise NotImplementedError
+
+    def raw_mover(self) -> RawMover:
         """Make a mover."""
         mover = RawMover(
             program=self.program,
             device=self.raw_device(),
-            working_copy=working_copy,
-            capacity_bytes=200 * 1024**2,
             reactor=reactor,
             threads=self.threads,
             run_directory=self.run,
@@ -359,6 +361,7 @@ class VirtualTapeRig(VirtualLibraryRig):
             reactor=reactor,
             threads=self.threads,
             movers=self.raw_mover,
+            capacity_of=lambda barcode: 200 * 1024**2,
             state_directory=self.state,
             new_bits=lambda: random.getrandbits(128),
             limits=self.raw_limits,
@@ -370,14 +373,10 @@ class VirtualTapeRig(VirtualLibraryRig):
         for mover in self.movers:
             await mover.close()
 
-    async def _unload(self) -> None:
-        await self.close_movers()
-        await super()._unload()
-
     async def foreign_write(self) -> None:
         """Write something behind the end of the tape, as another program does that was given the drive."""
         await self.close_movers()
-        tape = VirtualTape(self.raw_device())
+        tape = self.open_tape()
         tape.to_end()
         tape.write(memoryview(b"not ours"))
         tape.write_filemarks(1)
@@ -386,6 +385,41 @@ class VirtualTapeRig(VirtualLibraryRig):
     def break_mount(self) -> "Deferred[None]":
         """See ``Rig``."""
         return Deferred.fromCoroutine(self.foreign_write())
+
+    async def slow_down(self) -> None:
+        """Have writes take so long that something can happen meanwhile."""
+
+    async def speed_up(self) -> None:
+        """End that."""
+
+
+class VirtualTapeRig(RawTapes, VirtualLibraryRig):
+    """Raw tapes in the drives of the virtual library."""
+
+    lacks: frozenset[str] = frozenset()
+    program = "coldstore.appliance.virtual_mover"
+
+    def raw_device(self) -> str:
+        """See ``RawTapes``."""
+        return self.device("nst0")
+
+    def open_tape(self) -> TapeDevice:
+        """See ``RawTapes``."""
+        return VirtualTape(self.raw_device())
+
+    async def slow_down(self) -> None:
+        """See ``RawTapes``."""
+        await self.fault(
+            *("--program", "st", "--at", "write", "--kind", "slow"), *("--seconds", "0.02", "--count", "0")
+        )
+
+    async def speed_up(self) -> None:
+        """See ``RawTapes``."""
+        await self.operate("fault", "clear", self.library)
+
+    async def _unload(self) -> None:
+        await self.close_movers()
+        await super()._unload()
 
     def damage(self, barcode: str, marker: bytes) -> "Deferred[None]":
         """See ``Rig``."""

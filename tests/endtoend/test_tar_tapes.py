@@ -101,14 +101,12 @@ class TarTapeTests(ApplianceCase):
         bucket = self.bucket()
         self.put(bucket)
         self.appliance.archive(*((bucket, key) for key in self.bodies))
+        before = self.appliance.log().count("taken over")
         self.appliance.kill()
         self.appliance.start()
         self.s3 = self.appliance.s3()
         wait_until(
-            "the mounts are taken over",
-            lambda: (
-                self.appliance.new_log().count("taken over") or self.appliance.log().count("taken over") >= 2
-            ),
+            "both mounts are taken over", lambda: self.appliance.log().count("taken over") == before + 2
         )
         for number in range(3):
             self.s3.put_object(
@@ -129,3 +127,19 @@ class TarTapeTests(ApplianceCase):
         self.appliance.archive(*((bucket, f"more-{number}") for number in range(3)))
         self.restored(bucket)
         self.assertEqual(self.appliance.rows("/alerts"), [])
+
+    def test_other_form(self) -> None:
+        """A configuration that asks for LTFS now is refused: the cartridges would count as not ours."""
+        bucket = self.bucket()
+        self.s3.put_object(Bucket=bucket, Key="k", Body=b"x", StorageClass="GLACIER")
+        self.appliance.archive((bucket, "k"))
+        self.appliance.stop()
+        environment = self.appliance.environment
+        self.appliance.environment = {**environment, "COLDSTORE_TAPE_FILESYSTEM": "ltfs"}
+        try:
+            with self.assertRaises(AssertionError) as refused:
+                self.appliance.start()
+        finally:
+            self.appliance.environment = environment
+        self.assertIn("tape.filesystem is ltfs, and", str(refused.exception))
+        self.appliance.start()

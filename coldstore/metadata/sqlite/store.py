@@ -91,7 +91,7 @@ class SqliteStore:
         self,
         path: str,
         *,
-        reactor: IReactorFromThreads | None = None,
+        reactor: "IReactorFromThreads | None" = None,
         new_appliance_id: Callable[[], str] = _new_appliance_id,
         migrations: Sequence[Migration] | None = None,
         write_batch_max: int = WRITE_BATCH_MAX,

@@ -1,9 +1,9 @@
 """
 The mover of a raw tape: everything that moves the tape, as commands of a child process (its language: ``coldstore.tape.moving``).
 
-``python -m coldstore.tape.raw.child DEVICE WORKING_COPY`` serves one mount of one drive, or formats or checks what is in it. It opens the
-device with the first command that needs it and holds it until the mount ends. A child that was started again finds in the
-working copy what its predecessor knew, and trusts no position before it has looked at the end of the tape.
+``python -m coldstore.tape.raw.child DEVICE`` formats or checks what is in one drive, and serves one mount. It opens the device with the first
+command that needs it and holds it until the mount ends. Every command names the working copy of its mount: a child that was started
+again finds there what its predecessor knew, and trusts no position before it has looked at the end of the tape.
 """
 
 import base64
@@ -142,14 +142,9 @@ class RawMover:
     :param open_device: opens the drive: the kernel's or the virtual library's.
     """
 
-    def __init__(
-        self,
-        device: str,
-        working_copy: str,
-        open_device: OpenDevice,
-    ) -> None:
+    def __init__(self, device: str, open_device: OpenDevice) -> None:
         self._path = device
-        self._working_copy = working_copy
+        self._working_copy = ""
         self._open_device = open_device
         self._now = 0.0
         """The time of day, as the last command told it, in unix seconds."""
@@ -177,7 +172,7 @@ class RawMover:
 
     def obey(self, command: Line, emit: Emit) -> Line:
         """Carry out one command and return the last line of its answer."""
-        self._now = command["at"]
+        self._now, self._working_copy = command["at"], command["working_copy"]
         try:
             return {"done": self._operations[command["op"]](command, emit)}
         except Fault as fault:
@@ -272,14 +267,11 @@ class RawMover:
 
     def _described(self, reel: Reel) -> str:
         try:
-            first = reel.first()
-            if is_label(first):
-                label = parse_label_file(first)
-                return f"it has the volume {label.volume_uuid} ({label.volume_name!r}) of {label.barcode}"
-            if first.startswith(b"VOL1") and b"LTFS" in first[:80]:
-                return "it has an LTFS volume"
-            return f"it begins with {len(first)} bytes that are not ours"
-        except (OSError, NotWhole, OnTapeDamaged) as error:
+            label = self._label(reel)
+            return f"it has the volume {label.volume_uuid} ({label.volume_name!r}) of {label.barcode}"
+        except Fault as fault:
+            return str(fault.fields["message"])
+        except (OSError, NotWhole) as error:
             return f"it begins with what cannot be read ({error})"
 
     def _label(self, reel: Reel) -> TapeLabel:
@@ -289,27 +281,40 @@ class RawMover:
         :raise Fault: NotFormatted
         """
         try:
-            return parse_label_file(reel.first())
-        except (NotWhole, OnTapeDamaged) as error:
-            raise Fault("NotFormatted", message=f"{error}; {self._described(reel)}") from error
+            first = reel.first_block()
+            if is_label(first):
+                return parse_label_file(reel.whole(0))
+        except OnTapeDamaged as error:
+            raise Fault("NotFormatted", message=str(error)) from error
         except OSError as error:
             if error.errno == errno.EIO and reel.is_blank():
                 raise Fault("NotFormatted", message="the tape is blank") from error
             if error.errno == errno.ENOMEM:
-                raise Fault("NotFormatted", message="the tape has larger blocks than ours") from error
+                raise Fault("NotFormatted", message="it begins with a larger block than ours") from error
             raise
+        if first.startswith(b"VOL1") and b"LTFS" in first:
+            raise Fault("NotFormatted", message="it has an LTFS volume")
+        raise Fault("NotFormatted", message=f"it begins with {len(first)} bytes that are not a label of ours")
 
-    def _survey(self, reel: Reel, label: TapeLabel) -> Survey:
-        """Find the newest index, from the end of data back; by all of the tape when its end is lost."""
+    def _survey(self, reel: Reel, label: TapeLabel, *, is_last_needed: bool) -> Survey:
+        """
+        Find the newest index, from the end of data back; by all of the tape when its end is lost.
+
+        :param is_last_needed: when the last tape file begins as an index, it must be readable: if it is not, the drive may be to blame.
+        :raise OSError: it is not.
+        """
         try:
             end: Place | None = reel.end()
-        except OSError:
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
             end = None
         files = reel.forwards() if end is None else reel.backwards(end)
         behind: list[TapeFile] = []
         newest: TapeIndex | None = None
         for found in files:
-            index = self._index(reel, label, found)
+            is_needed = is_last_needed and end is not None and not behind
+            index = self._index(reel, label, found, is_needed=is_needed)
             if index is None:
                 behind.append(found)
             elif end is None:
@@ -324,13 +329,21 @@ class RawMover:
         return Survey(index=newest, behind=tuple(behind), end=end)
 
     @staticmethod
-    def _index(reel: Reel, label: TapeLabel, found: TapeFile) -> TapeIndex | None:
-        """The index that a tape file is, if it is one of this volume, whole, and where it says that it lies."""
+    def _index(reel: Reel, label: TapeLabel, found: TapeFile, *, is_needed: bool) -> TapeIndex | None:
+        """
+        The index that a tape file is, if it is one of this volume, whole, and where it says that it lies.
+
+        :raise OSError: it cannot be read, and is needed.
+        """
         if not (found.is_closed and found.is_index):
             return None
         try:
             index = parse_index_file(reel.whole(found.start.block))
-        except (OSError, NotWhole, OnTapeDamaged):
+        except OSError:
+            if is_needed:
+                raise
+            return None
+        except (NotWhole, OnTapeDamaged):
             return None
         place = Place(tape_file=index.tape_file, block=index.block)
         return index if index.label == label and place == found.start else None
@@ -343,8 +356,9 @@ class RawMover:
             except Fault as fault:
                 self._let_go()
                 return {"is_consistent": False, "was_repaired": False, "log": [str(fault.fields["message"])]}
-            survey = self._survey(reel, label)
-            must_close = not survey.is_closed and survey.end is not None
+            survey = self._survey(reel, label, is_last_needed=False)
+            is_protected = reel.device.status().is_write_protected
+            must_close = not survey.is_closed and survey.end is not None and not is_protected
             if survey.index is None:
                 said.append("no index can be read")
             if survey.end is None:
@@ -354,9 +368,9 @@ class RawMover:
                 + (", and cannot be read" if found.head is None else "")
                 for found in reversed(survey.behind)
             ]
-            if must_close and reel.device.status().is_write_protected:
+            if is_protected and not survey.is_closed:
                 said.append("the cartridge is write protected: the tape can only be read")
-            elif must_close:
+            if must_close:
                 self._demand_fit(reel.device, "CheckFailed")
                 said += self._close(reel, label, survey)
             reel.device.rewind()
@@ -501,8 +515,10 @@ class RawMover:
                     found_label=label.barcode,
                     found_uuid=label.volume_uuid,
                 )
-            survey = self._survey(reel, label)
             is_protected = reel.device.status().is_write_protected
+            if not (command["read_only"] or is_protected):
+                self._demand_fit(reel.device, "MountFailed")
+            survey = self._survey(reel, label, is_last_needed=not is_protected)
             if survey.index is not None and survey.is_closed:
                 end = survey.end
                 assert end is not None
@@ -516,8 +532,6 @@ class RawMover:
                         message=f"{len(survey.behind)} tape files are listed in no index: the tape was not closed in order",
                     )
                 index, read_only = self._from_survey(reel, label, survey, "not closed"), True
-            if not read_only:
-                self._demand_fit(reel.device, "MountFailed")
             progress = Progress(read_only=read_only, index_block=survey.index.block if survey.index else 0)
             self._volume = WorkingCopy(self._working_copy, index, progress)
             self._volume.save()
@@ -571,9 +585,24 @@ class RawMover:
                 ) from fault
             if found != volume.index.label:
                 raise self._lost(f"another volume is in the drive: {found.volume_uuid} of {found.barcode}")
+            if not self._has_index(reel, volume):
+                raise self._lost("the newest index is not where we left it")
         if not volume.progress.read_only:
             self._go_to_end(volume)
         return self._introduction()
+
+    @staticmethod
+    def _has_index(reel: Reel, volume: WorkingCopy) -> bool:
+        """Whether the newest index is where it was; a volume that is only read may have none."""
+        block = volume.progress.index_block
+        if not block or volume.progress.read_only:
+            return True
+        try:
+            index = parse_index_file(reel.whole(block))
+        except (NotWhole, OnTapeDamaged):
+            return False
+        expected = volume.index
+        return (index.label, index.generation, index.block) == (expected.label, expected.generation, block)
 
     def _unmount(self, command: Line, emit: Emit) -> Line:
         volume = self._served()
@@ -601,10 +630,7 @@ class RawMover:
         self._is_at_end = False
         reel = Reel(device, self._buffer)
         with naming_faults("", "look for the end of the tape"):
-            try:
-                end = reel.end()
-            except OSError:
-                end = reel.end()
+            end = reel.end()
             if volume.progress.is_writing and end.block >= volume.end.block:
                 self._settle_stump(volume, reel, end)
             elif end != volume.end:
@@ -872,10 +898,9 @@ def main(arguments: Sequence[str], open_device: OpenDevice = KernelTape) -> None
     """
     Serve one drive until standard input is closed.
 
-    :param arguments: the device, and the path of the working copy.
+    :param arguments: the device.
     """
-    mover = RawMover(arguments[0], arguments[1], open_device)
-    serve(mover.obey)
+    serve(RawMover(arguments[0], open_device).obey)
 
 
 if __name__ == "__main__":

@@ -43,8 +43,8 @@ MTFSF, MTBSF, MTFSR, MTBSR, MTWEOF, MTREW, MTEOM, MTSETBLK, MTSEEK = 1, 2, 3, 4,
 # linux/mtio.h: bits of mt_gstat.
 _GMT_EOD, _GMT_WR_PROT, _GMT_ONLINE = 0x08000000, 0x04000000, 0x01000000
 
-_NOT_WAITING = {0x2000: "no-wait", 0x8000: "no-wait-eof"}
-"""linux/mtio.h: MT_ST_NOWAIT, MT_ST_NOWAIT_EOF, and the names that mt-st gives them."""
+_UNFIT = {0x20: "fast-eod", 0x2000: "no-wait", 0x8000: "no-wait-eof"}
+"""linux/mtio.h: MT_ST_FAST_MTEOM, MT_ST_NOWAIT, MT_ST_NOWAIT_EOF, and the names that mt-st gives them."""
 
 _SCSI_TAPE_MAJOR = 9
 """linux/major.h."""
@@ -97,7 +97,7 @@ class TapeDevice(Protocol):
         """Ask the driver; the tape does not move."""
 
     def unfitness(self) -> str:
-        """Why file marks of this drive prove nothing, in words; empty when they do."""
+        """Why the driver of this drive can prove nothing, in words; empty when it can."""
 
     def room(self) -> tuple[int, int] | None:
         """What the cartridge holds and how much of that is free, in bytes; None when the drive does not tell."""
@@ -185,8 +185,10 @@ class KernelTape:
         """See ``TapeDevice``."""
         with open(f"{self._sysfs}/options", encoding="ascii") as file:
             options = int(file.read(), 16)
-        wrong = [name for bit, name in _NOT_WAITING.items() if options & bit]
-        return f"the tape driver does not wait for the drive (option {', '.join(wrong)})" if wrong else ""
+        wrong = [name for bit, name in _UNFIT.items() if options & bit]
+        if not wrong:
+            return ""
+        return f"the tape driver was told not to wait for the drive, or not to count file marks (options {', '.join(wrong)})"
 
     def room(self) -> tuple[int, int] | None:
         """See ``TapeDevice``."""

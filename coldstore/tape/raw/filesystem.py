@@ -21,13 +21,13 @@ from zope.interface import implementer
 
 from coldstore.interfaces.filesystem import (
     CheckVerdict,
+    CutOff,
     DriveBusy,
     EndedMount,
     FilesystemFault,
     FormattedVolume,
     IMountedVolume,
     ITapeFilesystem,
-    MountCutOff,
     MountFailed,
     NoMedium,
     OutcomeUnknown,
@@ -80,9 +80,14 @@ class MountRecord:
     verdict: dict[str, Any] | None = None
 
 
-def _unclean(*findings: str) -> UnmountVerdict:
+def _unclean(finding: str, *, was_cut_off: bool = False) -> UnmountVerdict:
     return UnmountVerdict(
-        outcome=UnmountOutcome.UNKNOWN, exit_status=None, signal=None, findings=findings, log_tail=()
+        outcome=UnmountOutcome.UNKNOWN,
+        exit_status=None,
+        signal=None,
+        findings=(finding,),
+        log_tail=(),
+        was_cut_off=was_cut_off,
     )
 
 
@@ -95,7 +100,8 @@ class RawFilesystem:
     Formats, checks and mounts the volume in one drive.
 
     :param threads: a running pool, for looks at the local disk.
-    :param movers: makes a mover, for the path of a working copy and the barcode of a cartridge.
+    :param movers: makes a mover.
+    :param capacity_of: what a cartridge holds by its barcode, in bytes.
     :param state_directory: keeps the record of the mount; survives a restart of the service.
     :param new_bits: gives 128 random bits.
     """
@@ -107,7 +113,8 @@ class RawFilesystem:
         *,
         reactor: IMoverReactor,
         threads: ThreadPool,
-        movers: Callable[[str, str], RawMover],
+        movers: Callable[[], RawMover],
+        capacity_of: Callable[[str], int],
         state_directory: str,
         new_bits: Callable[[], int],
         limits: RawLimits | None = None,
@@ -115,6 +122,9 @@ class RawFilesystem:
         self._reactor = reactor
         self._threads = threads
         self._movers = movers
+        self._capacity_of = capacity_of
+        self._idle: RawMover | None = None
+        """A mover whose child runs and has let go of the drive; the next one that is needed."""
         self._state_directory = os.path.abspath(state_directory)
         self._new_bits = new_bits
         self._limits = limits or RawLimits()
@@ -167,11 +177,14 @@ class RawFilesystem:
         Have the child do something with the tape as a whole.
 
         :raise OutcomeUnknown: it was silent for too long.
+        :raise CutOff: it was killed.
         """
         try:
             return await mover.ask(command, silence_seconds=seconds)
         except MoverTimeout as fault:
             raise OutcomeUnknown(f"{command['op']}: {fault}") from fault
+        except MoverDied as fault:
+            raise CutOff(f"{command['op']}: {fault}") from fault
 
     # --- Format and check
 
@@ -189,7 +202,7 @@ class RawFilesystem:
         }
         await self._turn.acquire()
         try:
-            await self._once(command, barcode, self._limits.format_seconds)
+            await self._once(command, self._limits.format_seconds)
         finally:
             self._turn.release()
         self.log.info(
@@ -205,7 +218,7 @@ class RawFilesystem:
         """See ``ITapeFilesystem``."""
         await self._turn.acquire()
         try:
-            found = await self._once({"op": "check"}, "", self._limits.check_seconds)
+            found = await self._once({"op": "check"}, self._limits.check_seconds)
         finally:
             self._turn.release()
         log_tail = tuple(found["log"])
@@ -218,12 +231,24 @@ class RawFilesystem:
             log_tail=log_tail,
         )
 
-    async def _once(self, command: Line, barcode: str, seconds: float) -> Line:
-        mover = self._movers(self._working_copy(await self._begin()), barcode)
+    async def _once(self, command: Line, seconds: float) -> Line:
+        await self._begin()
+        mover = self._next_mover()
         try:
             return await self._ask(mover, command, seconds)
         finally:
-            await mover.close()
+            self._idle = mover
+
+    def _next_mover(self) -> RawMover:
+        mover, self._idle = self._idle or self._movers(), None
+        return mover
+
+    def _mover_of(self, token: str, barcode: str) -> RawMover:
+        """The mover of a mount."""
+        mover = self._next_mover()
+        mover.working_copy = self._working_copy(token)
+        mover.capacity_bytes = self._capacity_of(barcode)
+        return mover
 
     # --- Mount and adopt
 
@@ -236,7 +261,7 @@ class RawFilesystem:
         await self._turn.acquire()
         try:
             token = await self._begin()
-            mover = self._movers(self._working_copy(token), barcode)
+            mover = self._mover_of(token, barcode)
             command = {"op": "mount", "barcode": barcode, "volume_uuid": volume_uuid, "read_only": read_only}
             try:
                 told = await self._ask(mover, command, self._limits.mount_seconds)
@@ -249,10 +274,11 @@ class RawFilesystem:
                     boot_id=await self._in_thread(boot_id),
                 )
                 await self._in_thread(self._write_record, record)
+            except FilesystemFault:
+                self._idle = mover
+                raise
             except BaseException as fault:
                 await mover.close()
-                if isinstance(fault, MoverDied):
-                    raise MountCutOff(f"mounting {barcode}: {fault}") from fault
                 if isinstance(fault, MoverFault):
                     raise MountFailed(f"mounting {barcode}: {fault}") from fault
                 raise
@@ -288,7 +314,7 @@ class RawFilesystem:
             if self._volume is not None and self._volume.is_of(record) and self._volume.is_alive():
                 return self._volume
             if record.boot_id != await self._in_thread(boot_id):
-                verdict = _unclean("the machine was started anew while it was mounted")
+                verdict = _unclean("the machine was started anew while it was mounted", was_cut_off=True)
                 record = await self.ended(record, verdict)
             else:
                 resumed = await self._resumed(record)
@@ -301,7 +327,7 @@ class RawFilesystem:
         )
 
     async def _resumed(self, record: MountRecord) -> "RawVolume | MountRecord":
-        mover = self._movers(self._working_copy(record.token), record.barcode)
+        mover = self._mover_of(record.token, record.barcode)
         try:
             told = await self._ask(mover, {"op": "resume"}, self._limits.mount_seconds)
             return self._met(record, mover, told["generation"])
@@ -344,7 +370,7 @@ class RawFilesystem:
             except OutcomeUnknown:
                 raise
             except (MoverFault, FilesystemFault) as fault:
-                verdict = _unclean(str(fault))
+                verdict = _unclean(str(fault), was_cut_off=isinstance(fault, CutOff))
             await mover.close()
             await self.ended(record, verdict)
             return verdict
@@ -360,6 +386,7 @@ def _verdict(fields: dict[str, Any]) -> UnmountVerdict:
         findings=tuple(fields["findings"]),
         log_tail=tuple(fields["log_tail"]),
         remarks=tuple(fields["remarks"]),
+        was_cut_off=fields["was_cut_off"],
     )
 
 

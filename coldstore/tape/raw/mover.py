@@ -1,5 +1,6 @@
 """The appliance's end of the mover of a raw tape."""
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,21 +13,20 @@ KERNEL_PROGRAM = "coldstore.tape.raw.child"
 
 class RawMover(MoverProcess):
     """
-    Moves bytes of one mount of one drive, and does what concerns its tape as a whole.
+    Moves bytes of one mount of one drive, and does before it what concerns the tape as a whole.
 
     :param program: the module of the child.
     :param device: the non-rewinding node.
-    :param working_copy: the path of the mount's working copy.
-    :param capacity_bytes: what the cartridge holds by its kind, if the drive does not tell.
     :param options: those of ``MoverProcess``.
+    :ivar working_copy: the path of the mount's working copy; empty before there is a mount.
+    :ivar capacity_bytes: what the cartridge holds by its kind, if the drive does not tell.
     :ivar gone: why there is no volume behind it any more; empty as long as none of its operations has noticed.
     """
 
-    def __init__(
-        self, *, program: str, device: str, working_copy: str, capacity_bytes: int, **options: Any
-    ) -> None:
-        super().__init__(program=[program, device, working_copy], **options)
-        self._capacity_bytes = capacity_bytes
+    def __init__(self, *, program: str, device: str, **options: Any) -> None:
+        super().__init__(program=[program, device], **options)
+        self.working_copy = os.devnull
+        self.capacity_bytes = 0
         self.gone = ""
 
     async def _do(
@@ -36,7 +36,9 @@ class RawMover(MoverProcess):
         silence_seconds: float | None = None,
     ) -> Line:
         try:
-            return await super()._do(command, on_event, silence_seconds)
+            return await super()._do(
+                {**command, "working_copy": self.working_copy}, on_event, silence_seconds
+            )
         except VolumeGone as fault:
             self.gone = str(fault)
             raise
@@ -45,7 +47,7 @@ class RawMover(MoverProcess):
     async def space(self) -> VolumeSpace:
         """See ``IMover``: as the cartridge's memory tells, else an estimate by what was written, without compression."""
         told = await self.ask({"op": "space"})
-        total_bytes, free_bytes = told["room"] or (self._capacity_bytes, self._capacity_bytes - told["used"])
+        total_bytes, free_bytes = told["room"] or (self.capacity_bytes, self.capacity_bytes - told["used"])
         if told["is_full"]:
             free_bytes = 0
         return VolumeSpace(total_bytes=total_bytes, free_bytes=max(0, free_bytes))

@@ -61,12 +61,19 @@ class Reel:
         """
         Go to the end of data, from the beginning, so that the driver counts file marks.
 
+        Tried twice: a drive that was reset tells that by one error, whatever it is asked.
+
         :raise OSError: it cannot be found.
         """
-        self.device.rewind()
-        return self._end()
+        try:
+            return self._end()
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            return self._end()
 
     def _end(self) -> Place:
+        self.device.rewind()
         self.device.to_end()
         tape_file = self.device.status().file_number
         if tape_file is None:
@@ -116,10 +123,14 @@ class Reel:
             raise
         return False
 
-    def first(self) -> bytes:
-        """The first tape file of the tape; see ``whole``."""
+    def first_block(self) -> bytes:
+        """
+        The first block of the tape; empty when a file mark is there.
+
+        :raise OSError: it cannot be read.
+        """
         self.device.rewind()
-        return self._rest()
+        return bytes(self._buffer[: self.device.read(self._buffer)])
 
     def whole(self, start_block: int) -> bytes:
         """
@@ -129,9 +140,6 @@ class Reel:
         :raise NotWhole: it is no small file.
         """
         self.device.locate(start_block)
-        return self._rest()
-
-    def _rest(self) -> bytes:
         content = bytearray()
         while count := self.device.read(self._buffer):
             content += self._buffer[:count]
