@@ -10,17 +10,21 @@ from typing import Any
 from twisted.python.threadpool import ThreadPool
 
 from coldstore.config.schema import Configuration, Drive, Tools
+from coldstore.interfaces.filesystem import ITapeFilesystem
 from coldstore.interfaces.metadata import IMetadataStore
-from coldstore.interfaces.mover import IMover
-from coldstore.model.barcodes import BadBarcode, parse_barcode
+from coldstore.model.barcodes import BadBarcode, Media, parse_barcode
+from coldstore.model.cartridges import VolumeForm
 from coldstore.tape.drive import DriveTimes, MtDrive
 from coldstore.tape.filesystem import LtfsDrive, LtfsFilesystem, LtfsLimits
 from coldstore.tape.launcher import ChildLauncher
 from coldstore.tape.library import LibraryTimes, MtxLibrary
 from coldstore.tape.locks import FlockDeviceLocks
 from coldstore.tape.ltfs import LtfsOptions, LtfsTools
-from coldstore.tape.mover import MoverLimits, MoverProcess
+from coldstore.tape.ltfs_mover import LtfsMover
+from coldstore.tape.mover import MoverLimits
 from coldstore.tape.process import ReactorCommandRunner
+from coldstore.tape.raw.filesystem import RawFilesystem, RawLimits
+from coldstore.tape.raw.mover import KERNEL_PROGRAM, RawMover
 from coldstore.tape.sysfs import tape_device
 from coldstore.vtl.fuse import fuse_available
 from coldstore.vtl.latency import Latency
@@ -31,29 +35,37 @@ from coldstore.work.inventory import InventoryKeeper
 from coldstore.work.sessions import SessionWriter
 
 VIRTUAL = "the virtual library"
+VIRTUAL_TAPE_PROGRAM = "coldstore.appliance.virtual_mover"
+LEAST_CAPACITY_BYTES = 100 * 10**9
+"""An LTO-1 cartridge."""
 LTO8 = Latency(move=13.0, load=15.0, unload=24.0, locate=59.0, rewind=59.0, format=60.0, index=4.0)
 """Seconds of a full-height LTO-8 drive behind a small robot, as their makers publish them; format and index are estimates."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriveDevices:
-    """One drive's nodes. ``generic`` is what ``ltfs`` takes."""
+    """One drive's nodes. ``generic`` is what ``ltfs`` takes; None when there is no need of it."""
 
     index: int
     tape: str
-    generic: str
+    generic: str | None
     serial: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hardware:
-    """What a library consists of, real or virtual. ``remarks`` are sentences for an operator."""
+    """
+    What a library consists of, real or virtual.
+
+    ``tape_program`` is the module of the child that works tapes without LTFS; ``remarks`` are sentences for an operator.
+    """
 
     changer: str
     drives: tuple[DriveDevices, ...]
     mtx: str
     mt: str
     ltfs: LtfsTools
+    tape_program: str
     accepts_plain_directory: bool
     capacity_of: Callable[[str], int]
     admitted_by: Callable[[str], str]
@@ -182,43 +194,65 @@ def _bay(
     def descriptors() -> list[int]:
         return [lock.descriptor()]
 
-    def mover(mountpoint: str, is_plain: bool) -> IMover:
-        return MoverProcess(
+    mover_options = {
+        "reactor": reactor,
+        "threads": threads,
+        "run_directory": str(folder),
+        "descriptors": descriptors,
+        "limits": MoverLimits(silence_seconds=timeouts.transfer_stall_seconds),
+        "environment": environment,
+    }
+    filesystem: ITapeFilesystem
+    if settings.tape.filesystem == VolumeForm.TAR:
+
+        def raw_mover() -> RawMover:
+            return RawMover(program=hardware.tape_program, device=devices.tape, **mover_options)
+
+        filesystem = RawFilesystem(
             reactor=reactor,
             threads=threads,
-            mountpoint=mountpoint,
-            is_plain=is_plain,
-            run_directory=str(folder),
-            descriptors=descriptors,
-            limits=MoverLimits(silence_seconds=timeouts.transfer_stall_seconds),
-            environment=environment,
+            movers=raw_mover,
+            capacity_of=hardware.capacity_of,
+            state_directory=str(folder / "tape"),
+            new_bits=lambda: random.getrandbits(128),
+            limits=RawLimits(
+                format_seconds=timeouts.format_seconds,
+                check_seconds=timeouts.check_seconds,
+                mount_seconds=timeouts.mount_seconds,
+                unmount_seconds=timeouts.unmount_seconds,
+            ),
         )
+    else:
+        assert devices.generic is not None
 
-    filesystem = LtfsFilesystem(
-        reactor=reactor,
-        threads=threads,
-        runner=runner,
-        launcher=ChildLauncher(reactor=reactor, environment=environment),
-        movers=mover,
-        drive=LtfsDrive(
-            device=devices.generic,
-            guard=devices.tape,
-            mountpoint=str(folder / "mnt"),
-            state_directory=str(folder / "mounts"),
-        ),
-        descriptors=descriptors,
-        tools=hardware.ltfs,
-        options=LtfsOptions(
-            ltfs=tools.ltfs_options, mkltfs=tools.mkltfs_options, ltfsck=tools.ltfsck_options
-        ),
-        limits=LtfsLimits(
-            format_seconds=timeouts.format_seconds,
-            check_seconds=timeouts.check_seconds,
-            mount_seconds=timeouts.mount_seconds,
-            unmount_seconds=timeouts.unmount_seconds,
-        ),
-        accept_plain_directory=hardware.accepts_plain_directory,
-    )
+        def ltfs_mover(mountpoint: str, is_plain: bool) -> LtfsMover:
+            return LtfsMover(mountpoint=mountpoint, is_plain=is_plain, **mover_options)
+
+        filesystem = LtfsFilesystem(
+            reactor=reactor,
+            threads=threads,
+            runner=runner,
+            launcher=ChildLauncher(reactor=reactor, environment=environment),
+            movers=ltfs_mover,
+            drive=LtfsDrive(
+                device=devices.generic,
+                guard=devices.tape,
+                mountpoint=str(folder / "mnt"),
+                state_directory=str(folder / "mounts"),
+            ),
+            descriptors=descriptors,
+            tools=hardware.ltfs,
+            options=LtfsOptions(
+                ltfs=tools.ltfs_options, mkltfs=tools.mkltfs_options, ltfsck=tools.ltfsck_options
+            ),
+            limits=LtfsLimits(
+                format_seconds=timeouts.format_seconds,
+                check_seconds=timeouts.check_seconds,
+                mount_seconds=timeouts.mount_seconds,
+                unmount_seconds=timeouts.unmount_seconds,
+            ),
+            accept_plain_directory=hardware.accepts_plain_directory,
+        )
     return Bay(
         index=devices.index,
         lock=lock,
@@ -248,7 +282,8 @@ def _bay(
 def _virtual(settings: Configuration) -> Hardware:
     virtual = settings.tape.virtual
     directory = settings.virtual_library_directory
-    has_fuse, why_not = fuse_available()
+    needs_fuse = settings.tape.filesystem == VolumeForm.LTFS
+    has_fuse, why_not = fuse_available() if needs_fuse else (True, "")
     spec = LibrarySpec(
         drives=virtual.drives,
         slots=virtual.slots,
@@ -287,6 +322,7 @@ def _virtual(settings: Configuration) -> Hardware:
             ltfsck=str(programs / "ltfsck"),
             umount=(str(programs / "umount"),),
         ),
+        tape_program=VIRTUAL_TAPE_PROGRAM,
         accepts_plain_directory=not has_fuse,
         capacity_of=lambda _barcode: virtual.capacity_bytes,
         admitted_by=lambda barcode: VIRTUAL if barcode in made else "",
@@ -298,9 +334,10 @@ def _scsi(settings: Configuration) -> Hardware:
     tape = settings.tape
     if tape.changer is None:
         raise NoSuchDevice("tape.changer is not set")
+    needs_ltfs = tape.filesystem == VolumeForm.LTFS
     return Hardware(
         changer=tape.changer,
-        drives=tuple(_scsi_drive(drive) for drive in tape.drives),
+        drives=tuple(_scsi_drive(drive, needs_generic=needs_ltfs) for drive in tape.drives),
         mtx=tape.tools.mtx,
         mt=tape.tools.mt,
         ltfs=LtfsTools(
@@ -309,8 +346,9 @@ def _scsi(settings: Configuration) -> Hardware:
             ltfsck=tape.tools.ltfsck,
             umount=_umount(tape.tools),
         ),
+        tape_program=KERNEL_PROGRAM,
         accepts_plain_directory=False,
-        capacity_of=_native_capacity,
+        capacity_of=_native_capacity if needs_ltfs else _tape_capacity,
         admitted_by=lambda _barcode: "",
         remarks=(),
     )
@@ -320,7 +358,7 @@ def _umount(tools: Tools) -> tuple[str, ...]:
     return (tools.umount,) if os.geteuid() == 0 else (tools.fusermount, "-u")
 
 
-def _scsi_drive(drive: Drive) -> DriveDevices:
+def _scsi_drive(drive: Drive, *, needs_generic: bool) -> DriveDevices:
     found = tape_device(drive.device)
     serial = drive.serial or (found.serial if found is not None else None) or ""
     if drive.serial and found is not None and found.serial not in (None, drive.serial):
@@ -328,7 +366,7 @@ def _scsi_drive(drive: Drive) -> DriveDevices:
             f"tape.drives[{drive.element}]: {drive.device} has the serial number {found.serial}, not {drive.serial}"
         )
     generic = drive.generic_device or (found.generic if found is not None else None)
-    if generic is None:
+    if generic is None and needs_generic:
         raise NoSuchDevice(
             f"tape.drives[{drive.element}]: the generic SCSI device of {drive.device} cannot be found; set generic_device"
         )
@@ -336,8 +374,19 @@ def _scsi_drive(drive: Drive) -> DriveDevices:
 
 
 def _native_capacity(barcode: str) -> int:
+    """What an LTFS volume on it holds; nothing on media without partitions, and on those that we do not know."""
+    media = _media(barcode)
+    return media.capacity_bytes if media is not None and media.has_partitions else 0
+
+
+def _tape_capacity(barcode: str) -> int:
+    """What a plain tape holds; the least that there is for media that we do not know: the drive tells more once it is loaded."""
+    media = _media(barcode)
+    return LEAST_CAPACITY_BYTES if media is None else media.capacity_bytes
+
+
+def _media(barcode: str) -> Media | None:
     try:
-        media = parse_barcode(barcode).media
+        return parse_barcode(barcode).media
     except BadBarcode:
-        return 0
-    return 0 if media is None else media.capacity_bytes
+        return None

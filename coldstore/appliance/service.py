@@ -31,6 +31,7 @@ from zope.interface import implementer
 
 from coldstore.admin.endpoint import OperatorInterface
 from coldstore.appliance import policies
+from coldstore.appliance.form import demand_form
 from coldstore.appliance.library import VirtualCartridges, build_tape_side, check_recorded_cartridges
 from coldstore.appliance.logs import observer
 from coldstore.config.schema import Configuration, Webhook
@@ -40,6 +41,7 @@ from coldstore.interfaces.metadata import SchemaTooNew
 from coldstore.interfaces.staging import DiskFault, StagingUsage
 from coldstore.metadata.sqlite.store import SqliteStore
 from coldstore.model.activity import DriveActivity
+from coldstore.model.cartridges import VolumeForm
 from coldstore.model.errors import MetadataUnavailable, StagingFull
 from coldstore.model.objects import User
 from coldstore.notify.webhook import WebhookNotifier, WebhookTarget
@@ -178,6 +180,9 @@ class Appliance(MultiService):
         await staging.start()
         self._closing.append(staging.stop)
 
+        await demand_form(
+            VolumeForm(settings.tape.filesystem), state_directory=Path(settings.state_directory), store=store
+        )
         board = ActivityBoard()
         sessions = SessionWriter(store=store, clock=clock, random=ordinary)
         tape = build_tape_side(

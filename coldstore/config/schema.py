@@ -23,6 +23,7 @@ from coldstore.config.kinds import (
     Text,
     Whole,
 )
+from coldstore.model.cartridges import VolumeForm
 from coldstore.model.objects import StorageClass
 
 KIB, MIB, GIB, TIB, GB = 2**10, 2**20, 2**30, 2**40, 10**9
@@ -366,10 +367,12 @@ class Tape:
     """
     The library, its drives and the programs that work them.
 
+    :ivar filesystem: how files lie on cartridges: in LTFS volumes, or as tar files one behind the other on plain tapes.
     :ivar changer: the control device of a real library (``/dev/tape/by-id/...-changer``).
     """
 
     library: Annotated[str, Choice(("virtual", "scsi"))] = "virtual"
+    filesystem: Annotated[str, Choice(tuple(VolumeForm))] = VolumeForm.LTFS.value
     virtual: VirtualLibrary = field(default_factory=VirtualLibrary)
     changer: Device | None = None
     drives: tuple[Drive, ...] = ()

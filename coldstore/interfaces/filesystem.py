@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
 from coldstore.interfaces.mover import IMover, VolumeSpace
+from coldstore.model.cartridges import VolumeForm
 
 __all__ = [
     "AlreadyFormatted",
@@ -61,9 +62,10 @@ class CheckVerdict:
     """
     What a check found and did.
 
-    ``is_consistent``: the volume can be mounted; files written after its last index on tape are gone.
+    ``is_consistent``: the volume can be mounted; files written after its last index on tape are not listed.
     ``was_repaired``: something had to be done for that, so recorded positions and lists are to be compared with the volume.
     ``finding``: what is wrong with it, in words; empty when it is consistent.
+    ``exit_status`` is that of the program that checked, None when there was none.
     """
 
     is_consistent: bool
@@ -98,14 +100,15 @@ class ReadOnly(Enum):
     PROTECTED = "it is write protected, or had a write error: look at its tab"
     FULL = "its index partition is full"
     OLDER = "an older state of it is mounted"
-    UNKNOWN = "LTFS does not say why"
+    NOT_CLOSED = "it was not closed in order, and cannot be"
+    UNKNOWN = "the file system does not say why"
 
 
 class UnmountOutcome(Enum):
     """What the end of a mount says about the cartridge."""
 
     CLEAN = "clean"
-    """The last index is on tape, on both partitions."""
+    """The last index is on tape, wherever the file system wants it."""
     UNKNOWN = "unknown"
     """The index may not be on tape: check the volume before the next mount, then compare what it lists."""
 
@@ -115,16 +118,19 @@ class UnmountVerdict:
     """
     How a mount ended.
 
-    ``findings`` are reasons for an unknown outcome, in words; ``index_partition_is_full`` says that files meant for the index partition
-    stayed on the data partition, which is no failure. ``exit_status`` is None when a signal ended ``ltfs`` or nobody saw its end.
+    ``findings`` are reasons for an unknown outcome, in words; ``full_because`` is why nothing more is to be written to the volume, empty when
+    there is room; that is no failure. ``was_cut_off``: what served the mount was killed, or nobody saw its end, which says nothing of drive
+    and cartridge. ``exit_status`` and ``signal`` are those of the process that served the mount, as far as there was one and somebody saw its
+    end.
     """
 
     outcome: UnmountOutcome
     exit_status: int | None
     signal: int | None
     findings: tuple[str, ...]
-    index_partition_is_full: bool
     log_tail: tuple[str, ...]
+    full_because: str = ""
+    was_cut_off: bool = False
 
     @property
     def is_clean(self) -> bool:
@@ -154,7 +160,7 @@ class FilesystemFault(Exception):
 
 
 class AlreadyFormatted(FilesystemFault):
-    """The cartridge has a readable LTFS volume; nothing was changed."""
+    """The cartridge is not blank: it has a volume, ours or not, or other data that are not to be overwritten. Nothing was changed."""
 
 
 class WriteProtected(FilesystemFault):
@@ -178,7 +184,7 @@ class CannotStart(FilesystemFault):
 
 
 class UnsupportedMedium(FilesystemFault):
-    """LTFS does not use this kind of medium: write-once, for one."""
+    """The file system does not use this kind of medium: write-once, for one."""
 
 
 class FormatFailed(FilesystemFault):
@@ -194,15 +200,19 @@ class NeedsCheck(FilesystemFault):
 
 
 class NotFormatted(FilesystemFault):
-    """There is no LTFS volume on the cartridge: blank, foreign data, or a volume whose labels are lost. Formatting would destroy the latter."""
+    """There is no volume of this form on the cartridge: blank, foreign data, or a volume whose labels are lost. Formatting would destroy the latter."""
 
 
 class WrongVolume(FilesystemFault):
-    """The volume in the drive is another one than expected; it is unmounted again. ``found_serial`` and ``found_uuid`` say which."""
+    """
+    The volume in the drive is another one than expected; it is unmounted again.
 
-    def __init__(self, message: str, *, found_serial: str, found_uuid: str) -> None:
+    ``found_label`` is the barcode that it was formatted with, as far as its form keeps it (LTFS: the first six characters).
+    """
+
+    def __init__(self, message: str, *, found_label: str, found_uuid: str) -> None:
         super().__init__(message)
-        self.found_serial = found_serial
+        self.found_label = found_label
         self.found_uuid = found_uuid
 
 
@@ -216,7 +226,7 @@ class CutOff(FilesystemFault):
 
 class OutcomeUnknown(FilesystemFault):
     """
-    A time limit passed. The command was ended, or still runs when ending it would destroy data (``ltfs`` is never signalled).
+    A time limit passed. What was under way was ended, or still runs when ending it would destroy data (``ltfs`` is never signalled).
 
     The drive is suspect: look again (``adopt``) before anything else.
     """
@@ -231,12 +241,12 @@ class SyncFailed(FilesystemFault):
 
 
 class IMountedVolume(Interface):
-    """A mounted volume. When its ``ltfs`` dies, every operation fails and ``is_alive`` says so."""
+    """A mounted volume. When what serves it dies, or somebody takes the tape away from it, every operation fails and ``is_alive`` says so."""
 
     barcode: str = Attribute("The cartridge's full barcode.")
-    volume_uuid: str = Attribute("The UUID of the LTFS volume.")
+    form: VolumeForm = Attribute("How files lie on the cartridge.")
+    volume_uuid: str = Attribute("The UUID of the volume.")
     volume_name: str = Attribute("The name given at format; empty if none.")
-    mountpoint: str = Attribute("The directory where it is mounted. Never touch it in the reactor thread.")
     is_read_only: bool = Attribute(
         "Nothing can be written: asked for, write protected, or an earlier write error."
     )
@@ -245,15 +255,17 @@ class IMountedVolume(Interface):
     mover: IMover = Attribute("Moves bytes to and from this volume.")
 
     def is_alive() -> bool:
-        """Whether the ``ltfs`` process behind the mount runs, as the process table says now."""
+        """
+        Whether the volume is mounted still, as far as can be told without touching the tape: the process that serves it runs, and no
+        operation has found it gone.
+        """
 
     def sync(message: str, *, new_files: Sequence[str] = ()) -> Deferred[SyncedIndex]:
         """
         Write the index to tape and prove that it is there. Blocks the volume for seconds to minutes. Repeatable.
 
-        When the Deferred fires: the sync returned without error, the generation grew (unless nothing had changed and no new files are
-        named), the index lies on the data partition, the volume has no write-error lock, and each of ``new_files`` (none of them empty) has a
-        start block. They can be recorded as synced.
+        When the Deferred fires: the index and all before it are on the medium without error, the generation grew (unless nothing had
+        changed), and each of ``new_files`` (none of them empty) has a start block. They can be recorded as synced.
 
         :param message: is stored with the index, for people who list the generations of the volume.
         :raise SyncFailed: one of these does not hold. The bytes may be there nevertheless: find out by unmount, check and mount.
@@ -261,24 +273,18 @@ class IMountedVolume(Interface):
         """
 
     def space() -> Deferred[VolumeSpace]:
-        """The space of the data partition; zero free when the end of the tape was met. Raises what ``IMover.space`` raises."""
-
-    def attributes(names: Sequence[str]) -> Deferred[Mapping[str, str]]:
-        """
-        Read the volume's virtual attributes, by their names after ``user.ltfs.`` (``mediaLoads``, ``volumeLockState``), blanks stripped.
-        Those that are not there are left out. Raises what ``IMover.get_attributes`` raises.
-        """
+        """The space of the volume; zero free when the end of the tape was met. Raises what ``IMover.space`` raises."""
 
     def unmount() -> Deferred[UnmountVerdict]:
         """
-        Unmount and wait until ``ltfs`` has ended; only then may ``mt`` or the robot touch the drive.
+        Unmount, and wait until nothing of ours has the drive; only then may ``mt`` or the robot touch it.
 
-        Ends the mover first. ``ltfs`` is never signalled. Harmless to call twice: the second call gets the same verdict; it is
-        also the way to learn the verdict of an ``ltfs`` that died.
+        Ends the mover. Harmless to call twice: the second call gets the same verdict; it is also the way to learn the verdict of a
+        mount that died.
 
         :return: fires with the verdict, good or bad.
         :raise MountBusy: files are open and stayed open during all retries; the volume is still mounted and usable.
-        :raise OutcomeUnknown: ``ltfs`` has not ended within the time limit and still runs; call again to wait longer.
+        :raise OutcomeUnknown: the mount has not ended within the time limit; call again to wait longer.
         """
 
 
@@ -287,19 +293,18 @@ class ITapeFilesystem(Interface):
 
     def format(*, barcode: str, volume_name: str) -> Deferred[FormattedVolume]:
         """
-        Make an LTFS volume on a cartridge that has none. Minutes to hours.
+        Make a volume on a cartridge that has none. Seconds to hours.
 
-        When the Deferred fires the volume is on the cartridge, with the barcode's first six characters as serial, the given name, and the
-        rule that puts small files on the index partition. A repetition after success is ``AlreadyFormatted``; the name on the volume then
-        tells whether it was ours.
+        When the Deferred fires the volume is on the cartridge, with the barcode as its label (as far as its form keeps it), and the given name.
+        A repetition after success is ``AlreadyFormatted``; the name on the volume then tells whether it was ours.
 
         :param volume_name: no slashes; the intent of the caller, to recognise after a crash what the format was for.
         :raise AlreadyFormatted: and nothing was changed.
         :raise WriteProtected: and nothing was changed.
         :raise NoMedium: no cartridge is loaded.
         :raise DriveBusy: something else has the drive.
-        :raise CannotStart: mkltfs cannot work as things are set up.
-        :raise UnsupportedMedium: LTFS does not use this kind of medium.
+        :raise CannotStart: the program cannot work as things are set up.
+        :raise UnsupportedMedium: the file system does not use this kind of medium.
         :raise CutOff: the program was killed; what is on the medium now is unknown.
         :raise FormatFailed: anything else.
         :raise OutcomeUnknown: the time limit passed and the command was killed.
@@ -313,7 +318,7 @@ class ITapeFilesystem(Interface):
         :return: fires with the verdict, good or bad.
         :raise NoMedium: no cartridge is loaded.
         :raise DriveBusy: something else has the drive.
-        :raise CannotStart: ltfsck cannot work as things are set up.
+        :raise CannotStart: the program cannot work as things are set up.
         :raise CutOff: the program was killed.
         :raise CheckFailed: the check could not be made for another reason.
         :raise OutcomeUnknown: the time limit passed and the command was killed.
@@ -326,28 +331,28 @@ class ITapeFilesystem(Interface):
         When the Deferred fires the volume is usable, is the expected one, and outlives this process. A second mount while one is mounted
         is refused with ``DriveBusy``.
 
-        :param volume_uuid: the recorded UUID; None accepts any volume whose serial fits the barcode.
+        :param volume_uuid: the recorded UUID; None accepts any volume whose label fits the barcode.
         :raise NeedsCheck: it was not closed cleanly.
         :raise NotFormatted: there is no volume.
         :raise WrongVolume: another volume is in the drive.
         :raise NoMedium: no cartridge is loaded.
         :raise DriveBusy: something else has the drive.
-        :raise CannotStart: ltfs cannot work as things are set up.
-        :raise UnsupportedMedium: LTFS does not use this kind of medium.
-        :raise CutOff: ltfs was killed, or told to end.
+        :raise CannotStart: the file system cannot work as things are set up.
+        :raise UnsupportedMedium: the file system does not use this kind of medium.
+        :raise CutOff: what was to serve the mount was killed, or told to end.
         :raise MountFailed: anything else.
-        :raise OutcomeUnknown: not ready within the time limit; ``ltfs`` still runs.
+        :raise OutcomeUnknown: not ready within the time limit.
         """
 
     def adopt() -> "Deferred[IMountedVolume | EndedMount | None]":
         """
         Find what an earlier run of the service left in this drive. To be called before anything else after a start. Repeatable.
 
-        :return: fires with the mounted volume when its ``ltfs`` runs (waits when it is about to get ready or about to end); with how it
-            ended when it is over, also after a stale mount was cleared (an unclean verdict means: check before the next mount); with None
-            when nothing was mounted since the last format or check. An ended mount is reported until it is settled, or the next format,
-            check or mount.
-        :raise OutcomeUnknown: ``ltfs`` runs and neither gets ready nor ends within the time limit.
+        :return: fires with the mounted volume when it still is (waits when it is about to get ready or about to end); with how it ended when
+            it is over, also after a stale mount was cleared (an unclean verdict means: check before the next mount); with None when nothing
+            was mounted since the last format or check. An ended mount is reported until it is settled, or the next format, check or mount.
+        :raise DriveBusy: something else has the drive.
+        :raise OutcomeUnknown: whether there is a mount could not be found out within the time limit.
         """
 
     def settle() -> Deferred[None]:

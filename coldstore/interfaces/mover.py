@@ -2,8 +2,8 @@
 Moving bytes between the disk and a mounted volume.
 
 Paths of the volume are relative to its root, with forward slashes and without a leading one (``coldstore/bundles/x.tar``). A mover
-does one operation at a time; further calls wait in the order in which they were made. Every operation makes sure that the path is
-really on the volume before it opens anything: an empty mountpoint silently takes what was meant for the tape.
+does one operation at a time; further calls wait in the order in which they were made. Every operation makes sure that it really works on
+the volume: an empty mountpoint silently takes what was meant for the tape, and so does a tape that somebody has moved.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,8 +13,11 @@ from enum import Enum
 from twisted.internet.defer import Deferred
 from zope.interface import Interface
 
-SHA256_ATTRIBUTE = "user.ltfs.hash.sha256sum"
-"""Where the SHA-256 of a file is kept on tape, as lower-case hexadecimal digits (LTFS Format Specification, hashes in extended attributes)."""
+SHA256_ATTRIBUTE = "ltfs.hash.sha256sum"
+"""
+The attribute of a file that holds its SHA-256, as lower-case hexadecimal digits. The name is LTFS's (LTFS Format Specification, hashes in
+extended attributes); it is the only one that begins with ``ltfs.`` and that a file of ours may have.
+"""
 
 BLOCK_BYTES = 4 * 1024 * 1024
 """The block whose CRC64NVME the disk keeps beside every object."""
@@ -42,7 +45,7 @@ Piece = Literal | FileRange
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """A file that was written, fsynced, closed and found in its full size. It is durable only after the next sync of the volume."""
+    """A file that the drive has taken whole, and that was found in its full size. It is durable only after the next sync of the volume."""
 
     size_bytes: int
     sha256: str
@@ -51,7 +54,7 @@ class Written:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
-    """What reading a file back past the page cache showed."""
+    """What reading a file back from tape showed."""
 
     is_identical: bool
     size_bytes: int
@@ -98,7 +101,7 @@ class RangeRead:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
-    """One entry of a directory on the volume."""
+    """One entry of a directory on the volume. A directory that has become empty need not be there any more."""
 
     name: str
     is_directory: bool
@@ -107,7 +110,7 @@ class Listed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VolumeSpace:
-    """Space of the data partition, without the reserve that LTFS keeps for its index."""
+    """Space for files, without what the file system keeps for itself. An estimate where the drive is not asked."""
 
     total_bytes: int
     free_bytes: int
@@ -137,7 +140,7 @@ class MediumFault(MoverFault):
 
 
 class VolumeGone(MoverFault):
-    """The path is not on the volume: nothing is mounted there, or the file system behind it has died (ENOTCONN)."""
+    """There is no volume behind the path any more: nothing is mounted, the file system has died, or somebody moved or changed the tape."""
 
 
 class StagedBytesDamaged(MoverFault):
@@ -185,7 +188,7 @@ class IMover(Interface):
 
     Every method can also fail with ``MoverDied``, ``MoverTimeout`` (no sign of life within the operation's time limit), ``VolumeGone``
     and ``MediumFault``. After each of them the mover can be used again. Cancelling the Deferred of an operation ends the operation,
-    wherever it stands; what it had written so far stays as a stump.
+    wherever it stands; what it had written so far is a stump: it uses space on tape, and may be listed or not.
     """
 
     def write(
@@ -199,15 +202,15 @@ class IMover(Interface):
         """
         Write one file from its pieces, in order; parent folders are made.
 
-        When the Deferred fires, every range had its checksum, the file was fsynced and closed, has the full size, and carries its SHA-256
+        When the Deferred fires, every range had its checksum, the drive has taken the file whole, it has the full size, and carries its SHA-256
         in ``SHA256_ATTRIBUTE`` beside ``attributes``. It is on tape for good only after the next sync of the volume.
 
         :param pieces: is consumed once, in another thread than the reactor's.
-        :param attributes: full names (``user.coldstore.bundle``), values up to 4096 bytes.
+        :param attributes: names such as ``coldstore.bundle``, none that begins with ``ltfs.``; values up to 4096 bytes.
         :param on_progress: is called in the reactor thread with the bytes written so far, a few times a second.
         :param replace_stump: remove what has this name before. Without it an existing file is an error, so calling twice is harmless.
         :raise FileExistsOnVolume: and nothing was changed.
-        :raise EndOfTape: the stump is still there; its removal frees no space, but tidies the folder.
+        :raise EndOfTape: a stump may be listed; its removal frees no space, but tidies the folder.
         :raise StagedBytesDamaged: the source is not what it should be; a stump is left.
         """
 
@@ -215,7 +218,7 @@ class IMover(Interface):
         *, path: str, size_bytes: int, sha256: str, on_progress: Callable[[int], None]
     ) -> Deferred[Compared]:
         """
-        Read a whole file back past the page cache and compare it with what it should be. Repeatable.
+        Read a whole file back from tape, past every cache of this machine, and compare it with what it should be. Repeatable.
 
         :return: fires with the comparison, whichever way it went.
         :raise NoSuchFileOnVolume: there is no such file.
@@ -229,7 +232,7 @@ class IMover(Interface):
         block_bytes: int = BLOCK_BYTES,
     ) -> Deferred[Sequence[RangeRead]]:
         """
-        Read ranges of a file past the page cache, in the order of their offsets, to files on disk. Repeatable.
+        Read ranges of a file from tape, in the order of their offsets, to files on disk. Repeatable.
 
         Destinations are opened for writing, made if missing, never truncated, and fsynced before their ranges are reported. A
         damaged or unreadable range does not stop the others; what it left at its destination is worthless.
@@ -242,7 +245,7 @@ class IMover(Interface):
 
     def put_file(*, path: str, content: bytes) -> Deferred[None]:
         """
-        Write a small file, in place of an earlier one of this name; parent folders are made. Fsynced, closed and of full size when
+        Write a small file, in place of an earlier one of this name; parent folders are made. Taken by the drive in its full size when
         the Deferred fires; on tape for good after the next sync. Repeatable.
 
         :raise EndOfTape: the volume has no room.
@@ -250,7 +253,7 @@ class IMover(Interface):
 
     def get_file(*, path: str, limit_bytes: int) -> Deferred[bytes]:
         """
-        Read a small file whole, past the page cache.
+        Read a small file whole, from tape.
 
         :raise NoSuchFileOnVolume: there is no such file.
         :raise FileTooLarge: it has more than ``limit_bytes``.
@@ -268,22 +271,14 @@ class IMover(Interface):
 
     def get_attributes(*, path: str, names: Sequence[str]) -> Deferred[Mapping[str, bytes]]:
         """
-        Read extended attributes by full name ("" is the root); names without a value are left out.
-
-        Never ask for ``user.ltfs.sync`` or ``user.ltfs.driveCaptureDump``: reading them acts.
+        Read attributes of a file by the names that ``write`` was given, ``SHA256_ATTRIBUTE`` among them; names without a value are left out.
 
         :raise NoSuchFileOnVolume: there is no such file.
-        """
-
-    def set_attribute(*, path: str, name: str, value: bytes) -> Deferred[None]:
-        """
-        Set one extended attribute by full name ("" is the root).
-
-        :raise NoSuchFileOnVolume: there is no such file.
+        :raise ValueError: for a name that no file of ours can have.
         """
 
     def space() -> Deferred[VolumeSpace]:
-        """Ask for the space of the data partition."""
+        """Ask for the space of the volume."""
 
     def close() -> Deferred[None]:
         """End the mover; fires when its process has been reaped, so that no file of the volume is open any more. Repeatable."""

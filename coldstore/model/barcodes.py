@@ -31,6 +31,11 @@ class Media:
     read_by: frozenset[int]
     is_worm: bool = False
 
+    @property
+    def has_partitions(self) -> bool:
+        """Whether drives can divide the tape into partitions, which LTFS needs."""
+        return self.generation >= 5
+
 
 def _media(
     media_id: str,
@@ -56,6 +61,10 @@ def _media(
 MEDIA = MappingProxyType(
     dict(
         (
+            _media("L1", 1, 0.1, 0x40, written_by={1, 2}, read_by={3}),
+            _media("L2", 2, 0.2, 0x42, written_by={2, 3}, read_by={4}),
+            _media("L3", 3, 0.4, 0x44, written_by={3, 4}, read_by={5}),
+            _media("L4", 4, 0.8, 0x46, written_by={4, 5}, read_by={6}),
             _media("L5", 5, 1.5, 0x58, written_by={5, 6}, read_by={7}),
             _media("L6", 6, 2.5, 0x5A, written_by={6, 7}, read_by=set()),
             _media("L7", 7, 6, 0x5C, written_by={7, 8}, read_by=set()),
@@ -64,6 +73,8 @@ MEDIA = MappingProxyType(
             _media("L9", 9, 18, 0x60, written_by={9}, read_by=set()),
             _media("LA", 10, 30, None, written_by={10}, read_by=set()),
             _media("PA", 10, 40, None, written_by={10}, read_by=set()),
+            _media("LT", 3, 0.4, 0x44, written_by={3, 4}, read_by={5}, worm=True),
+            _media("LU", 4, 0.8, 0x46, written_by={4, 5}, read_by={6}, worm=True),
             _media("LV", 5, 1.5, 0x58, written_by={5, 6}, read_by={7}, worm=True),
             _media("LW", 6, 2.5, 0x5A, written_by={6, 7}, read_by=set(), worm=True),
             _media("LX", 7, 6, 0x5C, written_by={7, 8}, read_by=set(), worm=True),
@@ -73,9 +84,9 @@ MEDIA = MappingProxyType(
     )
 )
 """
-Every media identifier that LTFS can use (LTO-5 and later), by its two characters.
+Every media identifier of LTO, by its two characters.
 
-LTO-5 to LTO-7 drives read two generations back and write one, LTO-8 and LTO-9 read and write one back, LTO-10 none;
+LTO-3 to LTO-7 drives read two generations back and write one, LTO-8 and LTO-9 read and write one back, LTO-10 none;
 M8 is an LTO-7 cartridge that only LTO-8 drives use.
 """
 

@@ -25,7 +25,7 @@ class CopyState(StrEnum):
     PLANNED = "planned"
     WRITING = "writing"
     SYNCED = "synced"
-    """Its bytes and the LTFS index that names them are on tape."""
+    """Its bytes and the index that names them are on tape."""
     VERIFIED = "verified"
     """Read back past the page cache and equal."""
     LOST = "lost"
@@ -101,7 +101,7 @@ class Copy:
     """
     One bundle on one cartridge of ``pool``.
 
-    ``partition`` and ``start_block`` are LTFS's; ``session_id`` is the session whose manifest on the cartridge names
+    ``partition`` and ``start_block`` are where it begins on tape; ``session_id`` is the session whose manifest on the cartridge names
     this copy, empty until that manifest's unmount was proven. ``failures`` counts attempts that came to nothing.
     """
 

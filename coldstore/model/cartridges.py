@@ -6,6 +6,15 @@ from enum import StrEnum
 from types import MappingProxyType
 
 
+class VolumeForm(StrEnum):
+    """How files lie on a cartridge."""
+
+    LTFS = "ltfs"
+    """An LTFS volume in two partitions."""
+    TAR = "tar"
+    """Plain tar files separated by file marks."""
+
+
 class CartridgeState(StrEnum):
     """What may be done with a cartridge."""
 
@@ -14,7 +23,7 @@ class CartridgeState(StrEnum):
     SCRATCH = "scratch"
     """Admitted by an operator, not yet formatted by us; in no data pool unless one was named."""
     FORMATTING = "formatting"
-    """mkltfs was begun; its outcome is not recorded yet."""
+    """Formatting was begun; its outcome is not recorded yet."""
     FILLING = "filling"
     """Takes bundles."""
     FULL = "full"
@@ -74,11 +83,11 @@ READABLE = frozenset({CartridgeState.FILLING, CartridgeState.FULL, CartridgeStat
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cartridge:
     """
-    A cartridge: identity is the full barcode together with the LTFS volume UUID.
+    A cartridge: identity is the full barcode together with the volume's UUID.
 
     ``home_slot`` is the slot it goes back to; ``is_present`` tells whether the last inventory saw it.
     ``format_nonce`` names the format we began (it is part of the volume's name), so that a crash between
-    ``mkltfs`` and its record is recognised. ``needs_check`` asks for ``ltfsck`` before the next mount.
+    formatting and its record is recognised. ``needs_check`` asks for a check of the volume before the next mount.
     """
 
     barcode: str

@@ -15,3 +15,7 @@ class BundleDamaged(OnTapeDamaged):
 
 class VolumeLabelDamaged(OnTapeDamaged):
     """``volume.json`` is damaged or of an unknown version."""
+
+
+class TapeFileDamaged(OnTapeDamaged):
+    """The label or an index of a volume without a file system is damaged, truncated, or of an unknown version."""

@@ -18,8 +18,11 @@ BUNDLES_DIRECTORY = "coldstore/bundles"
 SESSIONS_DIRECTORY = "coldstore/sessions"
 CATALOG_DIRECTORY = "coldstore/catalog"
 
-SHA256_ATTRIBUTE = "user.ltfs.hash.sha256sum"
-"""Extended attribute of a bundle's file: its SHA-256 in lower-case hexadecimal (LTFS format, hash attributes)."""
+SHA256_ATTRIBUTE = "ltfs.hash.sha256sum"
+"""
+Attribute of a bundle's file: its SHA-256 in lower-case hexadecimal (LTFS format, hash attributes). On LTFS it is an extended attribute; Linux
+puts ``user.`` before its name.
+"""
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _ID = re.compile(r"[0-7][0-9a-hjkmnp-tv-z]{25}")

@@ -7,12 +7,13 @@ from typing import BinaryIO
 from .bundle import COMMENT_PREFIX, END_LINE_LEAST_BYTES, header_of, name_of, seal
 from .errors import BundleDamaged, ManifestDamaged
 from .manifest import BundleManifest, parse_bundle_manifest
-from .member import BundleMember, integer_field, member_from_record, parse_json_object
-from .paths import manifest_member_name
+from .member import BundleMember, integer_field, member_from_record, parse_json_object, text_field
+from .paths import is_id, manifest_member_name
 from .tarblocks import BLOCK_BYTES, END_OF_ARCHIVE, padding_bytes
 
 _EXTENDED_LIMIT_BYTES = 1 << 22
-_TAIL_BYTES = END_LINE_LEAST_BYTES + BLOCK_BYTES + len(END_OF_ARCHIVE)
+BUNDLE_TAIL_BYTES = END_LINE_LEAST_BYTES + BLOCK_BYTES + len(END_OF_ARCHIVE)
+"""So many bytes from the end of a bundle hold the last line of its manifest."""
 _MANIFEST_LIMIT_BYTES = 1 << 33
 
 
@@ -119,6 +120,33 @@ def _member(comment: bytes, offset: int) -> BundleMember:
         raise BundleDamaged(f"at byte {offset}: {error}") from error
 
 
+def _end_record(tail: bytes) -> dict[str, object]:
+    """The last line of a bundle's manifest, from the end of the bundle."""
+    if not tail.endswith(b"\n" + END_OF_ARCHIVE):
+        raise BundleDamaged("the file does not end as a bundle does: it is truncated or still being written")
+    line = tail[: -len(END_OF_ARCHIVE) - 1].rpartition(b"\n")[2]
+    try:
+        return parse_json_object(line.decode())
+    except ValueError as error:
+        raise BundleDamaged(f"the last line of the manifest: {error}") from error
+
+
+def bundle_id_of_tail(tail: bytes, total_bytes: int) -> str:
+    """
+    Which bundle a file is, by its size and the last ``BUNDLE_TAIL_BYTES`` of it (or all, if it has less).
+
+    :raises BundleDamaged: if these are not the end of a bundle of that size.
+    """
+    end = _end_record(tail)
+    try:
+        bundle_id = text_field(end, "end_of_manifest")
+        if not is_id(bundle_id) or integer_field(end, "bundle_bytes") != total_bytes:
+            raise ValueError(f"it is not of a bundle of {total_bytes} bytes")
+    except ValueError as error:
+        raise BundleDamaged(f"the last line of the manifest: {error}") from error
+    return bundle_id
+
+
 def read_manifest(bundle: BinaryIO) -> BundleManifest:
     """
     The manifest of a bundle, found by the line that ends it, without reading anything else of the tar.
@@ -127,12 +155,9 @@ def read_manifest(bundle: BinaryIO) -> BundleManifest:
     :raises ManifestDamaged: if it does and the manifest is damaged.
     """
     total_bytes = bundle.seek(0, 2)
-    tail = _read_exactly(bundle, max(0, total_bytes - _TAIL_BYTES), min(total_bytes, _TAIL_BYTES))
-    if not tail.endswith(b"\n" + END_OF_ARCHIVE):
-        raise BundleDamaged("the file does not end as a bundle does: it is truncated or still being written")
-    line = tail[: -len(END_OF_ARCHIVE) - 1].rpartition(b"\n")[2]
+    tail_bytes = min(total_bytes, BUNDLE_TAIL_BYTES)
+    end = _end_record(_read_exactly(bundle, total_bytes - tail_bytes, tail_bytes))
     try:
-        end = parse_json_object(line.decode())
         offset = integer_field(end, "manifest_offset_bytes")
         length = integer_field(end, "manifest_length_bytes")
         if min(offset, length) < 0 or offset + length + len(END_OF_ARCHIVE) != total_bytes:

@@ -193,15 +193,80 @@ if [ ${#etag} -eq 32 ] && [ "$(cut -d ' ' -f 1 "$work/md5")" != "$etag" ]; then
 fi
 """
 
+READ_TAPE_BEGIN = "-----8<----- read-tape.sh"
+READ_TAPE_END = "-----8<----- end of read-tape.sh"
+
+READ_TAPE_SCRIPT = r"""#!/bin/sh
+# read-tape.sh DEVICE FOLDER [PATTERN]
+# Copies what the tape in DEVICE (a no-rewind device, /dev/nst0) holds into
+# FOLDER, under its paths; with PATTERN only the paths that have it in them.
+# What is in FOLDER already in its full size is left alone. It never writes to
+# the tape. Exit status: 0 done, 2 wrong use, 4 damaged or unreadable.
+set -u
+LC_ALL=C
+export LC_ALL
+
+say() { printf 'read-tape.sh: %s\n' "$*" >&2; }
+
+tape=${1-} folder=${2-} pattern=${3-}
+if [ -z "$folder" ] || [ $# -gt 3 ]; then
+    say 'use: sh read-tape.sh /dev/nst0 FOLDER [PATTERN]'
+    exit 2
+fi
+work=$(mktemp -d) || exit 2
+trap 'rm -rf "$work"' EXIT
+trap 'exit 4' HUP INT TERM
+
+# tape_file N: the bytes of one tape file, from the N-th file mark to the next.
+tape_file() {
+    mt -f "$tape" asf "$1" && dd if="$tape" bs=256k 2>>"$work/dd"
+}
+
+# The last tape file is the index of all.
+mt -f "$tape" setblk 0
+if ! mt -f "$tape" eod || ! mt -f "$tape" bsfm 2 ||
+    ! dd if="$tape" bs=256k of="$work/index.tar" 2>>"$work/dd" ||
+    ! tar -xOf "$work/index.tar" >"$work/index" 2>>"$work/dd"; then
+    say "the index cannot be read: $(tail -n 1 "$work/dd" 2>/dev/null)"
+    exit 4
+fi
+if ! tail -n 1 "$work/index" | grep -q '^{"end_of_index":'; then
+    say 'the last tape file is not an index: try the ones before it, by hand'
+    exit 4
+fi
+
+# One line for each file: path, size, tape file, offset, SHA-256.
+sed -n 's/^{"path":"\(.*\)","size_bytes":\([0-9]*\),"tape_file":\([0-9]*\),"block":[0-9]*,"offset_bytes":\([0-9]*\),"sha256":\([^,]*\),.*$/\1 \2 \3 \4 \5/p' \
+    "$work/index" | sort -k 3,3n >"$work/files"
+while read -r path size number offset hash; do
+    case $path in *"$pattern"*) ;; *) continue ;; esac
+    if [ -f "$folder/$path" ] && [ "$(wc -c <"$folder/$path")" -eq "$size" ]; then
+        continue
+    fi
+    mkdir -p "$folder/$(dirname "$path")" || exit 2
+    say "$path"
+    tape_file "$number" | tail -c +$((offset + 1)) | head -c "$size" >"$folder/$path"
+    if [ "$(wc -c <"$folder/$path")" -ne "$size" ]; then
+        say "$path: only $(wc -c <"$folder/$path") of $size bytes could be read"
+        exit 4
+    fi
+    hash=$(printf '%s' "$hash" | tr -d '"')
+    if [ "$hash" != null ] && [ "$(sha256sum <"$folder/$path" | cut -d ' ' -f 1)" != "$hash" ]; then
+        say "$path: its SHA-256 is not $hash"
+        exit 4
+    fi
+done <"$work/files"
+"""
+
 README_TEMPLATE = """\
 This cartridge holds objects of an S3 archive.
 ==============================================
 
 It was written by ColdStore, but ColdStore is not needed to read it. The
-cartridge is an LTFS volume; the objects lie in ordinary tar files.
+{medium}; the objects lie in ordinary tar files.
 
   Barcode             {barcode}
-  LTFS volume UUID    {volume_uuid}
+{uuid_name:<22}{volume_uuid}
   Pool                {pool}
   Appliance           {appliance_id}
   Admitted            {admitted_at} by {admitted_by}
@@ -211,17 +276,7 @@ Other cartridges of the same appliance hold other objects, and further copies
 of the objects on this one.
 
 
-1. Mount it
------------
-With a drive that reads this generation of tape and any LTFS software:
-
-  ltfs -o devname=/dev/sg3 -o ro /mnt/tape          (your drive's sg device)
-  ...
-  umount /mnt/tape                        (then wait until ltfs has ended)
-
-If ltfs says that the volume is inconsistent, run  ltfsck /dev/sg3  first.
-Never touch the tape device (/dev/st0, /dev/nst0) while ltfs has it.
-
+{reach}
 
 2. What lies on it
 ------------------
@@ -302,12 +357,7 @@ version can be asked for behind the key.
 
 5. Verify
 ---------
-The SHA-256 of every bundle is an attribute of its file, and stands in the
-session's manifest:
-
-  sha256sum ID.tar
-  getfattr --only-values -n user.ltfs.hash.sha256sum ID.tar
-
+{hashes}
 An object's ETag is its MD5 (md5sum), unless it was uploaded in parts ("-N" at
 its end). "crc64nvme" is the CRC-64/NVME of the bytes here, "object_crc64nvme"
 that of the whole object.
@@ -315,6 +365,126 @@ that of the whole object.
 
 6. get-object.sh
 ----------------
+{begin}
+{script}{end}
+"""
+
+LTFS_WORDS = {
+    "medium": "cartridge is an LTFS volume",
+    "uuid_name": "  LTFS volume UUID",
+    "reach": """\
+1. Mount it
+-----------
+With a drive that reads this generation of tape and any LTFS software:
+
+  ltfs -o devname=/dev/sg3 -o ro /mnt/tape          (your drive's sg device)
+  ...
+  umount /mnt/tape                        (then wait until ltfs has ended)
+
+If ltfs says that the volume is inconsistent, run  ltfsck /dev/sg3  first.
+Never touch the tape device (/dev/st0, /dev/nst0) while ltfs has it.
+""",
+    "hashes": """\
+The SHA-256 of every bundle is an attribute of its file, and stands in the
+session's manifest:
+
+  sha256sum ID.tar
+  getfattr --only-values -n user.ltfs.hash.sha256sum ID.tar
+""",
+}
+"""What README.txt says of an LTFS volume."""
+
+TAR_WORDS = {
+    "medium": "cartridge is a plain tape",
+    "uuid_name": "  Volume UUID",
+    "reach": """\
+1. Copy it to disk
+------------------
+The first tape file on it says how it is read, and has a script for that:
+
+  mt -f /dev/nst0 rewind
+  tar -b 512 -xOf /dev/nst0 README.txt
+
+That script, read-tape.sh, copies the cartridge (or only some of it) to a
+folder. In what follows this folder is called /mnt/tape.
+""",
+    "hashes": """\
+The SHA-256 of every bundle stands in the index, which is the last tape file,
+and in the session's manifest:
+
+  sha256sum ID.tar
+""",
+}
+"""What README.txt says of a tape without a file system."""
+
+TAPE_README = """\
+This tape holds objects of an S3 archive.
+=========================================
+
+It was written by ColdStore, but ColdStore is not needed to read it: mt, tar
+and dd are enough, of any Unix with a drive that reads this tape.
+
+  Barcode             {barcode}
+  Volume UUID         {volume_uuid}
+  Volume name         {volume_name}
+  Formatted           {created_at}
+  Format version      {format_version}
+
+There is no file system on it, only tar files, one behind the other, each
+closed by a file mark. Below, /dev/nst0 is the no-rewind device of the drive;
+use that one (the other, /dev/st0, rewinds after every command).
+
+
+1. What lies on it
+------------------
+  tape file 0          coldstore/tape.json (what this tape is), this text
+  all others           bundles of objects, small files, and indexes, mixed
+  the last one         the newest index: a list of everything on the tape
+
+The first of the small files is README.txt, of which this text is no copy: it
+says whose tape it is, and how to find one object in a bundle.
+
+Blocks have 262144 bytes (256 KiB), the last block of a tape file can be
+shorter. So dd wants bs=256k, and tar wants -b 512:
+
+  mt -f /dev/nst0 setblk 0             (variable blocks; once, to be sure)
+  mt -f /dev/nst0 asf 5                (to the beginning of tape file 5)
+  tar -b 512 -tvf /dev/nst0            (list it)
+  mt -f /dev/nst0 asf 5
+  dd if=/dev/nst0 bs=256k of=5.tar     (or copy it as it is)
+
+
+2. The index
+------------
+  mt -f /dev/nst0 eod
+  mt -f /dev/nst0 bsfm 2
+  tar -b 512 -xOf /dev/nst0
+
+prints one line for each file of the tape: its path, size, in which tape file
+it lies ("tape_file"), where in it ("offset_bytes"; 0 for a bundle), and its
+SHA-256. Bundles are called coldstore/bundles/ID.tar.
+
+If the last tape file is not an index (its member is not called
+coldstore/index/...), the tape was not closed in order: the one before it may
+be an index, or the one before that ("bsfm 3", "bsfm 4", ...). What lies
+behind the last index was not finished, or no index knows it; look with tar.
+
+
+3. All at once
+--------------
+  mt -f /dev/nst0 rewind
+  tar -b 512 -xOf /dev/nst0 README.txt > TAPE.txt
+  sed -n '/^-----8</,$p' TAPE.txt | sed '1d;/^-----8</,$d' > read-tape.sh
+  sh read-tape.sh /dev/nst0 /somewhere
+
+copies everything to /somewhere, and compares the SHA-256 of what it copies. A
+third argument chooses: a part of a path, such as .manifest (lists of the
+bundles' contents, small) or the ID of one bundle. Then go on with
+/somewhere/README.txt.
+
+
+4. read-tape.sh
+---------------
 {begin}
 {script}{end}
 """

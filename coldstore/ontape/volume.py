@@ -5,10 +5,12 @@ import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from coldstore.model.cartridges import VolumeForm
+
 from .errors import VolumeLabelDamaged
 from .member import number_field, parse_json_object, text_field
 from .paths import FORMAT_VERSION
-from .readme import GET_OBJECT_SCRIPT, README_TEMPLATE, SCRIPT_BEGIN, SCRIPT_END
+from .readme import GET_OBJECT_SCRIPT, LTFS_WORDS, README_TEMPLATE, SCRIPT_BEGIN, SCRIPT_END, TAR_WORDS
 
 _SIZE_LIMIT_BYTES = 1 << 16
 _LAST_SECOND = 253402300800
@@ -17,7 +19,7 @@ _LAST_SECOND = 253402300800
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VolumeLabel:
     """
-    What a cartridge is: identity (full barcode and LTFS volume UUID), owner and pool, and who admitted it when.
+    What a cartridge is: identity (full barcode and volume UUID), owner and pool, and who admitted it when.
 
     ``admitted_at`` is in unix seconds.
 
@@ -83,9 +85,13 @@ def parse_volume_json(data: bytes) -> VolumeLabel:
     return label
 
 
-def readme_text(label: VolumeLabel) -> str:
-    """The content of ``README.txt``, to be written in UTF-8."""
+_WORDS = {VolumeForm.LTFS: LTFS_WORDS, VolumeForm.TAR: TAR_WORDS}
+
+
+def readme_text(label: VolumeLabel, form: VolumeForm) -> str:
+    """The content of ``README.txt`` on a volume of this form, to be written in UTF-8."""
     return README_TEMPLATE.format(
+        **_WORDS[form],
         barcode=label.barcode,
         volume_uuid=label.volume_uuid,
         pool=label.pool,

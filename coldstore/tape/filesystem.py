@@ -51,7 +51,7 @@ from coldstore.interfaces.filesystem import (
     WriteProtected,
     WrongVolume,
 )
-from coldstore.interfaces.mover import IMover, MediumFault, MoverDied, MoverFault, VolumeSpace
+from coldstore.interfaces.mover import MediumFault, MoverDied, MoverFault, VolumeSpace
 from coldstore.interfaces.process import (
     CommandNotFound,
     CommandTimeout,
@@ -59,6 +59,7 @@ from coldstore.interfaces.process import (
     ICommandRunner,
     OutputTooLarge,
 )
+from coldstore.model.cartridges import VolumeForm
 from coldstore.tape.launcher import ILtfsLauncher
 from coldstore.tape.ltfs import (
     NOTABLE_CODES,
@@ -88,6 +89,7 @@ from coldstore.tape.ltfs import (
     unmount_verdict,
     volume_serial,
 )
+from coldstore.tape.ltfs_mover import LtfsMover, LtfsMovers
 from coldstore.tape.mountrecord import Ended, Launch, MountFolder, MountFolders, VolumeFound
 from coldstore.tape.processtable import is_alive
 from coldstore.tape.shim import locked
@@ -276,7 +278,7 @@ class LtfsFilesystem:
     Formats, checks and mounts the volume in one drive with the LTFS programs.
 
     :param threads: a running pool, for looks at the local disk.
-    :param movers: makes the mover of a mountpoint; the second argument says that it is an announced plain folder.
+    :param movers: makes the mover of a mountpoint.
     :param descriptors: tells the descriptors that commands inherit: the drive's lock.
     :param pool_mebibytes: write cache of ``ltfs``; a session's manifest must fit.
     :param accept_plain_directory: accept the virtual library's fallback without FUSE, which is not to be seen in the mount table.
@@ -291,7 +293,7 @@ class LtfsFilesystem:
         threads: ThreadPool,
         runner: ICommandRunner,
         launcher: ILtfsLauncher,
-        movers: Callable[[str, bool], IMover],
+        movers: LtfsMovers,
         drive: LtfsDrive,
         descriptors: Callable[[], Sequence[int]] = tuple,
         tools: LtfsTools | None = None,
@@ -581,7 +583,7 @@ class LtfsFilesystem:
             volume.introduce(told, read_only=await self._in_thread(read_only_of, folder, sight))
         except (MoverFault, KeyError, ValueError) as fault:
             verdict = await self.end_mount(folder, mover, is_plain)
-            was_killed = verdict.exit_status is None or isinstance(fault, MoverDied)
+            was_killed = verdict.was_cut_off or isinstance(fault, MoverDied)
             raise (CutOff if was_killed else MountFailed)(
                 f"the mounted volume cannot be asked what it is: {fault!r}", verdict.log_tail
             ) from fault
@@ -593,7 +595,7 @@ class LtfsFilesystem:
             await self._in_thread(folder.settle)
             raise WrongVolume(
                 f"expected {barcode} with volume {volume_uuid or 'any'}, found {serial} with volume {volume.volume_uuid}",
-                found_serial=serial,
+                found_label=serial,
                 found_uuid=volume.volume_uuid,
             )
         found = VolumeFound(volume_uuid=volume.volume_uuid, volume_name=volume.volume_name, is_plain=is_plain)
@@ -655,7 +657,7 @@ class LtfsFilesystem:
     # --- Unmount
 
     @returns_deferred
-    async def unmount(self, folder: MountFolder, mover: IMover, is_plain: bool) -> UnmountVerdict:
+    async def unmount(self, folder: MountFolder, mover: LtfsMover, is_plain: bool) -> UnmountVerdict:
         """End a mount when it is its turn; for ``LtfsVolume``."""
         await self._turn.acquire()
         try:
@@ -663,7 +665,7 @@ class LtfsFilesystem:
         finally:
             self._turn.release()
 
-    async def end_mount(self, folder: MountFolder, mover: IMover, is_plain: bool) -> UnmountVerdict:
+    async def end_mount(self, folder: MountFolder, mover: LtfsMover, is_plain: bool) -> UnmountVerdict:
         """Unmount, wait for the end of ``ltfs``, and judge it."""
         await mover.close()
         await self._let_go(folder, is_plain)
@@ -722,6 +724,7 @@ class LtfsFilesystem:
 class LtfsVolume:
     """A volume that ``ltfs`` has mounted. Made by ``LtfsFilesystem``."""
 
+    form = VolumeForm.LTFS
     volume_uuid: str = ""
     volume_name: str = ""
     read_only: ReadOnly | None = ReadOnly.UNKNOWN
@@ -731,7 +734,7 @@ class LtfsVolume:
         self,
         filesystem: LtfsFilesystem,
         folder: MountFolder,
-        mover: IMover,
+        mover: LtfsMover,
         *,
         barcode: str,
         mountpoint: str,
@@ -779,13 +782,9 @@ class LtfsVolume:
 
     @returns_deferred
     async def attributes(self, names: Sequence[str]) -> Mapping[str, str]:
-        """See ``IMountedVolume``."""
-        prefix = "user.ltfs."
-        values = await self.mover.get_attributes(path="", names=[prefix + name for name in names])
-        return {
-            name.removeprefix(prefix): value.decode(errors="replace").strip()
-            for name, value in values.items()
-        }
+        """Read the volume's virtual attributes, by their names after ``user.ltfs.``, blanks stripped."""
+        values = await self.mover.virtual_attributes(path="", names=names)
+        return {name: value.decode(errors="replace").strip() for name, value in values.items()}
 
     @returns_deferred
     async def sync(self, message: str, *, new_files: Sequence[str] = ()) -> SyncedIndex:
@@ -793,8 +792,8 @@ class LtfsVolume:
         before = int((await self._state())["indexGeneration"])
         commit = message.encode()[:COMMIT_MESSAGE_BYTES].decode(errors="ignore").encode()
         try:
-            await self.mover.set_attribute(path="", name="user.ltfs.commitMessage", value=commit)
-            await self.mover.set_attribute(path="", name="user.ltfs.sync", value=b"1")
+            await self.mover.set_virtual_attribute("commitMessage", commit)
+            await self.mover.set_virtual_attribute("sync", b"1")
         except MediumFault as fault:
             raise SyncFailed(f"the index of {self.barcode} could not be written: {fault}") from fault
         if self._is_plain:
@@ -823,9 +822,9 @@ class LtfsVolume:
 
     async def _start_blocks(self, paths: Sequence[str]) -> dict[str, StartBlock]:
         found = {}
-        names = ("user.ltfs.partition", "user.ltfs.startblock")
+        names = ("partition", "startblock")
         for path in paths:
-            told = await self.mover.get_attributes(path=path, names=names)
+            told = await self.mover.virtual_attributes(path=path, names=names)
             with suppress(KeyError, ValueError):
                 partition, block = (told[name].decode().strip() for name in names)
                 found[path] = start_block_of(f"{partition}:{block}")

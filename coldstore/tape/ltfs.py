@@ -74,6 +74,17 @@ def volume_serial(barcode: str) -> str:
     return serial
 
 
+def checked_volume_name(volume_name: str) -> str:
+    """
+    Return the name of a volume, or refuse it.
+
+    :raise ValueError: it is empty, too long or no file name (LTFS Format Specification, name of the root directory).
+    """
+    if not volume_name or "/" in volume_name or "\0" in volume_name or len(volume_name) > 255:
+        raise ValueError(f"not a volume name: {volume_name!r}")
+    return volume_name
+
+
 def format_arguments(
     tools: LtfsTools, options: LtfsOptions, *, device: str, barcode: str, volume_name: str
 ) -> tuple[str, ...]:
@@ -82,8 +93,6 @@ def format_arguments(
 
     :raise ValueError: the barcode or the name cannot be used.
     """
-    if not volume_name or "/" in volume_name or "\0" in volume_name or len(volume_name) > 255:
-        raise ValueError(f"not a volume name: {volume_name!r}")
     return (
         tools.mkltfs,
         *options.mkltfs,
@@ -92,7 +101,7 @@ def format_arguments(
         "-s",
         volume_serial(barcode),
         "-n",
-        volume_name,
+        checked_volume_name(volume_name),
         "-r",
         PLACEMENT_RULE,
     )
@@ -382,8 +391,9 @@ def unmount_verdict(
         exit_status=exit_status,
         signal=signal,
         findings=tuple(findings),
-        index_partition_is_full=bool(codes & INDEX_PARTITION_FULL),
+        full_because=ReadOnly.FULL.value if codes & INDEX_PARTITION_FULL else "",
         log_tail=tail_of(log_tail),
+        was_cut_off=exit_status is None,
     )
 
 

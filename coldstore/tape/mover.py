@@ -1,7 +1,7 @@
 """
-The appliance's end of the mover: ``IMover`` over a child process.
+The appliance's end of a mover: ``IMover`` over a child process.
 
-The child (``coldstore.tape.mover_child``) is started when it is first needed, inherits the drive's lock, and ends with its standard
+The child (``coldstore.tape.mover_child``, ``coldstore.tape.raw.child``) is started when it is first needed, inherits the drive's lock, and ends with its standard
 input. What it says counts as a sign of life; when it is silent for too long it is killed and reaped, since a system call on a tape
 file system can hang for good. A child inside an uninterruptible system call cannot be reaped; until it is, nothing else is asked of the
 volume.
@@ -31,6 +31,20 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
+from coldstore.interfaces.filesystem import (
+    AlreadyFormatted,
+    CheckFailed,
+    DriveBusy,
+    FilesystemFault,
+    FormatFailed,
+    MountFailed,
+    NeedsCheck,
+    NoMedium,
+    NotFormatted,
+    SyncFailed,
+    WriteProtected,
+    WrongVolume,
+)
 from coldstore.interfaces.mover import (
     BLOCK_BYTES,
     SHA256_ATTRIBUTE,
@@ -45,7 +59,6 @@ from coldstore.interfaces.mover import (
     Literal,
     MediumFault,
     MoverDied,
-    MoverFault,
     MoverTimeout,
     NoSuchFileOnVolume,
     Piece,
@@ -68,9 +81,6 @@ STDERR_KEPT_BYTES = 4096
 ATTRIBUTE_LIMIT_BYTES = 4096
 """The largest value that LTFS keeps (measured on the reference implementation; more is answered with ENOSPC)."""
 
-NEVER_READ = frozenset({"user.ltfs.sync", "user.ltfs.driveCaptureDump"})
-"""Attributes that act when they are read."""
-
 
 class IMoverReactor(IReactorProcess, IReactorTime, IReactorFromThreads):
     """A reactor that starts processes, has a clock and takes answers from threads."""
@@ -90,6 +100,24 @@ class MoverLimits:
     farewell_seconds: float = 5.0
 
 
+FILESYSTEM_FAULTS: Mapping[str, type[FilesystemFault]] = {
+    kind.__name__: kind
+    for kind in (
+        AlreadyFormatted,
+        CheckFailed,
+        DriveBusy,
+        FormatFailed,
+        MountFailed,
+        NeedsCheck,
+        NoMedium,
+        NotFormatted,
+        SyncFailed,
+        WriteProtected,
+    )
+}
+"""Faults of the volume as a whole that a child which serves the drive itself can meet."""
+
+
 def checked_path(path: str) -> str:
     """
     Return a path relative to the root of a volume, or refuse it.
@@ -99,6 +127,17 @@ def checked_path(path: str) -> str:
     if any(part in ("", ".", "..") for part in path.split("/")):
         raise ValueError(f"not a path within a volume: {path!r}")
     return path
+
+
+def checked_attribute(name: str) -> str:
+    """
+    Return the name of an attribute that a file of ours may have, or refuse it.
+
+    :raise ValueError: it is empty, or LTFS has a meaning of its own for it.
+    """
+    if not name or (name.startswith("ltfs.") and name != SHA256_ATTRIBUTE):
+        raise ValueError(f"not an attribute of ours: {name!r}")
+    return name
 
 
 def fault_of(fields: Line) -> Exception:
@@ -120,6 +159,12 @@ def fault_of(fields: Line) -> Exception:
             return NoSuchFileOnVolume(fields["path"])
         case "FileTooLarge":
             return FileTooLarge(fields["message"])
+        case "WrongVolume":
+            return WrongVolume(
+                fields["message"], found_label=fields["found_label"], found_uuid=fields["found_uuid"]
+            )
+        case kind if kind in FILESYSTEM_FAULTS:
+            return FILESYSTEM_FAULTS[kind](fields["message"])
     return MoverDied(f"the mover answered with something unknown: {fields}")
 
 
@@ -310,8 +355,7 @@ class MoverProcess:
     Moves bytes of one mounted volume by a child process.
 
     :param threads: a running pool, for plan files.
-    :param mountpoint: where the volume is mounted.
-    :param is_plain: the volume is announced to be a plain folder (virtual library without FUSE).
+    :param program: the module that the child runs, and its arguments.
     :param run_directory: where plan files go; exists.
     :param descriptors: tells the descriptors that the child inherits: the drive's lock.
     :param environment: the child's environment besides ``PYTHONPATH``.
@@ -324,8 +368,7 @@ class MoverProcess:
         *,
         reactor: IMoverReactor,
         threads: ThreadPool,
-        mountpoint: str,
-        is_plain: bool,
+        program: Sequence[str],
         run_directory: str,
         descriptors: Callable[[], Sequence[int]] = tuple,
         limits: MoverLimits | None = None,
@@ -337,13 +380,7 @@ class MoverProcess:
         self._run_directory = run_directory
         self._descriptors = descriptors
         self._limits = limits or MoverLimits()
-        self._argv = [
-            python,
-            "-m",
-            "coldstore.tape.mover_child",
-            mountpoint,
-            *(["plain"] if is_plain else []),
-        ]
+        self._argv = [python, "-m", *program]
         self._environment = python_environment(environment or {})
         self._turn = DeferredLock()
         self._child: Child | None = None
@@ -382,12 +419,17 @@ class MoverProcess:
     ) -> Line:
         limit = self._limits.silence_seconds if silence_seconds is None else silence_seconds
         child = await self._ready_child()
-        return await child.ask(command, on_event, limit)
+        return await child.ask({"at": self._reactor.seconds(), **command}, on_event, limit)
 
-    async def _in_turn(self, command: Line) -> Line:
+    async def ask(self, command: Line, silence_seconds: float | None = None) -> Line:
+        """
+        Have one command carried out when it is its turn; for what only one kind of volume has.
+
+        :return: the child's last line.
+        """
         await self._turn.acquire()
         try:
-            return await self._do(command)
+            return await self._do(command, silence_seconds=silence_seconds)
         finally:
             self._turn.release()
 
@@ -420,23 +462,13 @@ class MoverProcess:
         replace_stump: bool = False,
     ) -> Written:
         """See ``IMover``."""
-        return await self._write(path, pieces, attributes, on_progress, replace_stump, SHA256_ATTRIBUTE)
-
-    async def _write(
-        self,
-        path: str,
-        pieces: Iterable[Piece],
-        attributes: Mapping[str, bytes],
-        on_progress: Callable[[int], None],
-        replace: bool,
-        hash_attribute: str,
-    ) -> Written:
         command: Line = {
             "op": "write",
             "path": checked_path(path),
-            "attributes": {name: _encoded(name, value) for name, value in attributes.items()},
-            "hash_attribute": hash_attribute,
-            "replace": replace,
+            "attributes": {
+                checked_attribute(name): _encoded(name, value) for name, value in attributes.items()
+            },
+            "replace": replace_stump,
         }
         answer = await self._with_plan(
             command, lambda plan: write_pieces(plan, pieces), lambda line: on_progress(line["progress"])
@@ -493,14 +525,16 @@ class MoverProcess:
     @returns_deferred
     async def put_file(self, *, path: str, content: bytes) -> None:
         """See ``IMover``."""
-        await self._write(path, [Literal(content=content)], {}, lambda done: None, True, "")
+        pieces = [Literal(content=content)]
+        command = {"op": "put_file", "path": checked_path(path)}
+        await self._with_plan(command, lambda plan: write_pieces(plan, pieces), lambda line: None)
 
     @returns_deferred
     async def get_file(self, *, path: str, limit_bytes: int) -> bytes:
         """See ``IMover``."""
         destination = self._scratch()
         try:
-            await self._in_turn(
+            await self.ask(
                 {
                     "op": "get_file",
                     "path": checked_path(path),
@@ -533,33 +567,19 @@ class MoverProcess:
     @returns_deferred
     async def unlink(self, *, path: str) -> None:
         """See ``IMover``."""
-        await self._in_turn({"op": "unlink", "path": checked_path(path)})
+        await self.ask({"op": "unlink", "path": checked_path(path)})
 
     @returns_deferred
     async def get_attributes(self, *, path: str, names: Sequence[str]) -> Mapping[str, bytes]:
         """See ``IMover``."""
-        if forbidden := NEVER_READ.intersection(names):
-            raise ValueError(f"reading these attributes acts: {sorted(forbidden)}")
-        command = {"op": "get_attributes", "path": path and checked_path(path), "names": [*names]}
-        answer = await self._in_turn(command)
+        wanted = [checked_attribute(name) for name in names]
+        answer = await self.ask({"op": "get_attributes", "path": checked_path(path), "names": wanted})
         return {name: base64.b64decode(value) for name, value in answer["values"].items()}
-
-    @returns_deferred
-    async def set_attribute(self, *, path: str, name: str, value: bytes) -> None:
-        """See ``IMover``."""
-        await self._in_turn(
-            {
-                "op": "set_attribute",
-                "path": path and checked_path(path),
-                "name": name,
-                "value": base64.b64encode(value).decode(),
-            }
-        )
 
     @returns_deferred
     async def space(self) -> VolumeSpace:
         """See ``IMover``."""
-        answer = await self._in_turn({"op": "space"})
+        answer = await self.ask({"op": "space"})
         return VolumeSpace(total_bytes=answer["total"], free_bytes=answer["free"])
 
     @returns_deferred
@@ -594,4 +614,4 @@ def _discard(path: str) -> None:
         return
 
 
-__all__ = ["MoverFault", "MoverLimits", "MoverProcess", "checked_path"]
+__all__ = ["MoverLimits", "MoverProcess", "checked_path"]

@@ -1,10 +1,5 @@
 """
-The mover: a small program that moves bytes between the disk and one mounted volume.
-
-A stand-alone child process, since file I/O on a tape file system can hang for minutes: it can be killed, and its loss takes nothing with
-it. It starts without Twisted. Commands come as JSON lines on standard input, one at a time; answers, progress and outcomes of ranges go
-as JSON lines to standard output (``coldstore.tape.mover`` is the other end). Long lists come in plan files. It ends when its standard
-input is closed, also in the middle of a copy, and it works in a session of its own, so that an interrupt from a terminal does not hit it.
+The mover of a mounted LTFS volume: moves bytes between the disk and the files of one mountpoint.
 
 Every operation opens the mountpoint first, proves that it is the root of another file system than its parent folder, and reaches files
 only through that descriptor: what is meant for the tape cannot land in an empty mountpoint.
@@ -14,67 +9,35 @@ Reading goes past the page cache (O_DIRECT, else after POSIX_FADV_DONTNEED): a b
 
 import base64
 import errno
-import hashlib
-import json
 import mmap
 import os
-import queue
-import signal
 import stat
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
-from typing import Any, BinaryIO
+from contextlib import contextmanager, suppress
 
-from coldstore.util.checksums import crc64nvme
+from coldstore.ontape.paths import SHA256_ATTRIBUTE
+from coldstore.tape.moving import (
+    Emit,
+    Fault,
+    Line,
+    Outgoing,
+    Pace,
+    copy_out,
+    copy_plan,
+    digest_of,
+    emit_entries,
+    naming_faults,
+    read_ranges,
+    serve,
+)
 
 BUFFER_BYTES = 1024 * 1024
 """One write or read; ltfs cuts requests into its own blocks of 512 KiB."""
 
 ALIGNMENT_BYTES = 4096
 """O_DIRECT on common disk file systems wants offsets, lengths and memory aligned to the page."""
-
-PROGRESS_SECONDS = 0.5
-FLUSH_RANGES = 256
-FSYNC_THREADS = 8
-"""Destinations of one group are fsynced side by side: the disk's journal then commits many at once."""
-FLUSH_BYTES = 64 * 1024 * 1024
-ENTRIES_PER_LINE = 500
-
-VOLUME_GONE = frozenset({errno.ENOTCONN, errno.ECONNABORTED, errno.ENODEV})
-"""What a dead file system in user space answers."""
-
-Emit = Callable[[dict[str, Any]], None]
-
-
-class Fault(Exception):
-    """An operation failed; the fields name the kind and what the other end needs to tell it."""
-
-    def __init__(self, kind: str, **fields: object) -> None:
-        super().__init__(kind)
-        self.fields: dict[str, object] = {"kind": kind, **fields}
-
-
-@contextmanager
-def naming_faults(path: str, operation: str) -> Iterator[None]:
-    """Sort the errors of the volume by what they mean."""
-    try:
-        yield
-    except OSError as error:
-        number = error.errno or errno.EIO
-        if number in VOLUME_GONE:
-            gone = f"{operation} of {path!r}: the file system is gone, its ltfs has ended ({error.strerror})"
-            raise Fault("VolumeGone", message=gone) from error
-        if number == errno.EEXIST:
-            raise Fault("FileExistsOnVolume", path=path) from error
-        if number in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR):
-            raise Fault("NoSuchFileOnVolume", path=path) from error
-        raise Fault(
-            "MediumFault", path=path, operation=operation, errno=number, message=error.strerror or str(error)
-        ) from error
 
 
 @contextmanager
@@ -105,184 +68,26 @@ def make_parents(root: int, path: str) -> None:
             os.mkdir("/".join(parts[: depth + 1]), dir_fd=root)
 
 
-class Pace:
-    """Says when the next progress line is due."""
-
-    def __init__(self, emit: Emit) -> None:
-        self._emit = emit
-        self._next = time.monotonic() + PROGRESS_SECONDS
-
-    def reached(self, done_bytes: int) -> None:
-        """Tell the other end, not too often."""
-        now = time.monotonic()
-        if now >= self._next:
-            self._next = now + PROGRESS_SECONDS
-            self._emit({"progress": done_bytes})
+def write_file(command: Line, root: int, buffer: memoryview, emit: Emit) -> Line:
+    """Write one file with its attributes and its hash."""
+    attributes = {f"user.{name}": base64.b64decode(value) for name, value in command["attributes"].items()}
+    return _write(command, attributes, True, command["replace"], root, buffer, emit)
 
 
-class Sha256:
-    """The SHA-256 of a stream, computed beside the I/O on it: a drive that streams must not wait for a processor."""
-
-    def __init__(self) -> None:
-        self._digest = hashlib.sha256()
-        self._thread = ThreadPoolExecutor(1)
-        self._pending: Future[None] | None = None
-
-    def update(self, chunk: memoryview) -> None:
-        """Begin to take more bytes, which must stay where they are until ``settle``."""
-        self.settle()
-        self._pending = self._thread.submit(self._digest.update, chunk)
-
-    def settle(self) -> None:
-        """Wait until everything was taken."""
-        if self._pending is not None:
-            self._pending.result()
-            self._pending = None
-
-    def hexdigest(self) -> str:
-        """Return the digest of everything."""
-        self.settle()
-        return self._digest.hexdigest()
-
-    def close(self) -> None:
-        """End the thread."""
-        self._thread.shutdown()
+def put_file(command: Line, root: int, buffer: memoryview, emit: Emit) -> Line:
+    """Write a small file in place of an earlier one."""
+    return _write(command, {}, False, True, root, buffer, emit)
 
 
-class Outgoing:
-    """A file being written to the volume, through the one buffer."""
-
-    def __init__(self, descriptor: int, path: str, buffer: memoryview, pace: Pace) -> None:
-        self._descriptor = descriptor
-        self._path = path
-        self._buffer = buffer
-        self._filled = 0
-        self._pace = pace
-        self._hash = Sha256()
-        self.written_bytes = 0
-
-    def room(self) -> memoryview:
-        """The part of the buffer that is to be filled next."""
-        if self._filled == len(self._buffer):
-            self.flush()
-        return self._buffer[self._filled :]
-
-    def filled(self, count: int) -> None:
-        """Say how much of the room was used."""
-        self._filled += count
-
-    def flush(self) -> None:
-        """Write what is in the buffer, however short the single writes are."""
-        rest = self._buffer[: self._filled]
-        self._hash.update(rest)
-        with naming_faults(self._path, "write"):
-            while rest:
-                count = os.write(self._descriptor, rest)
-                if count == 0:
-                    raise OSError(errno.ENOSPC, "nothing more was accepted")
-                self.written_bytes += count
-                rest = rest[count:]
-        self._hash.settle()
-        self._filled = 0
-        self._pace.reached(self.written_bytes)
-
-    def close(self) -> None:
-        """Let go of what the writing needed."""
-        self._hash.close()
-
-    def sha256(self) -> str:
-        """The digest of what was written."""
-        return self._hash.hexdigest()
-
-
-class Sources:
-    """Staged files; the last one stays open, since neighbours in a plan lie in the same file."""
-
-    def __init__(self) -> None:
-        self._path: str | None = None
-        self._descriptor = -1
-
-    def descriptor(self, path: str) -> int:
-        """Open ``path``, or go on with it."""
-        if path != self._path:
-            self.close()
-            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            self._path = path
-            os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
-        return self._descriptor
-
-    def close(self) -> None:
-        """Close what is open."""
-        if self._path is not None:
-            os.close(self._descriptor)
-            self._path = None
-
-
-def copy_literal(plan: BinaryIO, length: int, outgoing: Outgoing) -> None:
-    """Copy bytes that lie in the plan itself."""
-    while length:
-        room = outgoing.room()[:length]
-        count = plan.readinto(room)  # type: ignore[attr-defined]
-        if not count:
-            raise Fault("BadPlan", message="the plan ends within a literal")
-        outgoing.filled(count)
-        length -= count
-
-
-def copy_range(ordinal: int, piece: Sequence[Any], sources: Sources, outgoing: Outgoing) -> None:
-    """Copy bytes of a staged file and compare their checksum."""
-    path, offset, length, expected = piece
-    checksum = 0
-    try:
-        descriptor = sources.descriptor(path)
-    except OSError as error:
-        raise Fault("StagedBytesDamaged", ordinal=ordinal, path=path, reason=str(error.strerror)) from error
-    while length:
-        room = outgoing.room()[:length]
-        try:
-            count = os.preadv(descriptor, [room], offset)
-        except OSError as error:
-            raise Fault(
-                "StagedBytesDamaged", ordinal=ordinal, path=path, reason=str(error.strerror)
-            ) from error
-        if count == 0:
-            raise Fault(
-                "StagedBytesDamaged", ordinal=ordinal, path=path, reason=f"ends before byte {offset + length}"
-            )
-        checksum = crc64nvme(room[:count], checksum)
-        outgoing.filled(count)
-        offset += count
-        length -= count
-    if checksum != expected:
-        raise Fault(
-            "StagedBytesDamaged",
-            ordinal=ordinal,
-            path=path,
-            reason=f"checksum {checksum:016x} instead of {expected:016x}",
-        )
-
-
-def copy_plan(plan_path: str, outgoing: Outgoing) -> None:
-    """
-    Copy all pieces of a plan.
-
-    The plan is a sequence of JSON lines: ``[length]`` followed by so many raw bytes, or ``[path, offset, length, crc64nvme]``.
-    """
-    sources = Sources()
-    try:
-        with open(plan_path, "rb") as plan:
-            for ordinal, line in enumerate(iter(plan.readline, b"")):
-                piece = json.loads(line)
-                if len(piece) == 1:
-                    copy_literal(plan, piece[0], outgoing)
-                else:
-                    copy_range(ordinal, piece, sources, outgoing)
-        outgoing.flush()
-    finally:
-        sources.close()
-
-
-def write_file(command: dict[str, Any], root: int, buffer: memoryview, emit: Emit) -> dict[str, Any]:
+def _write(
+    command: Line,
+    attributes: dict[str, bytes],
+    is_hashed: bool,
+    replaces: bool,
+    root: int,
+    buffer: memoryview,
+    emit: Emit,
+) -> Line:
     """Write one file from a plan: write, fsync, attributes, close, and compare its size."""
     path = command["path"]
     started = time.monotonic()
@@ -290,20 +95,19 @@ def write_file(command: dict[str, Any], root: int, buffer: memoryview, emit: Emi
     try:
         with naming_faults(path, "create"):
             make_parents(root, path)
-            if command["replace"]:
+            if replaces:
                 with suppress(FileNotFoundError):
                     os.unlink(path, dir_fd=root)
             descriptor = os.open(
                 path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=root
             )
-        outgoing = Outgoing(descriptor, path, buffer, Pace(emit))
+        outgoing = Outgoing(lambda rest: os.write(descriptor, rest), path, buffer, Pace(emit))
         try:
             copy_plan(command["plan"], outgoing)
             with naming_faults(path, "fsync"):
                 os.fsync(descriptor)
-            attributes = {name: base64.b64decode(value) for name, value in command["attributes"].items()}
-            if command["hash_attribute"]:
-                attributes[command["hash_attribute"]] = outgoing.sha256().encode()
+            if is_hashed:
+                attributes[f"user.{SHA256_ATTRIBUTE}"] = outgoing.sha256().encode()
             with naming_faults(path, "set attributes"):
                 for name, value in attributes.items():
                     os.setxattr(descriptor, name, value)
@@ -328,9 +132,9 @@ def write_file(command: dict[str, Any], root: int, buffer: memoryview, emit: Emi
     return {"size": size, "sha256": outgoing.sha256(), "seconds": time.monotonic() - started}
 
 
-class Incoming:
+class MountedFile:
     """
-    A file of the volume being read past the page cache, forward, through the one buffer.
+    A file of the volume being read past the page cache, forward, through the one buffer (an ``Incoming``).
 
     The buffer is a window of the file: wanted bytes that are in it cost nothing, so many small ranges are as quick as a large one.
     """
@@ -357,11 +161,7 @@ class Incoming:
             raise Fault("NoSuchFileOnVolume", path=path)
 
     def at(self, offset: int, wanted: int) -> memoryview:
-        """
-        Return up to ``wanted`` bytes from ``offset`` on; empty at the end of the file.
-
-        :raise OSError: the drive cannot read the wanted bytes, even when nothing else is asked of it.
-        """
+        """See ``Incoming``."""
         if not self._start <= offset < self._end:
             try:
                 self._fill(offset, len(self._buffer))
@@ -374,7 +174,7 @@ class Incoming:
         return self._buffer[head : min(head + wanted, self._end - self._start)]
 
     def read_into(self, buffer: memoryview) -> None:
-        """Go on with another buffer: somebody still needs the bytes in this one."""
+        """See ``Incoming``."""
         self._buffer = buffer
         self._start = self._end = 0
 
@@ -390,172 +190,43 @@ class Incoming:
 
 
 @contextmanager
-def incoming_file(root: int, path: str, buffer: memoryview) -> Iterator[Incoming]:
+def incoming_file(root: int, path: str, buffer: memoryview) -> Iterator[MountedFile]:
     """Open a file of the volume for reading."""
-    incoming = Incoming(root, path, buffer)
+    incoming = MountedFile(root, path, buffer)
     try:
         yield incoming
     finally:
         incoming.close()
 
 
-def verify_file(command: dict[str, Any], root: int, buffer: memoryview, emit: Emit) -> dict[str, Any]:
+def verify_file(command: Line, root: int, buffer: memoryview, emit: Emit) -> Line:
     """Read a file back and return its size and digest."""
     path = command["path"]
     started = time.monotonic()
-    pace = Pace(emit)
-    offset = 0
     half = len(buffer) // 2
-    free, hashed = buffer[:half], buffer[half:]
-    with incoming_file(root, path, free) as incoming, closing(Sha256()) as digest:
-        while True:
-            with naming_faults(path, "read"):
-                chunk = incoming.at(offset, half)
-            if not chunk:
-                break
-            digest.update(chunk)
-            offset += len(chunk)
-            free, hashed = hashed, free
-            incoming.read_into(free)
-            pace.reached(offset)
-        return {"size": offset, "sha256": digest.hexdigest(), "seconds": time.monotonic() - started}
+    buffers = buffer[:half], buffer[half:]
+    with incoming_file(root, path, buffers[0]) as incoming:
+        size, digest = digest_of(incoming, path, buffers, emit)
+    return {"size": size, "sha256": digest, "seconds": time.monotonic() - started}
 
 
-class Destinations:
-    """Files on disk that receive ranges; what was delivered is reported after its fsync, in groups."""
-
-    def __init__(self, emit: Emit) -> None:
-        self._emit = emit
-        self._descriptors: dict[str, int] = {}
-        self._waiting: list[dict[str, Any]] = []
-        self._waiting_bytes = 0
-        self._fsyncs = ThreadPoolExecutor(FSYNC_THREADS)
-
-    def write(self, path: str, chunk: memoryview, offset: int) -> None:
-        """Write a chunk, however short the single writes are."""
-        try:
-            if path not in self._descriptors:
-                self._descriptors[path] = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            while chunk:
-                count = os.pwrite(self._descriptors[path], chunk, offset)
-                offset += count
-                self._waiting_bytes += count
-                chunk = chunk[count:]
-        except OSError as error:
-            raise self._fault(path, error) from error
-
-    def delivered(self, outcome: dict[str, Any]) -> None:
-        """A range is complete; report it with the next group."""
-        self._waiting.append(outcome)
-        if len(self._waiting) >= FLUSH_RANGES or self._waiting_bytes >= FLUSH_BYTES:
-            self.flush()
-
-    def flush(self) -> None:
-        """Make all delivered ranges durable and report them."""
-        pending = {path: self._fsyncs.submit(os.fsync, each) for path, each in self._descriptors.items()}
-        for path, fsync in pending.items():
-            try:
-                fsync.result()
-            except OSError as error:
-                raise self._fault(path, error) from error
-        self._close_all()
-        for outcome in self._waiting:
-            self._emit({"range": outcome})
-        self._waiting.clear()
-        self._waiting_bytes = 0
-
-    def close(self) -> None:
-        """Close what an error left open."""
-        self._fsyncs.shutdown()
-        self._close_all()
-
-    def _close_all(self) -> None:
-        for descriptor in self._descriptors.values():
-            os.close(descriptor)
-        self._descriptors.clear()
-
-    @staticmethod
-    def _fault(path: str, error: OSError) -> Fault:
-        return Fault("DestinationFault", path=path, errno=error.errno, message=error.strerror)
-
-
-def read_range(
-    piece: Sequence[Any], block_bytes: int, incoming: Incoming, destinations: Destinations
-) -> dict[str, Any]:
-    """
-    Bring one range to its destination.
-
-    :return: the outcome as the other end wants it.
-    """
-    ordinal, offset, length, expected, destination, place = piece
-    done = checksum = block = 0
-    blocks: list[int] = []
-    if not length:
-        destinations.write(destination, memoryview(b""), place)
-    while done < length:
-        wanted = min(length - done, block_bytes - done % block_bytes)
-        try:
-            chunk = incoming.at(offset + done, wanted)
-        except OSError as error:
-            if error.errno in VOLUME_GONE:
-                raise Fault("VolumeGone", message=str(error)) from error
-            return {"ordinal": ordinal, "state": "unreadable", "blocks": [], "detail": str(error.strerror)}
-        if not chunk:
-            detail = f"the file ends at byte {offset + done}"
-            return {"ordinal": ordinal, "state": "damaged", "blocks": [], "detail": detail}
-        checksum = crc64nvme(chunk, checksum)
-        block = crc64nvme(chunk, block)
-        destinations.write(destination, chunk, place + done)
-        done += len(chunk)
-        if done % block_bytes == 0 or done == length:
-            blocks.append(block)
-            block = 0
-    if checksum != expected:
-        detail = f"checksum {checksum:016x} instead of {expected:016x}"
-        return {"ordinal": ordinal, "state": "damaged", "blocks": [], "detail": detail}
-    return {"ordinal": ordinal, "state": "delivered", "blocks": blocks, "detail": ""}
-
-
-def read_file(command: dict[str, Any], root: int, buffer: memoryview, emit: Emit) -> dict[str, Any]:
-    """
-    Bring ranges of a file to their destinations, in the order of their offsets.
-
-    The plan has one JSON line per range: ``[ordinal, offset, length, crc64nvme, destination, destination_offset]``.
-    """
-    pace = Pace(emit)
-    destinations = Destinations(emit)
-    with open(command["plan"], "rb") as plan:
-        pieces = sorted((json.loads(line) for line in plan), key=lambda piece: (piece[1], piece[0]))
-    done = 0
-    try:
-        with incoming_file(root, command["path"], buffer) as incoming:
-            for piece in pieces:
-                destinations.delivered(read_range(piece, command["block_bytes"], incoming, destinations))
-                done += piece[2]
-                pace.reached(done)
-        destinations.flush()
-    finally:
-        destinations.close()
+def read_file(command: Line, root: int, buffer: memoryview, emit: Emit) -> Line:
+    """Bring ranges of a file to their destinations."""
+    with incoming_file(root, command["path"], buffer) as incoming:
+        read_ranges(command["plan"], command["block_bytes"], incoming, emit)
     return {}
 
 
-def get_file(command: dict[str, Any], root: int, buffer: memoryview, emit: Emit) -> dict[str, Any]:
+def get_file(command: Line, root: int, buffer: memoryview, emit: Emit) -> Line:
     """Copy a small file to a scratch file on disk."""
     path = command["path"]
-    offset = 0
-    with incoming_file(root, path, buffer) as incoming, open(command["destination"], "wb") as destination:
+    with incoming_file(root, path, buffer) as incoming:
         if incoming.size_bytes > command["limit"]:
             raise Fault("FileTooLarge", message=f"{path} has {incoming.size_bytes} bytes")
-        while True:
-            with naming_faults(path, "read"):
-                chunk = incoming.at(offset, BUFFER_BYTES)
-            if not chunk:
-                return {"size": offset}
-            destination.write(chunk)
-            offset += len(chunk)
+        return {"size": copy_out(incoming, path, command["destination"], BUFFER_BYTES)}
 
 
-def list_directory(command: dict[str, Any], root: int, buffer: memoryview, emit: Emit) -> dict[str, Any]:
+def list_directory(command: Line, root: int, buffer: memoryview, emit: Emit) -> Line:
     """Report the entries of a directory, sorted by name, in groups."""
     path = command["path"] or "."
     with naming_faults(path, "list"):
@@ -567,12 +238,11 @@ def list_directory(command: dict[str, Any], root: int, buffer: memoryview, emit:
                 entries.append([name, stat.S_ISDIR(status.st_mode), status.st_size])
         finally:
             os.close(directory)
-    for start in range(0, len(entries), ENTRIES_PER_LINE):
-        emit({"entries": entries[start : start + ENTRIES_PER_LINE]})
+    emit_entries(entries, emit)
     return {}
 
 
-def unlink_file(command: dict[str, Any], root: int, buffer: memoryview, emit: Emit) -> dict[str, Any]:
+def unlink_file(command: Line, root: int, buffer: memoryview, emit: Emit) -> Line:
     """Remove a file; harmless when there is none."""
     with naming_faults(command["path"], "unlink"), suppress(FileNotFoundError):
         os.unlink(command["path"], dir_fd=root)
@@ -593,8 +263,8 @@ def attribute_carrier(root: int, path: str) -> Iterator[int]:
         os.close(descriptor)
 
 
-def get_attributes(command: dict[str, Any], root: int, buffer: memoryview, emit: Emit) -> dict[str, Any]:
-    """Read extended attributes; those without a value are left out."""
+def get_attributes(command: Line, root: int, buffer: memoryview, emit: Emit) -> Line:
+    """Read extended attributes of the user's name space; those without a value are left out."""
     values = {}
     with (
         attribute_carrier(root, command["path"]) as descriptor,
@@ -602,32 +272,33 @@ def get_attributes(command: dict[str, Any], root: int, buffer: memoryview, emit:
     ):
         for name in command["names"]:
             try:
-                values[name] = base64.b64encode(os.getxattr(descriptor, name)).decode()
+                values[name] = base64.b64encode(os.getxattr(descriptor, f"user.{name}")).decode()
             except OSError as error:
                 if error.errno not in (errno.ENODATA, errno.EOPNOTSUPP):
                     raise
     return {"values": values}
 
 
-def set_attribute(command: dict[str, Any], root: int, buffer: memoryview, emit: Emit) -> dict[str, Any]:
-    """Set one extended attribute."""
+def set_attribute(command: Line, root: int, buffer: memoryview, emit: Emit) -> Line:
+    """Set one extended attribute of the user's name space."""
     with (
         attribute_carrier(root, command["path"]) as descriptor,
         naming_faults(command["path"], f"set attribute {command['name']}"),
     ):
-        os.setxattr(descriptor, command["name"], base64.b64decode(command["value"]))
+        os.setxattr(descriptor, f"user.{command['name']}", base64.b64decode(command["value"]))
     return {}
 
 
-def volume_space(command: dict[str, Any], root: int, buffer: memoryview, emit: Emit) -> dict[str, Any]:
+def volume_space(command: Line, root: int, buffer: memoryview, emit: Emit) -> Line:
     """Ask for the space of the volume."""
     with naming_faults("", "statfs"):
         status = os.fstatvfs(root)
     return {"total": status.f_blocks * status.f_frsize, "free": status.f_bavail * status.f_frsize}
 
 
-OPERATIONS: dict[str, Callable[[dict[str, Any], int, memoryview, Emit], dict[str, Any]]] = {
+OPERATIONS: dict[str, Callable[[Line, int, memoryview, Emit], Line]] = {
     "write": write_file,
+    "put_file": put_file,
     "verify": verify_file,
     "read": read_file,
     "get_file": get_file,
@@ -639,9 +310,7 @@ OPERATIONS: dict[str, Callable[[dict[str, Any], int, memoryview, Emit], dict[str
 }
 
 
-def obey(
-    command: dict[str, Any], mountpoint: str, is_plain: bool, buffer: memoryview, emit: Emit
-) -> dict[str, Any]:
+def obey(command: Line, mountpoint: str, is_plain: bool, buffer: memoryview, emit: Emit) -> Line:
     """Carry out one command and return the last line of its answer."""
     try:
         with volume_root(mountpoint, is_plain) as root:
@@ -650,35 +319,15 @@ def obey(
         return {"fault": fault.fields}
 
 
-def listen(commands: "queue.SimpleQueue[dict[str, Any]]") -> None:
-    """Take commands from standard input; its end is the end of this process, whatever it is doing."""
-    for line in sys.stdin.buffer:
-        commands.put(json.loads(line))
-    os._exit(0)
-
-
 def main(arguments: Sequence[str]) -> None:
     """
     Serve one mountpoint until standard input is closed.
 
     :param arguments: the mountpoint, and ``plain`` when it is announced to be a plain folder.
     """
-    with suppress(PermissionError):
-        os.setsid()
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     mountpoint, is_plain = arguments[0], "plain" in arguments[1:]
     buffer = memoryview(mmap.mmap(-1, BUFFER_BYTES))
-    commands: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-    threading.Thread(target=listen, args=(commands,), daemon=True).start()
-    while True:
-        command = commands.get()
-        number = command["id"]
-
-        def emit(line: dict[str, Any], number: int = number) -> None:
-            sys.stdout.write(json.dumps({"id": number, **line}) + "\n")
-            sys.stdout.flush()
-
-        emit(obey(command, mountpoint, is_plain, buffer, emit))
+    serve(lambda command, emit: obey(command, mountpoint, is_plain, buffer, emit))
 
 
 if __name__ == "__main__":

@@ -58,6 +58,7 @@ from coldstore.interfaces.mover import (
     VolumeSpace,
     Written,
 )
+from coldstore.model.cartridges import VolumeForm
 from coldstore.util.asynchronous import returns_deferred
 from coldstore.util.checksums import crc64nvme
 
@@ -85,6 +86,11 @@ def write_file(path: str, offset_bytes: int, content: bytes) -> None:
         os.close(descriptor)
 
 
+def _check_attribute(name: str) -> None:
+    if not name or (name.startswith("ltfs.") and name != SHA256_ATTRIBUTE):
+        raise ValueError(f"not an attribute of ours: {name!r}")
+
+
 def _is_inside(path: str) -> bool:
     return all(part not in ("", ".", "..") for part in path.split("/"))
 
@@ -107,9 +113,9 @@ class _Tree:
 @dataclass(slots=True, kw_only=True)
 class SimulatedMedium:
     """
-    A cartridge. ``tree`` and ``generation`` are what the last index on tape says.
+    A cartridge. ``tree`` and ``generation`` are what the last index on tape says; ``is_foreign``: it has data of somebody else.
 
-    ``read_only`` is why LTFS mounts it so; ``loses_index``: its unmounts fail to write the index; ``is_index_partition_full``: they find that
+    ``read_only`` is why it is mounted so; ``loses_index``: its unmounts fail to write the index; ``is_index_partition_full``: they find that
     its index partition takes no more files.
     """
 
@@ -119,6 +125,7 @@ class SimulatedMedium:
     read_only: ReadOnly | None = None
     loses_index: bool = False
     is_index_partition_full: bool = False
+    is_foreign: bool = False
     volume_uuid: str | None = None
     volume_name: str = ""
     generation: int = 0
@@ -206,8 +213,8 @@ def _verdict(*findings: str) -> UnmountVerdict:
         exit_status=None if findings else 0,
         signal=9 if findings else None,
         findings=findings,
-        index_partition_is_full=False,
         log_tail=(),
+        was_cut_off=bool(findings),
     )
 
 
@@ -288,6 +295,8 @@ class SimulatedMover:
         """See ``IMover``."""
         if not _is_inside(path):
             raise ValueError(f"not a path within a volume: {path!r}")
+        for name in attributes:
+            _check_attribute(name)
         planned = list(pieces)
         size = sum(len(each.content) if isinstance(each, Literal) else each.length_bytes for each in planned)
         await self._begin("write", size)
@@ -427,33 +436,14 @@ class SimulatedMover:
     @returns_deferred
     async def get_attributes(self, *, path: str, names: Sequence[str]) -> Mapping[str, bytes]:
         """See ``IMover``."""
-        if {"user.ltfs.sync", "user.ltfs.driveCaptureDump"}.intersection(names):
-            raise ValueError("reading these attributes acts")
+        for name in names:
+            _check_attribute(name)
+        if not _is_inside(path):
+            raise ValueError(f"not a path within a volume: {path!r}")
         await self._begin("attributes")
         self._turn.release()
-        carried: dict[str, bytes] = {}
-        if not path:
-            carried = self._filesystem.root_attributes(self._mount)
-        elif path not in self._mount.tree.folders:
-            file = self._file(path)
-            carried = {**file.attributes}
-            if file.start_block is not None:
-                carried["user.ltfs.partition"] = b"b"
-                carried["user.ltfs.startblock"] = str(file.start_block).encode()
+        carried = self._file(path).attributes
         return {name: carried[name] for name in names if name in carried}
-
-    @returns_deferred
-    async def set_attribute(self, *, path: str, name: str, value: bytes) -> None:
-        """See ``IMover``."""
-        await self._begin("attributes")
-        self._turn.release()
-        self._demand_writable(path, "set attribute")
-        if not path:
-            if name == "user.ltfs.sync":
-                self._mount.save()
-            return
-        file = self._file(path)
-        self._save(path, replace(file, attributes={**file.attributes, name: value}))
 
     @returns_deferred
     async def space(self) -> VolumeSpace:
@@ -475,7 +465,7 @@ class SimulatedMover:
 class SimulatedVolume:
     """A mounted volume in memory."""
 
-    mountpoint: str = "/simulated"
+    form = VolumeForm.LTFS
 
     def __init__(self, filesystem: "SimulatedTapeFilesystem", mount: _Mount) -> None:
         self._filesystem = filesystem
@@ -521,12 +511,6 @@ class SimulatedVolume:
     def space(self) -> "Deferred[VolumeSpace]":
         """See ``IMountedVolume``."""
         return self.mover.space()
-
-    @returns_deferred
-    async def attributes(self, names: Sequence[str]) -> Mapping[str, str]:
-        """See ``IMountedVolume``."""
-        told = await self.mover.get_attributes(path="", names=[f"user.ltfs.{name}" for name in names])
-        return {name.removeprefix("user.ltfs."): value.decode() for name, value in told.items()}
 
     @returns_deferred
     async def unmount(self) -> UnmountVerdict:
@@ -588,20 +572,6 @@ class SimulatedTapeFilesystem:
         if ordered and (fault := ordered.popleft()) is not None:
             raise fault
 
-    def root_attributes(self, mount: _Mount) -> dict[str, bytes]:
-        """What the root of a mounted volume carries."""
-        medium = mount.medium
-        values = {
-            "volumeSerial": medium.barcode[:6],
-            "volumeUUID": medium.volume_uuid or "",
-            "volumeName": medium.volume_name,
-            "volumeLockState": "0x00000000",
-            "indexGeneration": str(medium.generation),
-            "indexLocation": f"b:{medium.written_bytes // RECORD_BYTES + 6}",
-            "mediaLoads": "1",
-        }
-        return {f"user.ltfs.{name}": value.encode() for name, value in values.items()}
-
     def _medium(self) -> SimulatedMedium:
         if self._drive in self._tapes.mounts:
             raise DriveBusy("a volume is mounted")
@@ -622,8 +592,8 @@ class SimulatedTapeFilesystem:
         try:
             medium = self._medium()
             await self.take_time("format", 0)
-            if medium.volume_uuid is not None:
-                raise AlreadyFormatted("mkltfs: the cartridge has an LTFS volume")
+            if medium.volume_uuid is not None or medium.is_foreign:
+                raise AlreadyFormatted("the cartridge is not blank")
             if medium.is_protected:
                 raise WriteProtected("mkltfs: the cartridge is write protected")
             medium.volume_uuid, medium.volume_name = self._tapes.new_uuid(), volume_name
@@ -675,7 +645,7 @@ class SimulatedTapeFilesystem:
             if medium.barcode[:6] != barcode[:6] or volume_uuid not in (None, medium.volume_uuid):
                 raise WrongVolume(
                     f"expected {barcode}, found {medium.barcode}",
-                    found_serial=medium.barcode[:6],
+                    found_label=medium.barcode[:6],
                     found_uuid=medium.volume_uuid,
                 )
             why = medium.read_only or (ReadOnly.PROTECTED if medium.is_protected else None)
@@ -712,12 +682,12 @@ class SimulatedTapeFilesystem:
                     mount.medium.needs_check = mount.is_dirty
                     self._tapes.end(
                         self._drive,
-                        replace(_verdict("the index was not written"), exit_status=0, signal=None),
+                        replace(_verdict("the index was not written"), exit_status=0, signal=None, was_cut_off=False),
                     )
                 else:
                     mount.save()
-                    is_full = mount.medium.is_index_partition_full
-                    self._tapes.end(self._drive, replace(_verdict(), index_partition_is_full=is_full))
+                    why = ReadOnly.FULL.value if mount.medium.is_index_partition_full else ""
+                    self._tapes.end(self._drive, replace(_verdict(), full_because=why))
             return self._tapes.ended[self._drive].verdict
         finally:
             self._turn.release()

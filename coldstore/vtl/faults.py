@@ -20,7 +20,7 @@ from typing import Any
 
 from coldstore.vtl.records import locked, read_json, write_json
 
-PROGRAMS = ("mtx", "mt", "ltfs", "mkltfs", "ltfsck")
+PROGRAMS = ("mtx", "mt", "ltfs", "mkltfs", "ltfsck", "st")
 
 POINTS = MappingProxyType(
     {
@@ -29,12 +29,14 @@ POINTS = MappingProxyType(
         "mkltfs": ("open", "format", "start"),
         "ltfsck": ("open", "check", "start"),
         "ltfs": ("open", "mount", "read", "write", "fsync", "sync", "unmount", "signal", "start"),
+        "st": ("read", "write", "sync", "locate"),
     }
 )
 """
 The points at which each program asks.
 
-``start`` is the first moment of any run; ``open`` is the drive's, ``signal`` that of a SIGCONT to a mounted ``ltfs``.
+``start`` is the first moment of any run; ``open`` is the drive's, ``signal`` that of a SIGCONT to a mounted ``ltfs``. ``st`` is the tape driver,
+for those who use a tape without LTFS: its ``sync`` is the writing of file marks, ``locate`` every movement of the tape.
 """
 
 
@@ -133,7 +135,7 @@ FAULT_KINDS = MappingProxyType(
             meaning="The power fails: ltfs is gone at once, and partition b has no end of data until `ltfsck -z`.",
         ),
         "eio": FaultKind(
-            points=("offline", "rewind", "load", "read", "write", "fsync", "sync"),
+            points=("offline", "rewind", "load", "read", "write", "fsync", "sync", "locate"),
             meaning="Input/output error. write: as sense 4/44/00, later writes EROFS, the unmount fails with 11033E. sync: the call fails,"
             " the index was saved on partition a, the volume is frozen.",
         ),

@@ -143,8 +143,12 @@ def _foreign(arguments: argparse.Namespace) -> None:
             stream.write(b"FOREIGN DATA" * 87000)
     memory = cartridge.memory
     memory.content, memory.partitioned = "foreign", arguments.partitioned
-    memory.filemarks, memory.end = [2], 3
     cartridge.remember()
+    track = cartridge.raw_track(0, 0)
+    for _ in range(2):
+        track.append(b"FOREIGN DATA" * 853)
+    track.append_filemark()
+    track.close()
 
 
 def _protect(arguments: argparse.Namespace) -> None:

@@ -1,5 +1,5 @@
 """
-A cartridge: two partition files addressed in blocks, and the cartridge memory.
+A cartridge: two partition files addressed in blocks, or a track of blocks and file marks, and the cartridge memory.
 
 Block N of a partition lies at byte N x 524288 of its file. As LTFS format specification 2.4 has it, each partition begins with a volume
 label, a filemark, the LTFS label, a filemark; then a filemark, an index and a filemark follow, and from there data and indexes append.
@@ -11,13 +11,21 @@ the index's end, which is how an unclean volume is known.
 import json
 import os
 import zlib
+from array import array
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from coldstore.vtl.records import read_json, write_json
+from coldstore.vtl.track import FILEMARK, Track
 
 BLOCK_BYTES = 524288
 """Size of a block address (LTFS default block size)."""
+
+LOST_BLOCK = b"LTFS"
+"""What is kept of a block of an LTFS volume on which something else was written: it is worth nothing any more."""
+
+VOLUME_LABEL_BYTES = 80
+"""LTFS Format Specification: an ANSI VOL1 label."""
 
 FIRST_INDEX_BLOCK = 5
 """Labels and their filemarks take blocks 0 to 4."""
@@ -37,8 +45,9 @@ class Memory:
     The cartridge memory, and what a look at the medium shows.
 
     ``content`` is blank, foreign, ltfs or destroyed. ``volume`` is the LTFS label. ``coherency`` gives the generation and block of the last
-    index per partition; ``eod_missing`` tells that the power failed while b was written. ``lock_state`` is volumeLockState (0x60 write error on b, 0xE0 on both). ``files_form`` tells that the volume was
-    formatted for the plain directory fallback.
+    index per partition; ``eod_missing`` tells that the power failed while b was written. ``lock_state`` is volumeLockState (0x60 write error on
+    b, 0xE0 on both). ``files_form`` tells that the volume was formatted for the plain directory fallback, and ``end`` how many blocks its
+    files take.
     """
 
     barcode: str
@@ -57,7 +66,6 @@ class Memory:
     mounted_at: str | None = None
     bytes_written: int = 0
     bytes_read: int = 0
-    filemarks: list[int] = field(default_factory=list)
     end: int = 0
 
 
@@ -162,7 +170,10 @@ class Cartridge:
     def __init__(self, directory: str) -> None:
         """Read the cartridge memory. Raises ``OSError`` when there is no such cartridge."""
         self.directory = directory
-        self.memory = Memory(**read_json(os.path.join(directory, "cartridge.json")))
+        recorded = read_json(os.path.join(directory, "cartridge.json"))
+        # A cartridge may have been made by an earlier release.
+        known = Memory.__dataclass_fields__
+        self.memory = Memory(**{name: value for name, value in recorded.items() if name in known})
 
     def remember(self) -> None:
         """Write the cartridge memory."""
@@ -203,6 +214,9 @@ class Cartridge:
             for name in (f"{letter}.data", f"{letter}.marks"):
                 with open(os.path.join(self.directory, name), "wb"):
                     pass
+        track = Track(self.directory)
+        track.cut(0)
+        track.close()
 
     def write_labels(self, serial: str, label: dict[str, Any]) -> None:
         """Write the volume label and the LTFS label at the start of both partitions."""
@@ -216,8 +230,14 @@ class Cartridge:
 
     def layout(self, number: int) -> Layout:
         """Return what ``mt`` meets on partition 0 or 1."""
-        if self.memory.content != "ltfs" or self.memory.files_form:
-            return Layout(filemarks=tuple(self.memory.filemarks), end=self.memory.end)
+        if self.memory.files_form:
+            return Layout(filemarks=(), end=self.memory.end)
+        if not self.is_ltfs:
+            track = Track(self.directory)
+            try:
+                return Layout(filemarks=track.filemarks(), end=track.end)
+            finally:
+                track.close()
         partition = self.partition("ab"[number], writable=False)
         try:
             return partition.layout()
@@ -226,15 +246,48 @@ class Cartridge:
 
     def write_filemarks(self, number: int, logical: int, count: int) -> None:
         """Write filemarks over what is there: whatever lay behind is gone, and so is an LTFS volume."""
-        layout = self.layout(number)
-        self.memory.filemarks = [mark for mark in layout.filemarks if mark < logical] + list(
-            range(logical, logical + count)
-        )
-        self.memory.end = logical + count
-        self.memory.content = "foreign" if self.memory.end else "blank"
-        self.memory.partitioned = False
-        self.memory.volume = None
-        self.remember()
+        track = self.raw_track(number, logical)
+        for _ in range(count):
+            track.append_filemark()
+        track.close()
+
+    @property
+    def is_ltfs(self) -> bool:
+        """Whether its partitions are those of an LTFS volume, in blocks."""
+        return self.memory.content == "ltfs" and not self.memory.files_form
+
+    def seen_track(self) -> Track:
+        """What a drive reads from the beginning of partition 0, whatever it is."""
+        if self.memory.content != "ltfs":
+            return Track(self.directory)
+        layout = Layout(filemarks=(1,), end=2) if self.memory.files_form else self.layout(0)
+        sizes = array("I", [BLOCK_BYTES]) * layout.end
+        sizes[0] = VOLUME_LABEL_BYTES
+        for mark in layout.filemarks:
+            sizes[mark] = FILEMARK
+        return Track(self.directory, sizes=sizes, source=self.data_path("a"), source_block_bytes=BLOCK_BYTES)
+
+    def raw_track(self, number: int, logical: int) -> Track:
+        """The track, to be written from a position on: whatever lay behind is gone, and so is an LTFS volume."""
+        kept: list[bytes | None] = []
+        if self.is_ltfs:
+            layout = self.layout(number)
+            kept = [
+                None if mark in layout.filemarks else LOST_BLOCK for mark in range(min(logical, layout.end))
+            ]
+        if self.memory.content != "foreign":
+            self.memory.content, self.memory.volume = "foreign", None
+            self.memory.partitioned = self.memory.files_form = False
+            self.memory.end = 0
+            self.remember()
+        track = Track(self.directory)
+        for block in kept:
+            if block is None:
+                track.append_filemark()
+            else:
+                track.append(block)
+        track.cut(logical)
+        return track
 
 
 def new_cartridge(directory: str, barcode: str, *, capacity_bytes: int, cleaning: bool = False) -> Cartridge:

@@ -159,7 +159,7 @@ class Mkltfs:
         memory = cartridge.memory
         memory.content, memory.volume, memory.coherency, memory.lock_state = "blank", None, {}, 0
         memory.eod_missing = False
-        memory.partitioned, memory.filemarks, memory.end = False, [], 0
+        memory.partitioned, memory.end = False, 0
         cartridge.remember()
         self._reporter.say("15040I")
         return UNFORMATTED

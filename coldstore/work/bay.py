@@ -2,7 +2,7 @@
 A bay: one drive with whatever cartridge is in it, from an empty drive to a mounted volume and back.
 
 The order is fixed by what was measured of the tools: load, wait until ready, format or mount; unmount and wait for the
-end of ``ltfs``, offline, unload. Every step is recorded before the next begins where a crash would otherwise leave
+end of the mount, offline, unload. Every step is recorded before the next begins where a crash would otherwise leave
 something that nobody can explain.
 """
 
@@ -45,8 +45,8 @@ from coldstore.work.trouble import WORLD_FAULTS, CartridgeFull, TapeTrouble, as_
 APPLIANCE = "coldstore"
 """Who changes records when no person does."""
 
-HOLDS_LTFS = frozenset({CartridgeState.FORMATTING, *READABLE})
-"""States of cartridges that may have been in the hands of LTFS's programs."""
+HOLDS_VOLUME = frozenset({CartridgeState.FORMATTING, *READABLE})
+"""States of cartridges that a tape file system may have had in its hands."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,7 +243,7 @@ class Bay:
         try:
             await self._drive.offline()
         except DriveFailed:
-            if record is None or record.state not in HOLDS_LTFS:
+            if record is None or record.state not in HOLDS_VOLUME:
                 raise
             await self._unlock(barcode)
             await self._drive.offline()
@@ -275,7 +275,7 @@ class Bay:
         raise AssertionError("the last attempt ends with a slot or a fault")
 
     async def _unlock(self, barcode: str) -> None:
-        """An ``ltfs`` that was killed leaves the cartridge locked in the drive until a check of the volume has ended."""
+        """A file system that was killed can leave the cartridge locked in the drive until a check of the volume has ended."""
         self.tell("checking, for the drive does not let go", detail=barcode)
         verdict = await self._filesystem.check()
         await self._change(
@@ -364,18 +364,30 @@ class Bay:
                 change=lambda known: replace(known, format_nonce=nonce, pool=pool),
             )
         self.tell("formatting", detail=barcode)
+        was_blank = True
         try:
             with as_trouble(f"formatting {barcode}"):
                 try:
                     await self._filesystem.format(barcode=barcode, volume_name=_name_of(record))
-                except AlreadyFormatted:
-                    self.log.info("{barcode} holds an LTFS volume already: is it ours?", barcode=barcode)
+                except AlreadyFormatted as found:
+                    self.log.info("{barcode} is not blank, is it ours? {found}", barcode=barcode, found=found)
+                    was_blank = False
         except TapeTrouble as trouble:
             if isinstance(trouble.__cause__, WriteProtected):
                 await self._withdraw(barcode, "it is write protected: slide its tab")
                 raise TapeTrouble(f"{barcode} is write protected", is_cartridge_wrong=True) from trouble
             raise
-        return await self._take_into_use(await self._mounted(barcode, None), record)
+        try:
+            volume = await self._mounted(barcode, None)
+        except TapeTrouble as trouble:
+            if trouble.is_cartridge_wrong and not was_blank:
+                await self._change(
+                    barcode,
+                    event=CartridgeEvent.FOUND_FOREIGN,
+                    reason=f"holds data that are not ours: {trouble.sentence}",
+                )
+            raise
+        return await self._take_into_use(volume, record)
 
     async def _take_into_use(self, volume: IMountedVolume, record: Cartridge) -> IMountedVolume:
         """
@@ -422,10 +434,10 @@ class Bay:
         await self._change(
             barcode,
             event=CartridgeEvent.FOUND_FOREIGN,
-            reason=f"holds an LTFS volume named {found!r} that is not ours",
+            reason=f"holds a volume named {found!r} that is not ours",
         )
         raise TapeTrouble(
-            f"{barcode} holds an LTFS volume that is not ours; it was not touched", is_cartridge_wrong=True
+            f"{barcode} holds a volume that is not ours; it was not touched", is_cartridge_wrong=True
         )
 
     async def _mount(self, record: Cartridge, *, is_for_writing: bool) -> IMountedVolume:
@@ -500,7 +512,9 @@ class Bay:
         self.tell("labelling", detail=record.barcode)
         with as_trouble(f"writing the label of {record.barcode}"):
             await volume.mover.put_file(path=paths.VOLUME_PATH, content=volume_json(label))
-            await volume.mover.put_file(path=paths.README_PATH, content=readme_text(label).encode())
+            await volume.mover.put_file(
+                path=paths.README_PATH, content=readme_text(label, volume.form).encode()
+            )
             await volume.sync(f"label of {record.barcode}", new_files=(paths.VOLUME_PATH, paths.README_PATH))
 
     async def _check(self, barcode: str) -> None:
@@ -554,8 +568,8 @@ class Bay:
         """Record how a mount ended, once: a drive tells no more of it afterwards, wherever the cartridge goes."""
         if verdict.is_clean:
             self.log.info("{barcode} unmounted cleanly from drive {drive}", barcode=barcode, drive=self.index)
-            if verdict.index_partition_is_full:
-                await self._note_full(barcode)
+            if verdict.full_because:
+                await self._note_full(barcode, verdict.full_because)
         else:
             self.unclean_ends.append((barcode, verdict))
             self.log.warn(
@@ -569,11 +583,11 @@ class Bay:
         with as_trouble(f"closing the books on {barcode} in drive {self.index}", barcode=barcode):
             await self._filesystem.settle()
 
-    async def _note_full(self, barcode: str) -> None:
-        """What was meant for the index partition stayed on the data partition: the next index may not fit either."""
+    async def _note_full(self, barcode: str, reason: str) -> None:
+        """The next index may not fit any more."""
         record = await self._store.cartridge(barcode)
         if record is not None and record.state is CartridgeState.FILLING:
-            await self._change(barcode, event=CartridgeEvent.FILL_UP, reason=ReadOnly.FULL.value)
+            await self._change(barcode, event=CartridgeEvent.FILL_UP, reason=reason)
 
     async def _change(
         self,

@@ -862,5 +862,5 @@ def _cause(trouble: TapeTrouble) -> str:
 
 
 def _was_killed(end: UnmountVerdict | None) -> bool:
-    """Whether ``ltfs`` was ended by a signal, or nobody saw its end: that says nothing of drive and cartridge."""
-    return end is not None and end.exit_status is None
+    """Whether what served a mount was killed, or nobody saw its end: that says nothing of drive and cartridge."""
+    return end is not None and end.was_cut_off

@@ -22,7 +22,7 @@ from coldstore.work.records import change_cartridge
 from coldstore.work.renewing import HeldBundle, Renewals
 from coldstore.work.trouble import WORLD_FAULTS, TapeTrouble, as_trouble
 
-BUNDLE_ATTRIBUTE = "user.coldstore.bundle"
+BUNDLE_ATTRIBUTE = "coldstore.bundle"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from tests.bench.driver import UNSIGNED, Run, download, request, together, uploa
 from tests.bench.processes import Server, bare
 from tests.bench.results import Figure, Report, Wanted, middle
 from tests.endtoend.appliance import Appliance
-from tests.endtoend.clients import Keys
+from tests.endtoend.wire import Keys
 
 MIB = 1024 * 1024
 BLOCK_BYTES = MIB

@@ -17,7 +17,7 @@ from tests.bench.driver import RECEIVE_BYTES, Run, request
 from tests.bench.processes import Server, cpu_seconds
 from tests.bench.results import Figure, Report, Wanted, middle
 from tests.endtoend.appliance import Appliance
-from tests.endtoend.clients import Keys
+from tests.endtoend.wire import Keys
 
 PAGE = 1000
 RADOSGW_MS_10000 = 93

@@ -15,7 +15,7 @@ from tests.bench.driver import Run, dealt, exchange, request
 from tests.bench.processes import Server, bare
 from tests.bench.results import Figure, Report, Wanted, middle
 from tests.endtoend.appliance import Appliance
-from tests.endtoend.clients import Keys
+from tests.endtoend.wire import Keys
 
 SIZE_BYTES = 4096
 KEYS = 2000

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tests.bench.processes import Server, cpu_seconds
-from tests.endtoend.clients import Keys, signed_headers
+from tests.endtoend.wire import Keys, signed_headers
 
 RECEIVE_BYTES = 1024 * 1024
 UNSIGNED = "UNSIGNED-PAYLOAD"

@@ -3,6 +3,7 @@
 import fcntl
 import itertools
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -18,16 +19,20 @@ from twisted.internet.threads import deferToThread
 from twisted.python.threadpool import ThreadPool
 
 from coldstore.interfaces.filesystem import ITapeFilesystem
-from coldstore.interfaces.mover import IMover
 from coldstore.tape.filesystem import LtfsDrive, LtfsFilesystem, LtfsLimits
 from coldstore.tape.launcher import ChildLauncher
 from coldstore.tape.ltfs import LtfsOptions, LtfsTools
+from coldstore.tape.ltfs_mover import LtfsMover
 from coldstore.tape.mountrecord import MountFolders
 from coldstore.tape.mover import MoverLimits, MoverProcess
 from coldstore.tape.process import ReactorCommandRunner
 from coldstore.tape.processtable import is_alive
+from coldstore.tape.raw.device import TapeDevice
+from coldstore.tape.raw.filesystem import RawFilesystem, RawLimits
+from coldstore.tape.raw.mover import RawMover
 from coldstore.testing.filesystem import SimulatedTapeFilesystem, SimulatedTapes
 from coldstore.vtl.library import LibrarySpec, create_library
+from coldstore.vtl.tape import VirtualTape
 
 reactor: Any = global_reactor
 
@@ -65,8 +70,8 @@ class Rig(Protocol):
     def restart(self) -> ITapeFilesystem:
         """Return a file system as a service has it that was started anew; the old one is not to be used any more."""
 
-    def kill_filesystem(self) -> "Deferred[None]":
-        """End what serves the mount, as kill -9 does."""
+    def break_mount(self) -> "Deferred[None]":
+        """Do to the mount what ends it without an index: kill -9 of the process that serves it, a foreign write on the tape."""
 
     def protect(self, barcode: str) -> "Deferred[None]":
         """Move the write protection tab of a cartridge that is not loaded."""
@@ -127,9 +132,9 @@ class ProgramRig:
         """What the programs find."""
         return {"PATH": os.environ["PATH"]}
 
-    def mover(self, mountpoint: str, is_plain: bool) -> IMover:
+    def mover(self, mountpoint: str, is_plain: bool) -> LtfsMover:
         """Make a mover."""
-        mover = MoverProcess(
+        mover = LtfsMover(
             reactor=reactor,
             threads=self.threads,
             mountpoint=mountpoint,
@@ -185,7 +190,7 @@ class ProgramRig:
             await deferLater(reactor, 0.02)
         raise AssertionError(f"process {process_id} does not end")
 
-    def kill_filesystem(self) -> "Deferred[None]":
+    def break_mount(self) -> "Deferred[None]":
         """See ``Rig``."""
         _, ltfs = self.newest_processes()
         os.kill(ltfs, signal.SIGKILL)
@@ -198,7 +203,7 @@ class ProgramRig:
         ltfs = folder.ltfs() if folder else None
         if ltfs is not None and is_alive(ltfs):
             shim, _ = self.newest_processes()
-            await self.kill_filesystem()
+            await self.break_mount()
             await self._until_ended(shim)
         with open("/proc/self/mountinfo", encoding="utf-8") as table:
             if f" {self.mountpoint} " in table.read():
@@ -322,6 +327,113 @@ class VirtualLibraryRig(ProgramRig):
         return self.operate("fault", "add", self.library, *words)
 
 
+class RawTapes(ProgramRig):
+    """What all rigs with raw tapes share."""
+
+    program = ""
+    raw_limits = RawLimits(format_seconds=60, check_seconds=60, mount_seconds=60, unmount_seconds=60)
+
+    def raw_device(self) -> str:
+        """The node of drive 0."""
+        raise NotImplementedError
+
+    def open_tape(self) -> TapeDevice:
+        """Open drive 0, past the file system."""
+        raise NotImplementedError
+
+    def raw_mover(self) -> RawMover:
+        """Make a mover."""
+        mover = RawMover(
+            program=self.program,
+            device=self.raw_device(),
+            reactor=reactor,
+            threads=self.threads,
+            run_directory=self.run,
+            descriptors=lambda: (self.lock,),
+            limits=MoverLimits(silence_seconds=self.silence_seconds, reap_seconds=10, farewell_seconds=5),
+            environment=self.environment(),
+        )
+        self.movers.append(mover)
+        return mover
+
+    def restart(self) -> ITapeFilesystem:
+        """See ``Rig``."""
+        self.filesystem = RawFilesystem(
+            reactor=reactor,
+            threads=self.threads,
+            movers=self.raw_mover,
+            capacity_of=lambda barcode: 200 * 1024**2,
+            state_directory=self.state,
+            new_bits=lambda: random.getrandbits(128),
+            limits=self.raw_limits,
+        )
+        return self.filesystem
+
+    async def close_movers(self) -> None:
+        """Let go of the drive, as the end of the service does."""
+        for mover in self.movers:
+            await mover.close()
+
+    async def foreign_write(self) -> None:
+        """Write something behind the end of the tape, as another program does that was given the drive."""
+        await self.close_movers()
+        tape = self.open_tape()
+        tape.to_end()
+        tape.write(memoryview(b"not ours"))
+        tape.write_filemarks(1)
+        tape.close()
+
+    def break_mount(self) -> "Deferred[None]":
+        """See ``Rig``."""
+        return Deferred.fromCoroutine(self.foreign_write())
+
+    async def slow_down(self) -> None:
+        """Have writes take so long that something can happen meanwhile."""
+
+    async def speed_up(self) -> None:
+        """End that."""
+
+
+class VirtualTapeRig(RawTapes, VirtualLibraryRig):
+    """Raw tapes in the drives of the virtual library."""
+
+    lacks: frozenset[str] = frozenset()
+    program = "coldstore.appliance.virtual_mover"
+
+    def raw_device(self) -> str:
+        """See ``RawTapes``."""
+        return self.device("nst0")
+
+    def open_tape(self) -> TapeDevice:
+        """See ``RawTapes``."""
+        return VirtualTape(self.raw_device())
+
+    async def slow_down(self) -> None:
+        """See ``RawTapes``."""
+        await self.fault(
+            *("--program", "st", "--at", "write", "--kind", "slow"), *("--seconds", "0.02", "--count", "0")
+        )
+
+    async def speed_up(self) -> None:
+        """See ``RawTapes``."""
+        await self.operate("fault", "clear", self.library)
+
+    async def _unload(self) -> None:
+        await self.close_movers()
+        await super()._unload()
+
+    def damage(self, barcode: str, marker: bytes) -> "Deferred[None]":
+        """See ``Rig``."""
+        path = os.path.join(self.library, "cartridges", barcode, "tape.data")
+        with open(path, "rb") as file:
+            flip(path, file.read().index(marker))
+        return succeed(None)
+
+    async def _close(self) -> None:
+        await self.close_movers()
+        await super()._close()
+
+
 class SimulatedRig:
     """Everything in memory, but for the staged files."""
 
@@ -358,7 +470,7 @@ class SimulatedRig:
         self.loaded = None
         return succeed(None)
 
-    def kill_filesystem(self) -> "Deferred[None]":
+    def break_mount(self) -> "Deferred[None]":
         """See ``Rig``."""
         self.tapes.kill(0)
         return succeed(None)

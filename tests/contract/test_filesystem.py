@@ -1,4 +1,7 @@
-"""The contract of tape file systems, on the programs of the virtual library with and without FUSE, and on the simulated file system."""
+"""
+The contract of tape file systems: LTFS on the programs of the virtual library with and without FUSE, tar files on its raw tapes, and the
+simulated file system.
+"""
 
 import os
 
@@ -6,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
 from tests.contract.filesystem_contract import TapeFilesystemContract
-from tests.contract.filesystem_rigs import SimulatedRig, VirtualLibraryRig
+from tests.contract.filesystem_rigs import SimulatedRig, VirtualLibraryRig, VirtualTapeRig
 
 
 class VirtualLibraryFilesystemTests(TapeFilesystemContract, TestCase):
@@ -33,6 +36,20 @@ class PlainDirectoryFilesystemTests(TapeFilesystemContract, TestCase):
     def setUp(self) -> None:
         """Make a library."""
         self.rig = VirtualLibraryRig(directory_only=True)
+
+    def tearDown(self) -> Deferred[None]:
+        """Remove it."""
+        return self.rig.close()
+
+
+class VirtualTapeFilesystemTests(TapeFilesystemContract, TestCase):
+    """``RawFilesystem`` over the virtual library's tapes."""
+
+    timeout = 120
+
+    def setUp(self) -> None:
+        """Make a library."""
+        self.rig = VirtualTapeRig()
 
     def tearDown(self) -> Deferred[None]:
         """Remove it."""

@@ -25,6 +25,7 @@ from coldstore.interfaces.filesystem import (
     SyncFailed,
 )
 from coldstore.interfaces.mover import EndOfTape, Literal, MediumFault, MoverDied, MoverTimeout
+from coldstore.tape.ltfs_mover import LtfsMover
 from coldstore.tape.mountrecord import Launch, MountFolders
 from coldstore.tape.mover import MoverLimits, MoverProcess
 from coldstore.tape.processtable import mark_of
@@ -134,7 +135,7 @@ class KilledTests(Case):
         )
         os.close(descriptor)
         assert mover.stdin is not None and mover.stdout is not None
-        command = f'{{"id": 1, "op": "write", "path": "f", "plan": "{plan}", "attributes": {{}}, "hash_attribute": "", "replace": false}}\n'
+        command = f'{{"id": 1, "op": "write", "path": "f", "plan": "{plan}", "attributes": {{}}, "replace": false}}\n'
         mover.stdin.write(command.encode())
         mover.stdin.flush()
         self.assertIn(b"progress", mover.stdout.readline())
@@ -320,10 +321,10 @@ class FaultTests(Case):
     async def test_hanging_write(self) -> None:
         """A write that hangs ends after the limit with the mover killed; when the drive goes on, so does the mover."""
         volume = await self.mounted()
-        mover = MoverProcess(
+        mover = LtfsMover(
             reactor=reactor,
             threads=self.rig.threads,
-            mountpoint=volume.mountpoint,
+            mountpoint=self.rig.mountpoint,
             is_plain=False,
             run_directory=self.rig.run,
             limits=MoverLimits(silence_seconds=1.5, reap_seconds=10, farewell_seconds=1),

@@ -687,7 +687,7 @@ class MountedTests(Case):
             await self.write(volume, f"{number}.manifest", sample(3 * MEBIBYTE))
         verdict = await volume.unmount()
         self.assertTrue(verdict.is_clean)
-        self.assertTrue(verdict.index_partition_is_full)
+        self.assertTrue(verdict.full_because)
         await self.assert_good_is_there(read_only=None)
 
     @survives("umount-returns-early", "unmount-unchanged", "terminated", "unmount-lazy")

@@ -25,7 +25,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from coldstore.admin.client import Client, NotRunning
-from tests.endtoend.clients import Keys, boto_client
+from tests.endtoend.wire import Keys, RawClient
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 START_SECONDS = 30.0
@@ -98,6 +98,8 @@ def mounts_below(folder: Path) -> list[str]:
 
 class Appliance:
     """One appliance: its folder, its configuration, its process and the keys of its two users."""
+
+    start_seconds = START_SECONDS
 
     def __init__(
         self, settings: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None
@@ -192,7 +194,7 @@ class Appliance:
                 stderr=log,
                 start_new_session=True,
             )
-        wait_until("the appliance serves", self._is_serving, seconds=START_SECONDS)
+        wait_until("the appliance serves", self._is_serving, seconds=self.start_seconds)
         for name in ("first", "second"):
             if name not in self.users:
                 made = self.client.post("/users", {"name": name})
@@ -379,8 +381,15 @@ class Appliance:
 
     def s3(self, user: str = "first", **options: Any) -> Any:
         """Return a boto3 client with a user's keys; ``options`` as ``boto_client``'s."""
+        # Not everywhere where an appliance runs is boto3.
+        from tests.endtoend.clients import boto_client
+
         trusted = None if self.certificate is None else str(self.certificate)
         return boto_client(self.endpoint, self.users[user], verify=trusted, **options)
+
+    def wire(self, user: str = "first") -> RawClient:
+        """Return a client made of bytes with a user's keys."""
+        return RawClient(self.port, self.users[user])
 
 
 class ApplianceCase(SynchronousTestCase):

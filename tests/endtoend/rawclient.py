@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from coldstore.s3.signing import Scope, signature, signing_key
-from tests.endtoend.clients import Keys
+from tests.endtoend.wire import Keys
 from tests.unit.s3_wire import signed_headers, timestamp_of
 
 UNSIGNED = "UNSIGNED-PAYLOAD"

@@ -7,7 +7,8 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from tests.endtoend.appliance import ApplianceCase, listing
-from tests.endtoend.clients import Keys, RawClient, boto_client, refused
+from tests.endtoend.clients import boto_client, refused
+from tests.endtoend.wire import Keys, RawClient
 
 
 def operations(bucket: str, own: str, upload: str) -> dict[str, Callable[[Any], Any]]:

@@ -7,7 +7,8 @@ from base64 import b64encode
 from collections.abc import Mapping
 
 from tests.endtoend.appliance import ApplianceCase, listing, wait_until
-from tests.endtoend.clients import RawAnswer, RawClient, encoded, refused
+from tests.endtoend.clients import refused
+from tests.endtoend.wire import RawAnswer, RawClient, encoded
 
 KIB, MIB = 1024, 1024**2
 UNSIGNED = "UNSIGNED-PAYLOAD"

@@ -14,7 +14,8 @@ from typing import Any
 from boto3.s3.transfer import TransferConfig
 
 from tests.endtoend.appliance import ApplianceCase, wait_until
-from tests.endtoend.clients import Programs, RawClient, refusal, refused
+from tests.endtoend.clients import Programs, refusal, refused
+from tests.endtoend.wire import RawClient
 
 MIB = 1024**2
 DAY_SECONDS = 6

@@ -10,7 +10,7 @@ import time
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.endtoend.appliance import Appliance, free_port, wait_until
-from tests.endtoend.clients import RawClient
+from tests.endtoend.wire import RawClient
 
 
 class StartCase(SynchronousTestCase):

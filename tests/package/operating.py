@@ -7,7 +7,8 @@ from random import Random
 from subprocess import CompletedProcess
 from typing import Any
 
-from tests.endtoend.clients import Keys, Programs
+from tests.endtoend.clients import Programs
+from tests.endtoend.wire import Keys
 from tests.package.machine import Machine
 
 MIB = 1024**2

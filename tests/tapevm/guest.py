@@ -1,7 +1,7 @@
 """What the tests in the tape VM share: the devices that its variables name, and its way to inject faults."""
 
 import os
-import subprocess
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
@@ -19,6 +19,8 @@ reactor = cast(IProcessReactor, global_reactor)
 ENVIRONMENT: Mapping[str, str] = {"PATH": os.environ.get("PATH", os.defpath)}
 CHANGER = os.environ.get("TAPEVM_CHANGER", "")
 DRIVE_COUNT = int(os.environ.get("TAPEVM_DRIVE_COUNT", "0"))
+CONTROL = "/run/library/control"
+"""Where the emulated library takes requests (``tapevm-library request`` sends them there as well, and takes a second)."""
 CHANGER_UNIT = 0
 """The changer's logical unit, for ``inject`` and ``attention``."""
 
@@ -87,9 +89,13 @@ def make_locks(folder: str) -> FlockDeviceLocks:
 
 def ask_rig(*words: str) -> str:
     """Ask something of the emulated library; see ``rig/README.md``, section on faults."""
-    done = subprocess.run(["tapevm-library", "request", *words], capture_output=True, check=False, timeout=60)
-    assert done.returncode == 0, done
-    return done.stdout.decode()
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(60)
+        client.connect(CONTROL)
+        client.sendall(" ".join(words).encode())
+        answer = client.recv(65536).decode()
+    assert not answer.startswith("error"), (words, answer)
+    return answer
 
 
 def inject(unit: int, operation: str, sense: str, count: int = 1) -> None:

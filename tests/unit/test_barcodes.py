@@ -52,7 +52,8 @@ class MediaTests(SynchronousTestCase):
             self.assertEqual(media.media_id, media_id)
             self.assertTrue(media.written_by)
             self.assertLessEqual(media.written_by, media.read_by)
-            self.assertGreater(media.capacity_bytes, 10**12)
+            self.assertGreaterEqual(media.capacity_bytes, 10**11)
+            self.assertEqual(media.has_partitions, media.capacity_bytes > 10**12)
 
     def test_generations(self) -> None:
         """One generation back for writing up to LTO-9, none for LTO-10; M8 belongs to LTO-8 drives alone."""
@@ -62,6 +63,10 @@ class MediaTests(SynchronousTestCase):
         self.assertEqual(
             writers,
             {
+                "L1": [1, 2],
+                "L2": [2, 3],
+                "L3": [3, 4],
+                "L4": [4, 5],
                 "L5": [5, 6],
                 "L6": [6, 7],
                 "L7": [7, 8],

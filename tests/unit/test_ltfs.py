@@ -318,10 +318,10 @@ class UnmountTests(SynchronousTestCase):
         lines = [READY, "LTFS13013W x", "LTFS11072E x", UNMOUNTED]
         verdict = unmount_verdict(exit_status=0, signal=None, notable=lines, log_tail=())
         self.assertTrue(verdict.is_clean)
-        self.assertTrue(verdict.index_partition_is_full)
+        self.assertTrue(verdict.full_because)
         lines = [READY, "LTFS11072E x", "LTFS13014W (-1124)", UNMOUNTED]
         verdict = unmount_verdict(exit_status=0, signal=None, notable=lines, log_tail=())
-        self.assertFalse(verdict.index_partition_is_full, "it is the data partition that is full")
+        self.assertEqual(verdict.full_because, "", "it is the data partition that is full")
 
 
 class CheckTests(SynchronousTestCase):

@@ -8,7 +8,9 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from coldstore.interfaces.filesystem import WrongVolume
 from coldstore.interfaces.mover import (
+    SHA256_ATTRIBUTE,
     DestinationFault,
     EndOfTape,
     FileExistsOnVolume,
@@ -22,7 +24,16 @@ from coldstore.interfaces.mover import (
     StagedBytesDamaged,
     VolumeGone,
 )
-from coldstore.tape.mover import Child, MoverLimits, MoverProtocol, checked_path, fault_of, write_pieces
+from coldstore.tape.mover import (
+    FILESYSTEM_FAULTS,
+    Child,
+    MoverLimits,
+    MoverProtocol,
+    checked_attribute,
+    checked_path,
+    fault_of,
+    write_pieces,
+)
 
 
 class Transport:
@@ -146,10 +157,19 @@ class FaultTests(SynchronousTestCase):
             FileExistsOnVolume: {"path": "p"},
             NoSuchFileOnVolume: {"path": "p"},
             FileTooLarge: {"message": "m"},
+            WrongVolume: {"message": "m", "found_label": "A00001", "found_uuid": "u"},
+            **{kind: {"message": "m"} for kind in FILESYSTEM_FAULTS.values()},
         }
         for kind, fields in table.items():
             self.assertIs(type(fault_of({"kind": kind.__name__, **fields})), kind)
         self.assertIsInstance(fault_of({"kind": "BadPlan", "message": "m"}), MoverDied)
+
+    def test_attributes(self) -> None:
+        """Names that mean something to LTFS are kept from files of ours, but for that of the hash."""
+        for name in ("coldstore.bundle", "a", SHA256_ATTRIBUTE):
+            self.assertEqual(checked_attribute(name), name)
+        for name in ("", "ltfs.sync", "ltfs."):
+            self.assertRaises(ValueError, checked_attribute, name)
 
     def test_paths(self) -> None:
         """Paths stay within the volume."""

@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from coldstore.model.cartridges import VolumeForm
 from coldstore.ontape import paths
 from coldstore.ontape.errors import VolumeLabelDamaged
 from coldstore.ontape.volume import VolumeLabel, parse_volume_json, readme_text, volume_json
@@ -62,12 +63,14 @@ class ReadmeTests(SynchronousTestCase):
     """``README.txt``."""
 
     def test_names_the_cartridge(self) -> None:
-        """It carries the label's facts, in lines that fit a terminal outside the script."""
-        text = readme_text(LABEL)
-        for fact in ("A00012L9", "a1b2", "vault", "2025-06-15 15:06 UTC", "Zo\u00eb {x}"):
-            self.assertIn(fact, text)
-        words = text[: text.index("6. get-object.sh")]
-        self.assertLessEqual(max(map(len, words.splitlines())), 80)
+        """It carries the label's facts, in lines that fit a terminal outside the script, whatever the form of the volume."""
+        for form in VolumeForm:
+            text = readme_text(LABEL, form)
+            for fact in ("A00012L9", "a1b2", "vault", "2025-06-15 15:06 UTC", "Zo\u00eb {x}"):
+                self.assertIn(fact, text)
+            words = text[: text.index("6. get-object.sh")]
+            self.assertLessEqual(max(map(len, words.splitlines())), 80)
+            self.assertEqual(form is VolumeForm.LTFS, "LTFS" in text)
 
 
 class PathsTests(SynchronousTestCase):

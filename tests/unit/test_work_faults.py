@@ -42,6 +42,20 @@ class WritingTests(SynchronousTestCase):
         self.assertEqual(world.alerts(), {})
         world.check_disk()
 
+    def test_foreign_data(self) -> None:
+        """A cartridge with data of somebody else is set aside and not touched; neither it nor the drive is blamed for a failure."""
+        world = World(cartridges=3)
+        medium = world.tapes.medium("A00001L8")
+        medium.is_foreign = True
+        versions = [world.put("k", MIB)]
+        run = Run(world).start()
+        run.until(lambda: world.is_cold(*versions))
+        world.check()
+        self.assertEqual(world.states()["A00001L8"], CartridgeState.FOREIGN)
+        self.assertIsNone(medium.volume_uuid)
+        self.assertEqual(world.drive_states(), [DriveState.UP, DriveState.UP])
+        self.assertNotIn("A00001L8", world.where(versions[0]))
+
     def test_other_drive(self) -> None:
         """A pair that fails is parted: the cartridge is written in the other drive, and the alert about it ends then."""
         world = World(cartridges=2)

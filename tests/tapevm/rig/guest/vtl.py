@@ -12,6 +12,9 @@ Cartridge contents live in memory. Control socket: one request per connection, e
   state | protect BARCODE on|off | alert DRIVE FLAG on|off | ua LUN ASC ASCQ
   inject LUN OPCODE KEY ASC ASCQ [COUNT]        (numbers in hex, COUNT decimal)
   reserve DRIVE on|off                          (by another host)
+  latency move|load|unload|rewind|locate|erase|format SECONDS
+  flip BARCODE HEX                              (one byte, where these bytes are)
+  blank BARCODE [MIB]                           (as it came from the factory; rewind it, if it is in a drive)
   trace on|off                                  (each command to standard output)
 """
 
@@ -1017,6 +1020,31 @@ class Library:
             self.drives[int(args[0])].holder = "other" if args[1] == "on" else None
         elif verb == "trace":
             self.trace = args[0] == "on"
+        elif verb == "latency":
+            if args[0] not in self.latency:
+                raise ValueError("unknown step " + args[0])
+            self.latency[args[0]] = float(args[1])
+        elif verb == "flip":
+            marker = bytes.fromhex(args[1])
+            parts = self.cartridge(args[0]).parts
+            part, place = next(
+                (part, place)
+                for part in parts
+                for place, record in enumerate(part)
+                if record and marker in record
+            )
+            changed = bytearray(part[place])
+            changed[changed.index(marker)] ^= 0xFF
+            part[place] = bytes(changed)
+        elif verb == "blank":
+            cartridge = self.cartridge(args[0])
+            cartridge.format(1)
+            cartridge.host.clear()
+            if len(args) > 1:
+                cartridge.capacity = int(args[1]) << 20
+            for drive in self.drives:
+                if drive.cart is cartridge:
+                    drive.part = drive.pos = 0
         elif verb == "ua":
             self.units[int(args[0])].attention.append((int(args[1], 16), int(args[2], 16)))
         elif verb == "inject":
@@ -1234,7 +1262,7 @@ def serve_control(library, path):
         with conn:
             try:
                 answer = library.control(conn.recv(4096).decode().split())
-            except (ValueError, IndexError) as error:
+            except (ValueError, IndexError, StopIteration) as error:
                 answer = f"error: {error}"
             conn.sendall((answer + "\n").encode())
 

@@ -1,0 +1,453 @@
+"""
+What all movers share: the language between the appliance and its child process, copying a plan to a file, and delivering ranges of a file.
+
+A mover is a stand-alone program, since I/O on a tape can hang for minutes: it can be killed, and its loss takes nothing with it. It starts
+without Twisted. Commands come as JSON lines on standard input, one at a time; answers, progress and outcomes of ranges go as JSON
+lines to standard output (``coldstore.tape.mover`` is the other end). Long lists come in plan files. It ends when its standard input is
+closed, also in the middle of a copy, and it works in a session of its own, so that an interrupt from a terminal does not hit it.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
+from typing import Any, BinaryIO, Protocol
+
+PROGRESS_SECONDS = 0.5
+FLUSH_RANGES = 256
+FSYNC_THREADS = 8
+"""Destinations of one group are fsynced side by side: the disk's journal then commits many at once."""
+FLUSH_BYTES = 64 * 1024 * 1024
+ENTRIES_PER_LINE = 500
+
+VOLUME_GONE = frozenset({errno.ENOTCONN, errno.ECONNABORTED, errno.ENODEV, errno.ENOMEDIUM, errno.ENXIO})
+"""What a dead file system in user space answers, and a drive without a tape."""
+
+Line = dict[str, Any]
+Emit = Callable[[Line], None]
+
+
+class Fault(Exception):
+    """An operation failed; the fields name the kind and what the other end needs to tell it."""
+
+    def __init__(self, kind: str, **fields: object) -> None:
+        super().__init__(kind)
+        self.fields: dict[str, object] = {"kind": kind, **fields}
+
+
+@contextmanager
+def naming_faults(path: str, operation: str) -> Iterator[None]:
+    """Sort the errors of the volume by what they mean."""
+    try:
+        yield
+    except OSError as error:
+        number = error.errno or errno.EIO
+        if number in VOLUME_GONE:
+            gone = f"{operation} of {path!r}: the volume is gone from under it ({error.strerror})"
+            raise Fault("VolumeGone", message=gone) from error
+        if number == errno.EEXIST:
+            raise Fault("FileExistsOnVolume", path=path) from error
+        if number in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR):
+            raise Fault("NoSuchFileOnVolume", path=path) from error
+        raise Fault(
+            "MediumFault", path=path, operation=operation, errno=number, message=error.strerror or str(error)
+        ) from error
+
+
+class Pace:
+    """Says when the next progress line is due."""
+
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
+        self._next = time.monotonic() + PROGRESS_SECONDS
+
+    def reached(self, done_bytes: int) -> None:
+        """Tell the other end, not too often."""
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + PROGRESS_SECONDS
+            self._emit({"progress": done_bytes})
+
+
+class Sha256:
+    """The SHA-256 of a stream, computed beside the I/O on it: a drive that streams must not wait for a processor."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+        self._thread = ThreadPoolExecutor(1)
+        self._pending: Future[None] | None = None
+
+    def update(self, chunk: memoryview) -> None:
+        """Begin to take more bytes, which must stay where they are until ``settle``."""
+        self.settle()
+        self._pending = self._thread.submit(self._digest.update, chunk)
+
+    def settle(self) -> None:
+        """Wait until everything was taken."""
+        if self._pending is not None:
+            self._pending.result()
+            self._pending = None
+
+    def hexdigest(self) -> str:
+        """Return the digest of everything."""
+        self.settle()
+        return self._digest.hexdigest()
+
+    def close(self) -> None:
+        """End the thread."""
+        self._thread.shutdown()
+
+
+class Outgoing:
+    """
+    A file being written to the volume, through the one buffer.
+
+    :param put: writes as much as it can of what it is given and returns how much; its errors are told to be those of ``path``.
+    """
+
+    def __init__(self, put: Callable[[memoryview], int], path: str, buffer: memoryview, pace: "Pace") -> None:
+        self._put = put
+        self._path = path
+        self._buffer = buffer
+        self._filled = 0
+        self._pace = pace
+        self._hash = Sha256()
+        self.written_bytes = 0
+
+    def room(self) -> memoryview:
+        """The part of the buffer that is to be filled next."""
+        if self._filled == len(self._buffer):
+            self.flush()
+        return self._buffer[self._filled :]
+
+    def filled(self, count: int) -> None:
+        """Say how much of the room was used."""
+        self._filled += count
+
+    def flush(self) -> None:
+        """Write what is in the buffer, however short the single writes are."""
+        rest = self._buffer[: self._filled]
+        self._hash.update(rest)
+        with naming_faults(self._path, "write"):
+            while rest:
+                count = self._put(rest)
+                if count == 0:
+                    raise OSError(errno.ENOSPC, "nothing more was accepted")
+                self.written_bytes += count
+                rest = rest[count:]
+        self._hash.settle()
+        self._filled = 0
+        self._pace.reached(self.written_bytes)
+
+    def close(self) -> None:
+        """Let go of what the writing needed."""
+        self._hash.close()
+
+    def sha256(self) -> str:
+        """The digest of what was written."""
+        return self._hash.hexdigest()
+
+
+class Sources:
+    """Staged files; the last one stays open, since neighbours in a plan lie in the same file."""
+
+    def __init__(self) -> None:
+        self._path: str | None = None
+        self._descriptor = -1
+
+    def descriptor(self, path: str) -> int:
+        """Open ``path``, or go on with it."""
+        if path != self._path:
+            self.close()
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self._path = path
+            os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+        return self._descriptor
+
+    def close(self) -> None:
+        """Close what is open."""
+        if self._path is not None:
+            os.close(self._descriptor)
+            self._path = None
+
+
+def copy_literal(plan: BinaryIO, length: int, outgoing: Outgoing) -> None:
+    """Copy bytes that lie in the plan itself."""
+    while length:
+        room = outgoing.room()[:length]
+        count = plan.readinto(room)  # type: ignore[attr-defined]
+        if not count:
+            raise Fault("BadPlan", message="the plan ends within a literal")
+        outgoing.filled(count)
+        length -= count
+
+
+def crc64nvme(chunk: memoryview, previous: int) -> int:
+    """The CRC-64/NVME of a chunk behind others."""
+    # Loaded when it is needed: it takes half of the time in which a mover starts.
+    from coldstore.util import checksums
+
+    return checksums.crc64nvme(chunk, previous)
+
+
+def copy_range(ordinal: int, piece: Sequence[Any], sources: Sources, outgoing: Outgoing) -> None:
+    """Copy bytes of a staged file and compare their checksum."""
+    path, offset, length, expected = piece
+    checksum = 0
+    try:
+        descriptor = sources.descriptor(path)
+    except OSError as error:
+        raise Fault("StagedBytesDamaged", ordinal=ordinal, path=path, reason=str(error.strerror)) from error
+    while length:
+        room = outgoing.room()[:length]
+        try:
+            count = os.preadv(descriptor, [room], offset)
+        except OSError as error:
+            raise Fault(
+                "StagedBytesDamaged", ordinal=ordinal, path=path, reason=str(error.strerror)
+            ) from error
+        if count == 0:
+            raise Fault(
+                "StagedBytesDamaged", ordinal=ordinal, path=path, reason=f"ends before byte {offset + length}"
+            )
+        checksum = crc64nvme(room[:count], checksum)
+        outgoing.filled(count)
+        offset += count
+        length -= count
+    if checksum != expected:
+        raise Fault(
+            "StagedBytesDamaged",
+            ordinal=ordinal,
+            path=path,
+            reason=f"checksum {checksum:016x} instead of {expected:016x}",
+        )
+
+
+def copy_plan(plan_path: str, outgoing: Outgoing) -> None:
+    """
+    Copy all pieces of a plan.
+
+    The plan is a sequence of JSON lines: ``[length]`` followed by so many raw bytes, or ``[path, offset, length, crc64nvme]``.
+    """
+    sources = Sources()
+    try:
+        with open(plan_path, "rb") as plan:
+            for ordinal, line in enumerate(iter(plan.readline, b"")):
+                piece = json.loads(line)
+                if len(piece) == 1:
+                    copy_literal(plan, piece[0], outgoing)
+                else:
+                    copy_range(ordinal, piece, sources, outgoing)
+        outgoing.flush()
+    finally:
+        sources.close()
+
+
+class Incoming(Protocol):
+    """A file of the volume being read past the page cache, forward, through the one buffer."""
+
+    def at(self, offset: int, wanted: int) -> memoryview:
+        """
+        Return up to ``wanted`` bytes from ``offset`` on; empty at the end of the file.
+
+        :raise OSError: the drive cannot read the wanted bytes, even when nothing else is asked of it.
+        """
+
+    def read_into(self, buffer: memoryview) -> None:
+        """Go on with another buffer: somebody still needs the bytes in this one."""
+
+
+def digest_of(
+    incoming: Incoming, path: str, buffers: tuple[memoryview, memoryview], emit: Emit
+) -> tuple[int, str]:
+    """
+    Read a file whole; return its size and digest.
+
+    :param buffers: one is hashed while the other is filled; the first is the one that ``incoming`` has.
+    """
+    pace = Pace(emit)
+    free, hashed = buffers
+    offset = 0
+    with closing(Sha256()) as digest:
+        while True:
+            with naming_faults(path, "read"):
+                chunk = incoming.at(offset, len(free))
+            if not chunk:
+                return offset, digest.hexdigest()
+            digest.update(chunk)
+            offset += len(chunk)
+            free, hashed = hashed, free
+            incoming.read_into(free)
+            pace.reached(offset)
+
+
+def copy_out(incoming: Incoming, path: str, destination: str, chunk_bytes: int) -> int:
+    """Copy a small file to a scratch file on disk; return its size."""
+    offset = 0
+    with open(destination, "wb") as scratch:
+        while True:
+            with naming_faults(path, "read"):
+                chunk = incoming.at(offset, chunk_bytes)
+            if not chunk:
+                return offset
+            scratch.write(chunk)
+            offset += len(chunk)
+
+
+class Destinations:
+    """Files on disk that receive ranges; what was delivered is reported after its fsync, in groups."""
+
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
+        self._descriptors: dict[str, int] = {}
+        self._waiting: list[Line] = []
+        self._waiting_bytes = 0
+        self._fsyncs = ThreadPoolExecutor(FSYNC_THREADS)
+
+    def write(self, path: str, chunk: memoryview, offset: int) -> None:
+        """Write a chunk, however short the single writes are."""
+        try:
+            if path not in self._descriptors:
+                self._descriptors[path] = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            while chunk:
+                count = os.pwrite(self._descriptors[path], chunk, offset)
+                offset += count
+                self._waiting_bytes += count
+                chunk = chunk[count:]
+        except OSError as error:
+            raise self._fault(path, error) from error
+
+    def delivered(self, outcome: Line) -> None:
+        """A range is complete; report it with the next group."""
+        self._waiting.append(outcome)
+        if len(self._waiting) >= FLUSH_RANGES or self._waiting_bytes >= FLUSH_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Make all delivered ranges durable and report them."""
+        pending = {path: self._fsyncs.submit(os.fsync, each) for path, each in self._descriptors.items()}
+        for path, fsync in pending.items():
+            try:
+                fsync.result()
+            except OSError as error:
+                raise self._fault(path, error) from error
+        self._close_all()
+        for outcome in self._waiting:
+            self._emit({"range": outcome})
+        self._waiting.clear()
+        self._waiting_bytes = 0
+
+    def close(self) -> None:
+        """Close what an error left open."""
+        self._fsyncs.shutdown()
+        self._close_all()
+
+    def _close_all(self) -> None:
+        for descriptor in self._descriptors.values():
+            os.close(descriptor)
+        self._descriptors.clear()
+
+    @staticmethod
+    def _fault(path: str, error: OSError) -> Fault:
+        return Fault("DestinationFault", path=path, errno=error.errno, message=error.strerror)
+
+
+def read_range(
+    piece: Sequence[Any], block_bytes: int, incoming: Incoming, destinations: Destinations
+) -> Line:
+    """
+    Bring one range to its destination.
+
+    :return: the outcome as the other end wants it.
+    """
+    ordinal, offset, length, expected, destination, place = piece
+    done = checksum = block = 0
+    blocks: list[int] = []
+    if not length:
+        destinations.write(destination, memoryview(b""), place)
+    while done < length:
+        wanted = min(length - done, block_bytes - done % block_bytes)
+        try:
+            chunk = incoming.at(offset + done, wanted)
+        except OSError as error:
+            if error.errno in VOLUME_GONE:
+                raise Fault("VolumeGone", message=str(error)) from error
+            return {"ordinal": ordinal, "state": "unreadable", "blocks": [], "detail": str(error.strerror)}
+        if not chunk:
+            detail = f"the file ends at byte {offset + done}"
+            return {"ordinal": ordinal, "state": "damaged", "blocks": [], "detail": detail}
+        checksum = crc64nvme(chunk, checksum)
+        block = crc64nvme(chunk, block)
+        destinations.write(destination, chunk, place + done)
+        done += len(chunk)
+        if done % block_bytes == 0 or done == length:
+            blocks.append(block)
+            block = 0
+    if checksum != expected:
+        detail = f"checksum {checksum:016x} instead of {expected:016x}"
+        return {"ordinal": ordinal, "state": "damaged", "blocks": [], "detail": detail}
+    return {"ordinal": ordinal, "state": "delivered", "blocks": blocks, "detail": ""}
+
+
+def read_ranges(plan_path: str, block_bytes: int, incoming: Incoming, emit: Emit) -> None:
+    """
+    Bring ranges of a file to their destinations, in the order of their offsets.
+
+    The plan has one JSON line per range: ``[ordinal, offset, length, crc64nvme, destination, destination_offset]``.
+    """
+    pace = Pace(emit)
+    destinations = Destinations(emit)
+    with open(plan_path, "rb") as plan:
+        pieces = sorted((json.loads(line) for line in plan), key=lambda piece: (piece[1], piece[0]))
+    done = 0
+    try:
+        for piece in pieces:
+            destinations.delivered(read_range(piece, block_bytes, incoming, destinations))
+            done += piece[2]
+            pace.reached(done)
+        destinations.flush()
+    finally:
+        destinations.close()
+
+
+def emit_entries(entries: Sequence[Sequence[Any]], emit: Emit) -> None:
+    """Report the entries of a directory, in groups."""
+    for start in range(0, len(entries), ENTRIES_PER_LINE):
+        emit({"entries": entries[start : start + ENTRIES_PER_LINE]})
+
+
+def listen(commands: "queue.SimpleQueue[Line]") -> None:
+    """Take commands from standard input; its end is the end of this process, whatever it is doing."""
+    for line in sys.stdin.buffer:
+        commands.put(json.loads(line))
+    os._exit(0)
+
+
+def serve(obey: Callable[[Line, Emit], Line]) -> None:
+    """
+    Obey commands until standard input is closed.
+
+    :param obey: carries out one command, reporting on the way, and returns the last line of its answer.
+    """
+    with suppress(PermissionError):
+        os.setsid()
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    commands: queue.SimpleQueue[Line] = queue.SimpleQueue()
+    threading.Thread(target=listen, args=(commands,), daemon=True).start()
+    while True:
+        command = commands.get()
+        number = command["id"]
+
+        def emit(line: Line, number: int = number) -> None:
+            sys.stdout.write(json.dumps({"id": number, **line}) + "\n")
+            sys.stdout.flush()
+
+        emit(obey(command, emit))
