@@ -682,7 +682,12 @@ class SimulatedTapeFilesystem:
                     mount.medium.needs_check = mount.is_dirty
                     self._tapes.end(
                         self._drive,
-                        replace(_verdict("the index was not written"), exit_status=0, signal=None, was_cut_off=False),
+                        replace(
+                            _verdict("the index was not written"),
+                            exit_status=0,
+                            signal=None,
+                            was_cut_off=False,
+                        ),
                     )
                 else:
                     mount.save()

@@ -192,7 +192,7 @@ class Life:
         cartridges = {one.barcode: one for one in await self.store.cartridges()}
         rounds: dict[str, Callable[[], Awaitable[object]]] = {
             "packer": self.packer.one_round,
-            "archive queue": lambda: self.queue.look(0.0, jobs=[], cartridges=cartridges),
+            "archive queue": lambda: self.queue.look(0.0, in_hand=set, cartridges=cartridges),
             "evictor": self.evictor.one_round,
             "janitor": self.janitor.one_round,
             "compactor": self.compactor.one_round,

@@ -541,7 +541,9 @@ class RawMover:
                 index, why = self._from_survey(reel, label, survey, "not closed"), "NOT_CLOSED"
             if command["read_only"]:
                 why = "ASKED"
-            progress = Progress(read_only=why is not None, index_block=survey.index.block if survey.index else 0)
+            progress = Progress(
+                read_only=why is not None, index_block=survey.index.block if survey.index else 0
+            )
             self._volume = WorkingCopy(self._working_copy, index, progress)
             self._volume.save()
         return {**self._introduction(), "read_only": why}
