@@ -51,7 +51,8 @@ from coldstore.interfaces.mover import EndOfTape, MediumFault, MoverFault, Mover
 from coldstore.tape.drive import MtDrive
 from coldstore.tape.library import LibraryTimes, MtxLibrary
 from coldstore.tape.ltfs import LtfsOptions
-from coldstore.tape.mover import MoverLimits, MoverProcess
+from coldstore.tape.ltfs_mover import LtfsMover
+from coldstore.tape.mover import MoverLimits
 from coldstore.util.asynchronous import returns_deferred
 from coldstore.vtl.faults import Faults
 from coldstore.vtl.incidents import INCIDENTS
@@ -694,8 +695,8 @@ class MountedTests(Case):
     @returns_deferred
     async def test_ends(self) -> None:
         """An unmount is over when ltfs has ended, however long its index takes; ended by a signal it is as clean."""
-        volume = await self.with_one_file()
         Library(self.rig.library).set_latency(Latency(index=1.5))
+        volume = await self.with_one_file()
         await self.write(volume, "more.tar", b"x")
         _, ltfs = self.rig.newest_processes()
         self.assertTrue((await volume.unmount()).is_clean)
@@ -710,18 +711,24 @@ class MountedTests(Case):
         self.assertFalse(volume.is_alive())
         self.assertTrue((await volume.unmount()).is_clean)
 
+    def indexes_at_unmount(self) -> int:
+        """How many indexes the logs of all mounts say were begun at an unmount."""
+        logs = Path(self.rig.state, "mounts").rglob("ltfs.log")
+        return sum(log.read_text().count("Reason: Unmount") for log in logs)
+
     @survives("terminated-twice")
     @returns_deferred
     async def test_terminated_twice(self) -> None:
         """Signals that cost the index are seen in the verdict; what was synced is there."""
-        volume = await self.with_one_file()
+        await (await self.with_one_file()).unmount()
+        Library(self.rig.library).set_latency(Latency(index=60))
+        volume = await self.rig.filesystem.mount(barcode=BARCODE, volume_uuid=None)
         await self.write(volume, "lost.tar", b"x")
         await volume.mover.close()
-        Library(self.rig.library).set_latency(Latency(index=20))
         _, ltfs = self.rig.newest_processes()
+        already = self.indexes_at_unmount()
         os.kill(ltfs, signal.SIGTERM)
-        log = Path(self.rig.state, "mounts")
-        while not any("Reason: Unmount" in path.read_text() for path in log.rglob("ltfs.log")):
+        while self.indexes_at_unmount() == already:
             await deferLater(reactor, 0.05)
         os.kill(ltfs, signal.SIGTERM)
         await self.until_ended(ltfs)
@@ -752,10 +759,10 @@ class MountedTests(Case):
     async def test_hanging_sync(self) -> None:
         """A sync that hangs ends after the limit with nothing proven."""
         volume = await self.with_one_file()
-        mover = MoverProcess(
+        mover = LtfsMover(
             reactor=reactor,
             threads=self.rig.threads,
-            mountpoint=volume.mountpoint,
+            mountpoint=self.rig.mountpoint,
             is_plain=False,
             run_directory=self.rig.run,
             limits=MoverLimits(silence_seconds=1.5, reap_seconds=10, farewell_seconds=1),
@@ -763,9 +770,7 @@ class MountedTests(Case):
         )
         self.rig.movers.append(mover)
         self.stage("sync-hangs", seconds=4)
-        await self.assertFailure(
-            mover.set_attribute(path="", name="user.ltfs.sync", value=b"1"), MoverTimeout
-        )
+        await self.assertFailure(mover.set_virtual_attribute("sync", b"1"), MoverTimeout)
         await mover.close()
         await deferLater(reactor, 3)
         self.assertTrue((await volume.unmount()).is_clean)
