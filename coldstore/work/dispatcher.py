@@ -1,6 +1,6 @@
 """Gives drives their work: looks at what waits, asks the mount planner, and starts a session per drive."""
 
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -16,21 +16,20 @@ from coldstore.interfaces.library import LibraryFault
 from coldstore.interfaces.metadata import Conflict, IMetadataStore, WantedExtent
 from coldstore.interfaces.process import CommandFault, LockHeld
 from coldstore.model.cartridges import READABLE, Cartridge, CartridgeEvent, CartridgeState, Drive, DriveState
-from coldstore.model.errors import MetadataUnavailable, NoSuchBucket, NoSuchKey
-from coldstore.model.events import Severity
+from coldstore.model.errors import MetadataUnavailable
 from coldstore.model.library import Inventory
 from coldstore.model.objects import RestorePhase
 from coldstore.plan.blame import ApartPolicy, Failure, judge, pairs_to_avoid
-from coldstore.plan.homes import TAKES_BUNDLES, next_copy
+from coldstore.plan.homes import next_copy
 from coldstore.plan.jobs import CopyToWrite, DoArchive, DoRecall, DoUnload, DriveView, Job, MountPolicy
 from coldstore.plan.messages import restore_failed
 from coldstore.plan.mount import DrivePlan, plan_drain, plan_drives, stuck_in
 from coldstore.plan.recall import RecallPlan, Wanted, WantedBundle, plan_batches
 from coldstore.plan.turns import engaged
-from coldstore.work.alerts import Alerts
 from coldstore.work.bay import APPLIANCE, Bay
 from coldstore.work.inventory import InventoryKeeper
-from coldstore.work.queues import ArchiveQueue, ArchiveWork, CopyName, RecallQueue
+from coldstore.work.notices import Notices
+from coldstore.work.queues import ArchiveQueue, CopyName, RecallQueue
 from coldstore.work.reading import RecallSession, RecallWaitsForSpace
 from coldstore.work.records import change_cartridge
 from coldstore.work.renewing import Renewals, RenewalWork
@@ -46,9 +45,6 @@ PUT_OFF_SECONDS = 3600.0
 """A bundle whose bytes are damaged on disk is tried again after so long: an operator may have repaired the disk."""
 LOOKS_MAX = 3
 """Failures in a row after which a drive that cannot be looked at, or is in use by somebody else, is given up."""
-FORGIVEN_PER_ROUND = 100
-ALERTS_OF_BUNDLES = ("staged-bytes-damaged", "copies-differ", "verification-failed")
-"""They are about bundles, and over when the bundle has all its copies."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +88,7 @@ class Dispatcher:
         self._blame = blame
         self._region = region
         self._bell = bell
-        self._alerts = Alerts(store=store, clock=clock)
+        self._notices = Notices(store=store, clock=clock)
         self._archive_session = archive_session
         self._recall_session = recall_session
         self._make_room = make_room
@@ -108,7 +104,6 @@ class Dispatcher:
         self._recall_queue = RecallQueue(store=store, attempts_max=blame.attempts_max)
         self._space_wait_until = 0.0
         self._is_space_short = False
-        self._works_since: dict[str, set[str]] = {}
         self._search_again_at = 0.0
         self._searching: Deferred[None] = succeed(None)
         self._is_reconciled = False
@@ -143,7 +138,7 @@ class Dispatcher:
         if not self._is_reconciled and not await self._reconcile():
             return RETRY_SECONDS
         now = self._clock.seconds()
-        await self._alerts.look()
+        await self._notices.look()
         for station in self._stations.values():
             if station.stop_reason is not None:
                 await self._drive_down(station, station.stop_reason)
@@ -153,8 +148,8 @@ class Dispatcher:
         for station in self._stations.values():
             self._mind(station, records.get(station.bay.index))
         drives = self._views(records)
-        await self._tell_states(records, cartridges)
-        if self._alerts.subjects("library"):
+        await self._notices.records(records, cartridges)
+        if self._notices.does_library_fail():
             self._search()
         rests_until = [station.rests_until for station in self._stations.values()]
         if self._is_draining:
@@ -191,9 +186,13 @@ class Dispatcher:
         if not recall.batches:
             self._is_space_short = False
         self._note_turns(plan, now)
-        await self._tell_renewal(renewal)
-        await self._tell_archive(plan, archive, drives)
-        await self._tell_recall(recall, usable, do_archives_wait=bool(archive.to_write or archive.to_verify))
+        await self._notices.renewal(renewal)
+        await self._notices.archive(plan, archive, drives)
+        if not self._is_space_short:
+            await self._notices.recalls_have_space()
+        await self._notices.recall(
+            recall, usable, do_archives_wait=bool(archive.to_write or archive.to_verify)
+        )
         if self._is_draining:
             # The order came while this was being planned.
             return SHORTEST_REST_SECONDS
@@ -246,12 +245,10 @@ class Dispatcher:
         try:
             self._note_contents(await self._keeper.take())
         except (LibraryFault, CommandFault, LockHeld) as fault:
-            await self._alerts.open(
-                "library", "library", Severity.CRITICAL, f"the library cannot be used: {fault}"
-            )
+            await self._notices.library_fails(fault)
             self.log.warn("the library cannot be used: {fault}", fault=fault)
             return False
-        await self._alerts.close("library", "library")
+        await self._notices.library_works()
         return True
 
     def _note_contents(self, inventory: Inventory) -> None:
@@ -324,7 +321,7 @@ class Dispatcher:
         :raise LibraryFault: the library cannot be used; says why
         """
         self._note_contents(await self._keeper.take())
-        await self._alerts.close("library", "library")
+        await self._notices.library_works()
         self._bell.ring()
 
     # ── what waits ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -361,7 +358,8 @@ class Dispatcher:
             loaded={drive.barcode for drive in drives if drive.barcode is not None},
             engaged=engaged(drives, now, self._policy),
         )
-        await self._tell_unreachable(plan, cartridges, stuck)
+        if await self._notices.unreachable(plan, cartridges, stuck):
+            self._search()
         return plan
 
     async def _give_up(self, entry: WantedExtent, now: float) -> None:
@@ -385,7 +383,7 @@ class Dispatcher:
         except Conflict:
             return
         self._recall_queue.forget(entry.member.bundle_id)
-        await self._alerts.open("restore-failed", f"object {name}", Severity.CRITICAL, sentence)
+        await self._notices.restore_failed(name, sentence)
         self.log.error("restore failed: {sentence}", sentence=sentence)
 
     # ── sessions ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -446,12 +444,7 @@ class Dispatcher:
             self._space_wait_until = self._clock.seconds() + RETRY_SECONDS
             self._is_space_short = True
             self._make_room()
-            await self._alerts.open(
-                "waiting-for-space",
-                "staging",
-                Severity.WARNING,
-                f"recalls wait until the disk has room: {full}",
-            )
+            await self._notices.recalls_wait_for_space(full)
         except TapeTrouble as trouble:
             await self._failed(station, barcode, trouble)
         except CancelledError:
@@ -469,12 +462,7 @@ class Dispatcher:
                 "the session of drive {drive} with {barcode} failed", drive=bay.index, barcode=barcode
             )
             station.rest(self._clock.seconds())
-            await self._alerts.open(
-                "tape-failure",
-                f"drive {bay.index} with {barcode}",
-                Severity.CRITICAL,
-                f"a mistake of ours ended the work of drive {bay.index} with {barcode}; it is tried again. The log says more",
-            )
+            await self._notices.session_is_a_mistake(bay.index, barcode)
         finally:
             station.end(self._clock.seconds(), was_archive=isinstance(job, DoArchive))
             bay.job = "idle"
@@ -488,17 +476,7 @@ class Dispatcher:
         ]
         station.rests = 0
         if not isinstance(job, DoUnload):
-            await self._forgive(f"drive {index}", barcode)
-
-    async def _forgive(self, drive: str, barcode: str) -> None:
-        """Close the alerts about failures of which drive and cartridge have both worked since, together or apart."""
-        for subject in self._alerts.subjects("tape-failure"):
-            pair = set(subject.split(" with "))
-            works = self._works_since.setdefault(subject, set())
-            works |= pair & {drive, barcode}
-            if works == pair:
-                await self._alerts.close("tape-failure", subject)
-                del self._works_since[subject]
+            await self._notices.session_worked(index, barcode)
 
     async def _failed(self, station: Station, wanted: str, trouble: TapeTrouble) -> None:
         bay, now = station.bay, self._clock.seconds()
@@ -511,7 +489,7 @@ class Dispatcher:
             await self._drive_down(station, trouble.sentence)
             await self._take_inventory()
             return
-        await self._tell_failure(station, barcode, trouble)
+        await self._notices.session_failed(bay.index, barcode, trouble)
         # The robot may have done what it did not tell of.
         station.is_to_be_looked_at |= trouble.is_robot
         needs_rest = trouble.is_robot or trouble.is_innocent
@@ -546,16 +524,11 @@ class Dispatcher:
         await self._note_unclean_ends(station, told=barcode)
         if not await self._take_inventory() and trouble.is_robot:
             # The alert about the library says it.
-            await self._alerts.close("tape-failure", f"drive {bay.index} with {barcode}")
+            await self._notices.session_is_explained(bay.index, barcode)
 
     def _can_wait(self, station: Station, trouble: TapeTrouble) -> bool:
         """Whether trouble with a drive may pass by itself, and has not lasted too long for that."""
         return trouble.may_pass and station.rests < LOOKS_MAX
-
-    async def _tell_failure(self, station: Station, barcode: str, trouble: TapeTrouble) -> None:
-        subject = f"drive {station.bay.index} with {barcode}"
-        self._works_since.pop(subject, None)
-        await self._alerts.open("tape-failure", subject, Severity.WARNING, _failure_sentence(trouble))
 
     async def _note_unclean_ends(
         self, station: Station, *, told: str | None = None, tells_of_killed: bool = True
@@ -576,7 +549,7 @@ class Dispatcher:
                 f"{barcode} was not closed cleanly in drive {bay.index}: {'; '.join(end.findings)}. What counts as on tape "
                 "is there, and it is checked before its next use"
             )
-            await self._tell_failure(station, barcode, trouble)
+            await self._notices.session_failed(bay.index, barcode, trouble)
             if not is_killed:
                 await self._judge(station, barcode, trouble.sentence, self._clock.seconds())
 
@@ -624,9 +597,7 @@ class Dispatcher:
             event=CartridgeEvent.FAIL,
             change=lambda known: replace(known, failures=known.failures + 1),
         )
-        await self._alerts.open(
-            "cartridge-suspect", f"cartridge {barcode}", Severity.WARNING, _suspect_sentence(barcode, reason)
-        )
+        await self._notices.cartridge_is_suspect(barcode, reason)
 
     async def _drive_down(self, station: Station, reason: str) -> None:
         index = station.bay.index
@@ -638,176 +609,9 @@ class Dispatcher:
             index=index, state=DriveState.DOWN, reason=reason, at=self._clock.seconds(), by=APPLIANCE
         )
         station.stop_reason = None
-        await self._alerts.open(
-            "drive-down", f"drive {index}", Severity.CRITICAL, _down_sentence(index, reason)
-        )
+        await self._notices.drive_is_down(index, reason)
 
-    # ── telling ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    async def _tell_states(self, records: Mapping[int, Drive], cartridges: Mapping[str, Cartridge]) -> None:
-        """Tell what the records of drives and cartridges say, however they came to say so."""
-        told = {f"drive {drive.index}" for drive in records.values() if drive.state is DriveState.DOWN}
-        told |= {
-            record.barcode
-            for record in cartridges.values()
-            if not record.is_present or record.state not in TAKES_BUNDLES | {CartridgeState.FULL}
-        }
-        for subject in self._alerts.subjects("tape-failure"):
-            if not told.isdisjoint(subject.split(" with ")):
-                # Another alert says it, or there is nothing left that could fail again.
-                await self._alerts.close("tape-failure", subject)
-        await self._alerts.keep_only(
-            "drive-down",
-            {
-                f"drive {drive.index}": _down_sentence(drive.index, drive.reason)
-                for drive in records.values()
-                if drive.state is DriveState.DOWN and drive.changed_by == APPLIANCE
-            },
-            Severity.CRITICAL,
-        )
-        await self._alerts.keep_only(
-            "cartridge-suspect",
-            {
-                f"cartridge {record.barcode}": _suspect_sentence(record.barcode, record.reason)
-                for record in cartridges.values()
-                if record.state is CartridgeState.SUSPECT
-            },
-            Severity.WARNING,
-        )
-        await self._alerts.keep_only(
-            "cartridge-unusable",
-            {
-                f"cartridge {record.barcode}": _unusable_sentence(record)
-                for record in cartridges.values()
-                if record.is_present and _was_given_back(record)
-            },
-            Severity.WARNING,
-        )
-        for subject in self._alerts.subjects("restore-failed")[:FORGIVEN_PER_ROUND]:
-            if await self._is_restore_forgotten(subject):
-                await self._alerts.close("restore-failed", subject)
-
-    async def _is_restore_forgotten(self, subject: str) -> bool:
-        """Whether the object of a failed restore was restored since, or is gone."""
-        bucket, _, key = subject.removeprefix("object ").partition("/")
-        try:
-            version = await self._store.current_version(bucket, key.encode())
-        except (NoSuchBucket, NoSuchKey):
-            return True
-        return version.on_disk
-
-    async def _tell_archive(
-        self,
-        plan: DrivePlan,
-        archive: ArchiveWork,
-        drives: Sequence[DriveView],
-    ) -> None:
-        stuck = stuck_in(drives)
-        where = ", ".join(f"{barcode} in drive {drive}" for barcode, drive in sorted(stuck.items()))
-        await self._alerts.keep_only(
-            "pool-stuck",
-            {
-                f"pool {pool}": f"what waits for pool {pool} has room only on cartridges in drives that are down ({where}): "
-                "put a cartridge back into a slot, repair its drive and `coldstore drives up NUMBER`, or admit another one "
-                "with `coldstore cartridges admit BARCODE`"
-                for pool in plan.stuck_pools
-            },
-            Severity.CRITICAL,
-        )
-        await self._alerts.keep_only(
-            "no-cartridge",
-            {
-                f"pool {pool}": f"pool {pool} has no cartridge with room: "
-                "admit one with `coldstore cartridges admit BARCODE`"
-                for pool in plan.starved_pools
-            },
-            Severity.CRITICAL,
-        )
-        await self._alerts.keep_only(
-            "bundle-too-large",
-            {
-                f"bundle {copy.bundle_id}": f"bundle {copy.bundle_id} of {copy.size_bytes} bytes is larger than any cartridge "
-                f"that pool {copy.pool} can have: admit a larger one with `coldstore cartridges admit BARCODE`"
-                for copy in plan.too_large
-            },
-            Severity.CRITICAL,
-        )
-        await self._alerts.keep_only(
-            "verification-waits",
-            {
-                f"cartridge {barcode}": f"copies wait to be verified on a cartridge that is not in the library: insert {barcode}"
-                for barcode in archive.offline
-            }
-            | {
-                f"cartridge {barcode}": f"copies wait to be verified on {barcode}, which is in drive {stuck[barcode]}, which is "
-                f"down: put it back into a slot, or repair the drive and `coldstore drives up {stuck[barcode]}`"
-                for barcode in {copy.barcode for copy in archive.to_verify} & set(stuck)
-            },
-            Severity.WARNING,
-        )
-        if not archive.is_complete:
-            return
-        for kind in ALERTS_OF_BUNDLES:
-            for subject in self._alerts.subjects(kind):
-                if subject.removeprefix("bundle ") not in archive.unfinished:
-                    await self._alerts.close(kind, subject)
-
-    async def _tell_renewal(self, renewal: RenewalWork) -> None:
-        await self._alerts.keep_only(
-            "copy-not-renewed",
-            {
-                f"bundle {bundle_id}": f"a copy of bundle {bundle_id} was lost and cannot be made anew, for no other one can be "
-                "read: `coldstore objects` tells which objects need to be uploaded again if you have them elsewhere"
-                for bundle_id in renewal.hopeless
-            },
-            Severity.CRITICAL,
-        )
-
-    async def _tell_recall(
-        self, recall: RecallPlan, usable: Collection[int], *, do_archives_wait: bool
-    ) -> None:
-        if not self._is_space_short:
-            await self._alerts.close("waiting-for-space", "staging")
-        waiting = {"restores": bool(recall.batches), "archives": do_archives_wait}
-        await self._alerts.keep_only(
-            "no-drive",
-            {
-                what: f"{what} wait, for every drive is down: `coldstore drives` says why"
-                for what, do_wait in waiting.items()
-                if do_wait and not usable
-            },
-            Severity.CRITICAL,
-        )
-
-    async def _tell_unreachable(
-        self, plan: RecallPlan, cartridges: Mapping[str, Cartridge], stuck: Mapping[str, int]
-    ) -> None:
-        awaited = {
-            source.barcode for item in plan.unreachable if isinstance(item, Wanted) for source in item.sources
-        }
-        missing = {
-            barcode for barcode in awaited if barcode not in cartridges or not cartridges[barcode].is_present
-        }
-        await self._alerts.keep_only(
-            "cartridge-stuck",
-            {
-                f"cartridge {barcode}": f"restores wait for {barcode}, which is in drive {stuck[barcode]}, which is down: "
-                f"take it out and put it into a slot, or repair the drive and `coldstore drives up {stuck[barcode]}`"
-                for barcode in awaited & set(stuck)
-            },
-            Severity.CRITICAL,
-        )
-        await self._alerts.keep_only(
-            "cartridge-offline",
-            {
-                f"cartridge {barcode}": f"restores wait for a cartridge that is not in the library: insert {barcode} "
-                "(it is noticed within minutes, or at once by `coldstore inventory`)"
-                for barcode in missing
-            },
-            Severity.WARNING,
-        )
-        if missing:
-            self._search()
+    # ── searching ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _search(self) -> None:
         """Take inventory once a minute, beside the rounds, while a cartridge or the library itself is waited for."""
@@ -822,38 +626,6 @@ class Dispatcher:
     def _search_failed(self, failure: WhatFailed) -> None:
         if not failure.check(CancelledError, MetadataUnavailable, Conflict):
             self.log.failure("looking for missing cartridges failed", failure)
-
-
-def _down_sentence(index: int, reason: str) -> str:
-    return f"drive {index} is down: {reason.rstrip('.')}. When it is in order again: `coldstore drives up {index}`"
-
-
-def _suspect_sentence(barcode: str, reason: str) -> str:
-    return (
-        f"{barcode} is only read from now on: {reason.rstrip('.')}. If that was not its fault: "
-        f"`coldstore cartridges trust {barcode}`; if it is not even to be read: `coldstore cartridges condemn {barcode}`"
-    )
-
-
-def _was_given_back(record: Cartridge) -> bool:
-    """Whether a cartridge that was admitted turned out to be none that we may or can use."""
-    is_withdrawn = record.state is CartridgeState.UNADMITTED and record.admitted_at is not None
-    return record.state is CartridgeState.FOREIGN or (is_withdrawn and record.changed_by == APPLIANCE)
-
-
-def _unusable_sentence(record: Cartridge) -> str:
-    barcode, reason = record.barcode, record.reason.rstrip(".")
-    if record.state is CartridgeState.FOREIGN:
-        return (
-            f"{barcode} is not used: it {reason}, and was not touched. Take it out; if it may be overwritten, erase it with "
-            f"`mkltfs -w`, then `coldstore cartridges withdraw {barcode}` and `coldstore cartridges admit {barcode}`"
-        )
-    return f"{barcode} is not used: {reason}. When that is mended: `coldstore cartridges admit {barcode}`"
-
-
-def _failure_sentence(trouble: TapeTrouble) -> str:
-    then = "It is tried again" if trouble.is_robot else "The work goes on with another drive or cartridge"
-    return f"{trouble.sentence.rstrip('.')}. {then}; nothing needs to be done unless this repeats"
 
 
 def _cause(trouble: TapeTrouble) -> str:
