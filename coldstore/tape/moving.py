@@ -16,7 +16,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from typing import Any, BinaryIO, Protocol
@@ -28,7 +28,15 @@ FSYNC_THREADS = 8
 FLUSH_BYTES = 64 * 1024 * 1024
 ENTRIES_PER_LINE = 500
 
-VOLUME_GONE = frozenset({errno.ENOTCONN, errno.ECONNABORTED, errno.ENODEV, errno.ENOMEDIUM, errno.ENXIO})
+LTFS_HAS_ENDED = "the file system is gone, its ltfs has ended"
+NO_TAPE = "there is no tape in the drive any more"
+VOLUME_GONE: Mapping[int, str] = {
+    errno.ENOTCONN: LTFS_HAS_ENDED,
+    errno.ECONNABORTED: LTFS_HAS_ENDED,
+    errno.ENODEV: LTFS_HAS_ENDED,
+    errno.ENOMEDIUM: NO_TAPE,
+    errno.ENXIO: NO_TAPE,
+}
 """What a dead file system in user space answers, and a drive without a tape."""
 
 Line = dict[str, Any]
@@ -51,7 +59,7 @@ def naming_faults(path: str, operation: str) -> Iterator[None]:
     except OSError as error:
         number = error.errno or errno.EIO
         if number in VOLUME_GONE:
-            gone = f"{operation} of {path!r}: the volume is gone from under it ({error.strerror})"
+            gone = f"{operation} of {path!r}: {VOLUME_GONE[number]} ({error.strerror})"
             raise Fault("VolumeGone", message=gone) from error
         if number == errno.EEXIST:
             raise Fault("FileExistsOnVolume", path=path) from error
