@@ -76,11 +76,11 @@ class FaultTests(KernelLibrary, TestCase):
 
     @returns_deferred
     async def test_unit_attention(self) -> None:
-        """A move that meets a unit attention is repeated once and done."""
+        """A move that meets a unit attention is repeated once and done; then it is told what the drives hold."""
         slot, barcode = await self.first()
         inject(CHANGER_UNIT, MOVE, UNIT_ATTENTION)
         await self.library.load(slot=slot, drive=0, barcode=barcode)
-        self.assertEqual(self.runner.verbs(), ["status", "load", "status", "status", "load"])
+        self.assertEqual(self.runner.verbs(), ["status", "load", "status", "status", "load", "status"])
         self.assertEqual((await self.library.inventory()).drive(0).barcode, barcode)
 
     @returns_deferred

@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.endtoend.appliance import Appliance, wait_until
 from tests.tapevm.guest import CHANGER, DRIVE_COUNT, SKIP, ask_rig, device_of, serial_of
-from tests.tapevm.guest_rawtape import TAPE_MIB, KernelDrive, run, slot_of
+from tests.tapevm.guest_rawtape import TAPE_MIB, KernelDrive, load_by_hand, run, unload_by_hand
 
 BARCODES = ("A00003L8", "A00004L8")
 PATIENCE_SECONDS = 300.0
@@ -112,7 +112,7 @@ class LifeTests(SynchronousTestCase):
         """Copy the tape as its first file says, and get every object as its README.txt says."""
         folder = Path(tempfile.mkdtemp(prefix="by-hand-"))
         self.addCleanup(shutil.rmtree, folder)
-        run("mtx", "-f", CHANGER, "load", str(slot_of(barcode)), "0")
+        load_by_hand(barcode)
         try:
             nst = device_of(0)
             run("mt", "-f", nst, "rewind")
@@ -120,8 +120,7 @@ class LifeTests(SynchronousTestCase):
             self.cut(folder / "TAPE.txt", "read-tape.sh", folder)
             run("sh", str(folder / "read-tape.sh"), nst, str(folder / "tape"))
         finally:
-            run("mt", "-f", device_of(0), "offline")
-            run("mtx", "-f", CHANGER, "unload", str(slot_of(barcode)), "0")
+            unload_by_hand()
         self.cut(folder / "tape" / "README.txt", "get-object.sh", folder)
         self.assertIn(barcode, (folder / "tape" / "coldstore" / "volume.json").read_text())
         self.assertEqual(len(list((folder / "tape" / "coldstore" / "sessions").iterdir())), 1)

@@ -16,7 +16,9 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from coldstore.interfaces.filesystem import EndedMount, FormatFailed, ITapeFilesystem
+from coldstore.model.library import Inventory
 from coldstore.ontape.tape import parse_label_file
+from coldstore.tape.mtx import parse_status
 from coldstore.tape.raw.device import MTIOCTOP, KernelTape, RewindingNode
 from coldstore.tape.raw.filesystem import RawLimits
 from coldstore.tape.raw.mover import KERNEL_PROGRAM
@@ -25,7 +27,7 @@ from tests.contract.filesystem_contract import TapeFilesystemContract, sample
 from tests.contract.filesystem_rigs import BARCODE, RawTapes
 from tests.contract.raw_tape_rules import BLOCK, RawTapeRules, golden_bundle
 from tests.contract.tape_device_contract import TapeDeviceContract
-from tests.tapevm.guest import CHANGER, SKIP, ask_rig, inject, unit_of
+from tests.tapevm.guest import CHANGER, SKIP, ask_rig, device_of, inject, unit_of
 
 TAPE_MIB = 48
 """Small, for tests that fill it."""
@@ -72,14 +74,13 @@ class KernelDrive:
         if barcode != self.loaded:
             self.eject()
             KernelDrive.loaded = barcode
-            run("mtx", "-f", CHANGER, "load", str(slot_of(barcode)), "0")
+            load_by_hand(barcode)
         run("mt", "-f", self.nst, "rewind")
 
     def eject(self) -> None:
         """Take it out."""
         if self.loaded is not None:
-            run("mt", "-f", self.nst, "offline")
-            run("mtx", "-f", CHANGER, "unload", str(slot_of(self.loaded)), "0")
+            unload_by_hand()
             KernelDrive.loaded = None
 
     def protect(self, barcode: str) -> None:
@@ -95,9 +96,21 @@ class KernelDrive:
             ask_rig("protect", barcode, "off")
 
 
-def slot_of(barcode: str) -> int:
-    """The slot of a cartridge of the rig."""
-    return int(barcode[1:6])
+def load_by_hand(barcode: str) -> None:
+    """Have the robot put a cartridge into drive 0, from wherever other tests have left it."""
+    (slot,) = [slot.number for slot in inventory().slots if slot.barcode == barcode]
+    run("mtx", "-f", CHANGER, "load", str(slot), "0")
+
+
+def unload_by_hand() -> None:
+    """Have the robot put what is in drive 0 into an empty slot."""
+    run("mt", "-f", device_of(0), "offline")
+    run("mtx", "-f", CHANGER, "unload", str(inventory().empty_slots()[0].number), "0")
+
+
+def inventory() -> Inventory:
+    """Ask the changer what is where."""
+    return parse_status(run("mtx", "-f", CHANGER, "status").encode())
 
 
 class KernelDeviceRig:
