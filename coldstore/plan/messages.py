@@ -14,8 +14,12 @@ S3_SERVICE = "s3.amazonaws.com"
 
 def iso_time(at: float) -> str:
     """Return unix seconds as S3 writes times in XML and JSON: UTC with milliseconds."""
-    seconds, microseconds = divmod(round(at * 1_000_000), 1_000_000)
-    return f"{_iso_second(seconds)}.{microseconds // 1000:03d}Z"
+    # Times have microseconds; half of one makes up for what binary fractions lack.
+    milliseconds = int(at * 1000 + 0.0005)
+    return _iso_second(milliseconds // 1000) + _ISO_ENDINGS[milliseconds % 1000]
+
+
+_ISO_ENDINGS = tuple(f".{milliseconds:03d}Z" for milliseconds in range(1000))
 
 
 @lru_cache(maxsize=1024)

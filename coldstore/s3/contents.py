@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from coldstore.model.objects import ListedObject, RestorePhase
 from coldstore.plan.messages import iso_time
-from coldstore.s3.xml import Written, escaped
+from coldstore.s3.xml import Written, all_escaped
 
 ONGOING = RestorePhase.ONGOING.value
 
@@ -27,24 +27,29 @@ def contents(
     :param owner: what is written of an owner, escaped; None: nothing
     :param restores_at: the time for which the state of restores is written; None: none is
     """
+    keys = all_escaped([shown(row[0]) for row in rows])
+    checksums: dict[tuple[str | None, str | None], str] = {(None, None): ""}
     owners: dict[str, str] = {}
     written = []
-    for key, created_at, etag, size_bytes, class_name, algorithm, kind, owner_id, phase, expires_at in rows:
-        checksum = (
-            f"<ChecksumAlgorithm>{algorithm}</ChecksumAlgorithm><ChecksumType>{kind}</ChecksumType>"
-            if algorithm is not None
-            else ""
-        )
+    for key, row in zip(keys, rows, strict=True):
+        _, created_at, etag, size_bytes, class_name, algorithm, kind, owner_id, phase, expires_at = row
+        checksum = checksums.get((algorithm, kind))
+        if checksum is None:
+            checksum = checksums.setdefault((algorithm, kind), _checksum(algorithm, kind))
         owned = ""
         if owner is not None:
             owned = owners.get(owner_id) or owners.setdefault(owner_id, owner(owner_id))
         restored = "" if phase is None or restores_at is None else _restored(phase, expires_at, restores_at)
         written.append(
-            f"<Contents><Key>{escaped(shown(key))}</Key><LastModified>{iso_time(created_at)}</LastModified>"
+            f"<Contents><Key>{key}</Key><LastModified>{iso_time(created_at)}</LastModified>"
             f"<ETag>&quot;{etag}&quot;</ETag>{checksum}<Size>{size_bytes}</Size>{owned}{restored}"
             f"<StorageClass>{class_name}</StorageClass></Contents>"
         )
     return Written("".join(written))
+
+
+def _checksum(algorithm: str | None, kind: str | None) -> str:
+    return f"<ChecksumAlgorithm>{algorithm}</ChecksumAlgorithm><ChecksumType>{kind}</ChecksumType>"
 
 
 def _restored(phase: str, expires_at: float | None, now: float) -> str:

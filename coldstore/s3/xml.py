@@ -7,7 +7,7 @@ names may have S3's namespace or none.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 from xml.parsers import expat
@@ -201,6 +201,11 @@ _UNRESERVED = re.compile("[A-Za-z0-9_.~/-]*")
 def escaped(text: str) -> str:
     """Return ``text`` so that it can stand in an element or a quoted attribute."""
     return text.translate(_ESCAPES) if _SPECIAL.search(text) else text
+
+
+def all_escaped(texts: Sequence[str]) -> Sequence[str]:
+    """Return what ``escaped`` makes of each: many at once are quicker, since most texts have nothing to escape."""
+    return [escaped(text) for text in texts] if _SPECIAL.search("".join(texts)) else texts
 
 
 def document(root: Node, *, namespace: str | None = NAMESPACE) -> bytes:
