@@ -137,7 +137,8 @@ def measure(
 def main(size_mib: int, rounds: int) -> None:
     """Measure."""
     report, size_bytes = Report("large"), size_mib * MIB
-    capacity = f"{max(4, 12 * size_mib // 1024 + 2)}GiB"
+    # What is replaced stays on disk for a minute: there is room for everything that is sent.
+    capacity = f"{10 * rounds * size_mib // 1024 + 4}GiB"
     appliance = Appliance({"staging": {"capacity": capacity}})
     try:
         appliance.start()
