@@ -6,6 +6,7 @@ when they are not (``RWF_NOWAIT``, Linux 4.14). Containers that were read lately
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 from coldstore.disk.addresses import SliceAddress, parsed
 from coldstore.disk.filesystem import FileSystem
@@ -22,9 +23,11 @@ MOST_OPEN = 64
 class AtHand:
     """Reads small pieces of containers without waiting for the disk. Lives in the reactor's thread."""
 
-    def __init__(self, system: FileSystem, layout: Layout) -> None:
+    def __init__(self, system: FileSystem, layout: Layout, *, on_damaged: Callable[[str], None]) -> None:
+        """:param on_damaged: is told the address of a piece whose bytes are not what was written"""
         self._system = system
         self._layout = layout
+        self._on_damaged = on_damaged
         self._open: OrderedDict[str, int] = OrderedDict()
 
     def read(self, piece: Piece) -> bytes | None:
@@ -39,7 +42,10 @@ class AtHand:
             content = self._system.read_cached(self._descriptor(address.container), piece.length_bytes, begin)
         except OSError:
             return None
-        return content if content is not None and crc64nvme(content) == piece.crc64nvme else None
+        if content is not None and crc64nvme(content) != piece.crc64nvme:
+            self._on_damaged(piece.address)
+            return None
+        return content
 
     def _descriptor(self, container: str) -> int:
         descriptor = self._open.get(container)

@@ -108,7 +108,9 @@ class DiskStaging:
         self._census = census.Census(
             self._system, self._layout, run, self._used_changed, self._prepared_changed
         )
-        self._at_hand = AtHand(self._system, self._layout)
+        self._verified = VerifiedBlocks()
+        # What was checked before and is seen to be damaged now is checked again by whoever reads it otherwise.
+        self._at_hand = AtHand(self._system, self._layout, on_damaged=self._verified.forget)
         self._containers = Containers(
             self._system,
             self._layout,
@@ -151,7 +153,6 @@ class DiskStaging:
         )
         self._quiet_seconds = quiet_seconds
         self._pressure = SharedPressure(max(1, outstanding_bytes // MIB))
-        self._verified = VerifiedBlocks()
         self._pins = Pins()
         self._incoming: dict[LargeIncoming | SmallIncoming, None] = {}
         self._spaces: dict[str, tuple[int, int]] = {}

@@ -342,9 +342,9 @@ class IMetadataStore(Interface):
 
     # ── discarding what nothing needs ───────────────────────────────────────────────────────────────────────────────
 
-    def discards(limit: int) -> Deferred[list[DiscardedPiece]]:
+    def discards(limit: int, *, after: int = 0) -> Deferred[list[DiscardedPiece]]:
         """
-        Return pieces whose bytes may go, oldest first: at most ``limit`` (up to 1,000).
+        Return pieces whose bytes may go, oldest first: at most ``limit`` (up to 1,000), behind the duty ``after``.
 
         May first take dead versions and layouts apart, in bounded steps; an empty answer means that none is left.
         """

@@ -31,20 +31,16 @@ class Janitor:
         self._clock = clock
         self._on_settled = on_settled
         self._under_way: set[int] = set()
-        self._failed: set[int] = set()
 
     async def one_round(self) -> float:
         """Tidy; return how long to rest."""
-        self._failed.clear()
         has_more = await self._settle()
         for upload in await self._store.abandoned_uploads(PAGE):
             await self._store.abandon_upload(upload.upload_id)
-        while pieces := [
-            piece
-            for piece in await self._store.discards(DISCARDS_PAGE)
-            if piece.discard_id not in self._under_way and piece.discard_id not in self._failed
-        ]:
-            await self._free(pieces)
+        after = 0
+        while page := await self._store.discards(DISCARDS_PAGE, after=after):
+            after = page[-1].discard_id
+            await self._free([piece for piece in page if piece.discard_id not in self._under_way])
         return 0.0 if has_more else REST_SECONDS
 
     async def _settle(self) -> bool:
@@ -85,10 +81,8 @@ class Janitor:
             await self._store.forget_discards([piece.discard_id for piece in group])
         except (DiskFault, MetadataUnavailable) as fault:
             self.log.warn("{count} pieces could not be freed yet: {fault}", count=len(group), fault=fault)
-            self._failed.update(piece.discard_id for piece in group)
         except Exception:  # noqa: BLE001 - what goes wrong with one group must not stop the others
             self.log.failure("{count} pieces could not be freed", count=len(group))
-            self._failed.update(piece.discard_id for piece in group)
         finally:
             for piece in group:
                 self._under_way.discard(piece.discard_id)

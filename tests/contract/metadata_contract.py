@@ -776,6 +776,7 @@ class MetadataContract(MetadataSteps):
         found = await self.store.discards(9)
         self.assertEqual([one.address for one in found], ["x", "y"])
         self.assertEqual(await self.store.discards(1), found[:1])
+        self.assertEqual(await self.store.discards(9, after=found[0].discard_id), found[1:])
         self.assertEqual(await self.store.referenced({"x", "used", "z"}), frozenset({"x", "used"}))
         await self.store.forget_discards([found[0].discard_id])
         await self.store.forget_discards([found[0].discard_id])
@@ -790,6 +791,8 @@ class MetadataContract(MetadataSteps):
             await self.delete(*(name.encode() for name in names[start : start + BATCH_MAX]))
         found: list[DiscardedPiece] = await self.store.discards(7)
         self.assertEqual(len(found), 7)
+        others = await self.store.discards(1000, after=found[-1].discard_id)
+        self.assertEqual(len({one.discard_id for one in [*found, *others]}), 120)
         self.assertEqual(sorted(await self.drain()), names)
         self.assertIsNone(await self.store.version(versions[0].version_uid))
 

@@ -433,9 +433,16 @@ class StagingContract(_Base):
             piece = piece_of(await put(self.staging, content))
             for _ in range(2):
                 self.assertIn(self.staging.at_hand(piece), (None, content))
+            reader = await self.staging.open(piece)
+            self.assertEqual(await reader.read(0, size), content)
+            is_looked_at = self.staging.at_hand(piece) is not None
             self.damage(piece, size // 2)
             for _ in range(2):
                 self.assertIsNone(self.staging.at_hand(piece))
+                if is_looked_at:
+                    # What was seen to be damaged is not given out because it was checked before.
+                    await self.assertFailure(reader.read(0, size), BytesDamaged)
+            reader.close()
             shorter = Piece(
                 ordinal=1, address=piece.address, length_bytes=size - 1, crc64nvme=crc64nvme(content[:-1])
             )

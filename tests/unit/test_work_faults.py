@@ -15,6 +15,7 @@ from coldstore.model.bundles import CopyState
 from coldstore.model.cartridges import CartridgeState, DriveState
 from coldstore.model.errors import StagingFull
 from coldstore.model.objects import ObjectVersion
+from coldstore.work import janitor
 from tests.incidents import survives
 from tests.unit.work_rig import MIB, FailingStore, MortalStore, Run, World, now_of
 
@@ -622,6 +623,26 @@ class JanitorTests(SynchronousTestCase):
         run.let_pass(10)
         self.assertEqual(world.staging.usage().used_bytes, MIB)
         reader.close()
+        run.let_pass(60)
+        self.assertEqual(world.staging.usage().used_bytes, 0)
+        world.check_disk()
+
+    def test_many_slow_readers(self) -> None:
+        """However many pieces slow clients still read, all the others are freed."""
+        self.patch(janitor, "DISCARDS_PAGE", 4)
+        world = World()
+        slow = [world.put(f"slow {number}", MIB) for number in range(5)]
+        readers = []
+        for version in slow:
+            (piece,) = now_of(world.store.pieces(version.layout_id, after_ordinal=0, limit=1))
+            readers.append(now_of(world.staging.open(piece)))
+        other = world.put("other", MIB)
+        run = Run(world).start()
+        run.until(lambda: world.is_cold(*slow, other))
+        run.let_pass(60)
+        self.assertEqual(world.staging.usage().used_bytes, 5 * MIB)
+        for reader in readers:
+            reader.close()
         run.let_pass(60)
         self.assertEqual(world.staging.usage().used_bytes, 0)
         world.check_disk()

@@ -124,10 +124,11 @@ def remove_piece(connection: sqlite3.Connection, layout_id: str, ordinal: int) -
     shares.use(connection, layout_id, -length_bytes)
 
 
-def discards(connection: sqlite3.Connection, limit: int) -> list[DiscardedPiece]:
-    """Return duties, oldest first."""
+def discards(connection: sqlite3.Connection, limit: int, *, after: int) -> list[DiscardedPiece]:
+    """Return duties behind one, oldest first."""
     found = connection.execute(
-        "SELECT discard_id, address, length_bytes FROM discards ORDER BY discard_id LIMIT ?", (limit,)
+        "SELECT discard_id, address, length_bytes FROM discards WHERE discard_id > ? ORDER BY discard_id LIMIT ?",
+        (after, limit),
     )
     return [discarded_of(row) for row in found]
 

@@ -420,16 +420,16 @@ class SqliteStore:
     # ── discarding what nothing needs ───────────────────────────────────────────────────────────────────────────────
 
     @returns_deferred
-    async def discards(self, limit: int) -> list[DiscardedPiece]:
+    async def discards(self, limit: int, *, after: int = 0) -> list[DiscardedPiece]:
         """Return pieces to free; makes more of them out of what is dead as long as that is too few."""
         wanted = min(limit, PAGE_MAX)
-        found = await self._read(layouts.discards, wanted)
+        found = await self._read(layouts.discards, wanted, after=after)
         while len(found) < wanted:
             # Given together they share a commit.
             progress = await gatherResults([self._write(layouts.tidy) for _ in range(_TIDY_STEPS)])
             if not any(progress):
                 break
-            found = await self._read(layouts.discards, wanted)
+            found = await self._read(layouts.discards, wanted, after=after)
         return found
 
     def forget_discards(self, discard_ids: Sequence[int]) -> Deferred[None]:
