@@ -232,6 +232,36 @@ class CompactionTests(TestCase):
         await self.check(run, "")
 
     @returns_deferred
+    async def test_damaged_since_it_was_checked(self) -> None:
+        """Bytes that changed after they were checked stay where they are; the operator is told, and the others move."""
+        run = self.next_run(self.directory / "before")
+        await run.start()
+        (piece,) = await run.store.pieces(self.living[0].layout_id, after_ordinal=0, limit=9)
+        reader = await run.staging.open(piece)
+        self.assertEqual(await whole(reader), content_of(SIZE_BYTES, LIVING[0]))
+        reader.close()
+        (place,) = await run.staging.places([piece])
+        with open(place.path, "r+b") as file:
+            file.seek(place.offset_bytes + 5)
+            file.write(b"rot")
+        await run.tidy()
+        (alert,) = await run.store.alerts(include_cleared=True, limit=9)
+        self.assertEqual(alert.subject, f"piece {piece.address}")
+        moved = []
+        for version in self.living:
+            (now,) = await run.store.pieces(version.layout_id, after_ordinal=0, limit=9)
+            moved.append(now.address)
+            self.assertEqual(await run.store.referenced([now.address]), {now.address})
+        self.assertEqual(moved[0], piece.address)
+        await run.stop()
+        following = self.next_run(self.directory / "before")
+        await following.start()
+        self.assertEqual(sorted(await following.staging.stored(after="", limit=100)), sorted(moved))
+        self.assertEqual(len({address.rpartition("-")[0].rpartition("-")[0] for address in moved}), 2)
+        self.assertEqual(len(self.flushLoggedErrors()), 0)
+        await following.stop()
+
+    @returns_deferred
     async def test_cut_off(self) -> None:
         """
         Cut off before any change of the disk or step of the record, and after the last: the next run has every object, nothing

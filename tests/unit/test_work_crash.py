@@ -170,6 +170,22 @@ class CompactionTests(SynchronousTestCase):
         self.flushLoggedErrors()
         world.bury(run)
 
+    def test_damage_that_cannot_be_recorded(self) -> None:
+        """When the operator cannot be told of damage, he is told later; what was copied beside it leaves nothing behind."""
+        world, versions = scattered_world(5)
+        (piece,) = now_of(world.store.pieces(world.version(versions[0]).layout_id, after_ordinal=0, limit=9))
+        world.staging.damage(piece.address, 3)
+        store = FailingStore(world.store, fails_at=None)
+        store.fail_first("raise_alert")
+        run = new_run(world, store)
+        run.let_pass(600)
+        self.assertEqual(store.failed, "raise_alert")
+        self.assertEqual(world.alerts(), {"bytes-damaged": f"piece {piece.address}"})
+        world.check_disk()
+        self.assertEqual(len(world.staging.medium.pieces), len(versions))
+        self.flushLoggedErrors()
+        world.bury(run)
+
     def test_no_room(self) -> None:
         """On a disk without room nothing moves and nothing is lost; with room it goes on."""
         world, versions = scattered_world(4)
