@@ -20,10 +20,10 @@ from coldstore.disk.framing import record_bytes
 from coldstore.disk.hashing import FREE, SLOWEST, Digests, crc64_digest, of_small
 from coldstore.disk.pressure import Pressure, SharedPressure
 from coldstore.disk.segments import Outcome, SegmentWriter, SmallPiece
-from coldstore.disk.threads import Strand, shielded
+from coldstore.disk.threads import Strand
 from coldstore.interfaces.staging import DiskFault, IIncoming, Received, WrongLength
 from coldstore.model.errors import StagingFull
-from coldstore.util.asynchronous import returns_deferred
+from coldstore.util.asynchronous import returns_deferred, shielded
 from coldstore.util.workers import Workers
 
 BATCH_BYTES = 1024 * 1024

@@ -16,9 +16,8 @@ from zope.interface import implementer
 
 from coldstore.disk.blocks import block_length
 from coldstore.disk.filesystem import FileSystem
-from coldstore.disk.threads import shielded
 from coldstore.interfaces.staging import BLOCK_BYTES, BytesDamaged, DiskFault, IPieceReader
-from coldstore.util.asynchronous import returns_deferred
+from coldstore.util.asynchronous import returns_deferred, shielded
 from coldstore.util.checksums import crc64nvme
 from coldstore.util.workers import Workers
 

@@ -24,7 +24,7 @@ from coldstore.disk.layout import Layout
 from coldstore.disk.pins import Pins
 from coldstore.disk.pressure import SharedPressure
 from coldstore.disk.reading import OpenPiece, PieceReader, VerifiedBlocks
-from coldstore.disk.threads import Strand, shielded
+from coldstore.disk.threads import Strand
 from coldstore.interfaces.staging import (
     BLOCK_BYTES,
     DiskFault,
@@ -41,7 +41,7 @@ from coldstore.interfaces.staging import (
 from coldstore.model.errors import StagingFull
 from coldstore.model.objects import Piece
 from coldstore.model.precedence import Precedence, Shares
-from coldstore.util.asynchronous import returns_deferred
+from coldstore.util.asynchronous import returns_deferred, shielded
 from coldstore.util.workers import Reactor, Workers
 
 KIB = 1024

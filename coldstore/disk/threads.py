@@ -1,50 +1,15 @@
-"""Calls in threads that must not stop half-way, and calls that keep an order. The threads are the disk's own, never the reactor's."""
+"""Calls that keep an order. The threads are the disk's own, never the reactor's."""
 
 from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.python.failure import Failure
+from twisted.internet.defer import Deferred
 
 from coldstore.util.workers import Workers, outcome_of
 
 _T = TypeVar("_T")
 BURST = 4
-
-
-def _left_alone(_: object) -> None:
-    """There is nothing to undo."""
-
-
-def shielded(inner: Deferred[_T], undo: Callable[[_T], object] = _left_alone) -> Deferred[_T]:
-    """
-    Let work that must not stop half-way run to its end, though who asked for it may cancel.
-
-    :param undo: is given the result when nobody waits for it any more.
-    """
-    outer: Deferred[_T] = Deferred(lambda _: None)
-    is_wanted = True
-
-    def left(outcome: Any) -> Any:
-        nonlocal is_wanted
-        if isinstance(outcome, Failure) and isinstance(outcome.value, CancelledError) and not inner.called:
-            is_wanted = False
-        return outcome
-
-    def pass_on(result: _T) -> None:
-        if is_wanted:
-            outer.callback(result)
-        else:
-            undo(result)
-
-    def fail(failure: Failure) -> None:
-        if is_wanted:
-            outer.errback(failure)
-
-    outer.addBoth(left)
-    inner.addCallbacks(pass_on, fail)
-    return outer
 
 
 class Strand:

@@ -4,7 +4,8 @@ from collections.abc import Callable, Coroutine, Iterable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.python.failure import Failure
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -35,3 +36,37 @@ async def all_of(under_way: Iterable[Deferred[_T]]) -> list[_T]:
         if not has_succeeded:
             outcome.raiseException()
     return [outcome for _, outcome in outcomes]
+
+
+def _left_alone(_: object) -> None:
+    """There is nothing to undo."""
+
+
+def shielded(inner: Deferred[_T], undo: Callable[[_T], object] = _left_alone) -> Deferred[_T]:
+    """
+    Let work that must not stop half-way run to its end, though who asked for it may cancel.
+
+    :param undo: is given the result when nobody waits for it any more.
+    """
+    outer: Deferred[_T] = Deferred(lambda _: None)
+    is_wanted = True
+
+    def left(outcome: Any) -> Any:
+        nonlocal is_wanted
+        if isinstance(outcome, Failure) and isinstance(outcome.value, CancelledError) and not inner.called:
+            is_wanted = False
+        return outcome
+
+    def pass_on(result: _T) -> None:
+        if is_wanted:
+            outer.callback(result)
+        else:
+            undo(result)
+
+    def fail(failure: Failure) -> None:
+        if is_wanted:
+            outer.errback(failure)
+
+    outer.addBoth(left)
+    inner.addCallbacks(pass_on, fail)
+    return outer

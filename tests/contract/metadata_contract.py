@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import CancelledError, gatherResults
 from twisted.trial.unittest import TestCase
 
 from coldstore.interfaces.metadata import (
@@ -1416,6 +1416,26 @@ class MetadataContract(MetadataSteps):
             self.assertEqual(await self.in_use(), {}, ending)
             self.assertEqual(await self.drain(), [f"back {ending}"])
             self.assertEqual(await self.in_use(), {}, ending)
+
+    async def test_change_whose_caller_leaves(self) -> None:
+        """A change whose caller does not wait for its end happens, and whoever asks afterwards sees it."""
+        user = User(user_id="1", name="ann", access_key="K", secret_key="S", created_at=1.0)
+        await self.store.create_user(user)
+        changing = [
+            self.store.set_user_quota(name="ann", quota_bytes=7),
+            self.store.set_bucket_quota(name="b", quota_bytes=8),
+        ]
+        for change in changing:
+            change.addErrback(lambda failure: failure.trap(CancelledError))
+            change.cancel()
+        # What is asked for before the change is through may well be kept.
+        await self.store.user_by_access_key("K")
+        await self.store.bucket("b")
+        await self.store.audit(at=1.0, who="w", what="w", subject="s", detail="d")
+        known = await self.store.user_by_access_key("K")
+        assert known is not None
+        self.assertEqual(known.staging_quota_bytes, 7)
+        self.assertEqual((await self.store.bucket("b")).staging_quota_bytes, 8)
 
     async def test_quotas(self) -> None:
         """Quotas of users and buckets are kept, taken back, and shown with them."""

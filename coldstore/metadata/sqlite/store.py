@@ -59,7 +59,7 @@ from coldstore.model.objects import (
     User,
     VersionFacts,
 )
-from coldstore.util.asynchronous import returns_deferred
+from coldstore.util.asynchronous import returns_deferred, shielded
 from coldstore.util.workers import Reactor
 
 _P = ParamSpec("_P")
@@ -165,7 +165,8 @@ class SqliteStore:
             kept.forget()
             return outcome
 
-        return self._write(step, *args, **kwargs).addBoth(changed)
+        # Not when whoever asked leaves: what is read between that and the commit would be kept for good.
+        return shielded(self._write(step, *args, **kwargs).addBoth(changed))
 
     def _read(
         self,
