@@ -389,7 +389,17 @@ def _inventory(client: Client, options: argparse.Namespace) -> None:
 QUOTA_COLUMNS = ("staging_used_bytes", "staging_quota")
 
 
+def _is_quota_misplaced(options: argparse.Namespace) -> bool:
+    """Tell, also the operator, that a quota was given to an action that would not set it."""
+    is_misplaced = options.staging is not NOT_SAID and options.action != "quota"
+    if is_misplaced:
+        print(f"coldstore: --staging goes with quota, not with {options.action}", file=sys.stderr)
+    return is_misplaced
+
+
 def _user(client: Client, options: argparse.Namespace) -> int:
+    if _is_quota_misplaced(options):
+        return 2
     if options.action == "list":
         _show(options, client.get("/users"), ["name", "access_key", "user_id", *QUOTA_COLUMNS, "created_at"])
         return 0
@@ -409,6 +419,8 @@ def _user(client: Client, options: argparse.Namespace) -> int:
 
 def _bucket(client: Client, options: argparse.Namespace) -> int:
     columns = ["bucket", "owner", "default_class", *QUOTA_COLUMNS, "created_at"]
+    if _is_quota_misplaced(options):
+        return 2
     if options.action == "list":
         rows: Rows = []
         while page_of := _rows(client.get("/buckets", **({"after": rows[-1]["bucket"]} if rows else {}))):

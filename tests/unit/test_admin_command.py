@@ -99,6 +99,8 @@ class UsageTests(CommandCase):
             (("drives", "up"), "name the drive"),
             (("drives", "up", "zero"), "invalid int"),
             (("user", "create"), "name the user"),
+            (("user", "create", "bob", "--staging", "1GiB"), "--staging goes with quota"),
+            (("bucket", "list", "--staging", "1GiB"), "--staging goes with quota"),
             (("alerts", "close"), "name the numbers"),
             (("alerts", "close", "x"), "invalid"),
             (("wait", "photos", "--restored"), "needs BUCKET and KEY"),
