@@ -62,8 +62,25 @@ class Evictor:
 
     async def one_round(self) -> float:
         """Evict; return how long to rest."""
+        # Taken now: what is asked for meanwhile is for the next round.
+        wanted_bytes, self._wanted_bytes = self._wanted_bytes, 0
+        try:
+            count, gone_bytes = await self._evict_some(wanted_bytes)
+        except BaseException:
+            self._wanted_bytes = max(self._wanted_bytes, wanted_bytes)
+            raise
+        if count:
+            self.log.info("{count} objects left the disk", count=count)
+            self._janitor_bell.ring()
+        if count == PAGE:
+            self._wanted_bytes = max(self._wanted_bytes, wanted_bytes - gone_bytes)
+            return 0.0
+        return self._rest_seconds
+
+    async def _evict_some(self, wanted_bytes: int) -> tuple[int, int]:
+        """Evict a page at most; return how many versions went, and how many bytes."""
         now = self._clock.seconds()
-        pressure = max(self._wanted_bytes, self.pressure())
+        pressure = max(wanted_bytes, self.pressure())
         before = now if pressure else now - self._policy.linger_seconds
         candidates = await self._store.evictable(classes=self._classes, archived_before=before, limit=PAGE)
         chosen = victims(now, candidates, self._policy, pressure_bytes=pressure)
@@ -75,14 +92,7 @@ class Evictor:
             gone_bytes += sum(
                 version.facts.size_bytes for version, is_gone in zip(together, went, strict=True) if is_gone
             )
-        if count:
-            self.log.info("{count} objects left the disk", count=count)
-            self._janitor_bell.ring()
-        if count == PAGE:
-            self._wanted_bytes = max(0, self._wanted_bytes - gone_bytes)
-            return 0.0
-        self._wanted_bytes = 0
-        return self._rest_seconds
+        return count, gone_bytes
 
     async def _evict(self, version: ObjectVersion) -> bool:
         """Take a version off the disk; tell whether it went."""

@@ -98,6 +98,18 @@ class Packer:
         await self.recover()
         is_urgent = self._is_urgent or self._is_disk_pressing()
         is_urgent = is_urgent or (self._is_room_wanted and self._is_drive_idle())
+        if is_urgent:
+            # Now, not in the end: what is asked for meanwhile is for the next round.
+            self._is_urgent = self._is_room_wanted = False
+        try:
+            rest = await self._pack_due(is_urgent)
+        except BaseException:
+            self._is_urgent = self._is_urgent or is_urgent
+            raise
+        await self._tell_unreadable()
+        return rest
+
+    async def _pack_due(self, is_urgent: bool) -> float:
         now = self._clock.seconds()
         rest = REST_SECONDS
         for pools, classes in self._groups.items():
@@ -112,9 +124,6 @@ class Packer:
                 await self._pack(pools, classes)
             else:
                 rest = min(rest, max(0.05, decision.at - now))
-        if is_urgent:
-            self._is_urgent = self._is_room_wanted = False
-        await self._tell_unreadable()
         return rest
 
     async def _tell_unreadable(self) -> None:

@@ -1,9 +1,12 @@
 """What is done for those who lack room on disk, and for bytes on disk of which nobody knows whose they are."""
 
+from typing import Any
+
+from twisted.internet.defer import succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from coldstore.interfaces.metadata import BATCH_MAX
-from coldstore.model.objects import ObjectVersion
+from coldstore.model.objects import ArchiveState, ObjectVersion
 from tests.unit.work_rig import MIB, Run, World, now_of
 
 QUICK = {"format": 0.0, "mount": 1.0, "unmount": 1.0, "sync": 1.0}
@@ -49,6 +52,23 @@ class RoomTests(SynchronousTestCase):
         self.assertEqual(self.on_disk(world, versions), [False] * 3)
         world.bury(run)
 
+    def test_asked_for_meanwhile(self) -> None:
+        """Who asks while a round is under way has the next one."""
+        world, run, versions = self.archived(3)
+        evictable = world.store.evictable
+
+        def asked_meanwhile(**options: Any) -> Any:
+            self.patch(world.store, "evictable", evictable)
+            run.evictor.make_room()
+            run.bells["evictor"].ring()
+            return evictable(**options)
+
+        self.patch(world.store, "evictable", asked_meanwhile)
+        run.bells["evictor"].ring()
+        run.let_pass(200)
+        self.assertEqual(self.on_disk(world, versions), [False] * 3)
+        world.bury(run)
+
     def test_nothing_that_is_not_on_tape(self) -> None:
         """Bytes that are nowhere else stay, whoever lacks room."""
         world = World(cartridges=3)
@@ -58,6 +78,32 @@ class RoomTests(SynchronousTestCase):
         run.bells["evictor"].ring()
         run.let_pass(200)
         self.assertEqual(self.on_disk(world, [version]), [True])
+        world.bury(run)
+
+    def test_archive_is_asked_for_meanwhile(self) -> None:
+        """An order to archive that comes while a round is under way holds for the next one."""
+        world = World(cartridges=3)
+        run = Run(world, seconds=QUICK).start()
+        run.let_pass(2)
+        first, later = world.put("k0", MIB), []
+        pending = world.store.pending
+
+        def ordered_meanwhile(**options: Any) -> Any:
+            found = pending(**options)
+            if not now_of(found) and world.version(first).archive_state is not ArchiveState.PENDING:
+                self.patch(world.store, "pending", pending)
+                later.append(world.put("k1", MIB))
+                run.packer.hurry()
+                run.bells["packer"].ring()
+                return succeed([])
+            return pending(**options)
+
+        self.patch(world.store, "pending", ordered_meanwhile)
+        run.packer.hurry()
+        run.bells["packer"].ring()
+        run.until(lambda: bool(later), hurry=False)
+        run.let_pass(5)
+        self.assertIsNot(world.version(later[0]).archive_state, ArchiveState.PENDING)
         world.bury(run)
 
     def test_tape_is_hurried(self) -> None:
