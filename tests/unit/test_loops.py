@@ -1,6 +1,7 @@
 """Loops and the bell that wakes them, on a clock that a test turns."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
@@ -25,7 +26,7 @@ class BellTests(SynchronousTestCase):
         waiting = self.bell.wait(5)
         self.clock.advance(4.9)
         self.assertNoResult(waiting)
-        self.clock.advance(0.1)
+        self.clock.advance(0.125)
         self.assertIsNone(self.successResultOf(waiting))
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
@@ -107,6 +108,29 @@ class CalmBellTests(SynchronousTestCase):
         self.clock.advance(1)
         self.bell.ring()
         self.assertEqual(self.heard, [0, 0, 1])
+
+    def rings_heard(self, round_seconds: float) -> list[float]:
+        """Return when a rope that is pulled eight times a second is heard by a loop whose rounds take so long."""
+        clock = Clock()
+        bell = ReactorBell(clock)
+        rope = CalmBell(bell, clock, gap_seconds=1)
+        heard: list[float] = []
+
+        def begin(_: None) -> None:
+            heard.append(clock.seconds())
+            clock.callLater(round_seconds, lambda: bell.wait(1000).addCallback(begin))
+
+        bell.wait(1000).addCallback(begin)
+        for _ in range(400):
+            rope.ring()
+            clock.advance(0.125)
+        return heard
+
+    def test_long_rounds(self) -> None:
+        """Rounds that take long are rung for less often, up to a bound; short ones are not."""
+        for round_seconds, expected in ((0.125, 1.0), (1.0, 5.0), (4.0, 10.0)):
+            heard = self.rings_heard(round_seconds)
+            self.assertEqual({after - before for before, after in pairwise(heard[2:])}, {expected}, heard)
 
 
 class Away(Exception):

@@ -14,6 +14,7 @@ from coldstore.metadata.sqlite.rows import (
     version_of,
 )
 from coldstore.metadata.sqlite.telling import write_messages
+from coldstore.model.bundles import Bundle, Copy
 from coldstore.model.events import NewMessage
 from coldstore.model.objects import (
     ArchiveState,
@@ -98,16 +99,20 @@ def wanted_extents(
         " ORDER BY v.version_uid, m.extent LIMIT ?",
         (after[0], after[0], after[1], limit),
     ).fetchall()
+    sources: dict[str, tuple[Bundle, tuple[Copy, ...]]] = {}
     wanted = []
     for row in found:
         member = member_of(row[:MEMBER_WIDTH])
-        bundle = bundles.one(connection, member.bundle_id)
-        assert bundle is not None, member
+        if member.bundle_id not in sources:
+            bundle = bundles.one(connection, member.bundle_id)
+            assert bundle is not None, member
+            sources[member.bundle_id] = bundle, copies.readable(connection, member.bundle_id)
+        bundle, readable = sources[member.bundle_id]
         wanted.append(
             WantedExtent(
                 version=version_of(row[MEMBER_WIDTH:]),
                 member=member,
-                copies=copies.readable(connection, member.bundle_id),
+                copies=readable,
                 bundle_size_bytes=bundle.size_bytes,
                 bundle_sha256=bundle.sha256,
             )
