@@ -290,7 +290,7 @@ class RawMover:
             first = reel.first_block()
             if is_label(first):
                 return parse_label_file(reel.whole(0))
-        except OnTapeDamaged as error:
+        except (NotWhole, OnTapeDamaged) as error:
             raise Fault("NotFormatted", message=str(error)) from error
         except OSError as error:
             if error.errno == errno.EIO and reel.is_blank():
@@ -577,24 +577,44 @@ class RawMover:
         self._volume.note(gone=why)
         return Fault("VolumeGone", message=why)
 
-    def _drive(self) -> TapeDevice:
+    def _drive(self, volume: WorkingCopy) -> TapeDevice:
+        """
+        The drive with the mounted volume; a child that opens it first sees whose tape is in it.
+
+        :raise Fault: VolumeGone, MediumFault
+        """
+        is_new = self._device is None
         with naming_faults("", "open"):
             try:
-                return self._opened()
+                device = self._opened()
             except RewindingNode as error:
                 raise Fault("VolumeGone", message=str(error)) from error
+        if is_new:
+            try:
+                with naming_faults("", "read the label"):
+                    self._demand_ours(Reel(device, self._buffer), volume)
+            except BaseException:
+                self._let_go()
+                raise
+        return device
+
+    def _demand_ours(self, reel: Reel, volume: WorkingCopy) -> None:
+        """
+        See that the tape begins with the label of the mounted volume.
+
+        :raise Fault: VolumeGone
+        """
+        try:
+            found = self._label(reel)
+        except Fault as fault:
+            raise self._lost(f"the volume is not in the drive any more: {fault.fields['message']}") from fault
+        if found != volume.index.label:
+            raise self._lost(f"another volume is in the drive: {found.volume_uuid} of {found.barcode}")
 
     def _resume(self, command: Line, emit: Emit) -> Line:
         volume = self._served()
         with self._whole_drive("VolumeGone") as reel:
-            try:
-                found = self._label(reel)
-            except Fault as fault:
-                raise self._lost(
-                    f"the volume is not in the drive any more: {fault.fields['message']}"
-                ) from fault
-            if found != volume.index.label:
-                raise self._lost(f"another volume is in the drive: {found.volume_uuid} of {found.barcode}")
+            self._demand_ours(reel, volume)
             if not self._has_index(reel, volume):
                 raise self._lost("the newest index is not where we left it")
         if not volume.progress.read_only:
@@ -618,8 +638,9 @@ class RawMover:
         volume = self._served()
         if volume.progress.is_changed:
             self._sync({"message": "unmount", "new_files": []}, emit)
+        device = self._drive(volume)
         with naming_faults("", "rewind"):
-            self._drive().rewind()
+            device.rewind()
         volume.discard()
         self._volume = None
         self._let_go()
@@ -631,7 +652,7 @@ class RawMover:
 
         :raise Fault: VolumeGone when something else wrote on the tape, MediumFault.
         """
-        device = self._drive()
+        device = self._drive(volume)
         if self._is_at_end and not volume.progress.is_writing:
             # An error here is mostly a unit attention: the drive was reset, and the tape is elsewhere.
             with suppress(OSError):
@@ -640,6 +661,8 @@ class RawMover:
         self._is_at_end = False
         reel = Reel(device, self._buffer)
         with naming_faults("", "look for the end of the tape"):
+            # It may have been exchanged, for one that ends at the same place.
+            self._demand_ours(reel, volume)
             end = reel.end()
             if volume.progress.is_writing and end.block >= volume.end.block:
                 self._settle_stump(volume, reel, end)
@@ -821,7 +844,7 @@ class RawMover:
         except NoSuchName as error:
             raise Fault("NoSuchFileOnVolume", path=path) from error
         self._is_at_end = False
-        return entry, TapeContent(self._drive(), entry, self._buffer)
+        return entry, TapeContent(self._drive(volume), entry, self._buffer)
 
     def _verify(self, command: Line, emit: Emit) -> Line:
         path = command["path"]
@@ -884,9 +907,10 @@ class RawMover:
         return {}
 
     def _space(self, command: Line, emit: Emit) -> Line:
-        index = self._served().index
+        volume = self._served()
+        device, index = self._drive(volume), volume.index
         with naming_faults("", "ask for the room"):
-            room = self._drive().room()
+            room = device.room()
         if room is None:
             # The drive may have had news for the tape driver, which it tells only once.
             self._is_at_end = False
