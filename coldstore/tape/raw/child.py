@@ -59,6 +59,9 @@ from coldstore.tape.raw.workingcopy import (
 READ_THROUGH_BLOCKS = 512 * 1024 * 1024 // TAPE_BLOCK_BYTES
 """A gap up to this size is read and thrown away: a locate costs more (IBM TS2290: seconds to stop and start, 120 to 400 MB/s)."""
 
+UNUSABLE = frozenset({errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENODEV, errno.ENXIO})
+"""What a node answers that no cartridge can be blamed for."""
+
 OpenDevice = Callable[[str], TapeDevice]
 
 
@@ -219,19 +222,22 @@ class RawMover:
             self._let_go()
             match error:
                 case RewindingNode():
-                    raise Fault(failed, message=str(error)) from error
+                    raise Fault("CannotStart", message=str(error)) from error
                 case OSError(errno=errno.EBUSY):
                     raise Fault("DriveBusy", message=f"{self._path}: {error.strerror}") from error
                 case OSError(errno=errno.ENOMEDIUM):
                     raise Fault("NoMedium", message=f"{self._path}: no tape is loaded") from error
+                case OSError() if error.errno in UNUSABLE:
+                    raise Fault("CannotStart", message=f"{self._path}: {error.strerror}") from error
                 case OSError() | NotWhole() | OnTapeDamaged():
                     raise Fault(failed, message=f"{self._path}: {error}") from error
             raise
 
-    def _demand_fit(self, device: TapeDevice, failed: str) -> None:
+    def _demand_fit(self, device: TapeDevice) -> None:
         if why := device.unfitness():
             raise Fault(
-                failed, message=f"{self._path} cannot be written: {why}; clear it with mt stclearoptions"
+                "CannotStart",
+                message=f"{self._path} cannot be written: {why}; clear it with mt stclearoptions",
             )
 
     # --- Format, survey, check
@@ -249,7 +255,7 @@ class RawMover:
                 raise Fault("AlreadyFormatted", message=f"the tape is not blank: {self._described(reel)}")
             if device.status().is_write_protected:
                 raise Fault("WriteProtected", message="the cartridge is write protected")
-            self._demand_fit(device, "FormatFailed")
+            self._demand_fit(device)
             device.rewind()
             if device.position():
                 raise Fault("FormatFailed", message="the drive does not rewind")
@@ -378,7 +384,7 @@ class RawMover:
             if is_protected and not survey.is_closed:
                 said.append("the cartridge is write protected: the tape can only be read")
             if must_close:
-                self._demand_fit(reel.device, "CheckFailed")
+                self._demand_fit(reel.device)
                 said += self._close(reel, label, survey)
             reel.device.rewind()
         self._let_go()
@@ -524,7 +530,7 @@ class RawMover:
                 )
             is_protected = reel.device.status().is_write_protected
             if not (command["read_only"] or is_protected):
-                self._demand_fit(reel.device, "MountFailed")
+                self._demand_fit(reel.device)
             survey = self._survey(reel, label, is_last_needed=not is_protected)
             if survey.index is not None and survey.is_closed:
                 end = survey.end
