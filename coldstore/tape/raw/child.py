@@ -308,12 +308,13 @@ class RawMover:
             raise Fault("NotFormatted", message="it has an LTFS volume")
         raise Fault("NotFormatted", message=f"it begins with {len(first)} bytes that are not a label of ours")
 
-    def _survey(self, reel: Reel, label: TapeLabel, *, is_last_needed: bool) -> Survey:
+    def _survey(self, reel: Reel, label: TapeLabel, *, can_be_closed: bool) -> Survey:
         """
         Find the newest index, from the end of data back; by all of the tape when its end is lost.
 
-        :param is_last_needed: when the last tape file begins as an index, it must be readable: if it is not, the drive may be to blame.
-        :raise OSError: it is not.
+        :param can_be_closed: another index may be written behind what is found. Then the last tape file must not be a newer one that
+            this drive cannot read: another drive may, and what that index lists would be listed no more.
+        :raise OSError: the last tape file may be such.
         """
         try:
             end: Place | None = reel.end()
@@ -325,7 +326,7 @@ class RawMover:
         behind: list[TapeFile] = []
         newest: TapeIndex | None = None
         for found in files:
-            is_needed = is_last_needed and end is not None and not behind
+            is_needed = can_be_closed and end is not None and not behind
             index = self._index(reel, label, found, is_needed=is_needed)
             if index is None:
                 behind.append(found)
@@ -347,6 +348,8 @@ class RawMover:
 
         :raise OSError: it cannot be read, and is needed.
         """
+        if is_needed and found.is_closed and found.head is None:
+            raise OSError(errno.EIO, f"tape file {found.start.tape_file}, the last one, cannot be read")
         if not (found.is_closed and found.is_index):
             return None
         try:
@@ -369,8 +372,8 @@ class RawMover:
                 self._let_go()
                 finding = str(fault.fields["message"])
                 return {"is_consistent": False, "was_repaired": False, "finding": finding, "log": [finding]}
-            survey = self._survey(reel, label, is_last_needed=False)
             is_protected = reel.device.status().is_write_protected
+            survey = self._survey(reel, label, can_be_closed=not is_protected)
             must_close = not survey.is_closed and survey.end is not None and not is_protected
             if survey.index is None:
                 said.append("no index can be read")
@@ -531,7 +534,7 @@ class RawMover:
             is_protected = reel.device.status().is_write_protected
             if not (command["read_only"] or is_protected):
                 self._demand_fit(reel.device)
-            survey = self._survey(reel, label, is_last_needed=not is_protected)
+            survey = self._survey(reel, label, can_be_closed=not is_protected)
             if survey.index is not None and survey.is_closed:
                 end = survey.end
                 assert end is not None
