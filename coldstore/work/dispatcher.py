@@ -121,7 +121,7 @@ class Dispatcher:
         return self._is_draining
 
     def drain(self, is_draining: bool) -> None:
-        """Take no more work and put cartridges away, or take up work again."""
+        """Take no more work, end what is under way at its next boundary and put cartridges away, or take up work again."""
         self._is_draining = is_draining
         self._bell.ring()
 
@@ -153,6 +153,8 @@ class Dispatcher:
             self._search()
         rests_until = [station.rests_until for station in self._stations.values()]
         if self._is_draining:
+            for station in self._stations.values():
+                station.gives_way = station.session is not None
             for unload in plan_drain(drives):
                 self._start(unload)
             return self._rest_seconds(now, rests_until)
