@@ -160,7 +160,7 @@ class Dispatcher:
             return self._rest_seconds(now, rests_until)
         usable = [drive.index for drive in drives if drive.is_up]
         avoid = pairs_to_avoid(self._failures, now=now, usable_drives=usable, policy=self._blame.apart)
-        renewal = await self._renewals.look(cartridges, in_hand=self._in_hand)
+        renewal = await self._renewals.look(cartridges, stuck=stuck_in(drives), in_hand=self._in_hand)
         recall = await self._recall_plan(now, cartridges, drives, avoid, renewal)
         archive = await self._archive_queue.look(now, in_hand=self._in_hand, cartridges=cartridges)
         # Sessions went on while this looked: what they took or ended meanwhile counts.
@@ -188,7 +188,8 @@ class Dispatcher:
         if not recall.batches:
             self._is_space_short = False
         self._note_turns(plan, now)
-        await self._notices.renewal(renewal)
+        if await self._notices.renewal(renewal):
+            self._search()
         await self._notices.archive(plan, archive, drives)
         if not self._is_space_short:
             await self._notices.recalls_have_space()

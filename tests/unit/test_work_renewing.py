@@ -11,6 +11,7 @@ from coldstore.interfaces.staging import StagingUsage
 from coldstore.model.bundles import CopyState
 from coldstore.model.cartridges import CartridgeEvent, CartridgeState
 from coldstore.model.objects import ObjectVersion
+from coldstore.work import renewing
 from coldstore.work.records import change_cartridge
 from tests.unit.test_work_faults import medium_fault
 from tests.unit.work_rig import MIB, MortalStore, Run, World, now_of
@@ -168,6 +169,46 @@ class RenewingTests(SynchronousTestCase):
         moves = world.library.moves
         run.let_pass(1000)
         self.assertEqual(world.library.moves, moves)
+
+    def late(self, world: World, run: Run) -> ObjectVersion:
+        """Return one more object that is on tape, of which a copy was lost with its cartridge and the other can be read."""
+        version = world.put("late", MIB)
+        run.until(lambda: world.is_cold(version))
+        run.let_pass(100)
+        (lost,) = {copy.barcode for copy in world.copies(version) if copy.pool == "main"}
+        self.condemn(world, run, lost)
+        return version
+
+    def test_behind_what_is_away(self) -> None:
+        """Copies that can only be made from a cartridge that is away keep no others waiting, and the operator is told which it is."""
+        world = World(cartridges=6)
+        run = self.start(world)
+        early = self.cold(world, run, count=10)
+        away = world.library.take_away(2)
+        now_of(Deferred.fromCoroutine(run.dispatcher.look_at_library()))
+        self.condemn(world, run, "A00001L8")
+        late = self.late(world, run)
+        run.until(lambda: self.are_whole(world, [late]), hurry=False)
+        self.assertEqual(world.alerts(), {"renewal-waits": f"cartridge {away}"})
+        world.library.put(2, away)
+        run.until(lambda: self.are_whole(world, early), hurry=False)
+        run.let_pass(100)
+        self.assertEqual(world.alerts(), {})
+        self.assert_nothing_held(world, run)
+
+    def test_behind_what_is_hopeless(self) -> None:
+        """However many copies are lost for good, one that can be made anew is made."""
+        self.patch(renewing, "EXAMINED_MAX", 3)
+        world = World(cartridges=7)
+        run = self.start(world)
+        self.cold(world, run, count=10)
+        run.dispatcher.drain(True)
+        self.condemn(world, run, "A00001L8")
+        self.condemn(world, run, "A00002L8")
+        run.dispatcher.drain(False)
+        late = self.late(world, run)
+        run.until(lambda: self.are_whole(world, [late]), hurry=False)
+        self.assertEqual(list(world.alerts()), ["copy-not-renewed"])
 
     def test_the_other_one_is_damaged(self) -> None:
         """When the other copy is damaged as well nothing is made of it: it is lost, and the operator is told."""
