@@ -310,7 +310,8 @@ def _unusable_sentence(record: Cartridge) -> str:
     if record.state is CartridgeState.FOREIGN:
         return (
             f"{barcode} is not used: it {reason}, and was not touched. Take it out; if it may be overwritten, erase it with "
-            f"`mkltfs -w` (a plain tape: `mt rewind` and `mt weof`), then `coldstore cartridges withdraw {barcode}` and `coldstore cartridges admit {barcode}`"
+            f"`mkltfs -w` (a plain tape: `mt rewind` and `mt weof`), then `coldstore cartridges withdraw {barcode}` and "
+            f"`coldstore cartridges admit {barcode}`"
         )
     return f"{barcode} is not used: {reason}. When that is mended: `coldstore cartridges admit {barcode}`"
 

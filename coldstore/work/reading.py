@@ -24,7 +24,7 @@ from coldstore.model.precedence import Precedence
 from coldstore.ontape import paths
 from coldstore.plan.jobs import DoRecall
 from coldstore.plan.recall import Wanted, WantedBundle
-from coldstore.work.bay import Bay
+from coldstore.work.bay import Bay, lists_all
 from coldstore.work.completing import Completer
 from coldstore.work.renewing import Renewals
 from coldstore.work.trouble import TapeTrouble, as_trouble
@@ -222,7 +222,7 @@ class RecallSession:
                         on_range_done=noting(numbered),
                     )
             except TapeTrouble as caught:
-                if isinstance(caught.__cause__, NoSuchFileOnVolume):
+                if isinstance(caught.__cause__, NoSuchFileOnVolume) and lists_all(volume):
                     self._on_bad_source(bundle_id, volume.barcode)
                     await self._lost(bundle_id, volume.barcode, "the bundle is not on the cartridge")
                     continue

@@ -25,7 +25,7 @@ from coldstore.ontape import paths
 from coldstore.plan.homes import housing
 from coldstore.plan.jobs import CopyToWrite, MountPolicy
 from coldstore.plan.recall import Source, WantedBundle
-from coldstore.work.bay import Bay
+from coldstore.work.bay import Bay, lists_all
 from coldstore.work.content import bundle_checksum
 from coldstore.work.trouble import TapeTrouble, as_trouble
 
@@ -304,7 +304,7 @@ class Renewals:
                         on_range_done=lambda _: None,
                     )
             except TapeTrouble as trouble:
-                if isinstance(trouble.__cause__, NoSuchFileOnVolume):
+                if isinstance(trouble.__cause__, NoSuchFileOnVolume) and lists_all(volume):
                     return "the bundle is not on the cartridge"
                 if not trouble.is_innocent:
                     self.failed(item.bundle_id, volume.barcode)

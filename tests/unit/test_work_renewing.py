@@ -7,6 +7,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from coldstore.interfaces.filesystem import ReadOnly
 from coldstore.interfaces.staging import StagingUsage
 from coldstore.model.bundles import CopyState
 from coldstore.model.cartridges import CartridgeEvent, CartridgeState
@@ -169,6 +170,30 @@ class RenewingTests(SynchronousTestCase):
         moves = world.library.moves
         run.let_pass(1000)
         self.assertEqual(world.library.moves, moves)
+
+    def test_volume_that_may_not_list_all(self) -> None:
+        """What a volume does not list that is mounted in an older state, or was not closed, is not lost for that."""
+        for why in (ReadOnly.OLDER, ReadOnly.NOT_CLOSED):
+            world = World(cartridges=4)
+            run = self.start(world)
+            (version,) = self.cold(world, run, count=1)
+            world.library.take_away(2)
+            now_of(Deferred.fromCoroutine(run.dispatcher.look_at_library()))
+            medium = world.tapes.medium("A00001L8")
+            hidden = {path: file for path, file in medium.tree.files.items() if path.endswith(".tar")}
+            self.assertEqual(len(hidden), 1)
+            medium.read_only = why
+            for path in hidden:
+                del medium.tree.files[path]
+            world.ask_back(version)
+            run.until(lambda: "restore-failed" in world.alerts(), hurry=True)  # noqa: B023
+            self.assertNotIn("copy-damaged", world.alerts())
+            self.assertEqual({copy.state for copy in world.copies(version)}, {CopyState.VERIFIED})
+            medium.read_only = None
+            medium.tree.files.update(hidden)
+            run.let_pass(10_000)
+            world.ask_back(version)
+            run.until(lambda: world.is_restored(version), seconds=20_000)  # noqa: B023
 
     def late(self, world: World, run: Run) -> ObjectVersion:
         """Return one more object that is on tape, of which a copy was lost with its cartridge and the other can be read."""
