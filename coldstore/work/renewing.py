@@ -88,6 +88,15 @@ class HeldBundle:
         """Nothing ends here: it is held until its copy is verified."""
 
 
+class WrongBytes(TapeTrouble):
+    """A copy gave other bytes than it should. Once may be the fault of the drive: ``is_known_from_before`` says that it did not deliver before."""
+
+    def __init__(self, sentence: str, *, detail: str, is_known_from_before: bool) -> None:
+        super().__init__(sentence)
+        self.detail = detail
+        self.is_known_from_before = is_known_from_before
+
+
 class Renewals:
     """The lost copies, and the bundles that are held to make them anew."""
 
@@ -276,7 +285,8 @@ class Renewals:
         """
         Read a bundle into the space made for it, and hold it. The space is given back if that fails.
 
-        :return: why the copy on this volume does not give back what was written, "" when it does
+        :return: why there is no copy on this volume, "" when there is
+        :raise WrongBytes: it does not give back what was written
         :raise TapeTrouble: the drive or the cartridge failed
         """
         bundle = await self._store.bundle(item.bundle_id)
@@ -315,12 +325,12 @@ class Renewals:
                 self._on_held()
                 return ""
             failures = self.failed(item.bundle_id, volume.barcode)
-            if outcome.state is not RangeState.DAMAGED:
-                raise TapeTrouble(
-                    f"reading {item.bundle_id} from {volume.barcode} in drive {bay.index}: {outcome.detail}"
-                )
-            # Once may be the fault of this drive.
-            return outcome.detail if failures > 1 else ""
+            sentence = (
+                f"reading {item.bundle_id} from {volume.barcode} in drive {bay.index}: {outcome.detail}"
+            )
+            if outcome.state is RangeState.DAMAGED:
+                raise WrongBytes(sentence, detail=outcome.detail, is_known_from_before=failures > 1)
+            raise TapeTrouble(sentence)
         finally:
             if not is_held:
                 await self._staging.release_recall(space)
