@@ -1,6 +1,7 @@
 """Lost copies are made anew from good ones."""
 
 from collections import deque
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -180,18 +181,16 @@ class RenewingTests(SynchronousTestCase):
             world.library.take_away(2)
             now_of(Deferred.fromCoroutine(run.dispatcher.look_at_library()))
             medium = world.tapes.medium("A00001L8")
-            hidden = {path: file for path, file in medium.tree.files.items() if path.endswith(".tar")}
-            self.assertEqual(len(hidden), 1)
-            medium.read_only = why
-            for path in hidden:
-                del medium.tree.files[path]
+            whole = medium.tree
+            listed = {path: file for path, file in whole.files.items() if not path.endswith(".tar")}
+            self.assertEqual(len(listed), len(whole.files) - 1)
+            medium.read_only, medium.tree = why, replace(whole, files=listed)
             world.ask_back(version)
             run.until(lambda: "restore-failed" in world.alerts(), hurry=True)  # noqa: B023
             self.assertNotIn("copy-damaged", world.alerts())
             self.assertEqual({copy.state for copy in world.copies(version)}, {CopyState.VERIFIED})
-            medium.read_only = None
-            medium.tree.files.update(hidden)
             run.let_pass(10_000)
+            medium.read_only, medium.tree = None, whole
             world.ask_back(version)
             run.until(lambda: world.is_restored(version), seconds=20_000)  # noqa: B023
 
