@@ -103,6 +103,11 @@ class ReadOnly(Enum):
     NOT_CLOSED = "it was not closed in order, and cannot be"
     UNKNOWN = "the file system does not say why"
 
+    @property
+    def may_list_less(self) -> bool:
+        """Whether files can be whole on tape that the volume does not list."""
+        return self in (ReadOnly.OLDER, ReadOnly.NOT_CLOSED)
+
 
 class UnmountOutcome(Enum):
     """What the end of a mount says about the cartridge."""

@@ -200,8 +200,9 @@ READ_TAPE_SCRIPT = r"""#!/bin/sh
 # read-tape.sh DEVICE FOLDER [PATTERN]
 # Copies what the tape in DEVICE (a no-rewind device, /dev/nst0) holds into
 # FOLDER, under its paths; with PATTERN only the paths that have it in them.
-# What is in FOLDER already in its full size is left alone. It never writes to
-# the tape. Exit status: 0 done, 2 wrong use, 4 damaged or unreadable.
+# What is in FOLDER already is left alone, what is damaged or cannot be read
+# whole stays there as PATH.damaged, and all others are copied. It never writes
+# to the tape. Exit status: 0 done, 2 wrong use, 4 damaged or unreadable.
 set -u
 LC_ALL=C
 export LC_ALL
@@ -238,24 +239,27 @@ fi
 # One line for each file: path, size, tape file, offset, SHA-256.
 sed -n 's/^{"path":"\(.*\)","size_bytes":\([0-9]*\),"tape_file":\([0-9]*\),"block":[0-9]*,"offset_bytes":\([0-9]*\),"sha256":\([^,]*\),.*$/\1 \2 \3 \4 \5/p' \
     "$work/index" | sort -k 3,3n >"$work/files"
+status=0
 while read -r path size number offset hash; do
     case $path in *"$pattern"*) ;; *) continue ;; esac
-    if [ -f "$folder/$path" ] && [ "$(wc -c <"$folder/$path")" -eq "$size" ]; then
-        continue
-    fi
+    [ -f "$folder/$path" ] && continue
     mkdir -p "$folder/$(dirname "$path")" || exit 2
     say "$path"
-    tape_file "$number" | tail -c +$((offset + 1)) | head -c "$size" >"$folder/$path"
-    if [ "$(wc -c <"$folder/$path")" -ne "$size" ]; then
-        say "$path: only $(wc -c <"$folder/$path") of $size bytes could be read"
-        exit 4
-    fi
+    copy="$folder/$path.damaged"
+    tape_file "$number" | tail -c +$((offset + 1)) | head -c "$size" >"$copy"
+    copied=$(wc -c <"$copy")
     hash=$(printf '%s' "$hash" | tr -d '"')
-    if [ "$hash" != null ] && [ "$(sha256sum <"$folder/$path" | cut -d ' ' -f 1)" != "$hash" ]; then
+    if [ "$copied" -ne "$size" ]; then
+        say "$path: only $copied of $size bytes could be read"
+        status=4
+    elif [ "$hash" != null ] && [ "$(sha256sum <"$copy" | cut -d ' ' -f 1)" != "$hash" ]; then
         say "$path: its SHA-256 is not $hash"
-        exit 4
+        status=4
+    else
+        mv "$copy" "$folder/$path" || exit 2
     fi
 done <"$work/files"
+exit $status
 """
 
 README_TEMPLATE = """\

@@ -33,6 +33,7 @@ from zope.interface import implementer
 
 from coldstore.interfaces.filesystem import (
     AlreadyFormatted,
+    CannotStart,
     CheckFailed,
     DriveBusy,
     FilesystemFault,
@@ -104,6 +105,7 @@ FILESYSTEM_FAULTS: Mapping[str, type[FilesystemFault]] = {
     kind.__name__: kind
     for kind in (
         AlreadyFormatted,
+        CannotStart,
         CheckFailed,
         DriveBusy,
         FormatFailed,

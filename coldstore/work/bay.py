@@ -608,6 +608,11 @@ class Bay:
         )
 
 
+def lists_all(volume: IMountedVolume) -> bool:
+    """Whether a file that a volume does not list is not on tape."""
+    return volume.read_only is None or not volume.read_only.may_list_less
+
+
 def _name_of(record: Cartridge) -> str:
     """The name of the volume that the format under way makes: after a crash it tells that the volume is ours."""
     return f"coldstore-{record.format_nonce}"

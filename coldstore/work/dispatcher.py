@@ -121,7 +121,7 @@ class Dispatcher:
         return self._is_draining
 
     def drain(self, is_draining: bool) -> None:
-        """Take no more work and put cartridges away, or take up work again."""
+        """Take no more work, end what is under way at its next boundary and put cartridges away, or take up work again."""
         self._is_draining = is_draining
         self._bell.ring()
 
@@ -153,12 +153,14 @@ class Dispatcher:
             self._search()
         rests_until = [station.rests_until for station in self._stations.values()]
         if self._is_draining:
+            for station in self._stations.values():
+                station.gives_way = station.session is not None
             for unload in plan_drain(drives):
                 self._start(unload)
             return self._rest_seconds(now, rests_until)
         usable = [drive.index for drive in drives if drive.is_up]
         avoid = pairs_to_avoid(self._failures, now=now, usable_drives=usable, policy=self._blame.apart)
-        renewal = await self._renewals.look(cartridges, in_hand=self._in_hand)
+        renewal = await self._renewals.look(cartridges, stuck=stuck_in(drives), in_hand=self._in_hand)
         recall = await self._recall_plan(now, cartridges, drives, avoid, renewal)
         archive = await self._archive_queue.look(now, in_hand=self._in_hand, cartridges=cartridges)
         # Sessions went on while this looked: what they took or ended meanwhile counts.
@@ -186,7 +188,8 @@ class Dispatcher:
         if not recall.batches:
             self._is_space_short = False
         self._note_turns(plan, now)
-        await self._notices.renewal(renewal)
+        if await self._notices.renewal(renewal):
+            self._search()
         await self._notices.archive(plan, archive, drives)
         if not self._is_space_short:
             await self._notices.recalls_have_space()

@@ -214,8 +214,8 @@ class Notices:
                 if subject.removeprefix("bundle ") not in archive.unfinished:
                     await self._alerts.close(kind, subject)
 
-    async def renewal(self, renewal: RenewalWork) -> None:
-        """What was lost and cannot be made anew."""
+    async def renewal(self, renewal: RenewalWork) -> bool:
+        """What was lost and cannot be made anew, or not now; return whether that waits for cartridges."""
         await self._alerts.keep_only(
             "copy-not-renewed",
             {
@@ -225,6 +225,16 @@ class Notices:
             },
             Severity.CRITICAL,
         )
+        await self._alerts.keep_only(
+            "renewal-waits",
+            {
+                f"cartridge {barcode}": f"{barcode} has good copies of bundles of which others were lost, and cannot be reached: "
+                "put it into a slot, so that those can be made anew"
+                for barcode in renewal.awaited
+            },
+            Severity.WARNING,
+        )
+        return bool(renewal.awaited)
 
     async def recall(self, recall: RecallPlan, usable: Collection[int], *, do_archives_wait: bool) -> None:
         """What waits although there is no drive for it."""
@@ -300,7 +310,8 @@ def _unusable_sentence(record: Cartridge) -> str:
     if record.state is CartridgeState.FOREIGN:
         return (
             f"{barcode} is not used: it {reason}, and was not touched. Take it out; if it may be overwritten, erase it with "
-            f"`mkltfs -w`, then `coldstore cartridges withdraw {barcode}` and `coldstore cartridges admit {barcode}`"
+            f"`mkltfs -w` (a plain tape: `mt rewind` and `mt weof`), then `coldstore cartridges withdraw {barcode}` and "
+            f"`coldstore cartridges admit {barcode}`"
         )
     return f"{barcode} is not used: {reason}. When that is mended: `coldstore cartridges admit {barcode}`"
 

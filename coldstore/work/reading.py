@@ -17,6 +17,7 @@ from coldstore.interfaces.mover import (
     ReadRange,
 )
 from coldstore.interfaces.staging import DiskFault, IStaging, RecalledBytes, RecallSpace
+from coldstore.model.bundles import CopyState
 from coldstore.model.errors import StagingFull
 from coldstore.model.events import Severity
 from coldstore.model.objects import Piece, Tier
@@ -24,9 +25,9 @@ from coldstore.model.precedence import Precedence
 from coldstore.ontape import paths
 from coldstore.plan.jobs import DoRecall
 from coldstore.plan.recall import Wanted, WantedBundle
-from coldstore.work.bay import Bay
+from coldstore.work.bay import Bay, lists_all
 from coldstore.work.completing import Completer
-from coldstore.work.renewing import Renewals
+from coldstore.work.renewing import Renewals, WrongBytes
 from coldstore.work.trouble import TapeTrouble, as_trouble
 
 PORTION_BYTES = 16 * 1024**3
@@ -150,7 +151,12 @@ class RecallSession:
         except BaseException:
             await self._staging.release_recall(space)
             raise
-        loss = await self._renewals.fetch(self._bay, volume, item, space)
+        try:
+            loss = await self._renewals.fetch(self._bay, volume, item, space)
+        except WrongBytes as wrong:
+            if wrong.is_known_from_before:
+                await self._lost(item.bundle_id, barcode, wrong.detail)
+            raise
         if loss:
             await self._lost(item.bundle_id, barcode, loss)
         return True
@@ -222,7 +228,7 @@ class RecallSession:
                         on_range_done=noting(numbered),
                     )
             except TapeTrouble as caught:
-                if isinstance(caught.__cause__, NoSuchFileOnVolume):
+                if isinstance(caught.__cause__, NoSuchFileOnVolume) and lists_all(volume):
                     self._on_bad_source(bundle_id, volume.barcode)
                     await self._lost(bundle_id, volume.barcode, "the bundle is not on the cartridge")
                     continue
@@ -244,17 +250,22 @@ class RecallSession:
         """
         Note that a copy gave errors or other bytes than it should; return the trouble to end with, if there is any.
 
-        Once may be the fault of this drive: a copy is given up when it gives wrong bytes again.
+        The first time drive and cartridge may both be guilty of it; a copy is given up when it gives wrong bytes again. One that
+        is lost already gave what is known of it.
         """
         failures = self._on_bad_source(bundle_id, barcode)
         sentence = f"reading {bundle_id} from {barcode} in drive {self._bay.index}: {bad[0].detail}"
         damaged = [outcome for outcome in bad if outcome.state is RangeState.DAMAGED]
-        if damaged and failures > 1:
+        was_lost = any(
+            copy.barcode == barcode and copy.state is CopyState.LOST
+            for copy in await self._store.copies(bundle_id=bundle_id)
+        )
+        if damaged and failures > 1 and not was_lost:
             await self._lost(bundle_id, barcode, damaged[0].detail)
-        if len(damaged) < len(bad):
-            return TapeTrouble(sentence)
-        self.log.warn("{sentence}", sentence=sentence)
-        return None
+        if was_lost and len(damaged) == len(bad):
+            self.log.warn("{sentence}", sentence=sentence)
+            return None
+        return TapeTrouble(sentence)
 
     async def _publish(
         self,

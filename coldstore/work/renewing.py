@@ -25,12 +25,18 @@ from coldstore.ontape import paths
 from coldstore.plan.homes import housing
 from coldstore.plan.jobs import CopyToWrite, MountPolicy
 from coldstore.plan.recall import Source, WantedBundle
-from coldstore.work.bay import Bay
+from coldstore.work.bay import Bay, lists_all
 from coldstore.work.content import bundle_checksum
 from coldstore.work.trouble import TapeTrouble, as_trouble
 
-LOST_MAX = 200
+LOST_MAX = 100_000
+"""Lost copies that are known at a time."""
+EXAMINED_MAX = 200
 """Lost copies that are looked at in one round."""
+IDLE_SECONDS = 60.0
+"""A bundle of which nothing can be read now is looked at again after so long: in between it keeps no others waiting."""
+HOPELESS_MAX = 200
+"""Bundles that are told to be hopeless at a time."""
 AT_ONCE_MAX = 8
 """Bundles that are wanted or held at a time."""
 GIVEN_UP_PER_ROUND = 100
@@ -42,12 +48,22 @@ REST_SECONDS = 600.0
 class RenewalWork:
     """
     ``wanted`` bundles are to be read, ``to_write`` are copies of those that are held, and those for which no cartridge has room;
-    ``hopeless`` are bundles with a lost copy of which no other can be read any more.
+    ``hopeless`` are bundles with a lost copy of which no other can be read any more (not all, if they are many), ``awaited``
+    barcodes of cartridges out of reach, one of which must come back before some other bundle can be read.
     """
 
     wanted: tuple[WantedBundle, ...]
     to_write: tuple[CopyToWrite, ...]
     hopeless: frozenset[str]
+    awaited: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Idle:
+    """A bundle with a lost copy of which none can be read now: only on these cartridges that are out of reach, if on any."""
+
+    until: float
+    awaited: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +86,15 @@ class HeldBundle:
 
     def close(self) -> None:
         """Nothing ends here: it is held until its copy is verified."""
+
+
+class WrongBytes(TapeTrouble):
+    """A copy gave other bytes than it should. Once may be the fault of the drive: ``is_known_from_before`` says that it did not deliver before."""
+
+    def __init__(self, sentence: str, *, detail: str, is_known_from_before: bool) -> None:
+        super().__init__(sentence)
+        self.detail = detail
+        self.is_known_from_before = is_known_from_before
 
 
 class Renewals:
@@ -101,6 +126,7 @@ class Renewals:
         self._seen_at: dict[str, float] = {}
         self._failures: Counter[tuple[str, str]] = Counter()
         self._put_off: dict[str, float] = {}
+        self._idle: dict[str, _Idle] = {}
         self._rests_until = 0.0
 
     def held(self, bundle: Bundle) -> HeldBundle | None:
@@ -128,37 +154,64 @@ class Renewals:
     # ── what there is to do ─────────────────────────────────────────────────────────────────────────────────────────
 
     async def look(
-        self, cartridges: Mapping[str, Cartridge], *, in_hand: Callable[[], Collection[tuple[str, str]]]
+        self,
+        cartridges: Mapping[str, Cartridge],
+        *,
+        stuck: Collection[str],
+        in_hand: Callable[[], Collection[tuple[str, str]]],
     ) -> RenewalWork:
         """
         Return what there is to do now.
 
+        :param stuck: barcodes of cartridges in drives that are down
         :param in_hand: tells the copies (bundle id and pool) that sessions take care of
         """
         await self._give_up_broken(cartridges)
+        now = self._clock.seconds()
         lost = await self._store.lost_copies(LOST_MAX)
         await self._forget_all_but({copy.bundle_id for copy in lost})
         wanted: list[WantedBundle] = []
         to_write: list[CopyToWrite] = []
-        hopeless: set[str] = set()
-        for copy in lost:
-            if len(wanted) + len(self._held) >= AT_ONCE_MAX and copy.bundle_id not in self._held:
-                continue
-            copies = await self._store.copies(bundle_id=copy.bundle_id)
-            bundle = await self._store.bundle(copy.bundle_id)
+        left = EXAMINED_MAX
+        for copy in sorted(lost, key=lambda each: self._idle_until(each.bundle_id)):
+            bundle_id = copy.bundle_id
+            if bundle_id not in self._held:
+                if (
+                    len(wanted) + len(self._held) >= AT_ONCE_MAX
+                    or not left
+                    or now < self._idle_until(bundle_id)
+                ):
+                    continue
+                left -= 1
+            self._idle.pop(bundle_id, None)
+            copies = await self._store.copies(bundle_id=bundle_id)
+            bundle = await self._store.bundle(bundle_id)
             assert bundle is not None, copy
             awaited = _to_write(copy, copies, bundle)
-            if copy.bundle_id in self._held or not self._has_home(awaited, cartridges):
-                if (copy.bundle_id, copy.pool) not in in_hand():
+            if bundle_id in self._held or not self._has_home(awaited, cartridges):
+                if (bundle_id, copy.pool) not in in_hand():
                     to_write.append(awaited)
-            elif (found := self._wanted(bundle, copies, cartridges)) is None:
-                hopeless.add(copy.bundle_id)
-            elif (
-                self._clock.seconds() >= max(self._rests_until, self._put_off.get(copy.bundle_id, 0.0))
-                and found not in wanted
-            ):
+                continue
+            found = self._wanted(bundle, copies, cartridges)
+            barcodes = (
+                frozenset(source.barcode for source in found.sources) if found is not None else frozenset()
+            )
+            within_reach = {each for each in barcodes - set(stuck) if cartridges[each].is_present}
+            if found is None or not within_reach:
+                self._idle[bundle_id] = _Idle(until=now + IDLE_SECONDS, awaited=barcodes)
+            elif now >= max(self._rests_until, self._put_off.get(bundle_id, 0.0)) and found not in wanted:
                 wanted.append(found)
-        return RenewalWork(wanted=tuple(wanted), to_write=tuple(to_write), hopeless=frozenset(hopeless))
+        hopeless = [bundle_id for bundle_id, idle in sorted(self._idle.items()) if not idle.awaited]
+        return RenewalWork(
+            wanted=tuple(wanted),
+            to_write=tuple(to_write),
+            hopeless=frozenset(hopeless[:HOPELESS_MAX]),
+            awaited=frozenset().union(*(idle.awaited for idle in self._idle.values())),
+        )
+
+    def _idle_until(self, bundle_id: str) -> float:
+        idle = self._idle.get(bundle_id)
+        return 0.0 if idle is None else idle.until
 
     async def _give_up_broken(self, cartridges: Mapping[str, Cartridge]) -> None:
         """What is on a cartridge that is not even to be read is lost."""
@@ -184,6 +237,8 @@ class Renewals:
                 await self.drop(bundle_id)
         for bundle_id in [each for each in self._seen_at if each not in lost and each not in self._held]:
             del self._seen_at[bundle_id]
+        for bundle_id in [each for each in self._idle if each not in lost]:
+            del self._idle[bundle_id]
         for pair in [pair for pair in self._failures if pair[0] not in lost and pair[0] not in self._held]:
             del self._failures[pair]
 
@@ -230,7 +285,8 @@ class Renewals:
         """
         Read a bundle into the space made for it, and hold it. The space is given back if that fails.
 
-        :return: why the copy on this volume does not give back what was written, "" when it does
+        :return: why there is no copy on this volume, "" when there is
+        :raise WrongBytes: it does not give back what was written
         :raise TapeTrouble: the drive or the cartridge failed
         """
         bundle = await self._store.bundle(item.bundle_id)
@@ -258,7 +314,7 @@ class Renewals:
                         on_range_done=lambda _: None,
                     )
             except TapeTrouble as trouble:
-                if isinstance(trouble.__cause__, NoSuchFileOnVolume):
+                if isinstance(trouble.__cause__, NoSuchFileOnVolume) and lists_all(volume):
                     return "the bundle is not on the cartridge"
                 if not trouble.is_innocent:
                     self.failed(item.bundle_id, volume.barcode)
@@ -269,12 +325,12 @@ class Renewals:
                 self._on_held()
                 return ""
             failures = self.failed(item.bundle_id, volume.barcode)
-            if outcome.state is not RangeState.DAMAGED:
-                raise TapeTrouble(
-                    f"reading {item.bundle_id} from {volume.barcode} in drive {bay.index}: {outcome.detail}"
-                )
-            # Once may be the fault of this drive.
-            return outcome.detail if failures > 1 else ""
+            sentence = (
+                f"reading {item.bundle_id} from {volume.barcode} in drive {bay.index}: {outcome.detail}"
+            )
+            if outcome.state is RangeState.DAMAGED:
+                raise WrongBytes(sentence, detail=outcome.detail, is_known_from_before=failures > 1)
+            raise TapeTrouble(sentence)
         finally:
             if not is_held:
                 await self._staging.release_recall(space)

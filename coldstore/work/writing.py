@@ -16,7 +16,7 @@ from coldstore.model.events import Severity
 from coldstore.ontape import paths
 from coldstore.plan.jobs import CopyToVerify, CopyToWrite, DoArchive
 from coldstore.plan.verify import VerifyMode, to_read_back
-from coldstore.work.bay import APPLIANCE, Bay
+from coldstore.work.bay import APPLIANCE, Bay, lists_all
 from coldstore.work.content import BundleContent, bundle_content
 from coldstore.work.records import change_cartridge
 from coldstore.work.renewing import HeldBundle, Renewals
@@ -152,7 +152,7 @@ class ArchiveSession:
         reason = f"{volume.barcode} does not list it any more"
         if copy.state is CopyState.SYNCED:
             await self._store.copy_failed(bundle_id=copy.bundle_id, pool=copy.pool, reason=reason)
-        elif copy.state is CopyState.VERIFIED:
+        elif copy.state is CopyState.VERIFIED and lists_all(volume):
             await self._store.lose_copy(bundle_id=copy.bundle_id, pool=copy.pool, reason=reason)
         else:
             return

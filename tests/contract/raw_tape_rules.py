@@ -5,6 +5,7 @@ import hashlib
 import os
 import signal
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
@@ -18,16 +19,24 @@ from coldstore.interfaces.filesystem import (
     NeedsCheck,
     NotFormatted,
 )
-from coldstore.interfaces.mover import EndOfTape, Literal, MediumFault, MoverDied
+from coldstore.interfaces.mover import EndOfTape, Literal, MediumFault, MoverDied, VolumeGone
 from coldstore.model.cartridges import VolumeForm
 from coldstore.ontape import paths
-from coldstore.ontape.tape import TapeIndex, is_index, parse_index_file, parse_label_file
+from coldstore.ontape.tape import (
+    TapeIndex,
+    index_file,
+    is_index,
+    label_file,
+    parse_index_file,
+    parse_label_file,
+)
 from coldstore.tape.mountrecord import write_json
 from coldstore.tape.raw.device import TapeDevice
 from coldstore.tape.raw.mover import RawMover
+from coldstore.tape.raw.workingcopy import WorkingCopy
 from coldstore.util.asynchronous import returns_deferred
 from tests.contract.filesystem_contract import MEBIBYTE, ignore, sample
-from tests.contract.filesystem_rigs import BARCODE, RawTapes
+from tests.contract.filesystem_rigs import BARCODE, OTHER_BARCODE, RawTapes
 from tests.fixtures.make_cartridges import DIRECTORY
 
 BLOCK = 256 * 1024
@@ -494,8 +503,6 @@ class RawTapeDetails(RawTapeRules):
         tape.write(memoryview(b"somebody's backup"))
         tape.write_filemarks(1)
         tape.close()
-        from coldstore.interfaces.mover import VolumeGone
-
         await self.assertFailure(Deferred.fromCoroutine(self.write(volume, "after", b"x")), VolumeGone)
         self.assertFalse(volume.is_alive())
         verdict = await volume.unmount()
@@ -504,6 +511,56 @@ class RawTapeDetails(RawTapeRules):
         await self.assertFailure(
             self.rig.filesystem.mount(barcode=BARCODE, volume_uuid=volume.volume_uuid), NotFormatted
         )
+
+    def exchange(self) -> list[bytes]:
+        """Have another volume of ours in the drive, just formatted, as long as the one that is mounted; return what is on it."""
+        files = self.tape_files()
+        label = replace(
+            parse_label_file(files[0]),
+            volume_uuid="12345678-1234-4234-8234-123456789abc",
+            barcode=OTHER_BARCODE,
+        )
+        others = [label_file(label), index_file(replace(parse_index_file(files[1]), label=label))]
+        self.assertEqual([len(other) for other in others], [len(file) for file in files[:2]])
+        tape = self.opened()
+        tape.rewind()
+        for other in others:
+            tape.write(memoryview(other))
+            tape.write_filemarks(1)
+        tape.close()
+        return [*others, b""]
+
+    async def _refuses_exchanged(self, *, has_stump: bool) -> None:
+        volume = await self.mounted()
+        assert isinstance(volume.mover, RawMover)
+        await volume.mover.close()
+        others = self.exchange()
+        WorkingCopy.load(volume.mover.working_copy).note(is_writing=has_stump)
+        await self.assertFailure(Deferred.fromCoroutine(self.write(volume, "file", b"x")), VolumeGone)
+        self.assertFalse(volume.is_alive())
+        self.assertFalse((await volume.unmount()).is_clean)
+        self.assertEqual(self.tape_files(), others)
+
+    def test_exchanged_while_mounted(self) -> Deferred[None]:
+        """A tape that ends where ours did, but is another, is not written on."""
+        return Deferred.fromCoroutine(self._refuses_exchanged(has_stump=False))
+
+    def test_exchanged_while_written(self) -> Deferred[None]:
+        """Nor is one that ends further on, after a write that was cut off: that is no stump of ours."""
+        return Deferred.fromCoroutine(self._refuses_exchanged(has_stump=True))
+
+    @returns_deferred
+    async def test_exchanged_before_a_read(self) -> None:
+        """What another tape has where ours had a file does not count against our copy: the volume is gone."""
+        volume = await self.mounted()
+        await self.write(volume, "file", b"content")
+        await volume.sync("file", new_files=["file"])
+        await volume.mover.close()
+        self.exchange()
+        await self.assertFailure(
+            volume.mover.verify(path="file", size_bytes=7, sha256="", on_progress=ignore), VolumeGone
+        )
+        self.assertFalse((await volume.unmount()).is_clean)
 
     @returns_deferred
     async def test_foreign_large_blocks(self) -> None:

@@ -5,7 +5,7 @@ import os
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
-from coldstore.interfaces.filesystem import EndedMount, FormatFailed, MountFailed, SyncFailed
+from coldstore.interfaces.filesystem import CheckFailed, EndedMount, FormatFailed, MountFailed, SyncFailed
 from coldstore.interfaces.mover import MediumFault, MoverTimeout
 from coldstore.tape.mover import MoverLimits
 from coldstore.tape.raw.mover import RawMover
@@ -157,6 +157,28 @@ class VirtualRawTapeTests(RawTapeDetails, TestCase):
         again = await self.rig.filesystem.mount(barcode=BARCODE, volume_uuid=volume.volume_uuid)
         self.assertEqual(await self.names(again), ["file"])
         await again.unmount()
+
+    @returns_deferred
+    async def test_unreadable_index_at_a_check(self) -> None:
+        """Nor does a check: it would list less than what is on tape, and what another drive can read would count as lost."""
+        volume = await self.mounted()
+        await self.write(volume, "old", b"old")
+        await volume.sync("old", new_files=["old"])
+        await self.write(volume, "new", b"new")
+        await volume.unmount()
+        before = self.tape_files()
+        # The label (twice), or with it the first block of the index, can be read.
+        for after in ("3", "4"):
+            await self.rig.fault(
+                *("--program", "st", "--at", "read", "--kind", "eio"), *("--after", after, "--count", "0")
+            )
+            await self.assertFailure(self.rig.filesystem.check(), CheckFailed)
+            await self.assertFailure(
+                self.rig.filesystem.mount(barcode=BARCODE, volume_uuid=volume.volume_uuid), MountFailed
+            )
+            await self.rig.operate("fault", "clear", self.rig.library)
+        self.assertTrue((await self.rig.filesystem.check()).is_consistent)
+        self.assertEqual(self.tape_files(), before)
 
     @returns_deferred
     async def test_lost_end_of_data(self) -> None:

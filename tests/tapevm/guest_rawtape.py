@@ -15,7 +15,7 @@ from typing import ClassVar
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from coldstore.interfaces.filesystem import EndedMount, FormatFailed, ITapeFilesystem
+from coldstore.interfaces.filesystem import CannotStart, EndedMount, ITapeFilesystem
 from coldstore.model.library import Inventory
 from coldstore.ontape.tape import parse_label_file
 from coldstore.tape.mtx import parse_status
@@ -333,7 +333,7 @@ class KernelRulesTests(RawTapeRules, KernelRawCase):
         tape.close()
         try:
             fault = await self.assertFailure(
-                self.rig.filesystem.format(barcode=BARCODE, volume_name="volume"), FormatFailed
+                self.rig.filesystem.format(barcode=BARCODE, volume_name="volume"), CannotStart
             )
             self.assertIn("no-wait-eof", str(fault))
         finally:

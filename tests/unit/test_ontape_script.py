@@ -9,7 +9,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from coldstore.ontape.readme import SCRIPT_BEGIN, SCRIPT_END
+from coldstore.ontape.readme import READ_TAPE_SCRIPT, SCRIPT_BEGIN, SCRIPT_END
+from coldstore.ontape.tape import TapeEntry, TapeIndex, TapeLabel, index_file, label_file
 from tests.fixtures.make_cartridges import DIRECTORY, NEWEST_NOTE, OBJECTS, SPLIT_OBJECT
 
 SHELLS = [[path] for path in map(shutil.which, ("dash", "bash")) if path]
@@ -168,3 +169,115 @@ class GetObjectScriptTests(SynchronousTestCase):
         self.get(self.first, "photos", "a")
         self.get(self.first, "photos", "none")
         self.assertEqual(os.listdir(self.directory), ["get-object.sh"])
+
+
+MT = r"""#!/bin/sh
+# A tape is a folder of numbered files; `position` is the one that is next.
+shift
+tape=$1 operation=$2 count=${3-1}
+case $operation in
+    setblk) ;;
+    asf) echo "$count" >"$tape/position" ;;
+    eod) ls "$tape" | grep -c '\.tar$' >"$tape/position" ;;
+    bsfm) echo $(($(cat "$tape/position") - count + 1)) >"$tape/position" ;;
+    *) exit 1 ;;
+esac
+"""
+DD = r"""#!/bin/sh
+for word in "$@"; do
+    case $word in
+        if=*) tape=${word#if=} ;;
+        of=*) exec >"${word#of=}" ;;
+    esac
+done
+number=$(cat "$tape/position")
+echo $((number + 1)) >"$tape/position"
+if [ -e "$tape/$number.unreadable" ]; then
+    head -c 1000 "$tape/$number.tar"
+    exit 1
+fi
+cat "$tape/$number.tar"
+"""
+
+
+class ReadTapeScriptTests(SynchronousTestCase):
+    """``read-tape.sh``, with an ``mt`` and a ``dd`` for which a folder is a tape."""
+
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp()).resolve()
+        self.tape, self.copy = self.directory / "tape", self.directory / "copy"
+        programs = self.directory / "bin"
+        for folder in (self.tape, programs):
+            folder.mkdir(parents=True)
+        for name, text in (("mt", MT), ("dd", DD)):
+            (programs / name).write_text(text)
+            (programs / name).chmod(0o755)
+        self.path = f"{programs}:{os.environ['PATH']}"
+        self.script = self.directory / "read-tape.sh"
+        self.script.write_text(READ_TAPE_SCRIPT)
+        self.contents = {f"coldstore/bundles/{number}.tar": bytes([number]) * 3000 for number in (1, 2, 3)}
+        entries = []
+        for number, (path, content) in enumerate(self.contents.items(), 1):
+            self.tape.joinpath(f"{number}.tar").write_bytes(content)
+            entries.append(
+                TapeEntry(
+                    path=path,
+                    size_bytes=len(content),
+                    tape_file=number,
+                    block=2 * number,
+                    offset_bytes=0,
+                    sha256=sha256(content).hexdigest(),
+                )
+            )
+        label = TapeLabel(barcode="A00001L4", volume_uuid="uuid", volume_name="name", created_at=1.0)
+        index = TapeIndex(
+            label=label,
+            generation=2,
+            created_at=2.0,
+            message="",
+            tape_file=4,
+            block=8,
+            used_bytes=9000,
+            is_full=False,
+            entries=tuple(entries),
+        )
+        self.tape.joinpath("0.tar").write_bytes(label_file(label))
+        self.tape.joinpath("4.tar").write_bytes(index_file(index))
+
+    def read(self, shell: list[str]) -> tuple[int, str]:
+        done = subprocess.run(
+            [*shell, str(self.script), str(self.tape), str(self.copy)],
+            capture_output=True,
+            timeout=60,
+            env={"PATH": self.path, "TMPDIR": str(self.directory)},
+            check=False,
+        )
+        return done.returncode, done.stderr.decode()
+
+    def copied(self) -> dict[str, bytes]:
+        bundles = self.copy / "coldstore" / "bundles"
+        return {f"coldstore/bundles/{path.name}": path.read_bytes() for path in bundles.glob("*.tar")}
+
+    def test_whole(self) -> None:
+        """In every shell everything is copied, and again nothing."""
+        for shell in SHELLS:
+            status, said = self.read(shell)
+            self.assertEqual((status, self.copied()), (0, self.contents), said)
+            self.assertEqual(self.read(shell), (0, ""))
+            shutil.rmtree(self.copy)
+
+    def test_damaged(self) -> None:
+        """What cannot be read, or reads wrong, keeps nothing else on the tape, and never counts as copied, however often it is tried."""
+        wrong, short, good = self.contents
+        self.tape.joinpath("1.tar").write_bytes(b"x" * 3000)
+        self.tape.joinpath("2.unreadable").touch()
+        for _ in range(2):
+            status, said = self.read(["sh"])
+            self.assertEqual(status, 4, said)
+            self.assertEqual(self.copied(), {good: self.contents[good]})
+            self.assertIn(f"{wrong}: its SHA-256 is not", said)
+            self.assertIn(f"{short}: only 1000 of 3000 bytes", said)
+        self.tape.joinpath("2.unreadable").unlink()
+        self.tape.joinpath("1.tar").write_bytes(self.contents[wrong])
+        self.assertEqual(self.read(["sh"])[0], 0)
+        self.assertEqual(self.copied(), self.contents)

@@ -177,6 +177,21 @@ class ParallelTests(DrivesCase):
         run.until(lambda: not any(drive.barcode for drive in world.library.drives), hurry=False)
         self.assertEqual(now_of(world.store.alerts(include_cleared=True, limit=9)), [])
 
+    def test_drained_in_a_long_recall(self) -> None:
+        """A drain ends work at the next bundle, however much was still to be read or verified; after it, the rest is done."""
+        world = World(drives=1, cartridges=4)
+        run = self.start(world)
+        old = self.put(world, 20)
+        run.until(lambda: world.is_cold(*old))
+        for version in old:
+            world.ask_back(version)
+        run.until(lambda: self.steps(run) == {0: "recall: reading"}, hurry=False)
+        run.dispatcher.drain(True)
+        run.until(lambda: world.library.drives[0].barcode is None, seconds=20, hurry=False)
+        self.assertIn(sum(world.is_restored(version) for version in old), range(1, 5))
+        run.dispatcher.drain(False)
+        run.until(lambda: world.is_restored(*old))
+
     def test_silent_library(self) -> None:
         """A library that does not answer right after a move is asked again later: what it moved is found, and used."""
         world = World(drives=2, cartridges=4)

@@ -392,6 +392,35 @@ class ReadingTests(SynchronousTestCase):
         run.let_pass(100)
         world.check_disk()
 
+    def test_drive_that_garbles(self) -> None:
+        """A drive that gives wrong bytes of good copies is down when it has done so with two cartridges; no copy is lost by it."""
+        world = World(cartridges=2)
+        run = Run(world, bundle_bytes=MIB, idle_unload_seconds=5).start()
+        versions = self.cold(world, run, count=4)
+        media = [world.tapes.medium(barcode) for barcode in ("A00001L8", "A00002L8")]
+        good = [medium.tree for medium in media]
+
+        def garble(drive: int) -> None:
+            for medium, tree in zip(media, good, strict=True):
+                medium.tree = tree
+                for version in versions if drive == 0 else ():
+                    medium.damage(world.contents[version.version_uid][1000:1100])
+
+        run.before("mount", garble)
+        for version in versions:
+            world.ask_back(version)
+            run.until(lambda version=version: world.is_restored(version), seconds=20_000)
+            run.let_pass(100)
+            if version is versions[0]:
+                # One cartridge is known not to do in that drive: next it has the other one.
+                world.library.take_away(1)
+                now_of(Deferred.fromCoroutine(run.dispatcher.look_at_library()))
+        self.assertEqual(world.drive_states(), [DriveState.DOWN, DriveState.UP])
+        self.assertEqual(
+            {copy.state for each in versions for copy in world.copies(each)}, {CopyState.VERIFIED}
+        )
+        self.assertEqual(set(world.states().values()), {CartridgeState.FILLING})
+
     def test_disk_full_at_every_step(self) -> None:
         """
         A disk that runs full when room is reserved, or when what arrived is published, puts the recall off, tells the operator,

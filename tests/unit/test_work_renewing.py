@@ -1,16 +1,19 @@
 """Lost copies are made anew from good ones."""
 
 from collections import deque
+from dataclasses import replace
 from random import Random
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from coldstore.interfaces.filesystem import ReadOnly
 from coldstore.interfaces.staging import StagingUsage
 from coldstore.model.bundles import CopyState
 from coldstore.model.cartridges import CartridgeEvent, CartridgeState
 from coldstore.model.objects import ObjectVersion
+from coldstore.work import renewing
 from coldstore.work.records import change_cartridge
 from tests.unit.test_work_faults import medium_fault
 from tests.unit.work_rig import MIB, MortalStore, Run, World, now_of
@@ -168,6 +171,68 @@ class RenewingTests(SynchronousTestCase):
         moves = world.library.moves
         run.let_pass(1000)
         self.assertEqual(world.library.moves, moves)
+
+    def test_volume_that_may_not_list_all(self) -> None:
+        """What a volume does not list that is mounted in an older state, or was not closed, is not lost for that."""
+        for why in (ReadOnly.OLDER, ReadOnly.NOT_CLOSED):
+            world = World(cartridges=4)
+            run = self.start(world)
+            (version,) = self.cold(world, run, count=1)
+            world.library.take_away(2)
+            now_of(Deferred.fromCoroutine(run.dispatcher.look_at_library()))
+            medium = world.tapes.medium("A00001L8")
+            whole = medium.tree
+            listed = {path: file for path, file in whole.files.items() if not path.endswith(".tar")}
+            self.assertEqual(len(listed), len(whole.files) - 1)
+            medium.read_only, medium.tree = why, replace(whole, files=listed)
+            world.ask_back(version)
+            run.until(lambda: "restore-failed" in world.alerts(), hurry=True)  # noqa: B023
+            self.assertNotIn("copy-damaged", world.alerts())
+            self.assertEqual({copy.state for copy in world.copies(version)}, {CopyState.VERIFIED})
+            run.let_pass(10_000)
+            medium.read_only, medium.tree = None, whole
+            world.ask_back(version)
+            run.until(lambda: world.is_restored(version), seconds=20_000)  # noqa: B023
+
+    def late(self, world: World, run: Run) -> ObjectVersion:
+        """Return one more object that is on tape, of which a copy was lost with its cartridge and the other can be read."""
+        version = world.put("late", MIB)
+        run.until(lambda: world.is_cold(version))
+        run.let_pass(100)
+        (lost,) = {copy.barcode for copy in world.copies(version) if copy.pool == "main"}
+        self.condemn(world, run, lost)
+        return version
+
+    def test_behind_what_is_away(self) -> None:
+        """Copies that can only be made from a cartridge that is away keep no others waiting, and the operator is told which it is."""
+        world = World(cartridges=6)
+        run = self.start(world)
+        early = self.cold(world, run, count=10)
+        away = world.library.take_away(2)
+        now_of(Deferred.fromCoroutine(run.dispatcher.look_at_library()))
+        self.condemn(world, run, "A00001L8")
+        late = self.late(world, run)
+        run.until(lambda: self.are_whole(world, [late]), hurry=False)
+        self.assertEqual(world.alerts(), {"renewal-waits": f"cartridge {away}"})
+        world.library.put(2, away)
+        run.until(lambda: self.are_whole(world, early), hurry=False)
+        run.let_pass(100)
+        self.assertEqual(world.alerts(), {})
+        self.assert_nothing_held(world, run)
+
+    def test_behind_what_is_hopeless(self) -> None:
+        """However many copies are lost for good, one that can be made anew is made."""
+        self.patch(renewing, "EXAMINED_MAX", 3)
+        world = World(cartridges=7)
+        run = self.start(world)
+        self.cold(world, run, count=10)
+        run.dispatcher.drain(True)
+        self.condemn(world, run, "A00001L8")
+        self.condemn(world, run, "A00002L8")
+        run.dispatcher.drain(False)
+        late = self.late(world, run)
+        run.until(lambda: self.are_whole(world, [late]), hurry=False)
+        self.assertEqual(list(world.alerts()), ["copy-not-renewed"])
 
     def test_the_other_one_is_damaged(self) -> None:
         """When the other copy is damaged as well nothing is made of it: it is lost, and the operator is told."""

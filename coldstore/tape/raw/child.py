@@ -59,6 +59,9 @@ from coldstore.tape.raw.workingcopy import (
 READ_THROUGH_BLOCKS = 512 * 1024 * 1024 // TAPE_BLOCK_BYTES
 """A gap up to this size is read and thrown away: a locate costs more (IBM TS2290: seconds to stop and start, 120 to 400 MB/s)."""
 
+UNUSABLE = frozenset({errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENODEV, errno.ENXIO})
+"""What a node answers that no cartridge can be blamed for."""
+
 OpenDevice = Callable[[str], TapeDevice]
 
 
@@ -219,19 +222,22 @@ class RawMover:
             self._let_go()
             match error:
                 case RewindingNode():
-                    raise Fault(failed, message=str(error)) from error
+                    raise Fault("CannotStart", message=str(error)) from error
                 case OSError(errno=errno.EBUSY):
                     raise Fault("DriveBusy", message=f"{self._path}: {error.strerror}") from error
                 case OSError(errno=errno.ENOMEDIUM):
                     raise Fault("NoMedium", message=f"{self._path}: no tape is loaded") from error
+                case OSError() if error.errno in UNUSABLE:
+                    raise Fault("CannotStart", message=f"{self._path}: {error.strerror}") from error
                 case OSError() | NotWhole() | OnTapeDamaged():
                     raise Fault(failed, message=f"{self._path}: {error}") from error
             raise
 
-    def _demand_fit(self, device: TapeDevice, failed: str) -> None:
+    def _demand_fit(self, device: TapeDevice) -> None:
         if why := device.unfitness():
             raise Fault(
-                failed, message=f"{self._path} cannot be written: {why}; clear it with mt stclearoptions"
+                "CannotStart",
+                message=f"{self._path} cannot be written: {why}; clear it with mt stclearoptions",
             )
 
     # --- Format, survey, check
@@ -249,7 +255,7 @@ class RawMover:
                 raise Fault("AlreadyFormatted", message=f"the tape is not blank: {self._described(reel)}")
             if device.status().is_write_protected:
                 raise Fault("WriteProtected", message="the cartridge is write protected")
-            self._demand_fit(device, "FormatFailed")
+            self._demand_fit(device)
             device.rewind()
             if device.position():
                 raise Fault("FormatFailed", message="the drive does not rewind")
@@ -290,7 +296,7 @@ class RawMover:
             first = reel.first_block()
             if is_label(first):
                 return parse_label_file(reel.whole(0))
-        except OnTapeDamaged as error:
+        except (NotWhole, OnTapeDamaged) as error:
             raise Fault("NotFormatted", message=str(error)) from error
         except OSError as error:
             if error.errno == errno.EIO and reel.is_blank():
@@ -302,12 +308,13 @@ class RawMover:
             raise Fault("NotFormatted", message="it has an LTFS volume")
         raise Fault("NotFormatted", message=f"it begins with {len(first)} bytes that are not a label of ours")
 
-    def _survey(self, reel: Reel, label: TapeLabel, *, is_last_needed: bool) -> Survey:
+    def _survey(self, reel: Reel, label: TapeLabel, *, can_be_closed: bool) -> Survey:
         """
         Find the newest index, from the end of data back; by all of the tape when its end is lost.
 
-        :param is_last_needed: when the last tape file begins as an index, it must be readable: if it is not, the drive may be to blame.
-        :raise OSError: it is not.
+        :param can_be_closed: another index may be written behind what is found. Then the last tape file must not be a newer one that
+            this drive cannot read: another drive may, and what that index lists would be listed no more.
+        :raise OSError: the last tape file may be such.
         """
         try:
             end: Place | None = reel.end()
@@ -319,7 +326,7 @@ class RawMover:
         behind: list[TapeFile] = []
         newest: TapeIndex | None = None
         for found in files:
-            is_needed = is_last_needed and end is not None and not behind
+            is_needed = can_be_closed and end is not None and not behind
             index = self._index(reel, label, found, is_needed=is_needed)
             if index is None:
                 behind.append(found)
@@ -341,6 +348,8 @@ class RawMover:
 
         :raise OSError: it cannot be read, and is needed.
         """
+        if is_needed and found.is_closed and found.head is None:
+            raise OSError(errno.EIO, f"tape file {found.start.tape_file}, the last one, cannot be read")
         if not (found.is_closed and found.is_index):
             return None
         try:
@@ -363,8 +372,8 @@ class RawMover:
                 self._let_go()
                 finding = str(fault.fields["message"])
                 return {"is_consistent": False, "was_repaired": False, "finding": finding, "log": [finding]}
-            survey = self._survey(reel, label, is_last_needed=False)
             is_protected = reel.device.status().is_write_protected
+            survey = self._survey(reel, label, can_be_closed=not is_protected)
             must_close = not survey.is_closed and survey.end is not None and not is_protected
             if survey.index is None:
                 said.append("no index can be read")
@@ -378,7 +387,7 @@ class RawMover:
             if is_protected and not survey.is_closed:
                 said.append("the cartridge is write protected: the tape can only be read")
             if must_close:
-                self._demand_fit(reel.device, "CheckFailed")
+                self._demand_fit(reel.device)
                 said += self._close(reel, label, survey)
             reel.device.rewind()
         self._let_go()
@@ -524,8 +533,8 @@ class RawMover:
                 )
             is_protected = reel.device.status().is_write_protected
             if not (command["read_only"] or is_protected):
-                self._demand_fit(reel.device, "MountFailed")
-            survey = self._survey(reel, label, is_last_needed=not is_protected)
+                self._demand_fit(reel.device)
+            survey = self._survey(reel, label, can_be_closed=not is_protected)
             if survey.index is not None and survey.is_closed:
                 end = survey.end
                 assert end is not None
@@ -577,24 +586,44 @@ class RawMover:
         self._volume.note(gone=why)
         return Fault("VolumeGone", message=why)
 
-    def _drive(self) -> TapeDevice:
+    def _drive(self, volume: WorkingCopy) -> TapeDevice:
+        """
+        The drive with the mounted volume; a child that opens it first sees whose tape is in it.
+
+        :raise Fault: VolumeGone, MediumFault
+        """
+        is_new = self._device is None
         with naming_faults("", "open"):
             try:
-                return self._opened()
+                device = self._opened()
             except RewindingNode as error:
                 raise Fault("VolumeGone", message=str(error)) from error
+        if is_new:
+            try:
+                with naming_faults("", "read the label"):
+                    self._demand_ours(Reel(device, self._buffer), volume)
+            except BaseException:
+                self._let_go()
+                raise
+        return device
+
+    def _demand_ours(self, reel: Reel, volume: WorkingCopy) -> None:
+        """
+        See that the tape begins with the label of the mounted volume.
+
+        :raise Fault: VolumeGone
+        """
+        try:
+            found = self._label(reel)
+        except Fault as fault:
+            raise self._lost(f"the volume is not in the drive any more: {fault.fields['message']}") from fault
+        if found != volume.index.label:
+            raise self._lost(f"another volume is in the drive: {found.volume_uuid} of {found.barcode}")
 
     def _resume(self, command: Line, emit: Emit) -> Line:
         volume = self._served()
         with self._whole_drive("VolumeGone") as reel:
-            try:
-                found = self._label(reel)
-            except Fault as fault:
-                raise self._lost(
-                    f"the volume is not in the drive any more: {fault.fields['message']}"
-                ) from fault
-            if found != volume.index.label:
-                raise self._lost(f"another volume is in the drive: {found.volume_uuid} of {found.barcode}")
+            self._demand_ours(reel, volume)
             if not self._has_index(reel, volume):
                 raise self._lost("the newest index is not where we left it")
         if not volume.progress.read_only:
@@ -618,8 +647,9 @@ class RawMover:
         volume = self._served()
         if volume.progress.is_changed:
             self._sync({"message": "unmount", "new_files": []}, emit)
+        device = self._drive(volume)
         with naming_faults("", "rewind"):
-            self._drive().rewind()
+            device.rewind()
         volume.discard()
         self._volume = None
         self._let_go()
@@ -631,7 +661,7 @@ class RawMover:
 
         :raise Fault: VolumeGone when something else wrote on the tape, MediumFault.
         """
-        device = self._drive()
+        device = self._drive(volume)
         if self._is_at_end and not volume.progress.is_writing:
             # An error here is mostly a unit attention: the drive was reset, and the tape is elsewhere.
             with suppress(OSError):
@@ -640,6 +670,8 @@ class RawMover:
         self._is_at_end = False
         reel = Reel(device, self._buffer)
         with naming_faults("", "look for the end of the tape"):
+            # It may have been exchanged, for one that ends at the same place.
+            self._demand_ours(reel, volume)
             end = reel.end()
             if volume.progress.is_writing and end.block >= volume.end.block:
                 self._settle_stump(volume, reel, end)
@@ -821,7 +853,7 @@ class RawMover:
         except NoSuchName as error:
             raise Fault("NoSuchFileOnVolume", path=path) from error
         self._is_at_end = False
-        return entry, TapeContent(self._drive(), entry, self._buffer)
+        return entry, TapeContent(self._drive(volume), entry, self._buffer)
 
     def _verify(self, command: Line, emit: Emit) -> Line:
         path = command["path"]
@@ -884,9 +916,10 @@ class RawMover:
         return {}
 
     def _space(self, command: Line, emit: Emit) -> Line:
-        index = self._served().index
+        volume = self._served()
+        device, index = self._drive(volume), volume.index
         with naming_faults("", "ask for the room"):
-            room = self._drive().room()
+            room = device.room()
         if room is None:
             # The drive may have had news for the tape driver, which it tells only once.
             self._is_at_end = False

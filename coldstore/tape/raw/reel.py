@@ -5,11 +5,14 @@ Places are told twice, as people and as drives count: by the number of file mark
 """
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 from coldstore.ontape.tape import TAPE_BLOCK_BYTES, is_index
 from coldstore.tape.raw.device import TapeDevice
+
+_T = TypeVar("_T")
 
 SMALL_FILE_LIMIT_BYTES = 1 << 30
 """What is read into memory as a whole at most: an index of some millions of files."""
@@ -46,6 +49,16 @@ class NotWhole(Exception):
     """A tape file is too large to be read as a whole."""
 
 
+def _tried_twice(look: Callable[[], _T]) -> _T:
+    """Look at the tape, from the beginning: a drive that was reset tells that by one error, whatever it is asked."""
+    try:
+        return look()
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        return look()
+
+
 class Reel:
     """
     A tape in a drive.
@@ -61,16 +74,9 @@ class Reel:
         """
         Go to the end of data, from the beginning, so that the driver counts file marks.
 
-        Tried twice: a drive that was reset tells that by one error, whatever it is asked.
-
         :raise OSError: it cannot be found.
         """
-        try:
-            return self._end()
-        except OSError as error:
-            if error.errno != errno.EIO:
-                raise
-            return self._end()
+        return _tried_twice(self._end)
 
     def _end(self) -> Place:
         self.device.rewind()
@@ -129,6 +135,9 @@ class Reel:
 
         :raise OSError: it cannot be read.
         """
+        return _tried_twice(self._first_block)
+
+    def _first_block(self) -> bytes:
         self.device.rewind()
         return bytes(self._buffer[: self.device.read(self._buffer)])
 
