@@ -16,7 +16,8 @@ class Account:
     """Bytes used, promised and to be had."""
 
     def __init__(self, configured_bytes: int, min_free_bytes: int, shares: Shares | None = None) -> None:
-        self._shares = shares or Shares()
+        shares = shares or Shares()
+        self._left = {each: shares.left_by(each) for each in Precedence}
         self._configured = configured_bytes
         self._min_free = min_free_bytes
         self._room: int | None = None
@@ -55,7 +56,8 @@ class Account:
 
     def headroom_of(self, precedence: Precedence) -> int:
         """What can still be promised to who comes with this precedence, never negative."""
-        return max(0, self.headroom - int(self.capacity * self._shares.left_by(precedence)))
+        capacity = self.capacity
+        return max(0, capacity - self.spoken_for - self.reserved - int(capacity * self._left[precedence]))
 
     def saw_free(self, free_bytes: int, present_bytes: int) -> None:
         """Take note that the file system had ``free_bytes`` left while we had ``present_bytes`` on it."""

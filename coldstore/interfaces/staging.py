@@ -8,6 +8,7 @@ happens in threads that the implementation owns; what is in memory (``at_hand``)
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
@@ -41,8 +42,7 @@ class WrongLength(Exception):
         self.written_bytes = written_bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Received:
+class Received(NamedTuple):
     """Bytes that are on stable storage. ``digests`` has one entry per algorithm that was asked for."""
 
     address: str

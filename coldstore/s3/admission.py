@@ -7,9 +7,10 @@ and the bucket, with everything counted that is arriving? Has the disk room? Wha
 that stay on the disk, by ``QuotaExceeded`` (403, which they do not), the code that other S3 servers with quotas use.
 """
 
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import TracebackType
+from typing import NamedTuple
 
 from coldstore.interfaces.metadata import IMetadataStore, StagingUse
 from coldstore.interfaces.staging import IIncoming, IStaging
@@ -23,9 +24,11 @@ from coldstore.s3.errors import S3Error
 
 RETRY_AFTER_SECONDS = 30
 
+_Key = tuple[str | None, str | None]
+"""Of a quota: its owner, or its bucket."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Quota:
+
+class _Quota(NamedTuple):
     """One quota that applies: of the user ``owner_id``, or of the bucket."""
 
     whose: str
@@ -34,7 +37,7 @@ class _Quota:
     bucket: str | None = None
 
     @property
-    def key(self) -> tuple[str | None, str | None]:
+    def key(self) -> _Key:
         """Under which what arrives is counted."""
         return self.owner_id, self.bucket
 
@@ -100,7 +103,8 @@ class Admission:
         self._passing = evictable_classes(rules)
         self._defaults = defaults
         self._room_wanted = room_wanted
-        self._arriving: dict[tuple[str | None, str | None], Held] = {}
+        self._arriving: Counter[tuple[_Key, bool]] = Counter()
+        """Bytes by the quota they count against, and whether they leave the disk by themselves."""
 
     async def admit(
         self,
@@ -148,10 +152,12 @@ class Admission:
             return
         # What arrives is read before, and counted in before, the record is read: whatever ends meanwhile is then
         # counted twice, and never not at all; and of two that come together the later one sees the earlier.
-        arriving = [self._arriving.get(quota.key, Held()) for quota in admitted.quotas]
-        self._count(admitted, storage_class, 1)
+        limits = [
+            (quota, self._held_by(quota)) for quota in admitted.quotas if quota.quota_bytes < UNLIMITED_BYTES
+        ]
+        self._count(admitted, storage_class, admitted.size_bytes)
         try:
-            for quota, held in zip(admitted.quotas, arriving, strict=True):
+            for quota, held in limits:
                 await self._check_quota(quota, held, admitted.size_bytes)
         except BaseException:
             self.end(admitted, storage_class)
@@ -179,16 +185,21 @@ class Admission:
 
     def end(self, admitted: Admitted, storage_class: StorageClass) -> None:
         """What was admitted has a record now, or will not come."""
-        self._count(admitted, storage_class, -1)
+        self._count(admitted, storage_class, -admitted.size_bytes)
 
-    def _count(self, admitted: Admitted, storage_class: StorageClass, sign: int) -> None:
-        change = self._held(storage_class, sign * admitted.size_bytes)
+    def _count(self, admitted: Admitted, storage_class: StorageClass, change_bytes: int) -> None:
+        is_passing = storage_class in self._passing
         for quota in admitted.quotas:
-            held = self._arriving.get(quota.key, Held()) + change
-            if held == Held():
-                self._arriving.pop(quota.key, None)
-            else:
-                self._arriving[quota.key] = held
+            counted = quota.key, is_passing
+            self._arriving[counted] += change_bytes
+            if not self._arriving[counted]:
+                del self._arriving[counted]
+
+    def _held_by(self, quota: _Quota) -> Held:
+        """Return what is arriving that counts against a quota."""
+        return Held(
+            lasting_bytes=self._arriving[quota.key, False], passing_bytes=self._arriving[quota.key, True]
+        )
 
     def _held(self, storage_class: StorageClass, size_bytes: int) -> Held:
         if storage_class in self._passing:
@@ -213,8 +224,7 @@ class Admission:
         )
 
     def _check_fair(self, of_user: _Quota, size_bytes: int, precedence: Precedence) -> None:
-        held = self._arriving.get(of_user.key, Held())
-        arriving_bytes = held.lasting_bytes + held.passing_bytes
+        arriving_bytes = self._arriving[of_user.key, False] + self._arriving[of_user.key, True]
         room_bytes = self._staging.room_bytes(precedence)
         if not is_fair(wanted=size_bytes, held=arriving_bytes, room=room_bytes):
             self._room_wanted(size_bytes)
@@ -224,8 +234,6 @@ class Admission:
             )
 
     async def _check_quota(self, quota: _Quota, arriving: Held, size_bytes: int) -> None:
-        if quota.quota_bytes >= UNLIMITED_BYTES:
-            return
         used = await self._store.staging_use(owner_id=quota.owner_id, bucket=quota.bucket)
         held = sum((self._of(use) for use in used), arriving)
         match fit(quota.quota_bytes, held=held, wanted_bytes=size_bytes):

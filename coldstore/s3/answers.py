@@ -1,8 +1,8 @@
 """What an operation gives back: a status, header fields, and a small document or a stream of bytes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Protocol
+from types import MappingProxyType
+from typing import NamedTuple, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.web.server import Request
@@ -32,8 +32,7 @@ class AnswerStream(Protocol):
         """Let go of what the stream holds: nobody is there to receive it (the client has gone before the header)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(NamedTuple):
     """
     What to send. With ``stream``, ``headers`` hold its ``Content-Length``; otherwise that is the length of ``body``.
 
@@ -42,7 +41,7 @@ class Answer:
     """
 
     status: int = 200
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = MappingProxyType({})
     body: bytes = b""
     stream: AnswerStream | None = None
 

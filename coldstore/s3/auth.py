@@ -8,10 +8,10 @@ tools still make (``aws s3 presign``). Source: Amazon S3 API Reference, "Authent
 import re
 from calendar import timegm
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_tz
 from functools import lru_cache
+from typing import NamedTuple
 
 from twisted.internet.defer import Deferred
 
@@ -57,8 +57,7 @@ _USUAL_FORM = re.compile(
 """What follows the algorithm, in the order in which everybody writes it; any other order is read as well."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SignedRequest:
+class SignedRequest(NamedTuple):
     """The header section of one request. ``body_length_bytes`` is 0 without a body, None when it is chunked."""
 
     method: str
@@ -67,8 +66,7 @@ class SignedRequest:
     body_length_bytes: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Authentication:
+class Authentication(NamedTuple):
     """A verified signature: whose it is, what it says of the body, and the chain for signed chunks."""
 
     user: User
@@ -77,8 +75,7 @@ class Authentication:
     is_presigned: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Claim:
+class _Claim(NamedTuple):
     """What a Version 4 signature claims, from header or query."""
 
     access_key: str

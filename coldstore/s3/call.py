@@ -1,7 +1,6 @@
 """What an operation is given: who calls, what is asked of which bucket and key, and the body, still unread."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from coldstore.s3.fields import HeaderFields, Query
 from coldstore.s3.routes import Operation
@@ -10,8 +9,7 @@ if TYPE_CHECKING:
     from coldstore.s3.body import RequestBody
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Caller:
+class Caller(NamedTuple):
     """
     The user whose signature was verified. ``user_id`` is the canonical id, ``access_key`` the key that signed,
     ``staging_quota_bytes`` what the user may have on the staging disk (None: the default).
@@ -23,8 +21,7 @@ class Caller:
     staging_quota_bytes: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+class Call(NamedTuple):
     """
     One authenticated and routed request.
 

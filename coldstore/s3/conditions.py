@@ -5,9 +5,9 @@ Precedence of RFC 9110, section 13.2.2, as S3 documents it for GetObject and Cop
 false ``If-Unmodified-Since`` irrelevant, and a false ``If-None-Match`` a true ``If-Modified-Since``.
 """
 
-from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from typing import NamedTuple
 
 from coldstore.interfaces.metadata import WriteCondition
 from coldstore.s3.errors import S3Error
@@ -16,8 +16,7 @@ from coldstore.s3.fields import HeaderFields
 COPY_SOURCE = "x-amz-copy-source-"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReadConditions:
+class ReadConditions(NamedTuple):
     """
     What a reader demands. ETags are without quotes, ``*`` stands for any; times are unix seconds.
 

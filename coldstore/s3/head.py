@@ -7,8 +7,8 @@ other than chunked, more than one Host.
 """
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from coldstore.s3.errors import S3Error
 from coldstore.s3.fields import HeaderFields
@@ -27,8 +27,7 @@ _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _BLANK_LINES = re.compile(rb"(?:\r\n)*")
 
 
-@dataclass(frozen=True, slots=True)
-class RequestHead:
+class RequestHead(NamedTuple):
     """
     What a client asks, up to its body.
 

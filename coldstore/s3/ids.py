@@ -1,12 +1,11 @@
 """The two ids that every answer carries, so that a client's complaint finds its line in the log."""
 
 from base64 import b64encode
-from dataclasses import dataclass
 from random import Random
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestIds:
+class RequestIds(NamedTuple):
     """``request_id`` names one request (``x-amz-request-id``), ``host_id`` the process (``x-amz-id-2``)."""
 
     request_id: str

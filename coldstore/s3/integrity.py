@@ -7,8 +7,8 @@ Source: Amazon S3 User Guide, "Checking object integrity"; API Reference, PutObj
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import NamedTuple
 
 from coldstore.model.objects import Checksum
 from coldstore.s3.errors import S3Error
@@ -23,16 +23,14 @@ _NOT_VALUES = frozenset({"x-amz-checksum-mode", "x-amz-checksum-algorithm", "x-a
 """Names that begin like a checksum and are none."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReceivedBody:
+class ReceivedBody(NamedTuple):
     """What arrived: how many decoded bytes, and the trailer's checksum in base64 where one was announced."""
 
     length_bytes: int
     trailing_checksum: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IntegrityPlan:
+class IntegrityPlan(NamedTuple):
     """
     What a body must prove.
 
@@ -111,13 +109,12 @@ class IntegrityPlan:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Claim:
+class _Claim(NamedTuple):
     """The one checksum that headers or trailer announce."""
 
     algorithm: str
     value: str | None
-    is_trailing: bool = field(default=False)
+    is_trailing: bool = False
 
 
 def object_plan(

@@ -6,7 +6,7 @@ the path is never normalised and is decoded exactly once (S3 User Guide, "Naming
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from coldstore.s3.errors import S3Error
 from coldstore.s3.fields import Query, percent_decoded
@@ -15,8 +15,7 @@ from coldstore.s3.routes import Target
 KEY_LIMIT_BYTES = 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Address:
+class Address(NamedTuple):
     """
     What a request is about.
 

@@ -5,8 +5,8 @@ Source: Amazon S3 API Reference, "Authenticating Requests: Using the Authorizati
 transferring the payload in chunks, signed and unsigned, with and without trailers.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from coldstore.s3.errors import S3Error
 from coldstore.s3.fields import HeaderFields
@@ -37,8 +37,7 @@ SIGNED = frozenset({PayloadKind.SIGNED_CHUNKS, PayloadKind.SIGNED_CHUNKS_TRAILER
 TRAILED = frozenset({PayloadKind.SIGNED_CHUNKS_TRAILER, PayloadKind.UNSIGNED_CHUNKS_TRAILER})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Payload:
+class Payload(NamedTuple):
     """
     The form of one body and what its headers promise.
 

@@ -1,7 +1,7 @@
 """The pieces that hold a run of a version's bytes: found, kept in place, and read one after the other."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from coldstore.interfaces.metadata import IMetadataStore
 from coldstore.interfaces.staging import BLOCK_BYTES, DiskFault, IPieceReader, IStaging
@@ -12,8 +12,7 @@ PAGE = 1000
 """Pieces asked for at first, and then: most objects have one, some ten thousand."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Segment:
+class Segment(NamedTuple):
     """The bytes of one piece that are wanted."""
 
     piece: Piece

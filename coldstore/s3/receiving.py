@@ -1,6 +1,6 @@
 """A request's body becomes a piece on disk, verified; or nothing."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from coldstore.interfaces.staging import DiskFault, IStaging
 from coldstore.model.objects import Checksum, Piece
@@ -14,8 +14,7 @@ SINGLE_PUT_MAX_BYTES = 5 * 1024**3
 """Most that one PUT, one part or one copy may carry (S3 User Guide, "Amazon S3 multipart upload limits")."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arrived:
+class Arrived(NamedTuple):
     """Bytes that are durable and are what the client meant. ``address`` is empty when there are none."""
 
     address: str

@@ -15,6 +15,7 @@ from klein import Klein
 from klein.resource import KleinResource
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 from twisted.web.server import NOT_DONE_YET
 
@@ -94,16 +95,17 @@ class Endpoint:
         app.route("/")(self._everything)
         return _OneRoute(app)
 
-    def _everything(self, request: S3Request) -> "Deferred[None]":
+    def _everything(self, request: S3Request) -> None:
         """
-        Serve a request; Klein finishes it when the Deferred fires.
+        Serve a request to its end.
 
-        Klein cancels the Deferred when the client leaves. That must not reach the operation: it may have just
+        Klein is given nothing to cancel when the client leaves. That must not reach the operation: it may have just
         published an object, and ends by itself when its body breaks off.
         """
-        done: Deferred[None] = Deferred()
-        Deferred.fromCoroutine(self._serve(request)).addBoth(lambda _: done.callback(None))
-        return done
+        Deferred.fromCoroutine(self._serve(request)).addErrback(self._failed)
+
+    def _failed(self, failure: Failure) -> None:
+        self.log.failure("a request could not be ended", failure)
 
     async def _serve(self, request: S3Request) -> None:
         account = _Account(ids=self._ids.next(), began_at=self._seconds())
@@ -112,6 +114,8 @@ class Endpoint:
         finally:
             if account.turn_of is not None:
                 self._turns.leave(account.turn_of)
+            if not request.is_gone:
+                request.finish()
 
     async def _serve_in_turn(self, request: S3Request, account: _Account) -> None:
         try:
@@ -213,7 +217,7 @@ class Endpoint:
         )
 
     async def _send(self, request: S3Request, account: _Account, answer: Answer) -> int:
-        """Send an answer; return how many bytes of body were sent. Klein ends the request afterwards."""
+        """Send an answer; return how many bytes of body were sent."""
         stream = answer.stream
         if request.is_gone:
             if stream is not None:
@@ -303,13 +307,7 @@ class _OneRoute(KleinResource):
     """
 
     def render(self, request: Any) -> Any:
-        """Answer a request; the route cannot fail, and the client's departure does not reach it."""
+        """Answer a request; the endpoint ends it, and the client's departure does not reach it."""
         (endpoint,) = self._app.endpoints
-        answered: Any = self._app.execute_endpoint(endpoint, request)
-        answered.addCallback(_finish, request)
+        self._app.execute_endpoint(endpoint, request)
         return NOT_DONE_YET
-
-
-def _finish(_: None, request: S3Request) -> None:
-    if not request.is_gone:
-        request.finish()

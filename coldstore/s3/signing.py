@@ -11,6 +11,7 @@ from base64 import b64encode
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import quote
 
 from coldstore.s3.errors import S3Error
@@ -51,8 +52,7 @@ SIGNATURE_V2_SUBRESOURCES = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scope:
+class Scope(NamedTuple):
     """What a signing key is good for: ``date`` (YYYYMMDD), ``region``, ``service``."""
 
     date: str

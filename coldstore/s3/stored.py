@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from email.header import Header
 from email.utils import formatdate
 from functools import lru_cache
 from types import MappingProxyType
+from typing import NamedTuple
 
 from coldstore.model.objects import Bucket, ObjectVersion, Pairs, RestorePhase, StorageClass, VersionFacts
 from coldstore.plan.classes import ClassRules
@@ -31,8 +31,7 @@ _TOKEN = re.compile(r"[0-9a-z!#$%&'*+.^_`|~-]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Description:
+class Description(NamedTuple):
     """What is kept of a writer's headers."""
 
     storage_class: StorageClass

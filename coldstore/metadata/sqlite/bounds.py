@@ -6,8 +6,9 @@ on another backend.
 """
 
 import sqlite3
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 from coldstore.interfaces.metadata import BYTES_MAX, KEYS_MAX, StepTooLarge
@@ -54,8 +55,8 @@ def weight_bytes(value: object) -> int:
             weight += 8
         elif kind is tuple or kind is list:
             left += each
-        elif (names := _field_names(kind)) is not None:
-            left += [getattr(each, name) for name in names]
+        elif (fields := _fields_of(kind)) is not None:
+            left += fields(each)
         elif isinstance(each, str):
             weight += len(each)
         elif isinstance(each, Mapping):
@@ -68,9 +69,15 @@ def weight_bytes(value: object) -> int:
 
 
 @lru_cache
-def _field_names(kind: type) -> tuple[str, ...] | None:
-    fields = getattr(kind, "__dataclass_fields__", None)
-    return None if fields is None else tuple(fields)
+def _fields_of(kind: type) -> Callable[[Any], tuple[Any, ...]] | None:
+    """Return what takes the fields out of a dataclass; None for any other class."""
+    names = getattr(kind, "__dataclass_fields__", None)
+    if names is None:
+        return None
+    if len(names) < 2:
+        # Of one name ``attrgetter`` makes no tuple.
+        return lambda each: tuple(getattr(each, name) for name in names)
+    return attrgetter(*names)
 
 
 class ChangedRows:

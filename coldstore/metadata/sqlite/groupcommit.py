@@ -2,8 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from coldstore.metadata.sqlite.bounds import ChangedRows
 from coldstore.metadata.sqlite.connection import told_apart
@@ -12,8 +11,7 @@ from coldstore.model.errors import MetadataUnavailable
 Step = Callable[[sqlite3.Connection], Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What a step came to: ``error``, or when that is None ``result``."""
 
     result: Any = None
