@@ -1,7 +1,6 @@
 """From a frozen bundle in the metadata to the bytes that the mover writes: the same for every copy, now and later."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 
 from coldstore.interfaces.metadata import KEYS_MAX, IMetadataStore, MemberVersion
@@ -160,20 +159,24 @@ async def bundle_content(store: IMetadataStore, staging: IStaging, bundle: Bundl
     )
     layout = tar.layout(plan)
     assert layout.total_bytes == bundle.size_bytes, (bundle.bundle_id, layout.total_bytes, bundle.size_bytes)
-    pins = ExitStack()
+    pinned: list[objects.Piece] = []
 
     def pin(piece: objects.Piece) -> None:
         staging.pin(piece)
-        pins.callback(staging.unpin, piece)
+        pinned.append(piece)
+
+    def let_go() -> None:
+        while pinned:
+            staging.unpin(pinned.pop())
 
     ranges: list[tuple[DiskRange, ...]] = []
     try:
         for start in range(0, len(members), KEYS_MAX):
             ranges += await _located(store, staging, members[start : start + KEYS_MAX], pin)
     except BaseException:
-        pins.close()
+        let_go()
         raise
-    return BundleContent(bundle=bundle, plan=plan, layout=layout, ranges=tuple(ranges), close=pins.close)
+    return BundleContent(bundle=bundle, plan=plan, layout=layout, ranges=tuple(ranges), close=let_go)
 
 
 async def _located(
