@@ -8,34 +8,35 @@ from collections.abc import Callable, Sequence
 
 from coldstore.model.objects import ListedObject, RestorePhase
 from coldstore.plan.messages import iso_time
-from coldstore.s3.xml import Written, all_escaped
+from coldstore.s3.xml import Written, all_escaped, url_encoded
 
 ONGOING = RestorePhase.ONGOING.value
 
 
 def contents(
     rows: Sequence[ListedObject],
-    shown: Callable[[bytes], str],
     *,
+    is_url_encoded: bool,
     owner: Callable[[str], str] | None,
     restores_at: float | None,
 ) -> Written:
     """
     Return one ``Contents`` for each row.
 
-    :param shown: how a key is written, not escaped yet
+    :param is_url_encoded: whether keys are written as ``encoding-type=url`` wants it
     :param owner: what is written of an owner, escaped; None: nothing
     :param restores_at: the time for which the state of restores is written; None: none is
     """
-    keys = all_escaped([shown(row[0]) for row in rows])
-    checksums: dict[tuple[str | None, str | None], str] = {(None, None): ""}
+    shown = url_encoded if is_url_encoded else bytes.decode
+    keys = all_escaped(list(map(shown, [row[0] for row in rows])))
+    # Neighbours mostly have the same kind of checksum.
+    checksum, its_algorithm, its_kind = "", None, None
     owners: dict[str, str] = {}
     written = []
     for key, row in zip(keys, rows, strict=True):
         _, created_at, etag, size_bytes, class_name, algorithm, kind, owner_id, phase, expires_at = row
-        checksum = checksums.get((algorithm, kind))
-        if checksum is None:
-            checksum = checksums.setdefault((algorithm, kind), _checksum(algorithm, kind))
+        if algorithm != its_algorithm or kind != its_kind:
+            checksum, its_algorithm, its_kind = _checksum(algorithm, kind), algorithm, kind
         owned = ""
         if owner is not None:
             owned = owners.get(owner_id) or owners.setdefault(owner_id, owner(owner_id))
@@ -49,6 +50,8 @@ def contents(
 
 
 def _checksum(algorithm: str | None, kind: str | None) -> str:
+    if algorithm is None:
+        return ""
     return f"<ChecksumAlgorithm>{algorithm}</ChecksumAlgorithm><ChecksumType>{kind}</ChecksumType>"
 
 

@@ -87,7 +87,7 @@ class ListingOperations:
                 node("NextMarker", shown(plan.last)) if has_next else None,
                 node("MaxKeys", asked.max_entries),
                 *_common(asked, plan),
-                self._contents(call, plan, shown, with_owner=True, with_restore=wants_restore),
+                self._contents(call, plan, asked, with_owner=True, with_restore=wants_restore),
                 *prefix_nodes(plan.prefixes, shown),
             )
         )
@@ -113,7 +113,7 @@ class ListingOperations:
                 node("KeyCount", plan.entry_count),
                 node("MaxKeys", asked.max_entries),
                 *_common(asked, plan),
-                self._contents(call, plan, shown, with_owner=with_owner, with_restore=wants_restore),
+                self._contents(call, plan, asked, with_owner=with_owner, with_restore=wants_restore),
                 *prefix_nodes(plan.prefixes, shown),
             )
         )
@@ -133,14 +133,14 @@ class ListingOperations:
         self,
         call: Call,
         plan: ListingPlan[ListedObject],
-        shown: Callable[[str | bytes], str],
+        asked: ListingRequest,
         *,
         with_owner: bool,
         with_restore: bool,
     ) -> Written:
         return contents(
             plan.rows,
-            shown,
+            is_url_encoded=asked.is_url_encoded,
             owner=(lambda user_id: element(owner_node("Owner", user_id, call))) if with_owner else None,
             restores_at=self._services.now() if with_restore else None,
         )
