@@ -217,11 +217,13 @@ class IMetadataStore(Interface):
         wants_tape: bool,
         condition: WriteCondition | None,
         messages: Sequence[NewMessage],
+        bucket_uid: int | None = None,
     ) -> Deferred[ObjectVersion]:
         """
         Make a version current; what it replaces is deleted as ``delete_current`` does. All in one step.
 
-        ``pieces`` are at most BATCH_MAX (none for an empty object); they are referenced from now on.
+        ``pieces`` are at most BATCH_MAX (none for an empty object); they are referenced from now on. ``bucket_uid``: the bucket that
+        the writer was allowed to write to; by now another one may have its name, and that is ``NoSuchBucket`` too.
 
         Fails with ``NoSuchBucket``; ``PreconditionFailed`` or (``if_match`` and no such key) ``NoSuchKey`` when the
         condition does not hold; ``Conflict`` when the layout exists, or an address is in use or about to be freed.

@@ -185,7 +185,7 @@ class CopyOperations:
             storage_class=described.storage_class,
         ) as admitted:
             arrived = await source.copy(0, algorithm, admitted)
-            version = await publish(services, call, described, arrived, condition)
+            version = await publish(services, call, bucket, described, arrived, condition)
         return xml_answer(
             node(
                 "CopyObjectResult",

@@ -11,7 +11,7 @@ from coldstore.model.errors import (
     ObjectIsCold,
     PreconditionFailed,
 )
-from coldstore.model.objects import ArchiveState, Checksum, ObjectVersion, VersionFacts
+from coldstore.model.objects import ArchiveState, Bucket, Checksum, ObjectVersion, VersionFacts
 from coldstore.plan.restore import check_readable
 from coldstore.s3.answers import Answer, xml_answer
 from coldstore.s3.call import Call
@@ -75,7 +75,7 @@ class ObjectOperations:
             caller=call.caller, bucket=bucket, size_bytes=size_bytes, storage_class=described.storage_class
         ) as admitted:
             arrived = await receive(services.staging, call.body, plan, admitted)
-            version = await publish(services, call, described, arrived, condition)
+            version = await publish(services, call, bucket, described, arrived, condition)
         return Answer(headers={"ETag": quoted(version.facts.etag), **checksum_headers(arrived.checksum)})
 
     # ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -352,12 +352,15 @@ def facts_of(
 async def publish(
     services: Services,
     call: Call,
+    bucket: Bucket,
     described: Description,
     arrived: Arrived,
     condition: WriteCondition | None,
 ) -> ObjectVersion:
     """
     Make arrived bytes the current version of the call's key.
+
+    :param bucket: that of the call, as its caller was found to be allowed to write to it.
 
     After a definite refusal they are freed; after an unknown outcome they are left alone, since they may well be the
     object's, and looked up later.
@@ -384,6 +387,7 @@ async def publish(
             wants_tape=wants_tape,
             condition=condition,
             messages=[],
+            bucket_uid=bucket.bucket_uid,
         )
     except ColdStoreError as error:
         await services.not_recorded([piece.address for piece in pieces], error)

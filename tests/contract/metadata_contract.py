@@ -195,6 +195,7 @@ class MetadataSteps(_Base):
         pieces: Sequence[Piece] | None = None,
         condition: WriteCondition | None = None,
         messages: Sequence[NewMessage] = (),
+        bucket_uid: int | None = None,
         **changes: Any,
     ) -> ObjectVersion:
         """Publish a version of one piece, or of those given."""
@@ -205,6 +206,7 @@ class MetadataSteps(_Base):
             wants_tape=wants_tape,
             condition=condition,
             messages=messages,
+            bucket_uid=bucket_uid,
         )
 
     async def delete(self, *keys: bytes, at: float = 2000.0) -> list[ObjectVersion]:
@@ -473,6 +475,16 @@ class MetadataContract(MetadataSteps):
         self.assertEqual(await self.drain(), ["part"])
         await self.create_bucket("b")
         await self.store.delete_bucket("b")
+
+    async def test_publish_into_another_bucket(self) -> None:
+        """An upload into a bucket that was deleted meanwhile does not end in another one that has its name now."""
+        old = await self.store.bucket("b")
+        await self.store.delete_bucket("b")
+        new = await self.create_bucket("b", owner_id="other")
+        await self.refused(NoSuchBucket, self.publish(b"k", bucket_uid=old.bucket_uid))
+        await self.refused(NoSuchKey, self.store.current_version("b", b"k"))
+        version = await self.publish(b"k", bucket_uid=new.bucket_uid)
+        self.assertEqual(await self.store.current_version("b", b"k"), version)
 
     # ── versions ────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -285,6 +285,7 @@ class SqliteStore:
         wants_tape: bool,
         condition: WriteCondition | None,
         messages: Sequence[NewMessage],
+        bucket_uid: int | None = None,
     ) -> Deferred[ObjectVersion]:
         """Make a version current."""
         return self._write(
@@ -295,6 +296,7 @@ class SqliteStore:
             wants_tape=wants_tape,
             condition=condition,
             messages=messages,
+            wanted_bucket_uid=bucket_uid,
         )
 
     def current_version(self, bucket: str, key: bytes) -> Deferred[ObjectVersion]:

@@ -113,9 +113,12 @@ def publish(
     wants_tape: bool,
     condition: WriteCondition | None,
     messages: Sequence[NewMessage],
+    wanted_bucket_uid: int | None,
 ) -> ObjectVersion:
     """Make a version of new pieces current."""
     bucket_uid, replaced = found_under(connection, facts.bucket, facts.key)
+    if wanted_bucket_uid not in (None, bucket_uid):
+        raise NoSuchBucket(facts.bucket)
     check_condition(condition, replaced)
     share_uid = shares.grow(
         connection,
