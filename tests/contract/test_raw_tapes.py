@@ -1,5 +1,6 @@
 """What raw tapes keep, on those of the virtual library, and under faults that only these have."""
 
+import contextlib
 import os
 
 from twisted.internet.defer import Deferred
@@ -179,6 +180,34 @@ class VirtualRawTapeTests(RawTapeDetails, TestCase):
             await self.rig.operate("fault", "clear", self.rig.library)
         self.assertTrue((await self.rig.filesystem.check()).is_consistent)
         self.assertEqual(self.tape_files(), before)
+
+    @returns_deferred
+    async def test_unreadable_at_a_check_after_a_crash(self) -> None:
+        """Whatever a drive cannot read while it checks a tape that was not closed: what the newest index lists stays listed."""
+        volume = await self.mounted()
+        await self.write(volume, "old", b"old")
+        await volume.sync("old", new_files=["old"])
+        await self.write(volume, "new", b"new")
+        await volume.sync("new", new_files=["new"])
+        await self.write(volume, "unlisted", b"unlisted")
+        await self.rig.close_movers()
+        self._forget_boot()
+        await self.rig.restart().adopt()
+        await self.rig.close_movers()
+        self._forget_boot()
+        await self.rig.restart().adopt()
+        for after in range(3, 9):
+            await self.rig.fault(
+                *("--program", "st", "--at", "read", "--kind", "eio"),
+                *("--after", str(after), "--count", "0"),
+            )
+            with contextlib.suppress(CheckFailed):
+                await self.rig.filesystem.check()
+            await self.rig.operate("fault", "clear", self.rig.library)
+        self.assertTrue((await self.rig.filesystem.check()).is_consistent)
+        again = await self.rig.filesystem.mount(barcode=BARCODE, volume_uuid=volume.volume_uuid)
+        self.assertEqual(await self.names(again), ["new", "old"])
+        await again.unmount()
 
     @returns_deferred
     async def test_lost_end_of_data(self) -> None:

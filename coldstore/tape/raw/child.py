@@ -312,9 +312,9 @@ class RawMover:
         """
         Find the newest index, from the end of data back; by all of the tape when its end is lost.
 
-        :param can_be_closed: another index may be written behind what is found. Then the last tape file must not be a newer one that
-            this drive cannot read: another drive may, and what that index lists would be listed no more.
-        :raise OSError: the last tape file may be such.
+        :param can_be_closed: another index may be written behind what is found. Then no closed tape file behind the newest index that can be
+            read may be a newer one that this drive cannot read: another drive may, and what that index lists would be listed no more.
+        :raise OSError: one may be such.
         """
         try:
             end: Place | None = reel.end()
@@ -326,7 +326,7 @@ class RawMover:
         behind: list[TapeFile] = []
         newest: TapeIndex | None = None
         for found in files:
-            is_needed = can_be_closed and end is not None and not behind
+            is_needed = can_be_closed and end is not None
             index = self._index(reel, label, found, is_needed=is_needed)
             if index is None:
                 behind.append(found)
@@ -349,7 +349,7 @@ class RawMover:
         :raise OSError: it cannot be read, and is needed.
         """
         if is_needed and found.is_closed and found.head is None:
-            raise OSError(errno.EIO, f"tape file {found.start.tape_file}, the last one, cannot be read")
+            raise OSError(errno.EIO, f"tape file {found.start.tape_file} cannot be read, and may be an index")
         if not (found.is_closed and found.is_index):
             return None
         try:
