@@ -430,6 +430,50 @@ class TransactionTests(SynchronousTestCase):
             self.assertFalse(self.connection.in_transaction)
 
 
+class Ailing(sqlite3.Connection):
+    """A connection on which statements can be made to fail."""
+
+    failing: frozenset[str] = frozenset()
+
+    def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:
+        """See ``sqlite3.Connection``."""
+        if sql in self.failing:
+            raise sqlite3.OperationalError("disk I/O error")
+        return super().execute(sql, *arguments)
+
+
+class AilingTests(TestCase):
+    """A connection that fails where the writer tidies up."""
+
+    def connect(self) -> Ailing:
+        """Open the file."""
+        self.connection = sqlite3.connect(
+            self.path, isolation_level=None, check_same_thread=False, factory=Ailing
+        )
+        return self.connection
+
+    @returns_deferred
+    async def test_rollback_fails(self) -> None:
+        """Who waits is told, nothing half-done is committed, and the writer goes on when the disk does."""
+        self.path = self.mktemp()
+        ailing = writer.Writer(connect=self.connect, reactor=reactor, batch_max=100)
+        await ailing.open()
+        self.addCleanup(ailing.close)
+        await ailing.write(lambda connection: connection.execute("CREATE TABLE t (a)"))
+
+        def change_and_fail(connection: sqlite3.Connection) -> None:
+            connection.execute("INSERT INTO t VALUES (1)")
+            self.connection.failing = frozenset({"ROLLBACK", "ROLLBACK TO batch", "ROLLBACK TO step"})
+            raise ValueError("in the middle")
+
+        for _ in range(3):
+            await self.assertFailure(ailing.write(change_and_fail), MetadataUnavailable)
+        self.connection.failing = frozenset()
+        await ailing.write(lambda connection: connection.execute("INSERT INTO t VALUES (2)"))
+        found = await ailing.write(lambda connection: connection.execute("SELECT a FROM t").fetchall())
+        self.assertEqual(found, [(2,)])
+
+
 class FileTests(TestCase):
     """The file and its schema."""
 

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from coldstore.metadata.sqlite.bounds import ChangedRows
@@ -27,10 +28,21 @@ def commit_together(connection: sqlite3.Connection, steps: Sequence[Step]) -> li
     :param steps: may be run twice, see ``run_begun``
     """
     try:
-        connection.execute("BEGIN IMMEDIATE")
+        begin(connection)
     except sqlite3.Error as error:
         return _all_failed(steps, error)
     return commit(connection, run_begun(connection, steps))
+
+
+def begin(connection: sqlite3.Connection) -> None:
+    """
+    Begin a transaction that writes.
+
+    :raise sqlite3.Error: it cannot begin, or one that was to be rolled back still cannot be
+    """
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
+    connection.execute("BEGIN IMMEDIATE")
 
 
 def run_begun(
@@ -51,22 +63,29 @@ def run_begun(
             connection.execute("ROLLBACK TO batch")
             outcomes = _each_in_a_savepoint(connection, steps, is_enough)
     except (sqlite3.Error, _Lost) as error:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
+        _roll_back(connection)
         return _all_failed(steps, error.error if isinstance(error, _Lost) else error)
     return outcomes
 
 
 def commit(connection: sqlite3.Connection, outcomes: list[Outcome]) -> list[Outcome]:
-    """Commit what ``run_begun`` did; return the outcomes, or as many failures."""
+    """Commit what ``run_begun`` did, if any of it succeeded; return the outcomes, or as many failures."""
+    if all(outcome.error is not None for outcome in outcomes):
+        _roll_back(connection)
+        return outcomes
     try:
-        if connection.in_transaction:
-            connection.execute("COMMIT")
+        connection.execute("COMMIT")
     except sqlite3.Error as error:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
+        _roll_back(connection)
         return _all_failed(outcomes, error)
     return outcomes
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    """End a transaction without a trace. One that a disk with errors does not let end is ended before the next one begins."""
+    with suppress(sqlite3.Error):
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
 
 
 class _Lost(Exception):
