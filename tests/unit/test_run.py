@@ -116,6 +116,18 @@ class LevelsTests(SynchronousTestCase):
         for level in levels:
             self.assertTrue((CHECKOUT / "etc" / "requirements" / f"{level.lock}.lock").exists(), level.name)
 
+    def test_interpreter(self) -> None:
+        """An interpreter is found on PATH, or where pyenv keeps it; what only says how to choose one is passed over."""
+        there, kept = Path(self.mktemp()).absolute(), Path(self.mktemp()).absolute()
+        for path, status in ((there / "python9.9", 127), (kept / ".pyenv/versions/9.9.1/bin/python9.9", 0)):
+            path.parent.mkdir(parents=True)
+            path.write_text(f"#!/bin/sh\nexit {status}\n")
+            path.chmod(0o755)
+        script = runner()
+        self.patch(script.os, "environ", {"PATH": str(there), "HOME": str(kept)})
+        self.assertEqual(script.interpreter("python9.9"), str(path))
+        self.assertIsNone(script.interpreter("python9.8"))
+
     def test_every_folder_has_a_level(self) -> None:
         """No folder of tests is forgotten."""
         commands = " ".join(" ".join(command) for level in runner().LEVELS for command in level.commands)
