@@ -14,21 +14,18 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from coldstore.ontape.errors import OnTapeDamaged
-from coldstore.ontape.paths import SHA256_ATTRIBUTE, bundle_path
-from coldstore.ontape.reading import BUNDLE_TAIL_BYTES, bundle_id_of_tail
+from coldstore.ontape.paths import SHA256_ATTRIBUTE
 from coldstore.ontape.tape import (
     TAPE_BLOCK_BYTES,
     TapeEntry,
     TapeIndex,
     TapeLabel,
     index_file,
-    is_label,
     label_file,
     parse_index_file,
-    parse_label_file,
     small_file,
 )
 from coldstore.tape.moving import (
@@ -45,8 +42,10 @@ from coldstore.tape.moving import (
     read_ranges,
     serve,
 )
+from coldstore.tape.raw.content import TapeContent
 from coldstore.tape.raw.device import KernelTape, RewindingNode, TapeDevice
-from coldstore.tape.raw.reel import NotWhole, Place, Reel, TapeFile
+from coldstore.tape.raw.reel import NotWhole, Place, Reel
+from coldstore.tape.raw.survey import Survey, described, index_of, label_of, moved, take_survey, void_start
 from coldstore.tape.raw.workingcopy import (
     PARTITION,
     NameTaken,
@@ -56,91 +55,10 @@ from coldstore.tape.raw.workingcopy import (
     WorkingCopy,
 )
 
-READ_THROUGH_BLOCKS = 512 * 1024 * 1024 // TAPE_BLOCK_BYTES
-"""A gap up to this size is read and thrown away: a locate costs more (IBM TS2290: seconds to stop and start, 120 to 400 MB/s)."""
-
 UNUSABLE = frozenset({errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENODEV, errno.ENXIO})
 """What a node answers that no cartridge can be blamed for."""
 
 OpenDevice = Callable[[str], TapeDevice]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Survey:
-    """
-    What was found behind the label of a tape.
-
-    ``index`` is the newest that can be read, None if there is none; ``behind`` are the tape files behind it, the last one first. ``end`` is the
-    end of data, None when the drive does not find it.
-    """
-
-    index: TapeIndex | None
-    behind: tuple[TapeFile, ...]
-    end: Place | None
-
-    @property
-    def is_closed(self) -> bool:
-        """The index is the last thing on tape."""
-        return self.index is not None and not self.behind and self.end is not None
-
-
-class TapeContent:
-    """
-    The content of a file on tape, read forward (an ``Incoming``).
-
-    The buffer holds one block; wanted bytes that are in it cost nothing, so many small ranges are as quick as a large one.
-    """
-
-    def __init__(self, device: TapeDevice, entry: TapeEntry, buffer: memoryview) -> None:
-        self._device = device
-        self._entry = entry
-        self._buffer = buffer
-        self._held: int | None = None
-        self._held_bytes = 0
-        self._next: int | None = None
-        self._blocks_most = -(-(entry.offset_bytes + entry.size_bytes) // TAPE_BLOCK_BYTES)
-
-    def at(self, offset: int, wanted: int) -> memoryview:
-        """See ``Incoming``."""
-        wanted = min(wanted, self._entry.size_bytes - offset)
-        number, inside = divmod(self._entry.offset_bytes + offset, TAPE_BLOCK_BYTES)
-        if wanted <= 0 or number >= self._blocks_most:
-            return self._buffer[:0]
-        if number != self._held:
-            self._fetch(number)
-        return self._buffer[inside : min(inside + wanted, self._held_bytes)]
-
-    def read_into(self, buffer: memoryview) -> None:
-        """See ``Incoming``."""
-        self._buffer = buffer
-        self._held, self._held_bytes = None, 0
-
-    def surplus_bytes(self) -> int:
-        """How many bytes follow where the file ends, after it was read whole: the tape file of a bundle has no others."""
-        return 0 if self._entry.offset_bytes or self._next is None else self._device.read(self._buffer)
-
-    def _fetch(self, number: int) -> None:
-        first = self._next
-        if first is not None and 0 <= number - first <= READ_THROUGH_BLOCKS:
-            with suppress(OSError):
-                for each in range(first, number + 1):
-                    if not self._read(each):
-                        return
-        if self._held != number:
-            # The first time, after a jump, and as one second chance for a block that could not be read.
-            assert self._entry.block is not None
-            self._device.locate(self._entry.block + number)
-            self._read(number)
-
-    def _read(self, number: int) -> int:
-        self._held, self._held_bytes, self._next = None, 0, None
-        count = self._device.read(self._buffer)
-        if count:
-            self._held, self._held_bytes, self._next = number, count, number + 1
-        else:
-            # A file mark: what is behind it belongs to another file.
-            self._blocks_most = number
-        return count
 
 
 class RawMover:
@@ -252,7 +170,7 @@ class RawMover:
         with self._whole_drive("FormatFailed") as reel:
             device = reel.device
             if not reel.is_blank():
-                raise Fault("AlreadyFormatted", message=f"the tape is not blank: {self._described(reel)}")
+                raise Fault("AlreadyFormatted", message=f"the tape is not blank: {described(reel)}")
             if device.status().is_write_protected:
                 raise Fault("WriteProtected", message="the cartridge is write protected")
             self._demand_fit(device)
@@ -277,103 +195,17 @@ class RawMover:
         self._let_go()
         return {}
 
-    def _described(self, reel: Reel) -> str:
-        try:
-            label = self._label(reel)
-            return f"it has the volume {label.volume_uuid} ({label.volume_name!r}) of {label.barcode}"
-        except Fault as fault:
-            return str(fault.fields["message"])
-        except (OSError, NotWhole) as error:
-            return f"it begins with what cannot be read ({error})"
-
-    def _label(self, reel: Reel) -> TapeLabel:
-        """
-        The label of the tape.
-
-        :raise Fault: NotFormatted
-        """
-        try:
-            first = reel.first_block()
-            if is_label(first):
-                return parse_label_file(reel.whole(0))
-        except (NotWhole, OnTapeDamaged) as error:
-            raise Fault("NotFormatted", message=str(error)) from error
-        except OSError as error:
-            if error.errno == errno.EIO and reel.is_blank():
-                raise Fault("NotFormatted", message="the tape is blank") from error
-            if error.errno == errno.ENOMEM:
-                raise Fault("NotFormatted", message="it begins with a larger block than ours") from error
-            raise
-        if first.startswith(b"VOL1") and b"LTFS" in first:
-            raise Fault("NotFormatted", message="it has an LTFS volume")
-        raise Fault("NotFormatted", message=f"it begins with {len(first)} bytes that are not a label of ours")
-
-    def _survey(self, reel: Reel, label: TapeLabel, *, can_be_closed: bool) -> Survey:
-        """
-        Find the newest index, from the end of data back; by all of the tape when its end is lost.
-
-        :param can_be_closed: another index may be written behind what is found. Then no closed tape file behind the newest index that can be
-            read may be a newer one that this drive cannot read: another drive may, and what that index lists would be listed no more.
-        :raise OSError: one may be such.
-        """
-        try:
-            end: Place | None = reel.end()
-        except OSError as error:
-            if error.errno != errno.EIO:
-                raise
-            end = None
-        files = reel.forwards() if end is None else reel.backwards(end)
-        behind: list[TapeFile] = []
-        newest: TapeIndex | None = None
-        for found in files:
-            is_needed = can_be_closed and end is not None
-            index = self._index(reel, label, found, is_needed=is_needed)
-            if index is None:
-                behind.append(found)
-            elif end is None:
-                newest, behind = index, []
-            else:
-                newest = index
-                break
-        if end is None:
-            behind.reverse()
-        # The label is no file behind an index.
-        behind = [found for found in behind if found.start.block]
-        return Survey(index=newest, behind=tuple(behind), end=end)
-
-    @staticmethod
-    def _index(reel: Reel, label: TapeLabel, found: TapeFile, *, is_needed: bool) -> TapeIndex | None:
-        """
-        The index that a tape file is, if it is one of this volume, whole, and where it says that it lies.
-
-        :raise OSError: it cannot be read, and is needed.
-        """
-        if is_needed and found.is_closed and found.head is None:
-            raise OSError(errno.EIO, f"tape file {found.start.tape_file} cannot be read, and may be an index")
-        if not (found.is_closed and found.is_index):
-            return None
-        try:
-            index = parse_index_file(reel.whole(found.start.block))
-        except OSError:
-            if is_needed:
-                raise
-            return None
-        except (NotWhole, OnTapeDamaged):
-            return None
-        place = Place(tape_file=index.tape_file, block=index.block)
-        return index if index.label == label and place == found.start else None
-
     def _check(self, command: Line, emit: Emit) -> Line:
         said: list[str] = []
         with self._whole_drive("CheckFailed") as reel:
             try:
-                label = self._label(reel)
+                label = label_of(reel)
             except Fault as fault:
                 self._let_go()
                 finding = str(fault.fields["message"])
                 return {"is_consistent": False, "was_repaired": False, "finding": finding, "log": [finding]}
             is_protected = reel.device.status().is_write_protected
-            survey = self._survey(reel, label, can_be_closed=not is_protected)
+            survey = take_survey(reel, label, can_be_closed=not is_protected)
             must_close = not survey.is_closed and survey.end is not None and not is_protected
             if survey.index is None:
                 said.append("no index can be read")
@@ -393,91 +225,28 @@ class RawMover:
         self._let_go()
         return {"is_consistent": True, "was_repaired": must_close, "finding": "", "log": said}
 
-    def _recovered(self, reel: Reel, label: TapeLabel, survey: Survey) -> list[TapeEntry]:
-        """
-        What is known of the files of a tape that was not closed: those of the newest index, and whole bundles behind it.
-
-        A bundle tells by its end what it is. Files of other kinds that no index lists were never synced, or are gone.
-        """
-        entries = list(survey.index.entries) if survey.index else []
-        known = {entry.path for entry in entries}
-        for found in reversed(survey.behind):
-            if not found.is_closed or not found.head:
-                continue
-            try:
-                size_bytes, tail = reel.last_bytes(found, BUNDLE_TAIL_BYTES)
-                path = bundle_path(bundle_id_of_tail(tail, size_bytes))
-            except (OSError, OnTapeDamaged):
-                continue
-            if path not in known:
-                known.add(path)
-                entries.append(
-                    TapeEntry(
-                        path=path,
-                        size_bytes=size_bytes,
-                        tape_file=found.start.tape_file,
-                        block=found.start.block,
-                        offset_bytes=0,
-                        sha256=None,
-                    )
-                )
-        return entries
-
-    def _from_survey(self, reel: Reel, label: TapeLabel, survey: Survey, message: str) -> TapeIndex:
-        """An index that could stand at the end of the tape now."""
-        end = survey.end or Place(tape_file=0, block=0)
-        last = survey.index
-        begin = last.block if last else 0
-        return TapeIndex(
-            label=label,
-            generation=last.generation + 1 if last else 1,
-            created_at=self._now,
-            message=message,
-            tape_file=end.tape_file,
-            block=end.block,
-            used_bytes=(last.used_bytes if last else 0) + max(end.block - begin, 0) * TAPE_BLOCK_BYTES,
-            is_full=last.is_full if last else False,
-            entries=tuple(self._recovered(reel, label, survey)),
-        )
-
     def _close(self, reel: Reel, label: TapeLabel, survey: Survey) -> list[str]:
         """Write an index behind everything, so that the tape is closed in order; what is behind the last one stays where it is."""
         device = reel.device
-        index = self._from_survey(reel, label, survey, "closed by a check")
+        index = index_of(reel, label, survey, created_at=self._now, message="closed by a check")
         before = len(survey.index.entries) if survey.index else 0
         device.to_end()
         assert survey.end is not None
         if not reel.is_closed(survey.end):
             device.write_filemarks(1)
             end = Place(tape_file=survey.end.tape_file + 1, block=device.position())
-            index = _moved(index, end)
+            index = moved(index, end)
         try:
             self._append(device, Place(tape_file=index.tape_file, block=index.block), index_file(index))
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise
-            start = self._void_start(reel, survey)
+            start = void_start(reel, survey)
             if start is None:
                 raise
-            self._append_at(device, start, index_file(_moved(index, start)))
+            self._append_at(device, start, index_file(moved(index, start)))
         found = len(index.entries) - before
         return [f"{found} bundles that were whole are listed again"] if found else []
-
-    def _void_start(self, reel: Reel, survey: Survey) -> Place | None:
-        """Where the last stretch of tape files begins that can be read and are neither indexes nor whole bundles."""
-        start: Place | None = None
-        for found in survey.behind:
-            if found.head is None or found.is_index:
-                break
-            try:
-                size_bytes, tail = reel.last_bytes(found, BUNDLE_TAIL_BYTES)
-                bundle_id_of_tail(tail, size_bytes)
-                break
-            except OSError:
-                break
-            except OnTapeDamaged:
-                start = found.start
-        return start
 
     # --- Writing at the end
 
@@ -523,7 +292,7 @@ class RawMover:
     def _mount(self, command: Line, emit: Emit) -> Line:
         barcode, volume_uuid = command["barcode"], command["volume_uuid"]
         with self._whole_drive("MountFailed") as reel:
-            label = self._label(reel)
+            label = label_of(reel)
             if label.barcode != barcode or volume_uuid not in (None, label.volume_uuid):
                 raise Fault(
                     "WrongVolume",
@@ -534,11 +303,11 @@ class RawMover:
             is_protected = reel.device.status().is_write_protected
             if not (command["read_only"] or is_protected):
                 self._demand_fit(reel.device)
-            survey = self._survey(reel, label, can_be_closed=not is_protected)
+            survey = take_survey(reel, label, can_be_closed=not is_protected)
             if survey.index is not None and survey.is_closed:
                 end = survey.end
                 assert end is not None
-                index = _moved(survey.index, end)
+                index = moved(survey.index, end)
                 why = "PROTECTED" if is_protected else None
             else:
                 # What cannot be closed by a check can be read nevertheless.
@@ -547,7 +316,10 @@ class RawMover:
                         "NeedsCheck",
                         message=f"{len(survey.behind)} tape files are listed in no index: the tape was not closed in order",
                     )
-                index, why = self._from_survey(reel, label, survey, "not closed"), "NOT_CLOSED"
+                index, why = (
+                    index_of(reel, label, survey, created_at=self._now, message="not closed"),
+                    "NOT_CLOSED",
+                )
             if command["read_only"]:
                 why = "ASKED"
             progress = Progress(
@@ -614,7 +386,7 @@ class RawMover:
         :raise Fault: VolumeGone
         """
         try:
-            found = self._label(reel)
+            found = label_of(reel)
         except Fault as fault:
             raise self._lost(f"the volume is not in the drive any more: {fault.fields['message']}") from fault
         if found != volume.index.label:
@@ -924,10 +696,6 @@ class RawMover:
             # The drive may have had news for the tape driver, which it tells only once.
             self._is_at_end = False
         return {"used": index.used_bytes, "is_full": index.is_full, "room": room}
-
-
-def _moved(index: TapeIndex, place: Place) -> TapeIndex:
-    return replace(index, tape_file=place.tape_file, block=place.block)
 
 
 def _demand_free(volume: WorkingCopy, path: str, *, replaces: bool) -> None:
