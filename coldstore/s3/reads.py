@@ -1,6 +1,6 @@
 """How often and when versions are read: counted in memory, written in batches, so that a read costs no write."""
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -37,7 +37,13 @@ class ReadCounts:
         )
 
     async def _write(self) -> None:
-        counts, self._counts = list(self._counts.items()), {}
+        # In the order of the record, and all steps at once: few transactions, in which neighbours share what is written.
+        counts, self._counts = sorted(self._counts.items()), {}
         self._is_scheduled = False
-        for begin in range(0, len(counts), BATCH_MAX):
-            await self._store.note_reads(dict(counts[begin : begin + BATCH_MAX]), at=self._clock.seconds())
+        await gatherResults(
+            [
+                self._store.note_reads(dict(counts[begin : begin + BATCH_MAX]), at=self._clock.seconds())
+                for begin in range(0, len(counts), BATCH_MAX)
+            ],
+            consumeErrors=True,
+        )
