@@ -8,6 +8,7 @@ that the record gives the bundle, so a copy is made of what was archived, whatev
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from twisted.internet.interfaces import IReactorTime
@@ -127,6 +128,8 @@ class Renewals:
         self._failures: Counter[tuple[str, str]] = Counter()
         self._put_off: dict[str, float] = {}
         self._idle: dict[str, _Idle] = {}
+        self._given_up: dict[str, tuple[int, float]] = {}
+        """Broken cartridges with nothing left to give up: the revision of their record, and when to go through them again."""
         self._rests_until = 0.0
 
     def held(self, bundle: Bundle) -> HeldBundle | None:
@@ -215,18 +218,25 @@ class Renewals:
 
     async def _give_up_broken(self, cartridges: Mapping[str, Cartridge]) -> None:
         """What is on a cartridge that is not even to be read is lost."""
-        left = GIVEN_UP_PER_ROUND
-        for record in cartridges.values():
-            if record.state is not CartridgeState.BROKEN:
+        now, left = self._clock.seconds(), GIVEN_UP_PER_ROUND
+        broken = {
+            record.barcode: record for record in cartridges.values() if record.state is CartridgeState.BROKEN
+        }
+        self._given_up = {barcode: each for barcode, each in self._given_up.items() if barcode in broken}
+        for barcode, record in broken.items():
+            revision, until = self._given_up.get(barcode, (-1, 0.0))
+            if left <= 0 or (revision == record.revision and now < until):
                 continue
-            for copy in await self._store.copies(barcode=record.barcode):
-                if copy.state is CopyState.VERIFIED and left > 0:
-                    left -= 1
-                    reason = f"{record.barcode} is not to be read any more: {record.reason}"
-                    try:
-                        await self._store.lose_copy(bundle_id=copy.bundle_id, pool=copy.pool, reason=reason)
-                    except Conflict:
-                        continue
+            copies = await self._store.copies(barcode=barcode)
+            good = [copy for copy in copies if copy.state is CopyState.VERIFIED]
+            if not good:
+                # A session that was under way may still bring one.
+                self._given_up[barcode] = record.revision, now + IDLE_SECONDS
+            for copy in good[:left]:
+                reason = f"{barcode} is not to be read any more: {record.reason}"
+                with suppress(Conflict):
+                    await self._store.lose_copy(bundle_id=copy.bundle_id, pool=copy.pool, reason=reason)
+            left -= len(good)
 
     async def _forget_all_but(self, lost: Collection[str]) -> None:
         """Give back what is held of bundles that have all their copies, and forget what failed with others than the lost ones."""

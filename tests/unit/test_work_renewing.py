@@ -106,6 +106,27 @@ class RenewingTests(SynchronousTestCase):
         self.assertEqual(world.alerts(), {})
         self.assert_nothing_held(world, run)
 
+    def test_rounds_after_that(self) -> None:
+        """A cartridge that has been given up wholly is not gone through again in every round."""
+        world = World(cartridges=4)
+        run = self.start(world)
+        versions = self.cold(world, run, count=3)
+        self.condemn(world, run, "A00001L8")
+        run.until(lambda: self.are_whole(world, versions), hurry=False)
+        run.let_pass(120)
+        looks: list[str] = []
+        copies = world.store.copies
+
+        def noting(**which: Any) -> Any:
+            looks.append(which.get("barcode", ""))
+            return copies(**which)
+
+        self.patch(world.store, "copies", noting)
+        for _ in range(50):
+            run.bells["dispatcher"].ring()
+            run.let_pass(1)
+        self.assertLessEqual(looks.count("A00001L8"), 1)
+
     def test_no_cartridge(self) -> None:
         """Without a cartridge for it nothing is read, and an operator is told; it goes on when there is one."""
         world = World(cartridges=3)
