@@ -4,8 +4,8 @@ without LTFS. The format is ``ontape/FORMAT-TAR.md``; ``mt`` and ``tar`` alone r
 
 Decisions of this chapter:
 
-- All tape I/O happens in a child process (``child``) that can be killed. It holds the non-rewinding device open from mount to unmount, so that
-  no other program can move the tape (st allows one opener).
+- All tape I/O happens in a child process (``child``; ``survey`` finds out for it what is on a tape) that can be killed. It holds the
+  non-rewinding device open from mount to unmount, so that no other program can move the tape (st allows one opener).
 - The tape is only ever appended to. What a crash or the end of the tape cut off stays where it is, closed by a file mark, and is listed
   nowhere; so no mistake about where something ends can destroy what was written before.
 - A file counts once an index that lists it is on tape: the last tape file of a volume that was closed cleanly is an index of everything on
