@@ -9,6 +9,7 @@ from typing import Any
 
 from twisted.python.threadpool import ThreadPool
 
+from coldstore.appliance.adapters import TapeSide
 from coldstore.config.schema import Configuration, Drive, Tools
 from coldstore.interfaces.filesystem import ITapeFilesystem
 from coldstore.interfaces.metadata import IMetadataStore
@@ -70,17 +71,6 @@ class Hardware:
     capacity_of: Callable[[str], int]
     admitted_by: Callable[[str], str]
     remarks: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TapeSide:
-    """What the dispatcher needs of the tape side. ``stop`` ends its threads."""
-
-    bays: dict[int, Bay]
-    keeper: InventoryKeeper
-    serials: dict[int, str]
-    remarks: tuple[str, ...]
-    stop: Callable[[], None]
 
 
 class NoSuchDevice(OSError):

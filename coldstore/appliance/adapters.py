@@ -1,0 +1,83 @@
+"""What the appliance needs of the world around it, named in one place: a real machine gives it, or a simulated one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Protocol, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from coldstore.interfaces.metadata import IMetadataStore
+from coldstore.interfaces.notify import INotifier
+from coldstore.interfaces.staging import IStaging
+from coldstore.work.activity import ActivityBoard
+from coldstore.work.bay import Bay
+from coldstore.work.inventory import InventoryKeeper
+from coldstore.work.sessions import SessionWriter
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TapeSide:
+    """What the dispatcher needs of the tape side. ``stop`` ends its threads; ``remarks`` are sentences for an operator."""
+
+    bays: dict[int, Bay]
+    keeper: InventoryKeeper
+    serials: dict[int, str]
+    remarks: tuple[str, ...]
+    stop: Callable[[], None]
+
+
+class IWorkers(Protocol):
+    """Threads for what takes long."""
+
+    def run(self, function: Callable[[], _T]) -> Deferred[_T]:
+        """Call in a thread."""
+
+    def stop(self) -> Deferred[None]:
+        """End once everything under way is through."""
+
+
+class Adapters(Protocol):
+    """
+    Everything outside the appliance, for one run of it. Makes each part once, when it is asked for, in the order of this list.
+
+    :ivar clock: time of day, and timers
+    :ivar ordinary: chance for names that need not be secret
+    :ivar unguessable: chance for secrets
+    """
+
+    clock: IReactorTime
+    ordinary: Random
+    unguessable: Random
+
+    def store(self) -> IMetadataStore:
+        """The metadata store, not opened yet."""
+
+    async def demand_match(self, store: IMetadataStore) -> None:
+        """
+        See that this record belongs to what the configuration names.
+
+        :raise OSError, VirtualCartridges: it does not
+        """
+
+    def staging(self, epoch: int) -> IStaging:
+        """The staging disk, not started yet."""
+
+    def tape_side(self, *, store: IMetadataStore, board: ActivityBoard, sessions: SessionWriter) -> TapeSide:
+        """
+        The library and its drives; nothing is moved.
+
+        :raise OSError: a configured device is not there
+        """
+
+    def record_free_bytes(self) -> int:
+        """What the file system of the record has left, in bytes."""
+
+    def notifier(self) -> INotifier:
+        """Delivery to the outside."""
+
+    def workers(self, count: int, name: str) -> IWorkers:
+        """At most ``count`` threads."""

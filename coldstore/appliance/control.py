@@ -1,0 +1,90 @@
+"""The running appliance, as an operator reaches it."""
+
+from collections.abc import Mapping, Sequence
+
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
+
+from coldstore.interfaces.control import Health, IControl
+from coldstore.interfaces.staging import IStaging, StagingUsage
+from coldstore.model.activity import DriveActivity
+from coldstore.util.loops import Loop
+from coldstore.util.version import VERSION
+from coldstore.work.activity import ActivityBoard
+from coldstore.work.bells import ReactorBell
+from coldstore.work.dispatcher import Dispatcher
+from coldstore.work.packer import Packer
+from coldstore.work.watcher import Watcher
+
+
+@implementer(IControl)
+class Control:
+    """Answers and orders for whom ``IControl`` is for; ``is_serving`` is set once clients are served."""
+
+    def __init__(
+        self,
+        *,
+        epoch: int,
+        started_at: float,
+        board: ActivityBoard,
+        staging: IStaging,
+        dispatcher: Dispatcher,
+        packer: Packer,
+        bells: Mapping[str, ReactorBell],
+        loops: Sequence[Loop],
+        watcher: Watcher,
+        remarks: Sequence[str],
+    ) -> None:
+        self.is_serving = False
+        self._epoch = epoch
+        self._started_at = started_at
+        self._board = board
+        self._staging = staging
+        self._dispatcher = dispatcher
+        self._packer = packer
+        self._bells = bells
+        self._loops = tuple(loops)
+        self._watcher = watcher
+        self.remarks = tuple(remarks)
+
+    def health(self) -> Health:
+        """See ``IControl.health``."""
+        waiting = () if self._dispatcher.is_reconciled else ("the library is not reconciled yet: tapes wait",)
+        if self._dispatcher.is_draining:
+            waiting = (*waiting, "draining: drives take no new work until `coldstore resume`")
+        failing = tuple(
+            f"{loop.name} cannot do its work: {loop.trouble}" for loop in self._loops if loop.trouble
+        )
+        return Health(
+            version=VERSION,
+            epoch=self._epoch,
+            started_at=self._started_at,
+            is_serving=self.is_serving,
+            is_library_reconciled=self._dispatcher.is_reconciled,
+            problems=(*self._watcher.problems, *failing, *waiting, *self.remarks),
+        )
+
+    def activities(self) -> Sequence[DriveActivity]:
+        """See ``IControl.activities``."""
+        return self._board.entries()
+
+    def usage(self) -> StagingUsage:
+        """See ``IControl.usage``."""
+        return self._staging.usage()
+
+    def archive_now(self) -> None:
+        """See ``IControl.archive_now``."""
+        self._packer.hurry()
+        self._bells["packer"].ring()
+
+    def drives_changed(self) -> None:
+        """See ``IControl.drives_changed``."""
+        self._bells["dispatcher"].ring()
+
+    def drain(self, is_draining: bool) -> None:
+        """See ``IControl.drain``."""
+        self._dispatcher.drain(is_draining)
+
+    def look_at_library(self) -> "Deferred[None]":
+        """See ``IControl.look_at_library``."""
+        return Deferred.fromCoroutine(self._dispatcher.look_at_library())

@@ -1,0 +1,107 @@
+"""The adapters of a real machine: its disk, its database file, its library or a virtual one, its network."""
+
+import os
+from pathlib import Path
+from random import Random, SystemRandom
+from typing import Any
+
+import treq
+from treq.client import HTTPClient
+from twisted.web.client import Agent, HTTPConnectionPool
+
+from coldstore.appliance import policies
+from coldstore.appliance.adapters import TapeSide
+from coldstore.appliance.form import demand_form
+from coldstore.appliance.library import build_tape_side, check_recorded_cartridges
+from coldstore.config.schema import Configuration, Webhook
+from coldstore.disk.staging import DiskStaging
+from coldstore.interfaces.metadata import IMetadataStore
+from coldstore.metadata.sqlite.store import SqliteStore
+from coldstore.model.cartridges import VolumeForm
+from coldstore.notify.webhook import WebhookNotifier, WebhookTarget
+from coldstore.util.workers import Workers
+from coldstore.work.activity import ActivityBoard
+from coldstore.work.sessions import SessionWriter
+
+
+class Machine:
+    """See ``Adapters``."""
+
+    def __init__(self, settings: Configuration, reactor: Any) -> None:
+        self._settings = settings
+        self.clock = reactor
+        self.unguessable: Random = SystemRandom()
+        self.ordinary = Random(self.unguessable.getrandbits(128))
+
+    def store(self) -> SqliteStore:
+        """See ``Adapters``."""
+        return SqliteStore(self._settings.sqlite_path, reactor=self.clock)
+
+    async def demand_match(self, store: IMetadataStore) -> None:
+        """See ``Adapters``."""
+        settings = self._settings
+        await check_recorded_cartridges(settings, store)
+        await demand_form(
+            VolumeForm(settings.tape.filesystem), state_directory=Path(settings.state_directory), store=store
+        )
+
+    def staging(self, epoch: int) -> DiskStaging:
+        """See ``Adapters``."""
+        settings = self._settings
+        staging = settings.staging
+        return DiskStaging(
+            reactor=self.clock,
+            random=self.ordinary,
+            run=base36(epoch),
+            directory=Path(settings.staging_directory),
+            capacity_bytes=staging.capacity_bytes,
+            min_free_bytes=staging.min_free_bytes,
+            shares=policies.disk_shares(settings),
+            small_limit_bytes=staging.small_object_bytes,
+            segment_bytes=staging.segment_bytes,
+            hashing_threads=max(2, staging.threads // 2),
+            reading_threads=max(2, staging.threads // 2),
+        )
+
+    def tape_side(self, *, store: IMetadataStore, board: ActivityBoard, sessions: SessionWriter) -> TapeSide:
+        """See ``Adapters``."""
+        return build_tape_side(
+            self._settings, self.clock, store=store, random=self.ordinary, board=board, sessions=sessions
+        )
+
+    def record_free_bytes(self) -> int:
+        """See ``Adapters``: for a process that is not root."""
+        state = os.statvfs(Path(self._settings.sqlite_path).parent)
+        return state.f_bavail * state.f_frsize
+
+    def notifier(self) -> WebhookNotifier:
+        """See ``Adapters``."""
+        notify = self._settings.notify
+        pool = HTTPConnectionPool(self.clock, persistent=False)
+        return WebhookNotifier(
+            targets=[_target(webhook) for webhook in notify.webhooks],
+            post=HTTPClient(Agent(self.clock, pool=pool, connectTimeout=notify.timeout_seconds)).post,
+            clock=self.clock,
+            timeout_seconds=notify.timeout_seconds,
+            read_body=treq.content,
+        )
+
+    def workers(self, count: int, name: str) -> Workers:
+        """See ``Adapters``."""
+        return Workers(self.clock, count, name)
+
+
+def base36(number: int) -> str:
+    """Write a positive number in 0-9 and a-z."""
+    digits = "0123456789abcdefghijklmnopqrstuvwxyz"
+    text = ""
+    while True:
+        number, digit = divmod(number, 36)
+        text = digits[digit] + text
+        if not number:
+            return text
+
+
+def _target(webhook: Webhook) -> WebhookTarget:
+    secret = None if webhook.secret_file is None else Path(webhook.secret_file).read_bytes().strip()
+    return WebhookTarget(name=webhook.name, url=webhook.url, secret=secret, events=webhook.events)
