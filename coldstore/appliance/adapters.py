@@ -3,20 +3,18 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
-from typing import Protocol, TypeVar
+from typing import Protocol
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from coldstore.interfaces.metadata import IMetadataStore
 from coldstore.interfaces.notify import INotifier
 from coldstore.interfaces.staging import IStaging
+from coldstore.util.workers import Pool
 from coldstore.work.activity import ActivityBoard
 from coldstore.work.bay import Bay
 from coldstore.work.inventory import InventoryKeeper
 from coldstore.work.sessions import SessionWriter
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,16 +26,6 @@ class TapeSide:
     serials: dict[int, str]
     remarks: tuple[str, ...]
     stop: Callable[[], None]
-
-
-class IWorkers(Protocol):
-    """Threads for what takes long."""
-
-    def run(self, function: Callable[[], _T]) -> Deferred[_T]:
-        """Call in a thread."""
-
-    def stop(self) -> Deferred[None]:
-        """End once everything under way is through."""
 
 
 class Adapters(Protocol):
@@ -79,5 +67,5 @@ class Adapters(Protocol):
     def notifier(self) -> INotifier:
         """Delivery to the outside."""
 
-    def workers(self, count: int, name: str) -> IWorkers:
+    def workers(self, count: int, name: str) -> Pool:
         """At most ``count`` threads."""

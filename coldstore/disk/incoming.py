@@ -24,7 +24,7 @@ from coldstore.disk.threads import Strand
 from coldstore.interfaces.staging import DiskFault, IIncoming, Received, WrongLength
 from coldstore.model.errors import StagingFull
 from coldstore.util.asynchronous import returns_deferred, shielded
-from coldstore.util.workers import Workers
+from coldstore.util.workers import Pool
 
 BATCH_BYTES = 1024 * 1024
 """Received bytes go to the threads in batches of about this size."""
@@ -77,7 +77,7 @@ class LargeIncoming:
         size_bytes: int,
         held_bytes: int,
         algorithms: frozenset[str],
-        threads: Workers,
+        threads: Pool,
         pressure: SharedPressure,
     ) -> None:
         """:param held_bytes: what the owner has reserved."""
@@ -249,7 +249,7 @@ class SmallIncoming:
         owner: Owner,
         size_bytes: int,
         algorithms: frozenset[str],
-        threads: Workers,
+        threads: Pool,
         group: "GroupCommit",
     ) -> None:
         """The owner has claimed the size of the record."""
@@ -345,7 +345,7 @@ class SmallIncoming:
 class GroupCommit:
     """Small pieces that wait to be appended: what comes while one group is written is the next one. Never waits to fill one."""
 
-    def __init__(self, *, writer: SegmentWriter, threads: Workers, account: Account) -> None:
+    def __init__(self, *, writer: SegmentWriter, threads: Pool, account: Account) -> None:
         """:param threads: a pool for this alone, so that one thread at a time appends."""
         self._writer = writer
         self._threads = threads

@@ -19,7 +19,7 @@ from coldstore.disk.filesystem import FileSystem
 from coldstore.interfaces.staging import BLOCK_BYTES, BytesDamaged, DiskFault, IPieceReader
 from coldstore.util.asynchronous import returns_deferred, shielded
 from coldstore.util.checksums import crc64nvme
-from coldstore.util.workers import Workers
+from coldstore.util.workers import Pool
 
 MOST_ADDRESSES_REMEMBERED = 100_000
 CHECKED_AT_ONCE_BYTES = 256 * 1024
@@ -96,7 +96,7 @@ class PieceReader:
         length_bytes: int,
         opened: OpenPiece,
         system: FileSystem,
-        threads: Workers,
+        threads: Pool,
         verified: VerifiedBlocks,
         closed: Callable[[], None],
     ) -> None:

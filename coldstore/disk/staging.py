@@ -1,6 +1,7 @@
 """``DiskStaging``: the parts of this package wired to one ``IStaging``. Lives in the reactor's thread."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -42,7 +43,7 @@ from coldstore.model.errors import StagingFull
 from coldstore.model.objects import Piece
 from coldstore.model.precedence import Precedence, Shares
 from coldstore.util.asynchronous import returns_deferred, shielded
-from coldstore.util.workers import Reactor, Workers
+from coldstore.util.workers import MakePool, Pool, Reactor, Workers
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -79,7 +80,9 @@ class DiskStaging:
         reading_threads: int = 4,
         outstanding_bytes: int = 64 * MIB,
         quiet_seconds: float = QUIET_SECONDS,
+        sample_seconds: float = SAMPLE_SECONDS,
         system: FileSystem | None = None,
+        make_pool: MakePool | None = None,
     ) -> None:
         """
         :param random: gives names; need not be unguessable, must differ between runs.
@@ -94,11 +97,16 @@ class DiskStaging:
         :param reading_threads: for reading and checking; each holds up to 4 MiB.
         :param outstanding_bytes: of all uploads together, waiting for threads.
         :param quiet_seconds: how long nothing in a container may have died before pieces in it count as scattered.
+        :param sample_seconds: how often the file system is asked what it has left.
+        :param system, make_pool: what stands for Linux and for threads in a simulated world.
         :raise ValueError: a segment would not take the largest small piece.
         """
         if segment_bytes < record_bytes(small_limit_bytes):
             raise ValueError(f"segments of {segment_bytes} bytes do not take pieces of {small_limit_bytes}")
+        if make_pool is None:
+            make_pool = partial(Workers, reactor)
         self._reactor = reactor
+        self._sample_seconds = sample_seconds
         self._directory = directory
         self._small_limit_bytes = small_limit_bytes
         self._system = system or FileSystem()
@@ -117,14 +125,14 @@ class DiskStaging:
             self._census,
             on_gone=lambda name: reactor.callFromThread(self._at_hand.forget, name),
         )
-        self._writing = Workers(reactor, hashing_threads, "disk-writing")
-        self._reading = Workers(reactor, reading_threads, "disk-reading")
+        self._writing = make_pool(hashing_threads, "disk-writing")
+        self._reading = make_pool(reading_threads, "disk-reading")
         self._appending = {
-            is_kept: Workers(reactor, 1, f"disk-appending-{'kept' if is_kept else 'passing'}")
+            is_kept: make_pool(1, f"disk-appending-{'kept' if is_kept else 'passing'}")
             for is_kept in (False, True)
         }
-        self._tidying = Workers(reactor, 1, "disk-tidying")
-        self._watching = Workers(reactor, 1, "disk-watching")
+        self._tidying = make_pool(1, "disk-tidying")
+        self._watching = make_pool(1, "disk-watching")
         self._tidy = Strand(self._tidying)
         # Pieces that go once they are on tape, and those that stay, have segments of their own: of the first kind whole
         # segments go at once, and the others need not be moved out of them.
@@ -204,13 +212,13 @@ class DiskStaging:
         except OSError as error:
             await self.stop()
             raise DiskFault(f"{self._directory} cannot be used: {error}") from error
-        self._timer = self._reactor.callLater(SAMPLE_SECONDS, self._tick)
+        self._timer = self._reactor.callLater(self._sample_seconds, self._tick)
         if is_complete:
             self.account.estimate = 0
         else:
             self._count_on(counting).addErrback(self._counting_failed)
 
-    def _pools(self) -> tuple[Workers, ...]:
+    def _pools(self) -> tuple[Pool, ...]:
         return self._writing, *self._appending.values(), self._reading, self._tidying, self._watching
 
     def _recovered(self) -> int:
@@ -241,9 +249,9 @@ class DiskStaging:
         )
 
     def _tick(self) -> None:
-        self._timer = self._reactor.callLater(SAMPLE_SECONDS, self._tick)
+        self._timer = self._reactor.callLater(self._sample_seconds, self._tick)
         self._sample().addErrback(self._sampling_failed)
-        self._since_note += SAMPLE_SECONDS
+        self._since_note += self._sample_seconds
         if self._since_note >= NOTE_SECONDS and self.account.estimate == 0:
             self._since_note = 0.0
             self._note().addErrback(self._sampling_failed)

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 
-from coldstore.util.workers import Workers, outcome_of
+from coldstore.util.workers import Pool, outcome_of
 
 _T = TypeVar("_T")
 BURST = 4
@@ -20,7 +20,7 @@ class Strand:
     calls it lets other strands of the pool have their turn.
     """
 
-    def __init__(self, threads: Workers) -> None:
+    def __init__(self, threads: Pool) -> None:
         self._threads = threads
         self._waiting: deque[tuple[Deferred[Any], Callable[..., Any], tuple[Any, ...]]] = deque()
         self._is_busy = False

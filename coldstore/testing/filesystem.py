@@ -95,6 +95,14 @@ def _is_inside(path: str) -> bool:
     return all(part not in ("", ".", "..") for part in path.split("/"))
 
 
+class CutShort(VolumeGone):
+    """What a write is ordered to fail with when its mover is killed: so many bytes had come to the volume."""
+
+    def __init__(self, written_bytes: int) -> None:
+        super().__init__("the mover was killed")
+        self.written_bytes = written_bytes
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _File:
     content: bytes
@@ -299,7 +307,13 @@ class SimulatedMover:
             _check_attribute(name)
         planned = list(pieces)
         size = sum(len(each.content) if isinstance(each, Literal) else each.length_bytes for each in planned)
-        await self._begin("write", size)
+        try:
+            await self._begin("write", size)
+        except CutShort as cut:
+            if self._mount.is_alive and not self._mount.is_read_only and path not in self._mount.tree.files:
+                content = b"".join(self._piece(ordinal, piece) for ordinal, piece in enumerate(planned))
+                self._store(path, content[: cut.written_bytes], {})
+            raise
         try:
             self._demand_writable(path, "create")
             if path in self._mount.tree.files and not replace_stump:

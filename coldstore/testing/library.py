@@ -38,6 +38,7 @@ class SimulatedDrive:
 
     :ivar is_busy: whether another process has the device open.
     :ivar fault: what ``offline`` fails with, once; the tape stays threaded.
+    :ivar load_seconds, offline_seconds: how long the next of these takes.
     """
 
     def __init__(
@@ -51,14 +52,14 @@ class SimulatedDrive:
         self.barcode: str | None = None
         self.source_slot: int | None = None
         self._clock = clock
-        self._load_seconds = load_seconds
-        self._offline_seconds = offline_seconds
+        self.load_seconds = load_seconds
+        self.offline_seconds = offline_seconds
         self._ready_at: float | None = None
 
     def take(self, barcode: str, source_slot: int) -> None:
         """Receive a cartridge from the robot and begin to thread it."""
         self.barcode, self.source_slot = barcode, source_slot
-        self._ready_at = self._clock.seconds() + self._load_seconds
+        self._ready_at = self._clock.seconds() + self.load_seconds
 
     def give(self) -> str:
         """Hand the cartridge to the robot."""
@@ -110,7 +111,9 @@ class SimulatedDrive:
                 raise DriveBusy(device=self.device, attempted=attempted, reason="another process has it open")
             if self._clock.seconds() >= give_up_at:
                 raise DriveNotReady(device=self.device, attempted=attempted, reason=status.condition.value)
-            await deferLater(self._clock, 1.0)
+            # A cartridge that is being threaded is ready when it is, not at the next look.
+            ready_in = 0.0 if self._ready_at is None else self._ready_at - self._clock.seconds()
+            await deferLater(self._clock, max(1.0, min(ready_in, give_up_at - self._clock.seconds())))
 
     @returns_deferred
     async def offline(self) -> None:
@@ -119,8 +122,8 @@ class SimulatedDrive:
             raise DriveBusy(
                 device=self.device, attempted="taking offline", reason="another process has it open"
             )
-        if self._offline_seconds and self.is_threaded:
-            await deferLater(self._clock, self._offline_seconds)
+        if self.offline_seconds and self.is_threaded:
+            await deferLater(self._clock, self.offline_seconds)
         if self.fault is not None:
             fault, self.fault = self.fault, None
             raise fault
@@ -132,7 +135,7 @@ class SimulatedLibrary:
     """
     A robot over dictionaries.
 
-    ``drives`` are its drives, ``moves`` counts the moves made, ``gripper`` is what it holds after a jam. Faults on
+    ``drives`` are its drives, ``move_seconds`` is how long the next move takes, ``moves`` counts the moves made, ``gripper`` is what it holds after a jam. Faults on
     request: ``fail_next`` and ``jam_next``; a hand from outside: ``put`` and ``take_away``.
     """
 
@@ -150,7 +153,7 @@ class SimulatedLibrary:
     ) -> None:
         """:param cartridges: barcodes by slot number; by default none."""
         self._clock = clock
-        self._move_seconds = move_seconds
+        self.move_seconds = move_seconds
         self._slots = slots
         self._mail_slots = mail_slots
         self._storage: dict[int, str] = dict(cartridges or {})
@@ -180,6 +183,14 @@ class SimulatedLibrary:
     def take_away(self, slot: int) -> str:
         """Take a cartridge out of a slot or mail slot by hand."""
         return self._storage.pop(slot)
+
+    def stored(self) -> dict[int, str]:
+        """What is in slots and mail slots, by number."""
+        return dict(self._storage)
+
+    def free_slots(self) -> list[int]:
+        """Slots without a cartridge."""
+        return [slot for slot in range(1, self._slots + 1) if slot not in self._storage]
 
     @returns_deferred
     async def inventory(self) -> Inventory:
@@ -272,8 +283,8 @@ class SimulatedLibrary:
             self._robot.release()
 
     async def _move(self, attempted: str, barcode: str) -> None:
-        if self._move_seconds:
-            await deferLater(self._clock, self._move_seconds)
+        if self.move_seconds:
+            await deferLater(self._clock, self.move_seconds)
         if self._faults:
             raise self._faults.popleft()
         self.moves += 1

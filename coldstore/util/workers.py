@@ -33,6 +33,23 @@ class Reactor(Protocol):
         """Return unix seconds (``IReactorTime``)."""
 
 
+class Pool(Protocol):
+    """Threads for what takes long: real ones, or none at all in a simulated world. Used from the reactor's thread."""
+
+    def run(self, function: Callable[..., _T], *args: Any) -> "Deferred[_T]":
+        """Call in a thread; fires with what came of it. A cancelled call goes on; only its outcome is dropped."""
+
+    def tell(self, done: "Deferred[Any]", outcome: Any) -> None:
+        """Fire a Deferred in the reactor's thread with a result or a failure, from within a call."""
+
+    def stop(self) -> "Deferred[None]":
+        """End the threads once everything under way is through. Repeatable."""
+
+
+MakePool = Callable[[int, str], Pool]
+"""Makes a pool of at most so many threads, with a name."""
+
+
 class Workers:
     """At most ``count`` threads. Used from the reactor's thread."""
 

@@ -81,6 +81,20 @@ def _new_appliance_id() -> str:
     return str(uuid4())
 
 
+def prepare(
+    connection: sqlite3.Connection, migrations: Sequence[Migration], *, new_appliance_id: Callable[[], str]
+) -> None:
+    """
+    Bring what a connection has to the newest schema.
+
+    :raise MetadataUnavailable, SchemaTooNew: it cannot be used
+    """
+    try:
+        migrate(connection, migrations, new_appliance_id=new_appliance_id)
+    except sqlite3.Error as error:
+        raise told_apart(error) from error
+
+
 @implementer(IMetadataStore)
 class SqliteStore:
     """
@@ -91,6 +105,7 @@ class SqliteStore:
         caller's thread and one connection (for unit tests and simulations; the only way for ``:memory:``)
     :param new_appliance_id: names a store that is new
     :param write_batch_max: most steps in one commit
+    :param executor: runs the steps in a way of its own, on a connection that ``prepare`` has seen
     """
 
     appliance_id = ""
@@ -103,6 +118,7 @@ class SqliteStore:
         new_appliance_id: Callable[[], str] = _new_appliance_id,
         migrations: Sequence[Migration] | None = None,
         write_batch_max: int = WRITE_BATCH_MAX,
+        executor: "Executor | None" = None,
     ) -> None:
         self._path = path
         self._migrations = shipped_migrations() if migrations is None else migrations
@@ -110,7 +126,9 @@ class SqliteStore:
         self._users: Kept[User | None] = Kept(KEPT_MAX)
         self._buckets: Kept[Bucket] = Kept(KEPT_MAX)
         self._executor: Executor
-        if reactor is None:
+        if executor is not None:
+            self._executor = executor
+        elif reactor is None:
             self._executor = InlineExecutor(connect=self._connect)
         elif path == IN_MEMORY:
             raise ValueError("a database in memory has one connection: no threads can share it")
@@ -128,10 +146,7 @@ class SqliteStore:
         except (sqlite3.Error, OSError) as error:
             raise MetadataUnavailable(f"{self._path}: {error}") from error
         try:
-            migrate(connection, self._migrations, new_appliance_id=self._new_appliance_id)
-        except sqlite3.Error as error:
-            connection.close()
-            raise told_apart(error) from error
+            prepare(connection, self._migrations, new_appliance_id=self._new_appliance_id)
         except Exception:
             connection.close()
             raise

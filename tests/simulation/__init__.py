@@ -1,0 +1,7 @@
+"""
+The real appliance in a simulated world: one seed, one virtual clock, no threads, no real disk, tape or network.
+
+``reactor`` is time, ``life`` what ends with a killed process, ``chance`` what decides; ``disk``, ``database`` and ``library`` are what
+survives and what can go wrong with it; ``machine`` gives all that to the composition root as its adapters. ``clients`` put and get through
+the real HTTP parser and keep a ledger, ``world`` runs the story, ``invariants`` judges it.
+"""

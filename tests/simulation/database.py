@@ -1,0 +1,139 @@
+"""
+The metadata in memory: the real store's steps on a database that survives the process, and that can be away.
+
+A commit is durable or has not happened. When the database goes away in the middle of one, the process cannot know which.
+"""
+
+import sqlite3
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred, fail, succeed
+
+from coldstore.metadata.sqlite.executors import Executor
+from coldstore.metadata.sqlite.groupcommit import Outcome, Step, commit_together, read_together
+from coldstore.metadata.sqlite.schema import shipped_migrations
+from coldstore.metadata.sqlite.store import SqliteStore, prepare
+from coldstore.model.errors import MetadataUnavailable
+from tests.simulation.life import Life
+
+_T = TypeVar("_T")
+
+MIGRATIONS = shipped_migrations()
+APPLIANCE_ID = "00000000-0000-4000-8000-000000000001"
+
+
+class Loss(Enum):
+    """How a transaction fails."""
+
+    BEFORE = "before it was committed"
+    AFTER = "after it was committed"
+
+
+class Database:
+    """
+    What survives the process.
+
+    :ivar loss: decides for each transaction whether and how it fails
+    """
+
+    def __init__(self) -> None:
+        self.connection = sqlite3.connect(":memory:", isolation_level=None)
+        self.connection.execute("PRAGMA foreign_keys = ON")
+        self.loss: Callable[[], Loss | None] = lambda: None
+        self.is_away = False
+
+    def store(self, life: Life, seconds: Callable[[], float]) -> SqliteStore:
+        """Return what one process has of it; ``seconds`` gives the time that the next transaction takes."""
+        return SqliteStore(":memory:", executor=LifeExecutor(self, life, seconds))
+
+
+class LifeExecutor(Executor):
+    """Group commit without threads; see ``Executor``."""
+
+    def __init__(self, database: Database, life: Life, seconds: Callable[[], float]) -> None:
+        self._database = database
+        self._life = life
+        self._seconds = seconds
+        self._waiting: list[tuple[Step, Deferred[Any]]] = []
+        self._is_busy = False
+        self._is_open = False
+
+    def open(self) -> "Deferred[None]":
+        """See ``Executor``."""
+        self._life.effect("open the database")
+        if self._database.is_away:
+            return fail(MetadataUnavailable("the database is away"))
+        prepare(self._database.connection, MIGRATIONS, new_appliance_id=lambda: APPLIANCE_ID)
+        self._is_open = True
+        return succeed(None)
+
+    def close(self) -> "Deferred[None]":
+        """See ``Executor``."""
+        self._is_open = False
+        return succeed(None)
+
+    def write(self, step: Callable[[sqlite3.Connection], _T]) -> "Deferred[_T]":
+        """See ``Executor``."""
+        self._life.look()
+        if not self._is_open:
+            return fail(MetadataUnavailable("the database is closed"))
+        told: Deferred[Any] = Deferred(lambda _: None)
+        self._waiting.append((step, told))
+        if not self._is_busy:
+            self._is_busy = True
+            self._later(self._commit)
+        return told
+
+    def _later(self, function: Callable[..., None], *args: Any, seconds: float | None = None) -> None:
+        pause = self._seconds() if seconds is None else seconds
+        self._life.reactor.later(self._life, pause, function, args, {})
+
+    def _commit(self) -> None:
+        batch, self._waiting = self._waiting, []
+        loss = Loss.BEFORE if self._database.is_away else self._database.loss()
+        lost = [Outcome(error=MetadataUnavailable("the connection to the database was lost"))] * len(batch)
+        if loss is Loss.BEFORE:
+            outcomes = lost
+        else:
+            self._life.effect("commit")
+            outcomes = commit_together(self._database.connection, [step for step, _ in batch])
+            if loss is Loss.AFTER:
+                outcomes = lost
+        if self._waiting:
+            self._later(self._commit)
+        else:
+            self._is_busy = False
+        for (_, told), outcome in zip(batch, outcomes, strict=True):
+            self._tell(told, outcome)
+
+    def read(self, step: Callable[[sqlite3.Connection], _T]) -> "Deferred[_T]":
+        """See ``Executor``."""
+        self._life.look()
+        told: Deferred[Any] = Deferred(lambda _: None)
+        self._later(self._read, step, told, seconds=0.0)
+        return told
+
+    def _read(self, step: Step, told: "Deferred[Any]") -> None:
+        self._tell(told, self._outcome(step))
+
+    def _outcome(self, step: Step) -> Outcome:
+        if self._database.is_away or not self._is_open:
+            return Outcome(error=MetadataUnavailable("the database is away"))
+        (outcome,) = read_together(self._database.connection, [step])
+        return outcome
+
+    def look_up(self, step: Callable[[sqlite3.Connection], _T]) -> "Deferred[_T]":
+        """See ``Executor``."""
+        self._life.look()
+        outcome = self._outcome(step)
+        return succeed(outcome.result) if outcome.error is None else fail(outcome.error)
+
+    def _tell(self, told: "Deferred[Any]", outcome: Outcome) -> None:
+        if told.called or self._life.is_over:
+            return
+        if outcome.error is None:
+            told.callback(outcome.result)
+        else:
+            told.errback(outcome.error)

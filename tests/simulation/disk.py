@@ -1,0 +1,422 @@
+"""
+A disk in memory that forgets what was not synced, under the seam of ``FileSystem``.
+
+``Disk`` is what survives the process. Content and names are kept apart, as POSIX does: a write is durable once its file was synced, a name
+once its directory was. At a power cut each page that was not synced is what it was or what was written to it, by chance, and of what
+happened to names since the last sync an arbitrary beginning has happened. A disk whose sync fails has dropped what it could not
+write, and says so once (Linux, fsync(2): the pages are marked clean).
+"""
+
+import errno
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from random import Random
+
+from coldstore.disk.filesystem import FileSystem
+from tests.simulation.life import Life
+
+PAGE = 4096
+Fault = Callable[[str, str], int | None]
+"""Given an operation and a path, the errno that it fails with."""
+
+
+def no_fault(_operation: str, _path: str) -> None:
+    """A disk that works."""
+    return
+
+
+class File:
+    """An inode. ``before`` are the pages that a power cut may bring back."""
+
+    __slots__ = ("before", "content", "pages", "path", "size_before")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.content = bytearray()
+        self.pages: set[int] = set()
+        """Those that the file system has allocated."""
+        self.before: dict[int, bytes] = {}
+        self.size_before = 0
+
+    def touch(self, begin: int, end: int) -> None:
+        """Remember the pages of a range as they are, before they are changed."""
+        for page in range(begin // PAGE, -(-end // PAGE)):
+            if page not in self.before:
+                self.before[page] = bytes(self.content[page * PAGE : (page + 1) * PAGE])
+
+    def settle(self) -> None:
+        """What is there now is durable."""
+        self.before.clear()
+        self.size_before = len(self.content)
+
+    def forget(self, random: Random) -> None:
+        """A power cut: each page that was not synced came to the disk or did not."""
+        if not self.before and self.size_before == len(self.content):
+            return
+        size = len(self.content) if random.random() < 0.5 else self.size_before
+        for page, old in sorted(self.before.items()):
+            if random.random() < 0.5:
+                self.content[page * PAGE : page * PAGE + PAGE] = old.ljust(
+                    min(PAGE, max(len(old), len(self.content) - page * PAGE)), b"\0"
+                )
+        if size < len(self.content):
+            del self.content[size:]
+        self.settle()
+
+
+class Disk:
+    """What survives the process: files and names. ``fault`` decides which calls fail."""
+
+    def __init__(self, capacity_bytes: int) -> None:
+        self.capacity_bytes = capacity_bytes
+        self.names: dict[str, File] = {}
+        self.folders: dict[str, dict[str, None]] = {}
+        """Files by folder. Folders are made once, at the first start, and are durable."""
+        self.below: dict[str, list[str]] = {}
+        """Folders by folder."""
+        self._durable: dict[str, File] = {}
+        self._changes: list[tuple[tuple[str, ...], Callable[[dict[str, File]], None]]] = []
+        """What happened to names and is not durable: in which folders, and how."""
+        self.allocated_pages = 0
+        self.fault: Fault = no_fault
+
+    @property
+    def free_bytes(self) -> int:
+        """What is left."""
+        return self.capacity_bytes - self.allocated_pages * PAGE
+
+    def take(self, file: File, begin: int, end: int) -> None:
+        """
+        Allocate the pages of a range.
+
+        :raise OSError: ENOSPC
+        """
+        wanted = [page for page in range(begin // PAGE, -(-end // PAGE)) if page not in file.pages]
+        if len(wanted) * PAGE > self.free_bytes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file.path)
+        file.pages.update(wanted)
+        self.allocated_pages += len(wanted)
+
+    def give_back(self, file: File, begin: int, end: int) -> None:
+        """Free the whole pages of a range."""
+        freed = [page for page in range(-(-begin // PAGE), end // PAGE) if page in file.pages]
+        file.pages.difference_update(freed)
+        self.allocated_pages -= len(freed)
+
+    def note(self, folders: tuple[str, ...], change: Callable[[dict[str, File]], None]) -> None:
+        """Names change; durable when one of the folders is synced."""
+        change(self.names)
+        self._changes.append((folders, change))
+
+    def sync_folder(self, folder: str) -> None:
+        """Make durable what happened to names in a folder, and whatever happened to the same names before."""
+        kept = []
+        for folders, change in self._changes:
+            if folder in folders:
+                change(self._durable)
+            else:
+                kept.append((folders, change))
+        self._changes = kept
+
+    def cut_power(self, random: Random) -> None:
+        """Everything that was not synced is there or not."""
+        for _, change in self._changes[: random.randint(0, len(self._changes))]:
+            change(self._durable)
+        self._changes.clear()
+        self.names = dict(self._durable)
+        seen: dict[int, File] = {id(file): file for file in self.names.values()}
+        for file in seen.values():
+            file.forget(random)
+        self.folders = {folder: {} for folder in self.folders}
+        for path in self.names:
+            folder, _, name = path.rpartition("/")
+            self.folders[folder][name] = None
+        self.release_unnamed()
+
+    def release_unnamed(self) -> None:
+        """Files without a name and without a process that has them open are gone."""
+        self.allocated_pages = sum(len(file.pages) for file in self._distinct())
+
+    def _distinct(self) -> Iterator[File]:
+        seen: dict[int, File] = {}
+        for file in (*self.names.values(), *self._durable.values()):
+            seen[id(file)] = file
+        yield from seen.values()
+
+    def read(self, path: str, offset_bytes: int, length_bytes: int) -> bytes:
+        """
+        Read as the mover does, from another process.
+
+        :raise OSError: it is not there, or cannot be read
+        """
+        self.demand("read", path)
+        if path not in self.names:
+            raise OSError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        return bytes(self.names[path].content[offset_bytes : offset_bytes + length_bytes])
+
+    def demand(self, operation: str, path: str) -> None:
+        """
+        See that an operation works.
+
+        :raise OSError: it does not
+        """
+        number = self.fault(operation, path)
+        if number is not None:
+            raise OSError(number, os.strerror(number), path)
+
+    def write(self, path: str, offset_bytes: int, content: bytes) -> None:
+        """
+        Write and sync as the mover does.
+
+        :raise OSError: it cannot
+        """
+        self.demand("write", path)
+        if path not in self.names:
+            raise OSError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        file = self.names[path]
+        put(self, file, offset_bytes, [content])
+        self.demand("sync", path)
+        file.settle()
+
+
+def put(disk: Disk, file: File, offset_bytes: int, buffers: Sequence[bytes | memoryview]) -> None:
+    """
+    Write to the page cache.
+
+    :raise OSError: ENOSPC
+    """
+    for buffer in buffers:
+        end = offset_bytes + len(buffer)
+        disk.take(file, offset_bytes, end)
+        file.touch(offset_bytes, end)
+        if len(file.content) < offset_bytes:
+            file.content.extend(bytes(offset_bytes - len(file.content)))
+        file.content[offset_bytes:end] = buffer
+        offset_bytes = end
+
+
+class SimulatedFileSystem(FileSystem):
+    """What one process sees of a ``Disk``; see ``FileSystem`` for what each call means."""
+
+    def __init__(self, disk: Disk, life: Life) -> None:
+        self._disk = disk
+        self._life = life
+        self._open: dict[int, File] = {}
+        self._next = 3
+
+    def _descriptor(self, file: File) -> int:
+        self._next += 1
+        self._open[self._next] = file
+        return self._next
+
+    def _file(self, path: Path) -> File:
+        try:
+            return self._disk.names[str(path)]
+        except KeyError:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from None
+
+    def _change(self, operation: str, path: str) -> None:
+        self._life.effect(f"{operation} {path}")
+        self._disk.demand(operation, path)
+
+    def create(self, path: Path) -> int:
+        self._change("create", str(path))
+        if str(path) in self._disk.names:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+        return self._descriptor(self._made(path))
+
+    def _made(self, path: Path) -> File:
+        name, folder = str(path), str(path.parent)
+        if folder not in self._disk.folders:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+        file = File(name)
+
+        def make(names: dict[str, File]) -> None:
+            names[name] = file
+
+        self._disk.folders[folder][path.name] = None
+        self._disk.note((folder,), make)
+        return file
+
+    def open(self, path: Path, *, for_writing: bool = False) -> int:
+        self._life.look()
+        self._disk.demand("open", str(path))
+        return self._descriptor(self._file(path))
+
+    def close(self, descriptor: int) -> None:
+        file = self._open.pop(descriptor)
+        if (
+            file.path not in self._disk.names or self._disk.names[file.path] is not file
+        ) and file not in self._open.values():
+            self._gone(file)
+
+    def _gone(self, file: File) -> None:
+        """A file lost its only name, and nobody has it open."""
+        self._disk.allocated_pages -= len(file.pages)
+        file.pages = set()
+
+    def write(self, descriptor: int, buffers: Sequence[bytes | memoryview], offset_bytes: int) -> None:
+        file = self._open[descriptor]
+        self._change("write", file.path)
+        put(self._disk, file, offset_bytes, buffers)
+
+    def read(self, descriptor: int, length_bytes: int, offset_bytes: int) -> bytes:
+        self._life.look()
+        file = self._open[descriptor]
+        self._disk.demand("read", file.path)
+        return bytes(file.content[offset_bytes : offset_bytes + length_bytes])
+
+    def read_into(self, descriptor: int, buffer: bytearray | memoryview, offset_bytes: int) -> int:
+        content = self.read(descriptor, len(buffer), offset_bytes)
+        buffer[: len(content)] = content
+        return len(content)
+
+    def read_cached(self, descriptor: int, length_bytes: int, offset_bytes: int) -> bytes | None:
+        content = self.read(descriptor, length_bytes, offset_bytes)
+        return content if len(content) == length_bytes else None
+
+    def begin_writing(self, descriptor: int, offset_bytes: int, length_bytes: int) -> None:
+        pass
+
+    def sync(self, descriptor: int) -> None:
+        file = self._open[descriptor]
+        self._life.effect(f"sync {file.path}")
+        number = self._disk.fault("sync", file.path)
+        if number is not None:
+            for page, old in file.before.items():
+                file.content[page * PAGE : page * PAGE + len(old)] = old
+            file.settle()
+            raise OSError(number, os.strerror(number), file.path)
+        file.settle()
+
+    def sync_directory(self, path: Path) -> None:
+        self._change("sync folder", str(path))
+        self._disk.sync_folder(str(path))
+
+    def allocate(self, descriptor: int, offset_bytes: int, length_bytes: int) -> bool:
+        file = self._open[descriptor]
+        self._change("allocate", file.path)
+        end = offset_bytes + length_bytes
+        self._disk.take(file, offset_bytes, end)
+        if len(file.content) < end:
+            file.content.extend(bytes(end - len(file.content)))
+        return True
+
+    def punch(self, descriptor: int, offset_bytes: int, length_bytes: int) -> bool:
+        file = self._open[descriptor]
+        self._change("punch", file.path)
+        end = min(offset_bytes + length_bytes, len(file.content))
+        if end > offset_bytes:
+            file.touch(offset_bytes, end)
+            file.content[offset_bytes:end] = bytes(end - offset_bytes)
+        self._disk.give_back(file, offset_bytes, offset_bytes + length_bytes)
+        return True
+
+    def truncate(self, descriptor: int, length_bytes: int) -> None:
+        file = self._open[descriptor]
+        self._change("truncate", file.path)
+        if length_bytes < len(file.content):
+            file.touch(length_bytes, len(file.content))
+            del file.content[length_bytes:]
+            last = max(file.pages, default=-1)
+            self._disk.give_back(file, length_bytes, (last + 1) * PAGE)
+        else:
+            file.content.extend(bytes(length_bytes - len(file.content)))
+
+    def rename(self, source: Path, target: Path) -> None:
+        self._change("rename", f"{source} to {target.name}")
+        file = self._file(source)
+        old, new = str(source), str(target)
+        replaced = self._disk.names.get(new)
+
+        def rename(names: dict[str, File]) -> None:
+            names.pop(old, None)
+            names[new] = file
+
+        file.path = new
+        del self._disk.folders[str(source.parent)][source.name]
+        self._disk.folders[str(target.parent)][target.name] = None
+        self._disk.note((str(source.parent), str(target.parent)), rename)
+        if replaced is not None and replaced not in self._open.values():
+            self._gone(replaced)
+
+    def unlink(self, path: Path) -> bool:
+        self._change("unlink", str(path))
+        name, folder = str(path), str(path.parent)
+        file = self._disk.names.get(name)
+        if file is None:
+            return False
+
+        def unlink(names: dict[str, File]) -> None:
+            names.pop(name, None)
+
+        del self._disk.folders[folder][path.name]
+        self._disk.note((folder,), unlink)
+        if file not in self._open.values():
+            self._gone(file)
+        return True
+
+    def size(self, descriptor: int) -> int:
+        self._life.look()
+        return len(self._open[descriptor].content)
+
+    def occupied(self, path: Path) -> int:
+        self._life.look()
+        file = self._disk.names.get(str(path))
+        return 0 if file is None else len(file.pages) * PAGE
+
+    def occupied_open(self, descriptor: int) -> int:
+        self._life.look()
+        return len(self._open[descriptor].pages) * PAGE
+
+    def free_bytes(self, path: Path) -> int:
+        self._life.look()
+        return self._disk.free_bytes
+
+    def names(self, path: Path) -> list[str]:
+        self._life.look()
+        self._disk.demand("list", str(path))
+        folder = str(path)
+        if folder not in self._disk.folders:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), folder)
+        return sorted((*self._disk.folders[folder], *self._disk.below.get(folder, ())))
+
+    def make_directory(self, path: Path) -> None:
+        self._life.look()
+        for folder in (path, *path.parents):
+            if str(folder) in self._disk.folders:
+                return
+            self._disk.folders[str(folder)] = {}
+            self._disk.below.setdefault(str(folder.parent), []).append(folder.name)
+
+    def content(self, path: Path) -> bytes:
+        self._life.look()
+        self._disk.demand("read", str(path))
+        return bytes(self._file(path).content)
+
+    def put(self, path: Path, content: bytes) -> None:
+        self._change("create", str(path))
+        file = self._disk.names.get(str(path)) or self._made(path)
+        file.touch(0, len(file.content))
+        file.content.clear()
+        descriptor = self._descriptor(file)
+        try:
+            self.write(descriptor, [content], 0)
+            self.sync(descriptor)
+        finally:
+            self.close(descriptor)
+
+    def append(self, path: Path, content: bytes, whole: Callable[[int], int]) -> None:
+        self._change("create", str(path))
+        file = self._disk.names.get(str(path)) or self._made(path)
+        descriptor = self._descriptor(file)
+        try:
+            self.write(descriptor, [content], whole(len(file.content)))
+            self.sync(descriptor)
+        finally:
+            self.close(descriptor)
+
+    def exists(self, path: Path) -> bool:
+        self._life.look()
+        return str(path) in self._disk.names or str(path) in self._disk.folders

@@ -1,0 +1,492 @@
+"""
+Robot, drives and tapes in model time, with everything that can go wrong with them, and what one process sees of them.
+
+``Floor`` is what survives the process. Commands that a killed process has started go on: the robot finishes its move, ``mkltfs`` its
+format, ``ltfs`` serves its mount; only the mover ends with its parent. Whoever comes next waits for the device's lock.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import deferLater
+from zope.interface import implementer
+
+from coldstore.interfaces.drive import DriveFailed, DriveUnreachable, IDrive
+from coldstore.interfaces.filesystem import (
+    CheckFailed,
+    FormatFailed,
+    IMountedVolume,
+    ITapeFilesystem,
+    MountFailed,
+    OutcomeUnknown,
+    SyncFailed,
+)
+from coldstore.interfaces.library import ILibrary, LibraryUnreachable, MoveFailed, MoveOutcomeUnknown
+from coldstore.interfaces.mover import MediumFault, MoverDied, MoverTimeout
+from coldstore.interfaces.process import IDeviceLock, LockHeld, LockHolder, LockNotHeld
+from coldstore.model.library import Inventory
+from coldstore.testing.filesystem import CutShort, SimulatedTapeFilesystem, SimulatedTapes, SimulatedVolume
+from coldstore.testing.library import SimulatedDrive, SimulatedLibrary
+from coldstore.util.asynchronous import returns_deferred
+from tests.simulation.chance import Chance
+from tests.simulation.disk import Disk
+from tests.simulation.life import Life, LifeIsOver, LifeReactor
+from tests.simulation.reactor import Owner, VirtualReactor
+from tests.simulation.times import Times
+
+EIO = 5
+LOCK_POLL_SECONDS = 5.0
+MOVER_WORK = frozenset({"write", "verify", "read", "list", "unlink", "attributes", "space"})
+"""What ends with the process; all else is done by programs that outlive it."""
+HANG_SECONDS = 4 * 3600.0
+"""How long what hangs hangs: longer than every limit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Deadlines of the process, in seconds, as its configuration has them."""
+
+    move_seconds: float
+    format_seconds: float
+    check_seconds: float
+    mount_seconds: float
+    unmount_seconds: float
+    stall_seconds: float
+
+
+class PowerDomain(Owner):
+    """The machine's programs that outlive the appliance: over at a power cut."""
+
+
+class PowerReactor:
+    """A reactor whose calls end with the power."""
+
+    def __init__(self, reactor: VirtualReactor, floor: "Floor") -> None:
+        self._reactor = reactor
+        self._floor = floor
+        self.seconds = reactor.seconds
+
+    def callLater(self, delay: float, callable: Callable[..., Any], *args: object, **kwargs: object) -> Any:
+        """See ``IReactorTime``."""
+        return self._reactor.later(self._floor.power, delay, callable, args, kwargs)
+
+
+class Floor:
+    """
+    What stands in the machine room.
+
+    :ivar dead: drives that answer nothing until somebody repairs them
+    :ivar at_work: commands that touch a device now, by its name: its lock is free when there are none
+    """
+
+    def __init__(
+        self,
+        reactor: VirtualReactor,
+        chance: Chance,
+        *,
+        drives: int,
+        cartridges: dict[int, str],
+        slots: int,
+        capacity_bytes: int,
+    ) -> None:
+        self.reactor = reactor
+        self.chance = chance
+        self.times = Times(chance.stream("hidden times"), chance.stream("times"))
+        uuids = chance.stream("volume uuids")
+        self.tapes = SimulatedTapes(
+            new_uuid=lambda: f"{uuids.getrandbits(128):032x}", capacity_bytes=self.times.capacity(capacity_bytes)
+        )
+        self.library = SimulatedLibrary(reactor, drives=drives, slots=slots, mail_slots=2, cartridges=cartridges)
+        self.power = PowerDomain()
+        self.power_reactor = PowerReactor(reactor, self)
+        self.dead: set[int] = set()
+        self.at_work: dict[str, int] = {}
+        self.unreadable: set[str] = set()
+        """Barcodes that the scanner does not read now."""
+        self.seen_before: set[str] = set()
+        """Cartridges that a drive has measured through."""
+        self.is_library_away = False
+        self.history: list[tuple[float, int, str, str]] = []
+        """For the picture: when, which drive, what, which cartridge."""
+
+    def cut_power(self) -> None:
+        """Programs end where they are, mounts without an index; robot and drives keep what they have."""
+        self.power.is_over = True
+        self.power = PowerDomain()
+        for drive in sorted(self.tapes.mounts):
+            self.tapes.kill(drive)
+        self.at_work.clear()
+
+    def note(self, drive: int, what: str) -> None:
+        """Write down what a drive does from now on."""
+        barcode = self.library.drives[drive].barcode if 0 <= drive < len(self.library.drives) else None
+        self.history.append((self.reactor.seconds(), drive, what, barcode or ""))
+
+    def begin(self, device: str) -> Callable[[Any], Any]:
+        """A command begins to touch a device; call what is returned when it ends."""
+        power = self.power
+        self.at_work[device] = self.at_work.get(device, 0) + 1
+
+        def end(outcome: Any) -> Any:
+            if power is self.power:
+                self.at_work[device] -= 1
+            return outcome
+
+        return end
+
+
+@implementer(IDeviceLock)
+class LifeLock:
+    """A device's lock as one process sees it: held by commands of dead ones until they end."""
+
+    def __init__(self, name: str, floor: Floor, life: Life) -> None:
+        self.name = name
+        self.is_held = False
+        self._floor = floor
+        self._life = life
+        self._clock = LifeReactor(life)
+
+    @returns_deferred
+    async def acquire(self, *, timeout_seconds: float) -> None:
+        """See ``IDeviceLock``."""
+        give_up_at = self._clock.seconds() + timeout_seconds
+        while not self.is_held and self._floor.at_work.get(self.name, 0):
+            if self._clock.seconds() >= give_up_at:
+                raise LockHeld(
+                    self.name,
+                    timeout_seconds=timeout_seconds,
+                    holders=(LockHolder(process_id=1, command="an orphan"),),
+                )
+            await deferLater(self._clock, LOCK_POLL_SECONDS)  # type: ignore[arg-type]
+        self.is_held = True
+
+    def descriptor(self) -> int:
+        """See ``IDeviceLock``."""
+        if not self.is_held:
+            raise LockNotHeld(self.name)
+        return 1000
+
+    def release(self) -> None:
+        """See ``IDeviceLock``."""
+        self.is_held = False
+
+
+@implementer(ILibrary)
+class LifeLibrary:
+    """The robot as one process commands it."""
+
+    def __init__(self, floor: Floor, life: Life, limits: Limits) -> None:
+        self._floor = floor
+        self._life = life
+        self._limits = limits
+
+    def inventory(self) -> "Deferred[Inventory]":
+        """See ``ILibrary``."""
+        self._life.look()
+        if self._floor.is_library_away or self._floor.chance.happens("library away"):
+            return self._life.heard(fail(_unreachable("taking inventory")))
+        return self._life.heard(self._floor.library.inventory().addCallback(self._as_seen))
+
+    def _as_seen(self, inventory: Inventory) -> Inventory:
+        return as_seen(inventory, self._floor.unreadable)
+
+    def load(self, *, slot: int, drive: int, barcode: str) -> "Deferred[Inventory]":
+        """See ``ILibrary``."""
+        floor = self._floor
+        taken = floor.library.drives[drive]
+        taken.load_seconds = floor.times.load(is_first=barcode not in floor.seen_before)
+        if floor.chance.happens("drive slow"):
+            taken.load_seconds *= 10
+        floor.seen_before.add(barcode)
+        moved = self._move(
+            f"moving {barcode} from slot {slot} to drive {drive}",
+            lambda: floor.library.load(slot=slot, drive=drive, barcode=barcode).addCallback(self._as_seen),
+        )
+        floor.note(drive, f"load {barcode}")
+        return moved
+
+    def unload(self, *, drive: int, slot: int, barcode: str) -> "Deferred[None]":
+        """See ``ILibrary``."""
+        self._floor.note(drive, "unload")
+        return self._move(
+            f"moving {barcode} from drive {drive} to slot {slot}",
+            lambda: self._floor.library.unload(drive=drive, slot=slot, barcode=barcode),
+        )
+
+    def transfer(self, *, source: int, destination: int, barcode: str) -> "Deferred[None]":
+        """See ``ILibrary``."""
+        return self._move(
+            f"moving {barcode} from slot {source} to slot {destination}",
+            lambda: self._floor.library.transfer(source=source, destination=destination, barcode=barcode),
+        )
+
+    def _move(self, attempted: str, move: "Callable[[], Deferred[Any]]") -> "Deferred[Any]":
+        floor, library = self._floor, self._floor.library
+        self._life.effect(attempted)
+        if floor.is_library_away:
+            return self._life.heard(fail(_unreachable(attempted)))
+        library.move_seconds = floor.times.move()
+        if floor.chance.happens("robot hangs"):
+            library.move_seconds = self._limits.move_seconds * 3
+        if floor.chance.happens("robot refuses"):
+            library.fail_next(
+                MoveFailed(attempted=attempted, reason="the robot refused", advice="Look at the library's panel.")
+            )
+        if floor.chance.happens("robot jams"):
+            library.jam_next()
+        told: Deferred[Any] = Deferred()
+        late = self._life.reactor.callLater(self._limits.move_seconds, _late, told, attempted)
+
+        def moved(outcome: Any) -> None:
+            if not told.called:
+                late.cancel()
+                told.callback(outcome)
+
+        move().addBoth(floor.begin("changer")).addBoth(moved)
+        return self._life.heard(told)
+
+
+def _late(told: "Deferred[Any]", attempted: str) -> None:
+    told.errback(
+        MoveOutcomeUnknown(
+            attempted=attempted, reason="the deadline passed", advice="Look at the library's panel."
+        )
+    )
+
+
+def _unreachable(attempted: str) -> LibraryUnreachable:
+    return LibraryUnreachable(attempted=attempted, reason="the changer does not answer", advice="Look at its cable.")
+
+
+def as_seen(inventory: Inventory, unreadable: set[str]) -> Inventory:
+    """What an inventory looks like when some labels are not read."""
+    if not unreadable:
+        return inventory
+    from dataclasses import replace
+
+    def seen(elements: Iterable[Any]) -> tuple[Any, ...]:
+        return tuple(
+            replace(each, barcode=None) if each.barcode in unreadable else each for each in elements
+        )
+
+    return Inventory(
+        drives=seen(inventory.drives), slots=seen(inventory.slots), mail_slots=seen(inventory.mail_slots)
+    )
+
+
+@implementer(IDrive)
+class LifeDrive:
+    """A drive as one process sees it."""
+
+    def __init__(self, number: int, floor: Floor, life: Life) -> None:
+        self.number = number
+        self._floor = floor
+        self._life = life
+        self._drive: SimulatedDrive = floor.library.drives[number]
+        self.device = self._drive.device
+
+    def _ask(self, attempted: str, what: "Callable[[], Deferred[Any]]") -> "Deferred[Any]":
+        self._drive.is_busy = self.number in self._floor.tapes.mounts
+        if self.number in self._floor.dead:
+            return self._life.heard(
+                fail(DriveUnreachable(device=self.device, attempted=attempted, reason="no answer"))
+            )
+        return self._life.heard(what().addBoth(self._floor.begin(f"drive-{self.number}")))
+
+    def status(self) -> "Deferred[Any]":
+        """See ``IDrive``."""
+        self._life.look()
+        return self._ask("looking at the status", self._drive.status)
+
+    def wait_until_ready(self, *, timeout_seconds: float) -> "Deferred[Any]":
+        """See ``IDrive``."""
+        self._life.look()
+        return self._ask(
+            "waiting for the tape", lambda: self._drive.wait_until_ready(timeout_seconds=timeout_seconds)
+        )
+
+    def offline(self) -> "Deferred[None]":
+        """See ``IDrive``."""
+        self._life.effect(f"offline of drive {self.number}")
+        self._drive.offline_seconds = self._floor.times.offline()
+        if self._floor.chance.happens("drive keeps its tape"):
+            self._drive.fault = DriveFailed(
+                device=self.device, attempted="taking offline", reason="the drive keeps its tape"
+            )
+        self._floor.note(self.number, "rewind")
+        return self._ask("taking offline", self._drive.offline)
+
+
+class ModelFilesystem(SimulatedTapeFilesystem):
+    """The programs that work a drive's tape, in model time and with faults; those of the mover end with the process."""
+
+    def __init__(self, floor: Floor, life: Life, disk: Disk, drive: int, limits: Limits) -> None:
+        super().__init__(
+            tapes=floor.tapes,
+            drive=drive,
+            clock=floor.power_reactor,  # type: ignore[arg-type]
+            loaded=lambda: floor.library.drives[drive].barcode,
+            read_disk=disk.read,
+            write_disk=disk.write,
+        )
+        self._floor = floor
+        self._life = life
+        self._number = drive
+        self._limits = limits
+        self._begun: list[tuple[Deferred[None], float, float, int]] = []
+
+    def seconds_of(self, operation: str, size_bytes: int) -> float:
+        """See ``SimulatedTapeFilesystem``."""
+        return self._floor.times.operation(operation, size_bytes)
+
+    def cut(self) -> None:
+        """The mover's parent has died, and the mover dies."""
+        now = self._floor.reactor.seconds()
+        begun, self._begun = self._begun, []
+        for ending, since, seconds, size_bytes in begun:
+            if not ending.called:
+                part = (now - since) / seconds if seconds else 1.0
+                ending.errback(CutShort(int(size_bytes * min(1.0, part))))
+
+    async def take_time(self, operation: str, size_bytes: int) -> None:
+        """See ``SimulatedTapeFilesystem``."""
+        chance, number = self._floor.chance, self._number
+        seconds = self.seconds_of(operation, size_bytes)
+        fault: Exception | None = None
+        if number in self._floor.dead and operation not in ("adopt",):
+            fault = MediumFault("", operation, EIO, "the drive does not answer")
+            if operation in ("format", "check", "mount"):
+                fault = {"format": FormatFailed, "check": CheckFailed, "mount": MountFailed}[operation](
+                    "the drive does not answer"
+                )
+        elif operation == "format" and chance.happens("format fails"):
+            fault = FormatFailed("mkltfs: the medium could not be partitioned")
+        elif operation == "check" and chance.happens("check fails"):
+            fault = CheckFailed("ltfsck: the volume could not be read")
+        elif operation == "mount" and chance.happens("mount fails"):
+            fault = MountFailed("ltfs: the index could not be read")
+        elif operation == "mount" and chance.happens("mount hangs"):
+            seconds, fault = self._limits.mount_seconds, OutcomeUnknown("ltfs did not get ready in time")
+        elif operation == "sync" and chance.happens("sync fails"):
+            fault = SyncFailed("the index could not be written")
+        elif operation == "unmount" and chance.happens("unmount hangs"):
+            seconds, fault = self._limits.unmount_seconds, OutcomeUnknown("ltfs has not ended in time")
+        elif operation in ("write", "verify", "read"):
+            fault, seconds = self._transfer_fault(operation, size_bytes, seconds)
+        self._floor.note(number, operation)
+        if operation in MOVER_WORK:
+            await self._as_mover(seconds, size_bytes)
+        elif seconds:
+            await deferLater(self._clock, seconds)
+        if fault is not None:
+            raise fault
+
+    def _transfer_fault(
+        self, operation: str, size_bytes: int, seconds: float
+    ) -> tuple[Exception | None, float]:
+        chance = self._floor.chance
+        if chance.happens("mover dies"):
+            return MoverDied("the mover was killed"), seconds / 2
+        if chance.happens("mover hangs"):
+            return MoverTimeout("nothing moved for too long"), self._limits.stall_seconds + seconds / 2
+        if operation == "write" and chance.happens("tape write error"):
+            return MediumFault("", "write", EIO, "Input/output error"), seconds / 2
+        if operation != "write" and chance.happens("tape read error"):
+            return MediumFault("", "read", EIO, "Input/output error"), seconds / 2
+        return None, seconds
+
+    async def _as_mover(self, seconds: float, size_bytes: int) -> None:
+        ending: Deferred[None] = Deferred()
+        entry = (ending, self._floor.reactor.seconds(), seconds, size_bytes)
+        self._begun.append(entry)
+        self._clock.callLater(seconds, lambda: None if ending.called else ending.callback(None))
+        try:
+            await ending
+        finally:
+            if entry in self._begun:
+                self._begun.remove(entry)
+
+
+class Heard:
+    """
+    What one process sees of an object of the world that works by Deferreds: every call is an effect, every answer is heard only
+    by the living, and no callback reaches the dead.
+    """
+
+    def __init__(self, thing: Any, life: Life, name: str, wrap: Callable[[Any], Any] = lambda found: found) -> None:
+        self._thing = thing
+        self._life = life
+        self._name = name
+        self._wrap = wrap
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._thing, name)
+        if not callable(value):
+            return self._wrap(value)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self._life.effect(f"{self._name} {name}")
+            for key, given in kwargs.items():
+                if key.startswith("on_"):
+                    kwargs[key] = self._while_alive(given)
+            answer = value(*args, **kwargs)
+            return self._life.heard(answer.addCallback(self._wrap)) if isinstance(answer, Deferred) else answer
+
+        return call
+
+    def _while_alive(self, callback: Callable[..., Any]) -> Callable[..., None]:
+        def called(*args: Any) -> None:
+            if not self._life.is_over:
+                try:
+                    callback(*args)
+                except LifeIsOver:
+                    pass
+
+        return called
+
+
+@implementer(IMountedVolume)
+class HeardVolume(Heard):
+    """A mounted volume as one process sees it."""
+
+
+@implementer(ITapeFilesystem)
+class HeardFilesystem(Heard):
+    """A drive's tape file system as one process sees it."""
+
+
+def life_filesystem(floor: Floor, life: Life, disk: Disk, drive: int, limits: Limits) -> Any:
+    """Return what a process sees of a drive's tape file system; its mover dies with it."""
+    model = ModelFilesystem(floor, life, disk, drive, limits)
+    before = life.on_end
+
+    def ended() -> None:
+        before()
+        model.cut()
+
+    life.on_end = ended
+
+    def wrap_mover(found: Any) -> Any:
+        return Heard(found, life, f"mover {drive}") if found is not None and hasattr(found, "put_file") else found
+
+    def wrap(found: Any) -> Any:
+        return HeardVolume(found, life, f"volume {drive}", wrap_mover) if isinstance(found, SimulatedVolume) else found
+
+    # Programs on the tape hold the drive's lock until they end, whoever started them.
+    for name in ("format", "check", "mount"):
+        _hold(model, name, floor, f"drive-{drive}")
+    return HeardFilesystem(model, life, f"filesystem {drive}", wrap)
+
+
+def _hold(model: Any, name: str, floor: Floor, device: str) -> None:
+    inner = getattr(model, name)
+
+    def held(*args: Any, **kwargs: Any) -> Any:
+        return inner(*args, **kwargs).addBoth(floor.begin(device))
+
+    setattr(model, name, held)
+
+
+__all__ = ["Floor", "LifeDrive", "LifeLibrary", "LifeLock", "Limits", "life_filesystem", "succeed"]

@@ -1,0 +1,177 @@
+"""What a simulated machine gives to one run of the appliance: see ``Adapters``."""
+
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail, succeed
+from zope.interface import implementer
+
+from coldstore.appliance import policies
+from coldstore.appliance.adapters import TapeSide
+from coldstore.appliance.machine import base36
+from coldstore.config.schema import Configuration
+from coldstore.disk.staging import DiskStaging
+from coldstore.interfaces.metadata import IMetadataStore
+from coldstore.interfaces.notify import DeliveryFailed, INotifier
+from coldstore.model.events import OutboxMessage
+from coldstore.work.activity import ActivityBoard
+from coldstore.work.bay import Bay, BayLimits
+from coldstore.work.inventory import InventoryKeeper
+from coldstore.work.sessions import SessionWriter
+from tests.simulation.chance import Chance
+from tests.simulation.database import Database
+from tests.simulation.disk import Disk, SimulatedFileSystem
+from tests.simulation.library import Floor, LifeDrive, LifeLibrary, LifeLock, Limits, life_filesystem
+from tests.simulation.life import Life, LifeReactor, LifeThreads
+
+SAMPLE_SECONDS = 60.0
+
+
+def limits(settings: Configuration) -> Limits:
+    """The deadlines that a configuration gives to commands."""
+    timeouts = settings.tape.timeouts
+    return Limits(
+        move_seconds=timeouts.move_seconds,
+        format_seconds=timeouts.format_seconds,
+        check_seconds=timeouts.check_seconds,
+        mount_seconds=timeouts.mount_seconds,
+        unmount_seconds=timeouts.unmount_seconds,
+        stall_seconds=timeouts.transfer_stall_seconds,
+    )
+
+
+class Target:
+    """Where messages go: takes them, or is away. ``taken`` are those it took, in order, repeated ones too."""
+
+    def __init__(self) -> None:
+        self.is_away = False
+        self.taken: list[OutboxMessage] = []
+
+
+@implementer(INotifier)
+class LifeNotifier:
+    """Delivery as one process does it."""
+
+    def __init__(self, target: Target, life: Life) -> None:
+        self._target = target
+        self._life = life
+
+    def deliver(self, message: OutboxMessage) -> "Deferred[None]":
+        """See ``INotifier``."""
+        self._life.effect(f"deliver {message.event}")
+        if self._target.is_away:
+            return fail(DeliveryFailed("the target is away"))
+        self._target.taken.append(message)
+        return succeed(None)
+
+
+class SimulatedMachine:
+    """See ``Adapters``; one for each life, on what survives all of them."""
+
+    def __init__(
+        self,
+        settings: Configuration,
+        life: Life,
+        *,
+        chance: Chance,
+        database: Database,
+        disk: Disk,
+        floor: Floor,
+        target: Target,
+        number: int,
+    ) -> None:
+        self._settings = settings
+        self._life = life
+        self._database = database
+        self._disk = disk
+        self._floor = floor
+        self._target = target
+        self._latency = chance.stream("latency")
+        self.clock: Any = LifeReactor(life)
+        self.ordinary = Random(f"{chance.seed}/life {number}/ordinary")
+        self.unguessable = Random(f"{chance.seed}/life {number}/unguessable")
+
+    def _seconds(self, mean: float) -> Callable[[], float]:
+        uniform = self._latency.uniform
+        return lambda: uniform(0.2 * mean, 1.8 * mean)
+
+    def store(self) -> IMetadataStore:
+        """See ``Adapters``."""
+        return self._database.store(self._life, self._seconds(0.004))
+
+    async def demand_match(self, store: IMetadataStore) -> None:
+        """See ``Adapters``: it always does."""
+
+    def staging(self, epoch: int) -> DiskStaging:
+        """See ``Adapters``."""
+        settings = self._settings
+        staging = settings.staging
+        return DiskStaging(
+            reactor=self.clock,
+            random=self.ordinary,
+            run=base36(epoch),
+            directory=Path(settings.staging_directory),
+            capacity_bytes=staging.capacity_bytes,
+            min_free_bytes=staging.min_free_bytes,
+            shares=policies.disk_shares(settings),
+            small_limit_bytes=staging.small_object_bytes,
+            segment_bytes=staging.segment_bytes,
+            hashing_threads=2,
+            reading_threads=2,
+            sample_seconds=SAMPLE_SECONDS,
+            system=SimulatedFileSystem(self._disk, self._life),
+            make_pool=self.workers,
+        )
+
+    def tape_side(self, *, store: IMetadataStore, board: ActivityBoard, sessions: SessionWriter) -> TapeSide:
+        """See ``Adapters``."""
+        settings, floor, life = self._settings, self._floor, self._life
+        timeouts, bounds = settings.tape.timeouts, limits(settings)
+        library = LifeLibrary(floor, life, bounds)
+        bays = {}
+        for drive in floor.library.drives:
+            number = drive.number
+            bays[number] = Bay(
+                index=number,
+                lock=LifeLock(f"drive-{number}", floor, life),
+                library=library,
+                drive=LifeDrive(number, floor, life),
+                filesystem=life_filesystem(floor, life, self._disk, number, bounds),
+                store=store,
+                clock=self.clock,
+                random=self.ordinary,
+                board=board,
+                limits=BayLimits(
+                    ready_seconds=timeouts.load_seconds, first_ready_seconds=timeouts.first_load_seconds
+                ),
+                before_unmount=sessions.before_unmount,
+                after_unmount=sessions.after_unmount,
+            )
+        keeper = InventoryKeeper(
+            library=library,
+            store=store,
+            clock=self.clock,
+            capacity_of=lambda barcode: floor.tapes.medium(barcode).capacity_bytes,
+            admitted_by=lambda _barcode: "",
+        )
+        return TapeSide(
+            bays=bays,
+            keeper=keeper,
+            serials={number: f"SIM{number:05}" for number in bays},
+            remarks=(),
+            stop=lambda: None,
+        )
+
+    def record_free_bytes(self) -> int:
+        """See ``Adapters``."""
+        return 1 << 40
+
+    def notifier(self) -> LifeNotifier:
+        """See ``Adapters``."""
+        return LifeNotifier(self._target, self._life)
+
+    def workers(self, count: int, _name: str) -> LifeThreads:
+        """See ``Adapters``."""
+        return LifeThreads(self._life, count, self._seconds(0.002))

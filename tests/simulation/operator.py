@@ -1,0 +1,179 @@
+"""
+The person in charge: admits cartridges, looks in a few times a day, repairs what is broken, and does what the alerts say.
+
+Orders go through the operator's interface of the running appliance; hands go to the library.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.testing import StringTransport
+from twisted.web.server import Site
+
+from coldstore.testing.library import SimulatedLibrary
+from tests.simulation.chance import HOUR
+from tests.simulation.life import LifeIsOver, LifeReactor
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+LOOK_HOURS = (2.0, 8.0)
+ADMITTED_AT_FIRST = 10
+SCRATCH_LEAST = 3
+WAIT_SECONDS = 30.0
+
+
+class Operator:
+    """One for the whole world. ``complaints`` are answers that make no sense."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self._random = world.chance.stream("operator")
+        self.complaints: list[str] = []
+        self.outside: dict[str, int] = {}
+        """Cartridges on the desk, and the slots they came from."""
+        self.admitted: set[str] = set()
+        self.is_ready = False
+
+    def begin(self) -> None:
+        """Come to work."""
+        self._world.reactor.callLater(5.0, self._look)
+
+    def _look(self) -> None:
+        Deferred.fromCoroutine(self._round()).addBoth(self._looked)
+
+    def _looked(self, outcome: Any) -> None:
+        if outcome is not None:
+            self.complaints.append(f"operator: {outcome.getTraceback()}")
+        pause = self._random.uniform(*LOOK_HOURS) * HOUR if self.is_ready else 10.0
+        self._world.reactor.callLater(pause, self._look)
+
+    async def _round(self) -> None:
+        status = await self.ask("GET", "/status")
+        if status is None:
+            return
+        if not self.is_ready:
+            await self._prepare()
+            return
+        self._repair()
+        for drive in await self.ask("GET", "/drives") or []:
+            if drive["state"] != "up":
+                await self.ask(
+                    "POST",
+                    "/drives/change",
+                    {"drive": drive["index"], "state": "up", "reason": "repaired", "by": "olga"},
+                )
+        cartridges = await self.ask("GET", "/cartridges") or []
+        scratch = [each for each in cartridges if each["state"] == "scratch"]
+        new = sorted(each["barcode"] for each in cartridges if each["state"] == "unadmitted")
+        if len(scratch) < SCRATCH_LEAST and new:
+            await self._admit(new[:4])
+        for each in cartridges:
+            if each["state"] == "suspect":
+                action = "trust" if self._random.random() < 0.7 else "condemn"
+                await self.ask(
+                    "POST",
+                    "/cartridges/change",
+                    {"barcode": each["barcode"], "action": action, "reason": "looked at it", "by": "olga"},
+                )
+                self._world.tell(f"operator: {action} {each['barcode']}")
+
+    async def _prepare(self) -> None:
+        """The first morning: user, buckets, cartridges."""
+        world = self._world
+        run = world.run
+        if run is None or not run.is_serving:
+            return
+        cartridges = await self.ask("GET", "/cartridges")
+        if not cartridges:
+            return
+        execute = world.database.connection.execute
+        user = world.user
+        execute(
+            "INSERT OR IGNORE INTO users (user_id, name, access_key, secret_key, created_at) VALUES (?, ?, ?, ?, ?)",
+            (user.user_id, user.name, user.access_key, user.secret_key, user.created_at),
+        )
+        for client in world.clients[:2]:
+            try:
+                answer = await client.ask("PUT", "")
+            except Exception:  # noqa: BLE001 - asked again at the next look
+                return
+            if answer is None or answer.status not in (200, 409):
+                return
+        await self._admit(sorted(each["barcode"] for each in cartridges)[:ADMITTED_AT_FIRST])
+        self.is_ready = bool(self.admitted)
+
+    async def _admit(self, barcodes: list[str]) -> None:
+        self.admitted.update(barcodes)
+        await self.ask("POST", "/cartridges/admit", {"barcodes": barcodes, "by": "olga"})
+        self._world.tell(f"operator: admits {', '.join(barcodes)}")
+
+    # ── hands ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def _library(self) -> SimulatedLibrary:
+        return self._world.floor.library
+
+    def _repair(self) -> None:
+        """Replace dead drives, clear the gripper, put back what was taken out."""
+        floor = self._world.floor
+        floor.dead.clear()
+        if self._library.gripper is not None:
+            barcode, self._library.gripper = self._library.gripper, None
+            self._put_back(barcode)
+        for barcode in sorted(self.outside):
+            del self.outside[barcode]
+            self._put_back(barcode)
+
+    def _put_back(self, barcode: str) -> None:
+        free = self._library.free_slots()
+        self._library.put(self._random.choice(free), barcode)
+        self._world.tell(f"operator: puts {barcode} into the library")
+
+    def pull_cartridge(self) -> None:
+        """Take a cartridge out of its slot."""
+        stored = self._library.stored()
+        if stored:
+            slot = self._random.choice(sorted(stored))
+            self.outside[self._library.take_away(slot)] = slot
+
+    def finish(self) -> None:
+        """Put everything in order, for good."""
+        self._repair()
+
+    # ── orders ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def ask(self, method: str, target: str, document: Mapping[str, Any] | None = None) -> Any:
+        """Ask the running appliance; None when it does not answer, or refuses for now."""
+        run = self._world.run
+        if run is None or not run.is_serving or run.life.is_over:
+            return None
+        body = b"" if document is None else json.dumps(document).encode()
+        transport = StringTransport()
+        site = Site(run.core.operator.private().resource(), reactor=LifeReactor(run.life))
+        channel: Any = site.buildProtocol(None)  # type: ignore[arg-type]
+        channel.makeConnection(transport)
+        head = (
+            f"{method} {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        )
+        try:
+            channel.dataReceived(head.encode() + body)
+        except LifeIsOver:
+            return None
+        end = self._world.reactor.seconds() + WAIT_SECONDS
+        while not transport.disconnecting and not run.life.is_over and self._world.reactor.seconds() < end:
+            pause: Deferred[None] = Deferred()
+            self._world.reactor.callLater(0.02, pause.callback, None)
+            await pause
+        answer = transport.value()
+        if not answer:
+            return None
+        answer_head, _, content = answer.partition(b"\r\n\r\n")
+        status = int(answer_head.split()[1])
+        if status == 200:
+            return json.loads(content)
+        if status not in (400, 409, 503):
+            self.complaints.append(f"operator: {method} {target}: {status} {content!r}")
+        return None

@@ -1,0 +1,340 @@
+"""
+A world with one appliance in it: what survives, who lives, what befalls them.
+
+``World`` owns time, chance and everything durable; ``Run`` of the appliance comes and goes. The story of a world is a list of lines in the
+words of the domain, with virtual times.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from coldstore.appliance.core import Core
+from coldstore.config.schema import Configuration
+from coldstore.model.objects import User
+from tests.simulation.chance import HOUR, STORM_HOURS, STORMS_PER_HOUR, Chance, Rates
+from tests.simulation.clients import BUCKETS, Client
+from tests.simulation.database import Database, Loss
+from tests.simulation.disk import Disk
+from tests.simulation.library import Floor
+from tests.simulation.life import Life, LifeIsOver
+from tests.simulation.machine import SimulatedMachine, Target
+from tests.simulation.operator import Operator
+from tests.simulation.reactor import VirtualReactor
+from tests.simulation.settings import CARTRIDGES, DRIVES, SLOTS, configuration
+from tests.simulation.times import TAPE_BYTES
+from tests.simulation.wire import Connection
+
+BEGINNING = 1_767_225_600.0
+"""2026-01-01T00:00:00Z."""
+EIO, ENOSPC = 5, 28
+DISK_BYTES = 40 * 1024 * 1024
+RESTART_SECONDS = (1.0, 30.0)
+"""A service manager starts a dead process again; a machine without power takes longer."""
+POWER_SECONDS = (60.0, 1800.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """How large a world is: small ones for crashes at every effect, large ones for days of storms."""
+
+    drives: int = DRIVES
+    cartridges: int = CARTRIDGES
+    slots: int = SLOTS
+    clients: int = 8
+    operations_per_hour: float = 200.0
+    settings: str = ""
+
+
+class Run:
+    """One life of the appliance."""
+
+    def __init__(self, world: "World", number: int, *, ends_at: int | None = None) -> None:
+        self.life = Life(world.reactor, ends_at=ends_at)
+        machine = SimulatedMachine(
+            world.settings,
+            self.life,
+            chance=world.chance,
+            database=world.database,
+            disk=world.disk,
+            floor=world.floor,
+            target=world.target,
+            number=number,
+        )
+        self.core = Core(world.settings, machine)
+        self.is_serving = False
+        self.failure: Failure | None = None
+
+    def start(self) -> None:
+        """Begin, as ``twistd`` would."""
+        try:
+            self.core.startService()
+            Deferred.fromCoroutine(self.core.begin()).addCallbacks(self._serve, self._failed)
+        except LifeIsOver:
+            pass
+
+    def _serve(self, _: None) -> None:
+        if not self.life.is_over:
+            self.core.control.is_serving = True
+            self.is_serving = True
+
+    def _failed(self, failure: Failure) -> None:
+        if not self.life.is_over:
+            self.failure = failure
+            self.life.end()
+
+
+class World:
+    """Everything. Equal seeds, rates and shapes give equal stories."""
+
+    def __init__(self, seed: int, *, rates: Rates | None = None, shape: Shape | None = None) -> None:
+        self.seed = seed
+        self.shape = shape or Shape()
+        self.chance = Chance(seed, rates)
+        self.reactor = VirtualReactor(BEGINNING)
+        self.settings: Configuration = configuration(self.shape.settings)
+        self.database = Database()
+        self.disk = Disk(DISK_BYTES)
+        self.floor = Floor(
+            self.reactor,
+            self.chance,
+            drives=self.shape.drives,
+            cartridges={slot: f"A{slot:05}L9" for slot in range(1, self.shape.cartridges + 1)},
+            slots=self.shape.slots,
+            capacity_bytes=TAPE_BYTES,
+        )
+        self.target = Target()
+        self.story: list[str] = []
+        self.keeps_story = False
+        self.graves: list[Run] = []
+        """Dead runs: their coroutines stay suspended for ever, as a killed process never runs on."""
+        self.lives = 0
+        self.run: Run | None = None
+        self.user = User(
+            user_id="u" * 64,
+            name="alice",
+            access_key="CSALICE",
+            secret_key="secret-of-alice",
+            created_at=BEGINNING,
+        )
+        self.clients = [self._client(number) for number in range(self.shape.clients)]
+        self.operator = Operator(self)
+        self.database.loss = self._loss
+        self.disk.fault = self._disk_fault
+        self._is_disk_full = False
+        self.are_faults_on = True
+
+    def _client(self, number: int) -> Client:
+        return Client(
+            f"c{number}",
+            reactor=self.reactor,
+            chance=self.chance,
+            connect=self.connect,
+            wall=self.reactor.seconds,
+            user=self.user,
+            region=self.settings.server.region,
+            operations_per_hour=self.shape.operations_per_hour / max(1, self.shape.clients),
+            tell=self.tell,
+        )
+
+    # ── telling ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def tell(self, line: str) -> None:
+        """Add a line to the story."""
+        if self.keeps_story:
+            passed = self.reactor.seconds() - BEGINNING
+            days, rest = divmod(passed, 86_400)
+            hours, rest = divmod(rest, 3600)
+            minutes, seconds = divmod(rest, 60)
+            self.story.append(f"day {int(days)} {int(hours):02}:{int(minutes):02}:{seconds:06.3f}  {line}")
+
+    # ── living ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def begin(self) -> None:
+        """Start the appliance for the first time, and let everybody else begin."""
+        self.start()
+        for client in self.clients:
+            client.begin()
+        self.operator.begin()
+        self.reactor.callLater(HOUR, self._hour)
+
+    def start(self, *, ends_at: int | None = None) -> Run:
+        """Start a life."""
+        self.lives += 1
+        if ends_at is None and self.chance.happens("kill while starting"):
+            ends_at = self.chance.stream("kill").randint(1, 60)
+        self.tell(f"the appliance starts, life {self.lives}")
+        run = Run(self, self.lives, ends_at=ends_at)
+        self.run = run
+        before = run.life.on_end
+
+        def ended() -> None:
+            before()
+            self._buried(run)
+
+        run.life.on_end = ended
+        run.start()
+        if run.life.is_over:
+            self._buried(run)
+        return run
+
+    def _buried(self, run: Run) -> None:
+        """A life has ended, however: the service manager starts the next one."""
+        if run in self.graves:
+            return
+        self.graves.append(run)
+        why = f" ({run.failure.value})" if run.failure is not None else f" at {run.life.last_effect!r}"
+        self.tell(f"the appliance is dead{why}")
+        self.disk.release_unnamed()
+        if self.run is run:
+            self.run = None
+            low, high = RESTART_SECONDS
+            self.reactor.callLater(self.chance.stream("restart").uniform(low, high), self._start_again)
+
+    def _start_again(self) -> None:
+        if self.run is None:
+            self.start()
+
+    def kill(self) -> None:
+        """kill -9."""
+        if self.run is not None:
+            self.tell("kill -9")
+            self.run.life.end()
+
+    def cut_power(self) -> None:
+        """The power goes, and comes back after a while."""
+        self.tell("the power goes")
+        run, self.run = self.run, None
+        if run is not None:
+            run.life.end()
+        self.floor.cut_power()
+        self.disk.cut_power(self.chance.stream("power"))
+        low, high = POWER_SECONDS
+        self.reactor.callLater(self.chance.stream("restart").uniform(low, high), self._start_again)
+
+    def connect(self, is_head: bool) -> Connection | None:
+        """Open a connection for a client, None while nobody listens."""
+        run = self.run
+        if run is None or not run.is_serving or run.life.is_over:
+            return None
+        return Connection(self.reactor, run.life, run.core.site, is_head)
+
+    # ── faults that come with time ──────────────────────────────────────────────────────────────────────────────────
+
+    def _hour(self) -> None:
+        if not self.are_faults_on:
+            return
+        self.reactor.callLater(HOUR, self._hour)
+        chance = self.chance
+        within = chance.stream("moments")
+        for fault, strikes in self._hourly():
+            if chance.happens(fault):
+                self.reactor.callLater(within.uniform(0, HOUR), self._strike, fault, strikes)
+        if chance.stream("storms").random() < STORMS_PER_HOUR:
+            names = chance.storm()
+            if names:
+                self.tell(f"a storm of {', '.join(names)}")
+                self.reactor.callLater(STORM_HOURS * HOUR, chance.calm)
+
+    def _strike(self, fault: str, strikes: Callable[[], None]) -> None:
+        if self.are_faults_on:
+            self.tell(f"fault: {fault}")
+            strikes()
+
+    def _hourly(self) -> Sequence[tuple[str, Callable[[], None]]]:
+        floor = self.floor
+        return (
+            ("kill", self.kill),
+            ("power cut", self.cut_power),
+            ("database away", lambda: self._for_a_while(self.database, "is_away")),
+            ("webhook away", lambda: self._for_a_while(self.target, "is_away")),
+            ("disk full", lambda: self._for_a_while(self, "_is_disk_full")),
+            ("disk bit flip", self._flip_on_disk),
+            ("barcode unreadable", self._smear_label),
+            ("cartridge pulled", self.operator.pull_cartridge),
+            ("drive dead", lambda: floor.dead.add(self._any_drive())),
+            ("ltfs dies", self._kill_ltfs),
+        )
+
+    def _any_drive(self) -> int:
+        return self.chance.stream("drives").randrange(self.shape.drives)
+
+    def _for_a_while(self, thing: Any, attribute: str) -> None:
+        setattr(thing, attribute, True)
+        seconds = self.chance.stream("whiles").uniform(1.0, 2 * HOUR)
+        self.reactor.callLater(seconds, setattr, thing, attribute, False)
+
+    def _flip_on_disk(self) -> None:
+        random = self.chance.stream("flips")
+        names = sorted(name for name, file in self.disk.names.items() if len(file.content) > 0)
+        if names:
+            content = self.disk.names[random.choice(names)].content
+            content[random.randrange(len(content))] ^= 1 << random.randrange(8)
+
+    def _smear_label(self) -> None:
+        slot = self.chance.stream("labels").randint(1, self.shape.cartridges)
+        barcode = f"A{slot:05}L9"
+        self.floor.unreadable.add(barcode)
+        self.reactor.callLater(
+            self.chance.stream("whiles").uniform(60.0, 6 * HOUR), self.floor.unreadable.discard, barcode
+        )
+
+    def _kill_ltfs(self) -> None:
+        mounts = sorted(self.floor.tapes.mounts)
+        if mounts:
+            self.floor.tapes.kill(self.chance.stream("drives").choice(mounts))
+
+    def _loss(self) -> Loss | None:
+        if self.chance.happens("database lost before commit"):
+            return Loss.BEFORE
+        if self.chance.happens("database lost after commit"):
+            return Loss.AFTER
+        return None
+
+    def _disk_fault(self, operation: str, _path: str) -> int | None:
+        if operation in ("write", "allocate", "create"):
+            if self._is_disk_full:
+                return ENOSPC
+            return EIO if self.chance.happens("disk write error") else None
+        if operation in ("sync", "sync folder"):
+            return EIO if self.chance.happens("disk sync error") else None
+        if operation in ("read", "open"):
+            return EIO if self.chance.happens("disk read error") else None
+        return None
+
+    # ── time ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def pass_hours(self, hours: float) -> None:
+        """Let so many hours go by."""
+        self.reactor.run_until(self.reactor.seconds() + hours * HOUR)
+
+    def until(self, condition: Callable[[], bool], *, hours: float) -> bool:
+        """Let time go by until a condition holds, so many hours at most; return whether it does."""
+        end = self.reactor.seconds() + hours * HOUR
+        while not condition():
+            if not self.reactor.step(end):
+                return condition()
+        return True
+
+    def quieten(self) -> None:
+        """No more faults, everything is repaired, clients begin nothing new."""
+        self.tell("the faults are off")
+        self.are_faults_on = False
+        self.chance.off()
+        self.database.is_away = self.target.is_away = self._is_disk_full = False
+        self.floor.dead.clear()
+        self.floor.unreadable.clear()
+        self.floor.is_library_away = False
+        for client in self.clients:
+            client.is_over = True
+
+    @property
+    def complaints(self) -> list[str]:
+        """What clients and operator saw that must not be."""
+        return [line for client in self.clients for line in client.complaints] + self.operator.complaints
+
+
+__all__ = ["BUCKETS", "Run", "Shape", "World"]
