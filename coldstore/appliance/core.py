@@ -139,7 +139,7 @@ class Core(MultiService):
             clock=clock,
             rules=rules,
             policy=policies.evict_policy(settings),
-            rest_seconds=min(EVICTION_LOOK_SECONDS, max(0.5, settings.cache.linger_seconds)),
+            rest_seconds=_eviction_rest(settings.cache.linger_seconds),
             janitor_bell=bells["janitor"],
         )
         sync_policy = policies.sync_policy(settings)
@@ -339,6 +339,11 @@ def _new_user(random: Random, name: str, at: float) -> User:
         secret_key="".join(random.choice(secret) for _ in range(40)),
         created_at=at,
     )
+
+
+def _eviction_rest(linger_seconds: float) -> float:
+    """How long the evictor rests: what may go at once rings its bell when it comes, what lingers becomes free by time alone."""
+    return min(EVICTION_LOOK_SECONDS, max(0.5, linger_seconds)) if linger_seconds else EVICTION_LOOK_SECONDS
 
 
 async def _maybe(result: Any) -> None:

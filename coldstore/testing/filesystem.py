@@ -40,6 +40,7 @@ from coldstore.interfaces.mover import (
     BLOCK_BYTES,
     SHA256_ATTRIBUTE,
     Compared,
+    DestinationFault,
     EndOfTape,
     FileExistsOnVolume,
     FileRange,
@@ -374,7 +375,10 @@ class SimulatedMover:
 
     def _read_range(self, ordinal: int, each: ReadRange, content: bytes, block_bytes: int) -> RangeRead:
         chunk = content[each.offset_bytes : each.offset_bytes + each.length_bytes]
-        self._filesystem.write_disk(each.destination, each.destination_offset_bytes, chunk)
+        try:
+            self._filesystem.write_disk(each.destination, each.destination_offset_bytes, chunk)
+        except OSError as error:
+            raise DestinationFault(each.destination, error.errno or 0, error.strerror or "") from error
         detail = ""
         if len(chunk) < each.length_bytes:
             detail = f"the file ends at byte {len(content)}"

@@ -12,7 +12,6 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-from coldstore.model.objects import User
 from tests.endtoend.ledger import Content, Ledger
 from tests.simulation.chance import HOUR, Chance
 from tests.simulation.reactor import VirtualReactor
@@ -64,7 +63,7 @@ class Client:
         chance: Chance,
         connect: Callable[[bool], Connection | None],
         wall: Callable[[], float],
-        user: User,
+        keys: Callable[[], tuple[str, str] | None],
         region: str,
         operations_per_hour: float,
         tell: Callable[[str], None],
@@ -79,7 +78,9 @@ class Client:
         self._random = chance.stream(f"client {name}")
         self._connect = connect
         self._wall = wall
-        self._account = Account(user, region)
+        self._keys = keys
+        self._region = region
+        self._account: Account | None = None
         self._pause_seconds = HOUR / operations_per_hour
         self._tell = tell
         self._seeds = 0
@@ -132,6 +133,11 @@ class Client:
         :return: None when nobody listened, so that nothing can have happened
         :raise NoAnswer: nobody knows what happened
         """
+        if self._account is None:
+            keys = self._keys()
+            if keys is None:
+                return None
+            self._account = Account(keys, self._region)
         connection = self._connect(method == "HEAD")
         if connection is None:
             return None
@@ -147,6 +153,10 @@ class Client:
         if answer.status in _NOT_NOW:
             self.counts[f"{answer.status} {answer.code}"] = self.counts.get(f"{answer.status} {answer.code}", 0) + 1
         return answer
+
+    def rest(self, seconds: float) -> "Deferred[None]":
+        """Let time go by."""
+        return self._sleep(seconds)
 
     def _sleep(self, seconds: float) -> "Deferred[None]":
         return deferLater(self._reactor, seconds)  # type: ignore[arg-type]

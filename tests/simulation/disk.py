@@ -65,6 +65,20 @@ class File:
         self.settle()
 
 
+class Change:
+    """Something that happened to names."""
+
+    __slots__ = ("apply", "is_durable")
+
+    def __init__(self, apply: Callable[[dict[str, File]], None]) -> None:
+        self.apply = apply
+        self.is_durable = False
+
+
+CHANGES_MOST = 2000
+"""So many changes to names may be open; then the older half comes to the disk by itself, as a journal does in time."""
+
+
 class Disk:
     """What survives the process: files and names. ``fault`` decides which calls fail."""
 
@@ -76,8 +90,10 @@ class Disk:
         self.below: dict[str, list[str]] = {}
         """Folders by folder."""
         self._durable: dict[str, File] = {}
-        self._changes: list[tuple[tuple[str, ...], Callable[[dict[str, File]], None]]] = []
-        """What happened to names and is not durable: in which folders, and how."""
+        self._changes: list[Change] = []
+        """What happened to names and is not durable, oldest first."""
+        self._changes_of: dict[str, list[Change]] = {}
+        """The same by folder."""
         self.allocated_pages = 0
         self.fault: Fault = no_fault
 
@@ -107,23 +123,32 @@ class Disk:
     def note(self, folders: tuple[str, ...], change: Callable[[dict[str, File]], None]) -> None:
         """Names change; durable when one of the folders is synced."""
         change(self.names)
-        self._changes.append((folders, change))
+        noted = Change(change)
+        self._changes.append(noted)
+        for folder in folders:
+            self._changes_of.setdefault(folder, []).append(noted)
+        if len(self._changes) > CHANGES_MOST:
+            self._settle(self._changes[: CHANGES_MOST // 2])
+            self._changes = [each for each in self._changes if not each.is_durable]
+            for folder, changes in self._changes_of.items():
+                self._changes_of[folder] = [each for each in changes if not each.is_durable]
+
+    def _settle(self, changes: Sequence["Change"]) -> None:
+        for each in changes:
+            if not each.is_durable:
+                each.is_durable = True
+                each.apply(self._durable)
 
     def sync_folder(self, folder: str) -> None:
-        """Make durable what happened to names in a folder, and whatever happened to the same names before."""
-        kept = []
-        for folders, change in self._changes:
-            if folder in folders:
-                change(self._durable)
-            else:
-                kept.append((folders, change))
-        self._changes = kept
+        """Make durable what happened to names in a folder."""
+        self._settle(self._changes_of.pop(folder, []))
 
     def cut_power(self, random: Random) -> None:
         """Everything that was not synced is there or not."""
-        for _, change in self._changes[: random.randint(0, len(self._changes))]:
-            change(self._durable)
+        open_changes = [each for each in self._changes if not each.is_durable]
+        self._settle(open_changes[: random.randint(0, len(open_changes))])
         self._changes.clear()
+        self._changes_of.clear()
         self.names = dict(self._durable)
         seen: dict[int, File] = {id(file): file for file in self.names.values()}
         for file in seen.values():

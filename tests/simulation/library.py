@@ -107,6 +107,8 @@ class Floor:
         """Barcodes that the scanner does not read now."""
         self.seen_before: set[str] = set()
         """Cartridges that a drive has measured through."""
+        self.flipped: set[tuple[str, str]] = set()
+        """Files on cartridges that are not any more what was written."""
         self.is_library_away = False
         self.history: list[tuple[float, int, str, str]] = []
         """For the picture: when, which drive, what, which cartridge."""

@@ -9,13 +9,13 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from coldstore.util.workers import outcome_of
-from tests.simulation.reactor import Call, Owner, VirtualReactor
+from tests.simulation.reactor import Call, Owner, OwnerIsOver, VirtualReactor
 
 _T = TypeVar("_T")
 
 
-class LifeIsOver(BaseException):
-    """Unwinds whatever the process was doing when it was killed. Not an ``Exception``: nobody handles his own death."""
+class LifeIsOver(OwnerIsOver):
+    """The process was killed."""
 
 
 class Life(Owner):
@@ -34,6 +34,9 @@ class Life(Owner):
         """Called at the moment of death."""
         self.watchers: dict[int, Any] = {}
         """Connections of clients, which break then."""
+        self._waits_for: dict[int, Deferred[Any]] = {}
+        self._tomb: list[object] = []
+        """What the process was in the middle of when it died: collected as garbage it would run on, to its ``finally`` clauses."""
 
     def effect(self, what: str) -> None:
         """
@@ -62,6 +65,7 @@ class Life(Owner):
         """Kill it."""
         if not self.is_over:
             self.is_over = True
+            self._tomb += [self._waits_for, self.reactor.owned_by(self)]
             self.on_end()
             for watcher in list(self.watchers.values()):
                 watcher.closed()
@@ -69,9 +73,13 @@ class Life(Owner):
     def heard(self, told: "Deferred[_T]") -> "Deferred[_T]":
         """Return what the process hears of something in the world: nothing once it is dead."""
         heard: Deferred[_T] = Deferred(lambda _: None)
+        self._waits_for[id(heard)] = heard
 
         def hear(outcome: Any) -> None:
-            if self.is_over or heard.called:
+            if self.is_over:
+                return
+            del self._waits_for[id(heard)]
+            if heard.called:
                 return
             if isinstance(outcome, Failure):
                 heard.errback(outcome)

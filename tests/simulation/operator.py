@@ -36,6 +36,7 @@ class Operator:
         """Cartridges on the desk, and the slots they came from."""
         self.admitted: set[str] = set()
         self.is_ready = False
+        self._users = 0
 
     def begin(self) -> None:
         """Come to work."""
@@ -63,7 +64,7 @@ class Operator:
                 await self.ask(
                     "POST",
                     "/drives/change",
-                    {"drive": drive["index"], "state": "up", "reason": "repaired", "by": "olga"},
+                    {"drive": drive["drive"], "state": "up", "reason": "repaired", "by": "olga"},
                 )
         cartridges = await self.ask("GET", "/cartridges") or []
         scratch = [each for each in cartridges if each["state"] == "scratch"]
@@ -89,12 +90,12 @@ class Operator:
         cartridges = await self.ask("GET", "/cartridges")
         if not cartridges:
             return
-        execute = world.database.connection.execute
-        user = world.user
-        execute(
-            "INSERT OR IGNORE INTO users (user_id, name, access_key, secret_key, created_at) VALUES (?, ?, ?, ?, ?)",
-            (user.user_id, user.name, user.access_key, user.secret_key, user.created_at),
-        )
+        while world.user is None:
+            self._users += 1
+            user = await self.ask("POST", "/users", {"name": f"alice{self._users}"})
+            if user is None:
+                return
+            world.user = (user["access_key"], user["secret_key"])
         for client in world.clients[:2]:
             try:
                 answer = await client.ask("PUT", "")

@@ -18,6 +18,10 @@ class Owner:
     is_over = False
 
 
+class OwnerIsOver(BaseException):
+    """Unwinds what somebody was doing when he came to his end. Not an ``Exception``: nobody handles his own death."""
+
+
 @implementer(IDelayedCall)
 class Call:
     """A call that is to come; see ``IDelayedCall``."""
@@ -142,6 +146,10 @@ class VirtualReactor:
         """Everything that is to come."""
         return [entry[2] for entry in sorted(self._queue) if self._is_due(entry)]
 
+    def owned_by(self, owner: Owner) -> list[Call]:
+        """Everything that is still to come for somebody."""
+        return [call for _, turn, call in self._queue if call.owner is owner and call.turn == turn and call.active()]
+
     def step(self, until: float) -> bool:
         """Have the next call happen, if there is one until then; else let the time go by until then."""
         queue = self._queue
@@ -153,7 +161,10 @@ class VirtualReactor:
             self._seconds = entry[0]
             call.called = True
             self.events += 1
-            call.function(*call.args, **call.kwargs)
+            try:
+                call.function(*call.args, **call.kwargs)
+            except OwnerIsOver:
+                pass
             return True
         self._seconds = max(self._seconds, until)
         return False

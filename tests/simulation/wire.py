@@ -11,7 +11,6 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.web.server import Site
 
-from coldstore.model.objects import User
 from tests.simulation.life import Life, LifeIsOver
 from tests.simulation.reactor import VirtualReactor
 from tests.unit.s3_wire import message, signed_headers
@@ -144,10 +143,10 @@ class Connection:
 
 
 class Account:
-    """A user's keys, to sign with."""
+    """A user's access key and secret key, to sign with."""
 
-    def __init__(self, user: User, region: str) -> None:
-        self._user = user
+    def __init__(self, keys: tuple[str, str], region: str) -> None:
+        self._access_key, self._secret_key = keys
         self._region = region
 
     def request(
@@ -165,8 +164,8 @@ class Account:
             headers,
             payload=hashlib.sha256(body).hexdigest(),
             seconds=seconds,
-            access_key=self._user.access_key,
-            secret_key=self._user.secret_key,
+            access_key=self._access_key,
+            secret_key=self._secret_key,
             region=self._region,
             host=HOST,
         )

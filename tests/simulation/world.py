@@ -5,7 +5,7 @@ A world with one appliance in it: what survives, who lives, what befalls them.
 words of the domain, with virtual times.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,6 @@ from twisted.python.failure import Failure
 
 from coldstore.appliance.core import Core
 from coldstore.config.schema import Configuration
-from coldstore.model.objects import User
 from tests.simulation.chance import HOUR, STORM_HOURS, STORMS_PER_HOUR, Chance, Rates
 from tests.simulation.clients import BUCKETS, Client
 from tests.simulation.database import Database, Loss
@@ -113,19 +112,16 @@ class World:
         """Dead runs: their coroutines stay suspended for ever, as a killed process never runs on."""
         self.lives = 0
         self.run: Run | None = None
-        self.user = User(
-            user_id="u" * 64,
-            name="alice",
-            access_key="CSALICE",
-            secret_key="secret-of-alice",
-            created_at=BEGINNING,
-        )
+        self.user: tuple[str, str] | None = None
+        """The keys that clients sign with, once the operator has made them."""
         self.clients = [self._client(number) for number in range(self.shape.clients)]
         self.operator = Operator(self)
         self.database.loss = self._loss
         self.disk.fault = self._disk_fault
         self._is_disk_full = False
         self.are_faults_on = True
+        self.failures: list[str] = []
+        """Failures that the appliance logged because it did not expect them."""
 
     def _client(self, number: int) -> Client:
         return Client(
@@ -134,7 +130,7 @@ class World:
             chance=self.chance,
             connect=self.connect,
             wall=self.reactor.seconds,
-            user=self.user,
+            keys=lambda: self.user,
             region=self.settings.server.region,
             operations_per_hour=self.shape.operations_per_hour / max(1, self.shape.clients),
             tell=self.tell,
@@ -150,6 +146,12 @@ class World:
             hours, rest = divmod(rest, 3600)
             minutes, seconds = divmod(rest, 60)
             self.story.append(f"day {int(days)} {int(hours):02}:{int(minutes):02}:{seconds:06.3f}  {line}")
+
+    def heard(self, event: Mapping[str, Any]) -> None:
+        """Take a log event of the appliance: what comes with a traceback nobody has expected."""
+        failure = event.get("log_failure")
+        if failure is not None and not failure.check(LifeIsOver):
+            self.failures.append(f"{event.get('log_format')}: {failure.getTraceback()}")
 
     # ── living ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -334,7 +336,7 @@ class World:
     @property
     def complaints(self) -> list[str]:
         """What clients and operator saw that must not be."""
-        return [line for client in self.clients for line in client.complaints] + self.operator.complaints
+        return [line for client in self.clients for line in client.complaints] + self.operator.complaints + self.failures
 
 
 __all__ = ["BUCKETS", "Run", "Shape", "World"]

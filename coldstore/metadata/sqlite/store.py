@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from uuid import uuid4
 
-from twisted.internet.defer import Deferred, fail, gatherResults
+from twisted.internet.defer import Deferred, fail
 from zope.interface import implementer
 
 from coldstore.interfaces.metadata import (
@@ -59,7 +59,7 @@ from coldstore.model.objects import (
     User,
     VersionFacts,
 )
-from coldstore.util.asynchronous import returns_deferred, shielded
+from coldstore.util.asynchronous import all_of, returns_deferred, shielded
 from coldstore.util.workers import Reactor
 
 _P = ParamSpec("_P")
@@ -444,7 +444,7 @@ class SqliteStore:
         found = await self._read(layouts.discards, wanted, after=after)
         while len(found) < wanted:
             # Given together they share a commit.
-            progress = await gatherResults([self._write(layouts.tidy) for _ in range(_TIDY_STEPS)])
+            progress = await all_of(self._write(layouts.tidy) for _ in range(_TIDY_STEPS))
             if not any(progress):
                 break
             found = await self._read(layouts.discards, wanted, after=after)

@@ -1,0 +1,120 @@
+"""
+What must hold, at every moment and at the end. Each check returns sentences about what does not.
+
+The judge looks at the world itself, disk, tapes, library and database, and never asks the appliance.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+BUNDLES = "coldstore/bundles"
+ACCOUNT_SLACK_BYTES = 64 * 1024
+
+
+class Judge:
+    """Looks at a world again and again; remembers what it has seen."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self._off_disk: set[int] = set()
+        self._digests: dict[int, tuple[bytes, str]] = {}
+
+    def _rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        return self._world.database.connection.execute(query, values).fetchall()
+
+    def complaints(self) -> list[str]:
+        """What is wrong now."""
+        return [
+            *self._one_place(),
+            *self._evicted_too_early(),
+            *self._on_tape(),
+            *self._admitted(),
+        ]
+
+    def _one_place(self) -> Iterator[str]:
+        """A cartridge is in one place."""
+        library = self._world.floor.library
+        places = Counter(library.stored().values())
+        places.update(drive.barcode for drive in library.drives if drive.barcode is not None)
+        places.update(self._world.operator.outside.keys())
+        if library.gripper is not None:
+            places[library.gripper] += 1
+        for barcode, count in places.items():
+            if count != 1:
+                yield f"{barcode} is in {count} places"
+
+    def _evicted_too_early(self) -> Iterator[str]:
+        """Nothing leaves the disk before all of its copies are verified."""
+        gone = {uid for (uid,) in self._rows("SELECT version_uid FROM versions WHERE on_disk = 0 AND size_bytes > 0 AND deleted_at IS NULL")}
+        for uid in sorted(gone - self._off_disk):
+            states = self._rows(
+                "SELECT m.bundle_id, c.state FROM members m LEFT JOIN copies c USING (bundle_id) WHERE m.version_uid = ?", uid
+            )
+            if not states or any(state not in ("verified", "lost") for _, state in states):
+                yield f"version {uid} has left the disk, and its copies are {states}"
+        self._off_disk = gone
+
+    def _on_tape(self) -> Iterator[str]:
+        """What the record calls synced is listed by the last index on tape; what it calls verified gives back its bytes."""
+        tapes = self._world.floor.tapes
+        for bundle_id, barcode, state, sha256 in self._rows(
+            "SELECT c.bundle_id, c.barcode, c.state, b.sha256 FROM copies c JOIN bundles b USING (bundle_id)"
+            " WHERE c.state IN ('synced', 'verified')"
+        ):
+            medium = tapes.media.get(barcode)
+            path = f"{BUNDLES}/{bundle_id}.tar"
+            if medium is None or path not in medium.tree.files:
+                yield f"bundle {bundle_id} is {state} on {barcode}, whose index does not list it"
+            elif state == "verified" and (barcode, path) not in self._world.floor.flipped:
+                found = self._digest(medium.tree.files[path].content)
+                if found != sha256:
+                    yield f"bundle {bundle_id} is verified on {barcode}, and is another one there: {found}, {sha256}"
+
+    def _digest(self, content: bytes) -> str:
+        known = self._digests.get(id(content))
+        if known is None or known[0] is not content:
+            known = self._digests[id(content)] = (content, hashlib.sha256(content).hexdigest())
+        return known[1]
+
+    def _admitted(self) -> Iterator[str]:
+        """No cartridge is formatted that was not admitted."""
+        for barcode, medium in self._world.floor.tapes.media.items():
+            if medium.volume_uuid is not None and barcode not in self._world.operator.admitted:
+                yield f"{barcode} was formatted, and nobody admitted it"
+
+    # ── the end ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def unfinished(self) -> list[str]:
+        """What is still under way; nothing must be, some time after the last fault."""
+        found = []
+        for what, query in (
+            ("versions wait for tape", "SELECT count(*) FROM versions WHERE archive_state != 'archived' AND deleted_at IS NULL AND size_bytes > 0"),
+            ("copies are under way", "SELECT count(*) FROM copies WHERE state NOT IN ('verified', 'failed')"),
+            ("bundles are under way", "SELECT count(*) FROM bundles WHERE state NOT IN ('archived')"),
+            ("restores are ongoing", "SELECT count(*) FROM versions WHERE restore_phase = 'ongoing' AND deleted_at IS NULL"),
+            ("messages wait", "SELECT count(*) FROM outbox WHERE dead_at IS NULL"),
+            ("drives are down", "SELECT count(*) FROM drives WHERE state != 'up'"),
+        ):
+            ((count,),) = self._rows(query)
+            if count:
+                found.append(f"{count} {what}")
+        return found
+
+    def leaks(self) -> list[str]:
+        """What lies on the disk and belongs to nobody, and what belongs to somebody and is not there."""
+        found = []
+        run = self._world.run
+        if run is None:
+            return ["nobody lives"]
+        usage = run.core.control.usage()
+        present = self._world.disk.allocated_pages * 4096
+        # What segments have allocated ahead counts as reserved.
+        counted = usage.used_bytes + usage.reserved_bytes
+        if abs(counted - present) > ACCOUNT_SLACK_BYTES:
+            found.append(f"the account says {counted} bytes, the disk holds {present}")
+        return found

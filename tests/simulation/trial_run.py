@@ -1,0 +1,136 @@
+"""A seed from its beginning to its verdict."""
+
+import gc
+from dataclasses import dataclass, field
+
+from twisted.logger import globalLogPublisher
+
+from tests.simulation.chance import Rates
+from tests.simulation.invariants import Judge
+from tests.simulation.world import Shape, World
+
+LOOK_HOURS = 6.0
+SETTLE_HOURS = 30 * 24.0
+READ_HOURS = 10 * 24.0
+GARBAGE_ROUNDS = 4
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What came of a seed."""
+
+    seed: int
+    complaints: list[str] = field(default_factory=list)
+    world: World | None = None
+    virtual_seconds: float = 0.0
+
+    @property
+    def is_good(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.complaints
+
+
+def play(
+    seed: int,
+    *,
+    hours: float = 72.0,
+    rates: Rates | None = None,
+    shape: Shape | None = None,
+    settles: bool | None = None,
+    keeps_story: bool = False,
+) -> Verdict:
+    """
+    Play one seed: some days of everything, and for every second seed a time without faults in which all must finish.
+
+    :param settles: None lets the seed decide
+    """
+    # What is left of worlds before this one is thrown away now: coroutines of the dead run on when they are, and protest.
+    for _ in range(GARBAGE_ROUNDS):
+        gc.collect()
+    world = World(seed, rates=rates, shape=shape)
+    world.keeps_story = keeps_story
+    globalLogPublisher.addObserver(world.heard)
+    try:
+        return _played(world, hours, seed % 2 == 1 if settles is None else settles)
+    finally:
+        globalLogPublisher.removeObserver(world.heard)
+
+
+def _played(world: World, hours: float, settles: bool) -> Verdict:
+    seed = world.seed
+    judge = Judge(world)
+    verdict = Verdict(seed, world=world)
+    begun = world.reactor.seconds()
+    world.begin()
+    passed = 0.0
+    while passed < hours and not verdict.complaints:
+        world.pass_hours(min(LOOK_HOURS, hours - passed))
+        passed += LOOK_HOURS
+        verdict.complaints += judge.complaints() + world.complaints
+    if not verdict.complaints and settles:
+        verdict.complaints += settle(world, judge)
+    verdict.virtual_seconds = world.reactor.seconds() - begun
+    for complaint in verdict.complaints:
+        world.tell(f"COMPLAINT {complaint}")
+    return verdict
+
+
+def settle(world: World, judge: Judge) -> list[str]:
+    """Switch the faults off and see that everything finishes and every acknowledged object is there."""
+    world.quieten()
+    world.until(lambda: world.run is not None and world.run.is_serving, hours=24)
+    world.until(lambda: not judge.unfinished(), hours=SETTLE_HOURS)
+    complaints = [f"at the end {what}" for what in judge.unfinished()]
+    if complaints:
+        return complaints + judge.complaints()
+    world.pass_hours(30)
+    readers = [Reader(client) for client in world.clients]
+    for reader in readers:
+        reader.begin()
+    if not world.until(lambda: all(reader.is_done for reader in readers), hours=READ_HOURS):
+        complaints += [f"{reader.client.name} could not read {reader.missing()}" for reader in readers if not reader.is_done]
+    world.pass_hours(2)
+    return complaints + judge.complaints() + world.complaints + judge.leaks()
+
+
+class Reader:
+    """Has a client read back everything that it was ever promised."""
+
+    def __init__(self, client: "object") -> None:
+        from tests.simulation.clients import Client
+
+        assert isinstance(client, Client)
+        self.client = client
+        self._left = client.ledger.names()
+        self._cold: list[str] = []
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all was read."""
+        return not self._left and not self._cold
+
+    def missing(self) -> list[str]:
+        """What was not."""
+        return self._left + self._cold
+
+    def begin(self) -> None:
+        """Read everything once, asking for what is cold, and again until all was there."""
+        from twisted.internet.defer import Deferred
+
+        Deferred.fromCoroutine(self._all()).addErrback(
+            lambda failure: self.client.complain(failure.getTraceback())
+        )
+
+    async def _all(self) -> None:
+        while not self.is_done:
+            left, self._left = self._left + self._cold, []
+            self._cold = []
+            for key in left:
+                came = await self.client.read(key)
+                if came == "later":
+                    self._left.append(key)
+                elif came == "cold":
+                    await self.client.wish(key, "Standard")
+                    self._cold.append(key)
+            if not self.is_done:
+                await self.client.rest(1800.0)
