@@ -35,7 +35,8 @@ def main() -> int:
             print("\n".join(world.story))
         print(
             f"seed {seed}: {'good' if verdict.is_good else 'BAD'}, {verdict.virtual_seconds / 3600:.0f} h, {world.lives} lives, "
-            f"{world.floor.library.moves} moves, {sum(world.chance.counts.values())} faults, {took:.1f} s", flush=True
+            f"{world.floor.library.moves} moves, {sum(world.chance.counts.values())} faults, {took:.1f} s",
+            flush=True,
         )
         for complaint in verdict.complaints[:6]:
             print("   ", complaint[:3000])

@@ -77,7 +77,9 @@ class Chance:
     def __init__(self, seed: int, rates: Rates | None = None) -> None:
         self.seed = seed
         self._streams: dict[str, Random] = {}
-        self.rates = Rates(rates={name: rate for name, (rate, _) in FAULTS.items()}) if rates is None else rates
+        self.rates = (
+            Rates(rates={name: rate for name, (rate, _) in FAULTS.items()}) if rates is None else rates
+        )
         self._calm = self.rates
         self.counts: dict[str, int] = {}
         """How often each fault has happened."""

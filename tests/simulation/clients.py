@@ -125,7 +125,13 @@ class Client:
     # ── one request ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def ask(
-        self, method: str, key: str, *, query: str = "", headers: dict[str, str] | None = None, body: bytes = b""
+        self,
+        method: str,
+        key: str,
+        *,
+        query: str = "",
+        headers: dict[str, str] | None = None,
+        body: bytes = b"",
     ) -> Answer | None:
         """
         Send a request, and perhaps hang up.
@@ -151,7 +157,9 @@ class Client:
             connection.hang_up()
         answer = await connection.done
         if answer.status in _NOT_NOW:
-            self.counts[f"{answer.status} {answer.code}"] = self.counts.get(f"{answer.status} {answer.code}", 0) + 1
+            self.counts[f"{answer.status} {answer.code}"] = (
+                self.counts.get(f"{answer.status} {answer.code}", 0) + 1
+            )
         return answer
 
     def rest(self, seconds: float) -> "Deferred[None]":

@@ -50,10 +50,16 @@ class Judge:
 
     def _evicted_too_early(self) -> Iterator[str]:
         """Nothing leaves the disk before all of its copies are verified."""
-        gone = {uid for (uid,) in self._rows("SELECT version_uid FROM versions WHERE on_disk = 0 AND size_bytes > 0 AND deleted_at IS NULL")}
+        gone = {
+            uid
+            for (uid,) in self._rows(
+                "SELECT version_uid FROM versions WHERE on_disk = 0 AND size_bytes > 0 AND deleted_at IS NULL"
+            )
+        }
         for uid in sorted(gone - self._off_disk):
             states = self._rows(
-                "SELECT m.bundle_id, c.state FROM members m LEFT JOIN copies c USING (bundle_id) WHERE m.version_uid = ?", uid
+                "SELECT m.bundle_id, c.state FROM members m LEFT JOIN copies c USING (bundle_id) WHERE m.version_uid = ?",
+                uid,
             )
             if not states or any(state not in ("verified", "lost") for _, state in states):
                 yield f"version {uid} has left the disk, and its copies are {states}"
@@ -93,10 +99,16 @@ class Judge:
         """What is still under way; nothing must be, some time after the last fault."""
         found = []
         for what, query in (
-            ("versions wait for tape", "SELECT count(*) FROM versions WHERE archive_state != 'archived' AND deleted_at IS NULL AND size_bytes > 0"),
+            (
+                "versions wait for tape",
+                "SELECT count(*) FROM versions WHERE archive_state != 'archived' AND deleted_at IS NULL AND size_bytes > 0",
+            ),
             ("copies are under way", "SELECT count(*) FROM copies WHERE state NOT IN ('verified', 'failed')"),
             ("bundles are under way", "SELECT count(*) FROM bundles WHERE state NOT IN ('archived')"),
-            ("restores are ongoing", "SELECT count(*) FROM versions WHERE restore_phase = 'ongoing' AND deleted_at IS NULL"),
+            (
+                "restores are ongoing",
+                "SELECT count(*) FROM versions WHERE restore_phase = 'ongoing' AND deleted_at IS NULL",
+            ),
             ("messages wait", "SELECT count(*) FROM outbox WHERE dead_at IS NULL"),
             ("drives are down", "SELECT count(*) FROM drives WHERE state != 'up'"),
         ):

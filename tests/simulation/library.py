@@ -5,6 +5,7 @@ Robot, drives and tapes in model time, with everything that can go wrong with th
 format, ``ltfs`` serves its mount; only the mover ends with its parent. Whoever comes next waits for the device's lock.
 """
 
+import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -96,9 +97,12 @@ class Floor:
         self.times = Times(chance.stream("hidden times"), chance.stream("times"))
         uuids = chance.stream("volume uuids")
         self.tapes = SimulatedTapes(
-            new_uuid=lambda: f"{uuids.getrandbits(128):032x}", capacity_bytes=self.times.capacity(capacity_bytes)
+            new_uuid=lambda: f"{uuids.getrandbits(128):032x}",
+            capacity_bytes=self.times.capacity(capacity_bytes),
         )
-        self.library = SimulatedLibrary(reactor, drives=drives, slots=slots, mail_slots=2, cartridges=cartridges)
+        self.library = SimulatedLibrary(
+            reactor, drives=drives, slots=slots, mail_slots=2, cartridges=cartridges
+        )
         self.power = PowerDomain()
         self.power_reactor = PowerReactor(reactor, self)
         self.dead: set[int] = set()
@@ -234,7 +238,9 @@ class LifeLibrary:
             library.move_seconds = self._limits.move_seconds * 3
         if floor.chance.happens("robot refuses"):
             library.fail_next(
-                MoveFailed(attempted=attempted, reason="the robot refused", advice="Look at the library's panel.")
+                MoveFailed(
+                    attempted=attempted, reason="the robot refused", advice="Look at the library's panel."
+                )
             )
         if floor.chance.happens("robot jams"):
             library.jam_next()
@@ -259,7 +265,9 @@ def _late(told: "Deferred[Any]", attempted: str) -> None:
 
 
 def _unreachable(attempted: str) -> LibraryUnreachable:
-    return LibraryUnreachable(attempted=attempted, reason="the changer does not answer", advice="Look at its cable.")
+    return LibraryUnreachable(
+        attempted=attempted, reason="the changer does not answer", advice="Look at its cable."
+    )
 
 
 def as_seen(inventory: Inventory, unreadable: set[str]) -> Inventory:
@@ -269,9 +277,7 @@ def as_seen(inventory: Inventory, unreadable: set[str]) -> Inventory:
     from dataclasses import replace
 
     def seen(elements: Iterable[Any]) -> tuple[Any, ...]:
-        return tuple(
-            replace(each, barcode=None) if each.barcode in unreadable else each for each in elements
-        )
+        return tuple(replace(each, barcode=None) if each.barcode in unreadable else each for each in elements)
 
     return Inventory(
         drives=seen(inventory.drives), slots=seen(inventory.slots), mail_slots=seen(inventory.mail_slots)
@@ -417,7 +423,9 @@ class Heard:
     by the living, and no callback reaches the dead.
     """
 
-    def __init__(self, thing: Any, life: Life, name: str, wrap: Callable[[Any], Any] = lambda found: found) -> None:
+    def __init__(
+        self, thing: Any, life: Life, name: str, wrap: Callable[[Any], Any] = lambda found: found
+    ) -> None:
         self._thing = thing
         self._life = life
         self._name = name
@@ -434,17 +442,17 @@ class Heard:
                 if key.startswith("on_"):
                     kwargs[key] = self._while_alive(given)
             answer = value(*args, **kwargs)
-            return self._life.heard(answer.addCallback(self._wrap)) if isinstance(answer, Deferred) else answer
+            return (
+                self._life.heard(answer.addCallback(self._wrap)) if isinstance(answer, Deferred) else answer
+            )
 
         return call
 
     def _while_alive(self, callback: Callable[..., Any]) -> Callable[..., None]:
         def called(*args: Any) -> None:
             if not self._life.is_over:
-                try:
+                with contextlib.suppress(LifeIsOver):
                     callback(*args)
-                except LifeIsOver:
-                    pass
 
         return called
 
@@ -471,10 +479,18 @@ def life_filesystem(floor: Floor, life: Life, disk: Disk, drive: int, limits: Li
     life.on_end = ended
 
     def wrap_mover(found: Any) -> Any:
-        return Heard(found, life, f"mover {drive}") if found is not None and hasattr(found, "put_file") else found
+        return (
+            Heard(found, life, f"mover {drive}")
+            if found is not None and hasattr(found, "put_file")
+            else found
+        )
 
     def wrap(found: Any) -> Any:
-        return HeardVolume(found, life, f"volume {drive}", wrap_mover) if isinstance(found, SimulatedVolume) else found
+        return (
+            HeardVolume(found, life, f"volume {drive}", wrap_mover)
+            if isinstance(found, SimulatedVolume)
+            else found
+        )
 
     # Programs on the tape hold the drive's lock until they end, whoever started them.
     for name in ("format", "check", "mount"):

@@ -156,9 +156,7 @@ class Operator:
         site = Site(run.core.operator.private().resource(), reactor=LifeReactor(run.life))
         channel: Any = site.buildProtocol(None)  # type: ignore[arg-type]
         channel.makeConnection(transport)
-        head = (
-            f"{method} {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-        )
+        head = f"{method} {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
         try:
             channel.dataReceived(head.encode() + body)
         except LifeIsOver:

@@ -1,5 +1,6 @@
 """Virtual time: what is scheduled happens in the order of its times, at once, and nothing else makes time pass."""
 
+import contextlib
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from typing import Any
@@ -101,9 +102,7 @@ class VirtualReactor:
         """The present moment, in seconds."""
         return self._seconds
 
-    def callLater(
-        self, delay: float, callable: Callable[..., Any], *args: object, **kwargs: object
-    ) -> Call:
+    def callLater(self, delay: float, callable: Callable[..., Any], *args: object, **kwargs: object) -> Call:
         """Call something of the world, ``delay`` seconds from now."""
         return self.later(WORLD, delay, callable, args, kwargs)
 
@@ -148,7 +147,11 @@ class VirtualReactor:
 
     def owned_by(self, owner: Owner) -> list[Call]:
         """Everything that is still to come for somebody."""
-        return [call for _, turn, call in self._queue if call.owner is owner and call.turn == turn and call.active()]
+        return [
+            call
+            for _, turn, call in self._queue
+            if call.owner is owner and call.turn == turn and call.active()
+        ]
 
     def step(self, until: float) -> bool:
         """Have the next call happen, if there is one until then; else let the time go by until then."""
@@ -161,10 +164,8 @@ class VirtualReactor:
             self._seconds = entry[0]
             call.called = True
             self.events += 1
-            try:
+            with contextlib.suppress(OwnerIsOver):
                 call.function(*call.args, **call.kwargs)
-            except OwnerIsOver:
-                pass
             return True
         self._seconds = max(self._seconds, until)
         return False

@@ -66,7 +66,9 @@ class Times:
             return self.transfer(size_bytes) + self._about(1.0)
         if name in ("verify", "read"):
             return self.transfer(size_bytes) + self._about(LOCATE_SECONDS)
-        return self._about({"format": FORMAT_SECONDS, "check": CHECK_SECONDS, "sync": INDEX_SECONDS}.get(name, 0.2))
+        return self._about(
+            {"format": FORMAT_SECONDS, "check": CHECK_SECONDS, "sync": INDEX_SECONDS}.get(name, 0.2)
+        )
 
     def transfer(self, size_bytes: int) -> float:
         """Bytes go to or from tape."""

@@ -88,7 +88,11 @@ def settle(world: World, judge: Judge) -> list[str]:
     for reader in readers:
         reader.begin()
     if not world.until(lambda: all(reader.is_done for reader in readers), hours=READ_HOURS):
-        complaints += [f"{reader.client.name} could not read {reader.missing()}" for reader in readers if not reader.is_done]
+        complaints += [
+            f"{reader.client.name} could not read {reader.missing()}"
+            for reader in readers
+            if not reader.is_done
+        ]
     world.pass_hours(2)
     return complaints + judge.complaints() + world.complaints + judge.leaks()
 

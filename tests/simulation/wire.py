@@ -1,5 +1,6 @@
 """S3 clients on connections in memory: signed requests into the real HTTP parser, answers out of it."""
 
+import contextlib
 import hashlib
 from collections.abc import Mapping
 from typing import Any
@@ -85,10 +86,8 @@ class Connection:
             return
         if self._life.is_over or self.done.called:
             return
-        try:
+        with contextlib.suppress(LifeIsOver):
             self.channel.dataReceived(data)
-        except LifeIsOver:
-            pass
 
     def came(self, data: bytes) -> None:
         """Bytes came from the server: an effect of the process, which may be its last."""
@@ -136,10 +135,8 @@ class Connection:
         self._life.watchers.pop(id(self), None)
         channel, self.channel = self.channel, None
         if channel is not None and not self._life.is_over:
-            try:
+            with contextlib.suppress(LifeIsOver):
                 channel.connectionLost(Failure(ConnectionDone()))
-            except LifeIsOver:
-                pass
 
 
 class Account:

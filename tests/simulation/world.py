@@ -336,7 +336,11 @@ class World:
     @property
     def complaints(self) -> list[str]:
         """What clients and operator saw that must not be."""
-        return [line for client in self.clients for line in client.complaints] + self.operator.complaints + self.failures
+        return (
+            [line for client in self.clients for line in client.complaints]
+            + self.operator.complaints
+            + self.failures
+        )
 
 
 __all__ = ["BUCKETS", "Run", "Shape", "World"]
