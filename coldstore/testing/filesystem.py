@@ -10,6 +10,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from random import Random
 
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.interfaces import IReactorTime
@@ -117,6 +118,15 @@ class _Tree:
 
     files: Mapping[str, _File] = field(default_factory=dict)
     folders: frozenset[str] = frozenset()
+
+    def rotten(self, path: str, random: Random) -> "_Tree":
+        """The same with a bit of a file changed, if that is listed and has any."""
+        file = self.files.get(path)
+        if file is None or not file.content:
+            return self
+        content = bytearray(file.content)
+        content[random.randrange(len(content))] ^= 1 << random.randrange(8)
+        return replace(self, files={**self.files, path: replace(file, content=bytes(content))})
 
 
 @dataclass(slots=True, kw_only=True)
@@ -312,8 +322,8 @@ class SimulatedMover:
             await self._begin("write", size)
         except CutShort as cut:
             if self._mount.is_alive and not self._mount.is_read_only and path not in self._mount.tree.files:
-                content = b"".join(self._piece(ordinal, piece) for ordinal, piece in enumerate(planned))
-                self._store(path, content[: cut.written_bytes], {})
+                taken = b"".join(self._piece(ordinal, piece) for ordinal, piece in enumerate(planned))
+                self._store(path, taken[: cut.written_bytes], {})
             raise
         try:
             self._demand_writable(path, "create")
@@ -328,7 +338,8 @@ class SimulatedMover:
                 raise
             on_progress(len(content))
             digest = hashlib.sha256(content).hexdigest()
-            self._store(path, bytes(content), {**attributes, SHA256_ATTRIBUTE: digest.encode()})
+            on_tape = self._filesystem.on_tape(path, bytes(content))
+            self._store(path, on_tape, {**attributes, SHA256_ATTRIBUTE: digest.encode()})
             return Written(size_bytes=size, sha256=digest, seconds=self._filesystem.seconds_of("write", size))
         finally:
             self._turn.release()
@@ -341,6 +352,7 @@ class SimulatedMover:
         await self._begin("verify", size_bytes)
         try:
             content = self._file(path).content
+            self._filesystem.file_fault(path, "read")
             on_progress(len(content))
             digest = hashlib.sha256(content).hexdigest()
             return Compared(
@@ -365,6 +377,7 @@ class SimulatedMover:
         await self._begin("read", sum(each.length_bytes for each in ranges))
         try:
             content = self._file(path).content
+            self._filesystem.file_fault(path, "read")
             outcomes: dict[int, RangeRead] = {}
             for ordinal, each in sorted(enumerate(ranges), key=lambda pair: (pair[1].offset_bytes, pair[0])):
                 outcomes[ordinal] = self._read_range(ordinal, each, content, block_bytes)
@@ -564,7 +577,7 @@ class SimulatedTapeFilesystem:
         self._tapes = tapes
         self._drive = drive
         self._clock = clock
-        self._loaded = loaded
+        self.loaded = loaded
         self._seconds = dict(seconds or {})
         self._bytes_per_second = bytes_per_second
         self._turn = DeferredLock()
@@ -576,6 +589,17 @@ class SimulatedTapeFilesystem:
         """How long an operation takes."""
         moving = size_bytes / self._bytes_per_second if self._bytes_per_second else 0.0
         return self._seconds.get(operation, 0.0) + moving
+
+    def file_fault(self, path: str, operation: str) -> None:
+        """
+        Called before a file is read.
+
+        :raise MediumFault: where a kind of this file system has something wrong with it
+        """
+
+    def on_tape(self, path: str, content: bytes) -> bytes:
+        """Return what a file that is written becomes on tape: itself, where nothing is wrong."""
+        return content
 
     async def take_time(self, operation: str, size_bytes: int) -> None:
         """
@@ -593,7 +617,7 @@ class SimulatedTapeFilesystem:
     def _medium(self) -> SimulatedMedium:
         if self._drive in self._tapes.mounts:
             raise DriveBusy("a volume is mounted")
-        barcode = self._loaded()
+        barcode = self.loaded()
         if barcode is None:
             raise NoMedium("no cartridge is loaded")
         return self._tapes.medium(barcode)

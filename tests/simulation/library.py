@@ -6,15 +6,15 @@ format, ``ltfs`` serves its mount; only the mover ends with its parent. Whoever 
 """
 
 import contextlib
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import deferLater
 from zope.interface import implementer
 
-from coldstore.interfaces.drive import DriveFailed, DriveUnreachable, IDrive
+from coldstore.interfaces.drive import DriveFailed, DriveStatusUnreadable, DriveUnreachable, IDrive
 from coldstore.interfaces.filesystem import (
     CheckFailed,
     FormatFailed,
@@ -24,10 +24,16 @@ from coldstore.interfaces.filesystem import (
     OutcomeUnknown,
     SyncFailed,
 )
-from coldstore.interfaces.library import ILibrary, LibraryUnreachable, MoveFailed, MoveOutcomeUnknown
+from coldstore.interfaces.library import (
+    ILibrary,
+    InventoryUnreadable,
+    LibraryUnreachable,
+    MoveFailed,
+    MoveOutcomeUnknown,
+)
 from coldstore.interfaces.mover import MediumFault, MoverDied, MoverTimeout
 from coldstore.interfaces.process import IDeviceLock, LockHeld, LockHolder, LockNotHeld
-from coldstore.model.library import Inventory
+from coldstore.model.library import DriveElement, Inventory
 from coldstore.testing.filesystem import CutShort, SimulatedTapeFilesystem, SimulatedTapes, SimulatedVolume
 from coldstore.testing.library import SimulatedDrive, SimulatedLibrary
 from coldstore.util.asynchronous import returns_deferred
@@ -111,8 +117,16 @@ class Floor:
         """Barcodes that the scanner does not read now."""
         self.seen_before: set[str] = set()
         """Cartridges that a drive has measured through."""
+        self.double: dict[str, str] = {}
+        """Cartridges whose labels are read as those of other ones now."""
+        self.vanished: set[str] = set()
+        """Cartridges that the library does not see now, though they are there."""
+        self.worn: set[str] = set()
+        """Cartridges that take nothing more without an error."""
         self.flipped: set[tuple[str, str]] = set()
-        """Files on cartridges that are not any more what was written."""
+        """Files on cartridges that are not what was written, or cannot be read: barcode and path."""
+        self.bad: set[tuple[str, str]] = set()
+        """Those of them that cannot be read."""
         self.is_library_away = False
         self.history: list[tuple[float, int, str, str]] = []
         """For the picture: when, which drive, what, which cartridge."""
@@ -193,10 +207,18 @@ class LifeLibrary:
         self._life.look()
         if self._floor.is_library_away or self._floor.chance.happens("library away"):
             return self._life.heard(fail(_unreachable("taking inventory")))
+        if self._floor.chance.happens("inventory garbled"):
+            return self._life.heard(
+                fail(
+                    InventoryUnreadable(
+                        attempted="taking inventory", reason="mtx said gibberish", advice="Try it by hand."
+                    )
+                )
+            )
         return self._life.heard(self._floor.library.inventory().addCallback(self._as_seen))
 
     def _as_seen(self, inventory: Inventory) -> Inventory:
-        return as_seen(inventory, self._floor.unreadable)
+        return as_seen(inventory, self._floor)
 
     def load(self, *, slot: int, drive: int, barcode: str) -> "Deferred[Inventory]":
         """See ``ILibrary``."""
@@ -206,9 +228,16 @@ class LifeLibrary:
         if floor.chance.happens("drive slow"):
             taken.load_seconds *= 10
         floor.seen_before.add(barcode)
+        if floor.chance.happens("cartridge worn"):
+            floor.worn.add(barcode)
+        brought = (slot, barcode)
+        if floor.chance.happens("wrong cartridge"):
+            brought = floor.chance.stream("wrong").choice(sorted(floor.library.stored().items()))
         moved = self._move(
             f"moving {barcode} from slot {slot} to drive {drive}",
-            lambda: floor.library.load(slot=slot, drive=drive, barcode=barcode).addCallback(self._as_seen),
+            lambda: floor.library.load(slot=brought[0], drive=drive, barcode=brought[1]).addCallback(
+                self._as_seen
+            ),
         )
         floor.note(drive, f"load {barcode}")
         return moved
@@ -270,17 +299,22 @@ def _unreachable(attempted: str) -> LibraryUnreachable:
     )
 
 
-def as_seen(inventory: Inventory, unreadable: set[str]) -> Inventory:
-    """What an inventory looks like when some labels are not read."""
-    if not unreadable:
+def as_seen(inventory: Inventory, floor: Floor) -> Inventory:
+    """What an inventory looks like when some labels are not read, or wrongly, and some cartridges not seen."""
+    if not (floor.unreadable or floor.double or floor.vanished):
         return inventory
-    from dataclasses import replace
 
-    def seen(elements: Iterable[Any]) -> tuple[Any, ...]:
-        return tuple(replace(each, barcode=None) if each.barcode in unreadable else each for each in elements)
+    def seen(element: Any) -> Any:
+        if element.barcode in floor.vanished and not isinstance(element, DriveElement):
+            return replace(element, is_full=False, barcode=None)
+        if element.barcode in floor.unreadable:
+            return replace(element, barcode=None)
+        return replace(element, barcode=floor.double.get(element.barcode, element.barcode))
 
     return Inventory(
-        drives=seen(inventory.drives), slots=seen(inventory.slots), mail_slots=seen(inventory.mail_slots)
+        drives=tuple(map(seen, inventory.drives)),
+        slots=tuple(map(seen, inventory.slots)),
+        mail_slots=tuple(map(seen, inventory.mail_slots)),
     )
 
 
@@ -306,6 +340,14 @@ class LifeDrive:
     def status(self) -> "Deferred[Any]":
         """See ``IDrive``."""
         self._life.look()
+        if self._floor.chance.happens("status garbled"):
+            return self._life.heard(
+                fail(
+                    DriveStatusUnreadable(
+                        device=self.device, attempted="looking at the status", reason="mt said gibberish"
+                    )
+                )
+            )
         return self._ask("looking at the status", self._drive.status)
 
     def wait_until_ready(self, *, timeout_seconds: float) -> "Deferred[Any]":
@@ -399,11 +441,26 @@ class ModelFilesystem(SimulatedTapeFilesystem):
             return MoverDied("the mover was killed"), seconds / 2
         if chance.happens("mover hangs"):
             return MoverTimeout("nothing moved for too long"), self._limits.stall_seconds + seconds / 2
-        if operation == "write" and chance.happens("tape write error"):
+        worn = self.loaded() in self._floor.worn
+        if operation == "write" and (worn or chance.happens("tape write error")):
             return MediumFault("", "write", EIO, "Input/output error"), seconds / 2
         if operation != "write" and chance.happens("tape read error"):
             return MediumFault("", "read", EIO, "Input/output error"), seconds / 2
         return None, seconds
+
+    def file_fault(self, path: str, operation: str) -> None:
+        """See ``SimulatedTapeFilesystem``."""
+        if (self.loaded(), path) in self._floor.bad:
+            raise MediumFault(path, operation, EIO, "Input/output error")
+
+    def on_tape(self, path: str, content: bytes) -> bytes:
+        """See ``SimulatedTapeFilesystem``."""
+        if content and path.startswith("coldstore/bundles/") and self._floor.chance.happens("tape bit flip"):
+            changed = bytearray(content)
+            random = self._floor.chance.stream("flips")
+            changed[random.randrange(len(changed))] ^= 1 << random.randrange(8)
+            return bytes(changed)
+        return content
 
     async def _as_mover(self, seconds: float, size_bytes: int) -> None:
         ending: Deferred[None] = Deferred()

@@ -35,6 +35,8 @@ class Operator:
         self.outside: dict[str, int] = {}
         """Cartridges on the desk, and the slots they came from."""
         self.admitted: set[str] = set()
+        self.given_up: set[str] = set()
+        """Cartridges that were condemned: nothing on them counts any more."""
         self.is_ready = False
         self._users = 0
 
@@ -73,13 +75,35 @@ class Operator:
             await self._admit(new[:4])
         for each in cartridges:
             if each["state"] == "suspect":
-                action = "trust" if self._random.random() < 0.7 else "condemn"
+                action = "trust"
+                if self._random.random() < 0.3 and self._holds_nothing_alone(each["barcode"]):
+                    action = "condemn"
+                    self.given_up.add(each["barcode"])
                 await self.ask(
                     "POST",
                     "/cartridges/change",
                     {"barcode": each["barcode"], "action": action, "reason": "looked at it", "by": "olga"},
                 )
                 self._world.tell(f"operator: {action} {each['barcode']}")
+
+    def _holds_nothing_alone(self, barcode: str) -> bool:
+        """Whether everything verified on a cartridge is verified, and good, on another one: whoever condemns it looks that up."""
+        world = self._world
+        rows = world.database.connection.execute(
+            "SELECT bundle_id FROM copies WHERE barcode = ? AND state IN ('verified', 'synced', 'lost')",
+            (barcode,),
+        ).fetchall()
+        for (bundle_id,) in rows:
+            others = world.database.connection.execute(
+                "SELECT barcode FROM copies WHERE bundle_id = ? AND state = 'verified' AND barcode != ?",
+                (bundle_id, barcode),
+            ).fetchall()
+            path = f"coldstore/bundles/{bundle_id}.tar"
+            if not any(
+                other not in self.given_up and (other, path) not in world.floor.flipped for (other,) in others
+            ):
+                return False
+        return True
 
     async def _prepare(self) -> None:
         """The first morning: user, buckets, cartridges."""

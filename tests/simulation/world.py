@@ -7,6 +7,7 @@ words of the domain, with virtual times.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -14,6 +15,9 @@ from twisted.python.failure import Failure
 
 from coldstore.appliance.core import Core
 from coldstore.config.schema import Configuration
+from coldstore.disk.addresses import FileAddress, parsed
+from coldstore.disk.framing import HEADER_BYTES
+from coldstore.disk.layout import Layout
 from tests.simulation.chance import HOUR, STORM_HOURS, STORMS_PER_HOUR, Chance, Rates
 from tests.simulation.clients import BUCKETS, Client
 from tests.simulation.database import Database, Loss
@@ -29,7 +33,7 @@ from tests.simulation.wire import Connection
 
 BEGINNING = 1_767_225_600.0
 """2026-01-01T00:00:00Z."""
-EIO, ENOSPC = 5, 28
+EIO, ENOSPC, EROFS = 5, 28, 30
 DISK_BYTES = 40 * 1024 * 1024
 RESTART_SECONDS = (1.0, 30.0)
 """A service manager starts a dead process again; a machine without power takes longer."""
@@ -118,7 +122,9 @@ class World:
         self.operator = Operator(self)
         self.database.loss = self._loss
         self.disk.fault = self._disk_fault
-        self._is_disk_full = False
+        self._is_disk_full = self._is_disk_read_only = False
+        self.spoiled_keys: set[str] = set()
+        """Keys of which bytes were changed on the disk: they need not be served any more, and never as they are."""
         self.are_faults_on = True
         self.failures: list[str] = []
         """Failures that the appliance logged because it did not expect them."""
@@ -214,6 +220,8 @@ class World:
             run.life.end()
         self.floor.cut_power()
         self.disk.cut_power(self.chance.stream("power"))
+        if self.chance.happens("disk bit flip"):
+            self._flip_on_disk()
         low, high = POWER_SECONDS
         self.reactor.callLater(self.chance.stream("restart").uniform(low, high), self._start_again)
 
@@ -254,8 +262,12 @@ class World:
             ("database away", lambda: self._for_a_while(self.database, "is_away")),
             ("webhook away", lambda: self._for_a_while(self.target, "is_away")),
             ("disk full", lambda: self._for_a_while(self, "_is_disk_full")),
-            ("disk bit flip", self._flip_on_disk),
-            ("barcode unreadable", self._smear_label),
+            ("disk read-only", lambda: self._for_a_while(self, "_is_disk_read_only")),
+            ("tape rot", lambda: self._spoil_on_tape(self._rot)),
+            ("bad block", lambda: self._spoil_on_tape(self.floor.bad.add)),
+            ("barcode unreadable", lambda: self._mislabel(floor.unreadable)),
+            ("barcode vanishes", lambda: self._mislabel(floor.vanished)),
+            ("barcode double", self._double_label),
             ("cartridge pulled", self.operator.pull_cartridge),
             ("drive dead", lambda: floor.dead.add(self._any_drive())),
             ("ltfs dies", self._kill_ltfs),
@@ -270,19 +282,72 @@ class World:
         self.reactor.callLater(seconds, setattr, thing, attribute, False)
 
     def _flip_on_disk(self) -> None:
+        """
+        A bit on the disk has changed while the power was away, in bytes that are on tape as well. (Only then: what the page cache holds
+        was checked, and what is nowhere else would be lost.)
+        """
         random = self.chance.stream("flips")
-        names = sorted(name for name, file in self.disk.names.items() if len(file.content) > 0)
-        if names:
-            content = self.disk.names[random.choice(names)].content
-            content[random.randrange(len(content))] ^= 1 << random.randrange(8)
+        rows = self.database.connection.execute(
+            "SELECT p.address, p.length_bytes, CAST(v.key AS TEXT) FROM versions v JOIN pieces p ON p.layout_id = v.layout_id"
+            " WHERE v.on_disk = 1 AND v.archive_state = 'archived' AND v.deleted_at IS NULL ORDER BY p.address"
+        ).fetchall()
+        if not rows:
+            return
+        text, length_bytes, key = random.choice(rows)
+        address = parsed(text)
+        assert address is not None
+        layout = Layout(Path(self.settings.staging_directory))
+        if isinstance(address, FileAddress):
+            path, begin = layout.file(address), 0
+        else:
+            path = layout.container(address.container)
+            begin = address.offset_bytes + (HEADER_BYTES if address.is_record else 0)
+        file = self.disk.names.get(str(path))
+        if file is not None and len(file.content) >= begin + length_bytes:
+            file.content[begin + random.randrange(length_bytes)] ^= 1 << random.randrange(8)
+            self.spoiled_keys.add(key)
+            self.tell(f"a bit of {key} flips on the disk")
 
-    def _smear_label(self) -> None:
-        slot = self.chance.stream("labels").randint(1, self.shape.cartridges)
-        barcode = f"A{slot:05}L9"
-        self.floor.unreadable.add(barcode)
-        self.reactor.callLater(
-            self.chance.stream("whiles").uniform(60.0, 6 * HOUR), self.floor.unreadable.discard, barcode
-        )
+    def _spoil_on_tape(self, spoil: Callable[[tuple[str, str]], None]) -> None:
+        """Something happens to a bundle on a cartridge of which there is another verified copy that is as it was written."""
+        rows = self.database.connection.execute(
+            "SELECT bundle_id, barcode FROM copies WHERE state = 'verified' ORDER BY bundle_id, barcode"
+        ).fetchall()
+        places = [(barcode, f"coldstore/bundles/{bundle_id}.tar") for bundle_id, barcode in rows]
+        good = [place for place in places if place not in self.floor.flipped]
+        counts: dict[str, int] = {}
+        for barcode, path in good:
+            counts[path] = counts.get(path, 0) + (barcode not in self.operator.given_up)
+        safe = [place for place in good if counts[place[1]] > 1 and place[0] not in self.operator.given_up]
+        if safe:
+            place = self.chance.stream("flips").choice(safe)
+            self.floor.flipped.add(place)
+            spoil(place)
+            self.tell(f"{place[1]} on {place[0]} is spoiled")
+
+    def _rot(self, place: tuple[str, str]) -> None:
+        barcode, path = place
+        medium = self.floor.tapes.medium(barcode)
+        trees = [medium, *(mount for mount in self.floor.tapes.mounts.values() if mount.medium is medium)]
+        for each in trees:
+            each.tree = each.tree.rotten(path, self.chance.stream("flips"))
+
+    def _mislabel(self, those: set[str]) -> None:
+        barcode = self._any_barcode()
+        those.add(barcode)
+        self._later(lambda: those.discard(barcode))
+
+    def _double_label(self) -> None:
+        barcode, other = self._any_barcode(), self._any_barcode()
+        if barcode != other:
+            self.floor.double[barcode] = other
+            self._later(lambda: self.floor.double.pop(barcode, None))
+
+    def _any_barcode(self) -> str:
+        return f"A{self.chance.stream('labels').randint(1, self.shape.cartridges):05}L9"
+
+    def _later(self, undo: Callable[[], object]) -> None:
+        self.reactor.callLater(self.chance.stream("whiles").uniform(60.0, 6 * HOUR), undo)
 
     def _kill_ltfs(self) -> None:
         mounts = sorted(self.floor.tapes.mounts)
@@ -297,6 +362,8 @@ class World:
         return None
 
     def _disk_fault(self, operation: str, _path: str) -> int | None:
+        if self._is_disk_read_only and operation not in ("read", "open", "list"):
+            return EROFS
         if operation in ("write", "allocate", "create"):
             if self._is_disk_full:
                 return ENOSPC
@@ -326,9 +393,10 @@ class World:
         self.tell("the faults are off")
         self.are_faults_on = False
         self.chance.off()
-        self.database.is_away = self.target.is_away = self._is_disk_full = False
+        self.database.is_away = self.target.is_away = self._is_disk_full = self._is_disk_read_only = False
         self.floor.dead.clear()
-        self.floor.unreadable.clear()
+        for those in (self.floor.unreadable, self.floor.vanished, self.floor.double):
+            those.clear()
         self.floor.is_library_away = False
         for client in self.clients:
             client.is_over = True
