@@ -41,6 +41,8 @@ def makeService(options: Options) -> IService:
     # Late, so that nothing of the appliance is loaded for a configuration that cannot be used.
     from twisted.internet import reactor
 
+    from coldstore.appliance.clocks import make_steady
     from coldstore.appliance.service import Appliance
 
+    make_steady(reactor)
     return Appliance(configuration, reactor, log_file=options.parent["logfile"] if options.parent else None)

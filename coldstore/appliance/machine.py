@@ -11,6 +11,7 @@ from twisted.web.client import Agent, HTTPConnectionPool
 
 from coldstore.appliance import policies
 from coldstore.appliance.adapters import TapeSide
+from coldstore.appliance.clocks import TimeOfDay
 from coldstore.appliance.form import demand_form
 from coldstore.appliance.library import build_tape_side, check_recorded_cartridges
 from coldstore.config.schema import Configuration, Webhook
@@ -29,7 +30,8 @@ class Machine:
 
     def __init__(self, settings: Configuration, reactor: Any) -> None:
         self._settings = settings
-        self.clock = reactor
+        self._reactor = reactor
+        self.clock: Any = TimeOfDay(reactor)
         self.unguessable: Random = SystemRandom()
         self.ordinary = Random(self.unguessable.getrandbits(128))
 
@@ -77,10 +79,10 @@ class Machine:
     def notifier(self) -> WebhookNotifier:
         """See ``Adapters``."""
         notify = self._settings.notify
-        pool = HTTPConnectionPool(self.clock, persistent=False)
+        pool = HTTPConnectionPool(self._reactor, persistent=False)
         return WebhookNotifier(
             targets=[_target(webhook) for webhook in notify.webhooks],
-            post=HTTPClient(Agent(self.clock, pool=pool, connectTimeout=notify.timeout_seconds)).post,
+            post=HTTPClient(Agent(self._reactor, pool=pool, connectTimeout=notify.timeout_seconds)).post,
             clock=self.clock,
             timeout_seconds=notify.timeout_seconds,
             read_body=treq.content,

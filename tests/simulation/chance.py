@@ -28,7 +28,7 @@ FAULTS: Mapping[str, tuple[float, str]] = {
     "kill": (0.1, "a virtual hour"),
     "power cut": (0.04, "a virtual hour"),
     "kill while starting": (0.3, "a start"),
-    "clock step": (0.01, "a virtual hour"),
+    "clock step": (0.02, "a virtual hour"),
     "database lost before commit": (0.0005, "a commit"),
     "database lost after commit": (0.0005, "a commit"),
     "database away": (0.03, "a virtual hour"),

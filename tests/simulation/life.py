@@ -23,9 +23,17 @@ class Life(Owner):
     A process. Every effect it has on the world passes ``effect`` first.
 
     :param ends_at: the number of the effect, counted from 1, that does not happen any more; None: it lives on
+    :param time_of_day: what the machine's clock says, which may be wrong; None: the present moment
     """
 
-    def __init__(self, reactor: VirtualReactor, *, ends_at: int | None = None) -> None:
+    def __init__(
+        self,
+        reactor: VirtualReactor,
+        *,
+        ends_at: int | None = None,
+        time_of_day: Callable[[], float] | None = None,
+    ) -> None:
+        self.time_of_day = time_of_day or reactor.seconds
         self.reactor = reactor
         self.effects = 0
         self.last_effect = ""
@@ -92,12 +100,12 @@ class Life(Owner):
 
 @implementer(IReactorTime)
 class LifeReactor:
-    """The process's own reactor: its calls end with it."""
+    """The process's own reactor: its calls end with it, and its ``seconds`` are what the machine's clock says."""
 
     def __init__(self, life: Life) -> None:
         self._life = life
         self._reactor = life.reactor
-        self.seconds = life.reactor.seconds
+        self.seconds = life.time_of_day
 
     def callLater(self, delay: float, callable: Callable[..., Any], *args: object, **kwargs: object) -> Call:
         """See ``IReactorTime``."""

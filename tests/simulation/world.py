@@ -56,7 +56,7 @@ class Run:
     """One life of the appliance."""
 
     def __init__(self, world: "World", number: int, *, ends_at: int | None = None) -> None:
-        self.life = Life(world.reactor, ends_at=ends_at)
+        self.life = Life(world.reactor, ends_at=ends_at, time_of_day=world.time_of_day)
         machine = SimulatedMachine(
             world.settings,
             self.life,
@@ -110,6 +110,8 @@ class World:
             capacity_bytes=TAPE_BYTES,
         )
         self.target = Target()
+        self.clock_error = 0.0
+        """Seconds by which the machine's clock is wrong."""
         self.story: list[str] = []
         self.keeps_story = False
         self.graves: list[Run] = []
@@ -141,6 +143,10 @@ class World:
             operations_per_hour=self.shape.operations_per_hour / max(1, self.shape.clients),
             tell=self.tell,
         )
+
+    def time_of_day(self) -> float:
+        """What the machine's clock says."""
+        return self.reactor.seconds() + self.clock_error
 
     # ── telling ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -258,6 +264,7 @@ class World:
         floor = self.floor
         return (
             ("kill", self.kill),
+            ("clock step", self._step_clock),
             ("power cut", self.cut_power),
             ("database away", lambda: self._for_a_while(self.database, "is_away")),
             ("webhook away", lambda: self._for_a_while(self.target, "is_away")),
@@ -272,6 +279,15 @@ class World:
             ("drive dead", lambda: floor.dead.add(self._any_drive())),
             ("ltfs dies", self._kill_ltfs),
         )
+
+    def _step_clock(self) -> None:
+        """Somebody sets the clock wrong, by seconds or a day; it is set right some time later."""
+        random = self.chance.stream("clock")
+        self.clock_error = (
+            random.choice((-1, 1)) * random.choice((1.0, 60.0, HOUR, 24 * HOUR)) * random.random()
+        )
+        self.tell(f"the clock is {self.clock_error:+.0f} s wrong")
+        self._later(lambda: setattr(self, "clock_error", 0.0))
 
     def _any_drive(self) -> int:
         return self.chance.stream("drives").randrange(self.shape.drives)
@@ -395,6 +411,7 @@ class World:
         self.chance.off()
         self.database.is_away = self.target.is_away = self._is_disk_full = self._is_disk_read_only = False
         self.floor.dead.clear()
+        self.clock_error = 0.0
         for those in (self.floor.unreadable, self.floor.vanished, self.floor.double):
             those.clear()
         self.floor.is_library_away = False
