@@ -88,6 +88,8 @@ class Client:
         self.ledger = Ledger()
         self.complaints: list[str] = []
         self.wishes: dict[str, Wish] = {}
+        self.restored: dict[str, int] = {}
+        """How often it has seen that a restore of a key had come to its end."""
         self.counts: dict[str, int] = {}
         self.is_at_work = False
         self.is_over = False
@@ -288,6 +290,7 @@ class Client:
             self._compare(key, len(answer.body), digest)
             if key in self.wishes:
                 self.wishes.pop(key)
+                self.restored[key] = self.restored.get(key, 0) + 1
                 self._tell(f"GET {key}: restored")
             return "there"
         if answer.status == 404 and answer.code == "NoSuchKey":

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 BUNDLES = "coldstore/bundles"
+COMPLETED, FAILED = "s3:ObjectRestore:Completed", "coldstore:Restore:Failed"
 ACCOUNT_SLACK_BYTES = 64 * 1024
 
 
@@ -34,6 +35,8 @@ class Judge:
             *self._evicted_too_early(),
             *self._on_tape(),
             *self._admitted(),
+            *self._apart(),
+            *self._world.floor.violations,
         ]
 
     def _one_place(self) -> Iterator[str]:
@@ -93,6 +96,13 @@ class Judge:
             if medium.volume_uuid is not None and barcode not in self._world.operator.admitted:
                 yield f"{barcode} was formatted, and nobody admitted it"
 
+    def _apart(self) -> Iterator[str]:
+        """The copies of a bundle are on different cartridges."""
+        for bundle_id, barcode, count in self._rows(
+            "SELECT bundle_id, barcode, count(*) FROM copies WHERE barcode IS NOT NULL GROUP BY 1, 2 HAVING count(*) > 1"
+        ):
+            yield f"{count} copies of bundle {bundle_id} are on {barcode}"
+
     # ── the end ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def unfinished(self) -> list[str]:
@@ -115,6 +125,26 @@ class Judge:
             ((count,),) = self._rows(query)
             if count:
                 found.append(f"{count} {what}")
+        return found
+
+    def untold(self) -> list[str]:
+        """Restores that came to an end, of which no message told, and messages that came out of order."""
+        found = []
+        told: dict[str, list[int]] = {}
+        for message in self._world.target.taken:
+            key = message.key.decode()
+            if message.event in (COMPLETED, FAILED):
+                told.setdefault(key, []).append(message.message_id)
+        for client in self._world.clients:
+            for key, count in sorted(client.restored.items()):
+                if len(set(told.get(key, ()))) < count:
+                    found.append(
+                        f"{key} was restored {count} times, and {len(set(told.get(key, ())))} messages told of it"
+                    )
+        for key, ids in sorted(told.items()):
+            first_told = list(dict.fromkeys(ids))
+            if first_told != sorted(first_told):
+                found.append(f"messages about {key} came in the order {first_told}")
         return found
 
     def leaks(self) -> list[str]:

@@ -113,10 +113,13 @@ class Floor:
         self.power_reactor = PowerReactor(reactor, self)
         self.dead: set[int] = set()
         self.at_work: dict[str, int] = {}
+        self._worked_by: dict[str, Life] = {}
         self.unreadable: set[str] = set()
         """Barcodes that the scanner does not read now."""
         self.seen_before: set[str] = set()
         """Cartridges that a drive has measured through."""
+        self.violations: list[str] = []
+        """Devices that two processes worked at a time."""
         self.double: dict[str, str] = {}
         """Cartridges whose labels are read as those of other ones now."""
         self.vanished: set[str] = set()
@@ -144,9 +147,12 @@ class Floor:
         barcode = self.library.drives[drive].barcode if 0 <= drive < len(self.library.drives) else None
         self.history.append((self.reactor.seconds(), drive, what, barcode or ""))
 
-    def begin(self, device: str) -> Callable[[Any], Any]:
-        """A command begins to touch a device; call what is returned when it ends."""
+    def begin(self, device: str, life: Life) -> Callable[[Any], Any]:
+        """A command of a process begins to touch a device; call what is returned when it ends."""
         power = self.power
+        if self.at_work.get(device, 0) and self._worked_by.get(device) is not life and device != "changer":
+            self.violations.append(f"{device} is worked by two processes at a time")
+        self._worked_by[device] = life
         self.at_work[device] = self.at_work.get(device, 0) + 1
 
         def end(outcome: Any) -> Any:
@@ -281,7 +287,7 @@ class LifeLibrary:
                 late.cancel()
                 told.callback(outcome)
 
-        move().addBoth(floor.begin("changer")).addBoth(moved)
+        move().addBoth(floor.begin("changer", self._life)).addBoth(moved)
         return self._life.heard(told)
 
 
@@ -335,7 +341,7 @@ class LifeDrive:
             return self._life.heard(
                 fail(DriveUnreachable(device=self.device, attempted=attempted, reason="no answer"))
             )
-        return self._life.heard(what().addBoth(self._floor.begin(f"drive-{self.number}")))
+        return self._life.heard(what().addBoth(self._floor.begin(f"drive-{self.number}", self._life)))
 
     def status(self) -> "Deferred[Any]":
         """See ``IDrive``."""
@@ -551,15 +557,15 @@ def life_filesystem(floor: Floor, life: Life, disk: Disk, drive: int, limits: Li
 
     # Programs on the tape hold the drive's lock until they end, whoever started them.
     for name in ("format", "check", "mount"):
-        _hold(model, name, floor, f"drive-{drive}")
+        _hold(model, name, floor, f"drive-{drive}", life)
     return HeardFilesystem(model, life, f"filesystem {drive}", wrap)
 
 
-def _hold(model: Any, name: str, floor: Floor, device: str) -> None:
+def _hold(model: Any, name: str, floor: Floor, device: str, life: Life) -> None:
     inner = getattr(model, name)
 
     def held(*args: Any, **kwargs: Any) -> Any:
-        return inner(*args, **kwargs).addBoth(floor.begin(device))
+        return inner(*args, **kwargs).addBoth(floor.begin(device, life))
 
     setattr(model, name, held)
 

@@ -97,7 +97,7 @@ def settle(world: World, judge: Judge) -> list[str]:
             if not reader.is_done
         ]
     world.pass_hours(2)
-    return complaints + judge.complaints() + world.complaints + judge.leaks()
+    return complaints + judge.complaints() + world.complaints + judge.leaks() + judge.untold()
 
 
 class Reader:
