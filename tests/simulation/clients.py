@@ -19,11 +19,13 @@ from tests.simulation.wire import Account, Answer, Connection, NoAnswer
 
 BUCKETS = ("alpha", "beta")
 KEYS_PER_CLIENT = 60
-GAP_SECONDS = 0.05
+DOUBTED = 0.3
+"""How often a client asks again when what it waits for is refused."""
 CLASSES = ("GLACIER", "GLACIER", "GLACIER", "DEEP_ARCHIVE", "STANDARD", "STANDARD", "STANDARD")
 TIERS = ("Expedited", "Standard", "Standard", "Bulk", "Bulk")
 WEIGHTS = {
     "put": 34,
+    "damaged_put": 1,
     "multipart": 1,
     "delete": 14,
     "get": 20,
@@ -134,10 +136,12 @@ class Client:
         query: str = "",
         headers: dict[str, str] | None = None,
         body: bytes = b"",
+        spoils: bool = False,
     ) -> Answer | None:
         """
         Send a request, and perhaps hang up.
 
+        :param spoils: a bit of the body changes on its way
         :return: None when nobody listened, so that nothing can have happened
         :raise NoAnswer: nobody knows what happened
         """
@@ -151,6 +155,8 @@ class Client:
             return None
         target = f"/{self.bucket}/{key}" + (f"?{query}" if query else "")
         head, body = self._account.request(method, target, headers or {}, body, self._wall())
+        if spoils:
+            body = bytes((body[0] ^ 1,)) + body[1:]
         hangs_up = self._chance.happens("client hangs up")
         cut = self._random.randint(0, len(body)) if hangs_up else len(body)
         connection.send(head + body[:cut])
@@ -195,6 +201,17 @@ class Client:
         (body,) = content.parts()
         headers = {"x-amz-storage-class": content.storage_class}
         await self._written(key, content, lambda: self.ask("PUT", key, headers=headers, body=body), "PUT")
+
+    async def _damaged_put(self) -> None:
+        """A body that is not what its signed checksum says, as a broken network card makes it: nothing may come of it."""
+        key, content = self._some_key(), self._content()
+        body = b"".join(content.parts()) or b"."
+        try:
+            answer = await self.ask("PUT", key, body=body, spoils=True)
+        except NoAnswer:
+            return
+        if answer is not None and answer.status == 200:
+            self.complain(f"PUT {key}: bytes with another checksum were accepted")
 
     async def _written(
         self,
@@ -299,10 +316,27 @@ class Client:
         if answer.status == 403 and answer.code == "InvalidObjectState":
             if not any(each is not None and each.is_cold for each in self.ledger.possible(key)):
                 self.complain(f"GET {key}: cold, and nothing cold was ever put there")
+            elif key in self.wishes and self._random.random() < DOUBTED:
+                await self._doubt(key)
             return "cold"
         if answer.code != "RequestTimeTooSkewed":
             self.complain(f"GET {key}: {answer.status} {answer.body!r}")
         return "later"
+
+    async def _doubt(self, key: str) -> None:
+        """It is refused as cold: see that HEAD does not call it restored, twice, for it may become so in between."""
+        for _ in range(2):
+            seen = await self.look(key)
+            restore = "" if seen is None or seen.status != 200 else seen.headers.get("x-amz-restore", "")
+            if 'ongoing-request="false"' not in restore:
+                return
+            try:
+                answer = await self.ask("GET", key)
+            except NoAnswer:
+                return
+            if answer is None or answer.code != "InvalidObjectState":
+                return
+        self.complain(f"GET {key}: refused as cold, and HEAD says {restore}")
 
     def _compare(self, key: str, size_bytes: int | None, digest: str | None) -> None:
         complaint = self.ledger.complaint(key, size_bytes, digest)

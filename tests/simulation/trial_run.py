@@ -13,8 +13,8 @@ from tests.simulation.invariants import Judge
 from tests.simulation.world import Shape, World
 
 LOOK_HOURS = 6.0
-SETTLE_HOURS = 30 * 24.0
-READ_HOURS = 10 * 24.0
+SETTLE_HOURS = 5 * 24.0
+READ_HOURS = 5 * 24.0
 GARBAGE_ROUNDS = 4
 
 

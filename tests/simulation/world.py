@@ -396,12 +396,13 @@ class World:
         """Let so many hours go by."""
         self.reactor.run_until(self.reactor.seconds() + hours * HOUR)
 
-    def until(self, condition: Callable[[], bool], *, hours: float) -> bool:
-        """Let time go by until a condition holds, so many hours at most; return whether it does."""
+    def until(self, condition: Callable[[], bool], *, hours: float, every_seconds: float = 600.0) -> bool:
+        """Let time go by until a condition holds, so many hours at most; return whether it does. Looked at now and then."""
         end = self.reactor.seconds() + hours * HOUR
         while not condition():
-            if not self.reactor.step(end):
-                return condition()
+            if self.reactor.seconds() >= end:
+                return False
+            self.reactor.run_until(min(end, self.reactor.seconds() + every_seconds))
         return True
 
     def quieten(self) -> None:

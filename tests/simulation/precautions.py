@@ -1,0 +1,329 @@
+"""
+Precautions of the appliance that can be removed, one at a time, to see whether the simulation finds out.
+
+Each is something that a developer might leave out one day and that no ordinary test would miss: a sync, an order of two steps, a
+comparison. ``removed`` takes it away for as long as its context lasts; ``rates`` are the troubles in which it is missed.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from twisted.internet.defer import Deferred, succeed
+
+from coldstore.disk.incoming import LargeIncoming, SmallIncoming
+from coldstore.disk.reading import PieceReader
+from coldstore.interfaces.filesystem import StartBlock, SyncedIndex
+from coldstore.interfaces.mover import RangeState
+from coldstore.metadata.sqlite import copies, restores, telling, versions
+from coldstore.s3.integrity import IntegrityPlan
+from coldstore.testing.filesystem import SimulatedMover, SimulatedVolume
+from coldstore.util.checksums import crc64nvme
+from coldstore.util.loops import Loop
+from coldstore.work import writing
+from coldstore.work.bay import Bay
+from coldstore.work.deliverer import Deliverer
+from coldstore.work.inventory import InventoryKeeper
+from coldstore.work.packer import Packer
+from coldstore.work.recovery import Recovery
+from tests.simulation.disk import SimulatedFileSystem
+from tests.simulation.library import LifeLock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Precaution:
+    """
+    :ivar rates: of the faults in which its lack shows; all others are off
+    :ivar seeds: within so many its lack must be found
+    """
+
+    what: str
+    removed: Callable[[], AbstractContextManager[Any]]
+    rates: Mapping[str, float] = field(default_factory=dict)
+    seeds: int = 4
+    settings: str = ""
+
+
+def _skips(method: str, concerns: Callable[[str], bool]) -> Callable[[], AbstractContextManager[Any]]:
+    """Have a call of the file system do nothing for some paths."""
+    inner: Any = getattr(SimulatedFileSystem, method)
+
+    def skipping(self: Any, thing: Any) -> None:
+        path = thing if isinstance(thing, Path) else self._open[thing].path
+        if not concerns(str(path)):
+            inner(self, thing)
+
+    return lambda: patch.object(SimulatedFileSystem, method, skipping)
+
+
+def _is_segment(path: str) -> bool:
+    return "/containers/s-" in path and "." not in path.rpartition("/")[2]
+
+
+def _nothing(*_args: object, **_kwargs: object) -> None:
+    return None
+
+
+async def _nothing_later(*_args: object, **_kwargs: object) -> None:
+    return None
+
+
+def _archived_by_one() -> AbstractContextManager[Any]:
+    inner = copies.verified
+
+    def verified(connection: Any, *, bundle_id: str, pool: str, epoch: int, at: float) -> Any:
+        bundle = inner(connection, bundle_id=bundle_id, pool=pool, epoch=epoch, at=at)
+        connection.execute("UPDATE bundles SET state = 'archived' WHERE bundle_id = ?", (bundle_id,))
+        return bundle
+
+    return patch.object(copies, "verified", verified)
+
+
+def _says_synced() -> AbstractContextManager[Any]:
+    def sync(self: Any, _message: str, *, new_files: Any = ()) -> Deferred[SyncedIndex]:
+        block = StartBlock(partition="b", block=1)
+        self.generation += 1
+        return succeed(
+            SyncedIndex(
+                generation=self.generation, location=block, start_blocks=dict.fromkeys(new_files, block)
+            )
+        )
+
+    return patch.object(SimulatedVolume, "sync", sync)
+
+
+def _reads_unchecked() -> AbstractContextManager[Any]:
+    def checked(self: Any, block: int) -> bytes:
+        length = min(4 << 20, self.length_bytes - block * (4 << 20))
+        return bytes(self._exactly(block * (4 << 20), length)) if length <= 64 * 1024 else b""
+
+    return patch.object(PieceReader, "_checked", checked)
+
+
+def _recalls_unchecked() -> AbstractContextManager[Any]:
+    inner: Any = SimulatedMover._read_range
+
+    def read_range(self: Any, ordinal: int, each: Any, content: bytes, block_bytes: int) -> Any:
+        found = inner(self, ordinal, each, content, block_bytes)
+        chunk = content[each.offset_bytes : each.offset_bytes + each.length_bytes]
+        crcs = tuple(crc64nvme(chunk[at : at + block_bytes]) for at in range(0, len(chunk), block_bytes))
+        return type(found)(ordinal=ordinal, state=RangeState.DELIVERED, block_crcs=crcs, detail="")
+
+    return patch.object(SimulatedMover, "_read_range", read_range)
+
+
+def _lock_at_once() -> AbstractContextManager[Any]:
+    def acquire(self: Any, *, timeout_seconds: float) -> Deferred[None]:
+        self.is_held = True
+        return succeed(None)
+
+    return patch.object(LifeLock, "acquire", acquire)
+
+
+def _admits_everything() -> AbstractContextManager[Any]:
+    inner: Any = InventoryKeeper.__init__
+
+    def admitting(self: Any, **parts: Any) -> None:
+        inner(self, **{**parts, "admitted_by": lambda _barcode: "nobody"})
+
+    return patch.object(InventoryKeeper, "__init__", admitting)
+
+
+def _marks_first() -> AbstractContextManager[Any]:
+    async def one_round(self: Any) -> float:
+        for message in await self._store.due_messages(now=self._clock.seconds(), limit=100):
+            await self._store.message_delivered(message.message_id)
+            self._notifier.deliver(message).addErrback(lambda _: None)
+        return 15.0
+
+    return patch.object(Deliverer, "one_round", one_round)
+
+
+def _loses_messages() -> AbstractContextManager[Any]:
+    return patch.object(restores, "write_messages", _nothing)
+
+
+def _last_first() -> AbstractContextManager[Any]:
+    inner = telling.due_messages
+
+    def due_messages(connection: Any, *, now: float, limit: int) -> Any:
+        return inner(connection, now=now, limit=limit)[::-1]
+
+    return patch.object(telling, "due_messages", due_messages)
+
+
+def _frees_at_once() -> AbstractContextManager[Any]:
+    return patch.object(versions, "is_claimed", lambda _connection, _uid: False)
+
+
+def _dies_of_a_fault() -> AbstractContextManager[Any]:
+    inner: Any = Loop._run
+
+    async def run(self: Any) -> None:
+        tell = self._tell
+
+        def tell_and_stop(fault: Exception, pause: float) -> None:
+            tell(fault, pause)
+            self.running = 0
+
+        self._tell = tell_and_stop
+        await inner(self)
+
+    return patch.object(Loop, "_run", run)
+
+
+def _keeps_promises_of_room() -> AbstractContextManager[Any]:
+    @contextmanager
+    def both() -> Iterator[None]:
+        with (
+            patch.object(LargeIncoming, "_give_back", _nothing),
+            patch.object(SmallIncoming, "_end", lambda self: self._owner.ended(self)),
+        ):
+            yield
+
+    return both()
+
+
+def _evicts_restored() -> AbstractContextManager[Any]:
+    def evictable(connection: Any, *, classes: Any, archived_before: float, limit: int) -> Any:
+        del archived_before, classes
+        return versions.selected(
+            connection,
+            "WHERE v.archive_state = 'archived' AND v.on_disk = 1 AND v.deleted_at IS NULL AND v.size_bytes > 0"
+            " AND v.storage_class IN ('GLACIER', 'DEEP_ARCHIVE') ORDER BY v.version_uid LIMIT ?",
+            (limit,),
+        )
+
+    def evict(connection: Any, version_uid: int, *, revision: int) -> None:
+        version = versions.by_uid(connection, version_uid)
+        if version is not None and version.on_disk:
+            restores.layouts.set_state(connection, version.layout_id, "doomed")
+            versions.move(connection, version_uid, {"on_disk": 0, "layout_id": ""})
+
+    @contextmanager
+    def both() -> Iterator[None]:
+        with patch.object(restores, "evictable", evictable), patch.object(restores, "evict", evict):
+            yield
+
+    return both()
+
+
+POWER = {"power cut": 0.6}
+KILLS = {"kill": 0.6, "kill while starting": 0.3}
+
+PRECAUTIONS: Mapping[str, Precaution] = {
+    "record synced": Precaution(
+        what="records in a segment are synced before they are acknowledged",
+        removed=_skips("sync", _is_segment),
+        rates=POWER,
+    ),
+    "large file synced": Precaution(
+        what="a large piece is synced before it gets its name",
+        removed=_skips("sync", lambda path: "/incoming/" in path),
+        rates=POWER,
+        seeds=8,
+    ),
+    "large file's name synced": Precaution(
+        what="the name of a large piece is made durable",
+        removed=_skips("sync_directory", lambda path: "/files/" in path),
+        rates=POWER,
+        seeds=8,
+    ),
+    "segment's name synced": Precaution(
+        what="the name of a new segment is made durable",
+        removed=_skips("sync_directory", lambda path: path.endswith("/containers")),
+        rates=POWER,
+    ),
+    "read back": Precaution(
+        what="what was written to tape is read back before it counts",
+        removed=lambda: patch.object(writing, "to_read_back", lambda _ids, _mode: frozenset()),
+        rates={"tape bit flip": 0.2},
+    ),
+    "index proven": Precaution(
+        what="a copy counts as synced when the index that lists it is on tape",
+        removed=_says_synced,
+    ),
+    "all copies": Precaution(
+        what="bytes leave the disk when all copies are verified, not the first",
+        removed=_archived_by_one,
+    ),
+    "disk reads checked": Precaution(
+        what="what is read from the disk is compared with its checksum",
+        removed=_reads_unchecked,
+        rates={"power cut": 0.6, "disk bit flip": 1.0},
+        seeds=8,
+    ),
+    "tape reads checked": Precaution(
+        what="what comes from tape is compared with its checksum",
+        removed=_recalls_unchecked,
+        rates={"tape rot": 0.8},
+        seeds=8,
+    ),
+    "copies recovered": Precaution(
+        what="a copy that a dead process was writing is planned anew",
+        removed=lambda: patch.object(Recovery, "run", lambda self: self._packer.recover()),
+        rates=KILLS,
+    ),
+    "claims recovered": Precaution(
+        what="a bundle that a dead process was filling is given up",
+        removed=lambda: patch.object(Packer, "recover", _nothing_later),
+        rates={**KILLS, "database lost after commit": 0.01},
+        seeds=8,
+    ),
+    "device locked": Precaution(
+        what="a device is left alone until the command of a dead process has ended",
+        removed=_lock_at_once,
+        rates={"kill": 1.0},
+    ),
+    "cartridge compared": Precaution(
+        what="the cartridge that the robot brought is the one that was asked for",
+        removed=lambda: patch.object(Bay, "_compare", _nothing),
+        rates={"wrong cartridge": 0.3},
+        seeds=8,
+    ),
+    "admission": Precaution(
+        what="no cartridge is formatted that no operator has admitted",
+        removed=_admits_everything,
+    ),
+    "delivered, then marked": Precaution(
+        what="a message counts as delivered when its target has taken it",
+        removed=_marks_first,
+        rates={"webhook away": 0.5},
+    ),
+    "told in the same step": Precaution(
+        what="the end of a restore is announced in the step that records it",
+        removed=_loses_messages,
+    ),
+    "told in order": Precaution(
+        what="messages go out in the order of what they tell",
+        removed=_last_first,
+        rates={"webhook away": 0.5},
+        seeds=8,
+    ),
+    "claimed bytes stay": Precaution(
+        what="the bytes of a deleted object stay as long as a bundle needs them",
+        removed=_frees_at_once,
+        seeds=8,
+    ),
+    "loops outlive faults": Precaution(
+        what="a loop goes on after a round that failed",
+        removed=_dies_of_a_fault,
+        rates={"database away": 0.5},
+    ),
+    "room given back": Precaution(
+        what="what a broken upload had promised itself of the disk is given back",
+        removed=_keeps_promises_of_room,
+        rates={"client hangs up": 0.2},
+    ),
+    "restored copies stay": Precaution(
+        what="a restored copy stays until it expires",
+        removed=_evicts_restored,
+    ),
+    "client's checksum compared": Precaution(
+        what="an upload whose bytes have not the checksum that the client named is refused",
+        removed=lambda: patch.object(IntegrityPlan, "verify", _nothing),
+    ),
+}
