@@ -60,6 +60,7 @@ from coldstore.work.activity import ActivityBoard
 from coldstore.work.bells import CalmBell, ReactorBell
 from coldstore.work.compactor import Compactor
 from coldstore.work.completing import Completer
+from coldstore.work.contents import Contents
 from coldstore.work.deliverer import Deliverer
 from coldstore.work.dispatcher import Dispatcher
 from coldstore.work.drives import record_drives
@@ -179,6 +180,8 @@ class Appliance(MultiService):
         )
         await staging.start()
         self._closing.append(staging.stop)
+        contents = Contents(store=store, staging=staging)
+        self._closing.append(lambda: Deferred.fromCoroutine(contents.close()))
 
         await demand_form(
             VolumeForm(settings.tape.filesystem), state_directory=Path(settings.state_directory), store=store
@@ -222,7 +225,7 @@ class Appliance(MultiService):
             return ArchiveSession(
                 bay=bay,
                 store=store,
-                staging=staging,
+                contents=contents,
                 clock=clock,
                 epoch=epoch,
                 policy=sync_policy,
@@ -261,11 +264,13 @@ class Appliance(MultiService):
             archive_session=archive_session,
             recall_session=recall_session,
             renewals=renewals,
+            contents=contents,
             make_room=make_room,
         )
         packer = Packer(
             store=store,
             staging=staging,
+            contents=contents,
             clock=clock,
             random=ordinary,
             rules=rules,

@@ -418,7 +418,9 @@ class Weave:
                 raise self._damaged(path, f"ends before byte {offset + length}")
             checksum = crc64nvme(chunk, 0)
             if checksum != expected:
-                raise self._damaged(path, f"at byte {offset}: checksum {checksum:016x} instead of {expected:016x}")
+                raise self._damaged(
+                    path, f"at byte {offset}: checksum {checksum:016x} instead of {expected:016x}"
+                )
             parts.append(between[at : at + own])
             parts.append(chunk)
             at += own
