@@ -32,6 +32,8 @@ WINDOW_BYTES = 1024 * 1024
 NEAR_BYTES = 64 * 1024
 """A gap of this size between ranges costs less to read than another read."""
 ENTRIES_PER_LINE = 500
+SWITCH_SECONDS = 0.0001
+"""How long a thread that has written or hashed a block waits for the one that makes the next one: much less than Python has it wait."""
 
 LTFS_HAS_ENDED = "the file system is gone, its ltfs has ended"
 NO_TAPE = "there is no tape in the drive any more"
@@ -154,14 +156,18 @@ class Outgoing:
         """Say how much of the room was used."""
         self._filled += count
 
-    def take(self, content: bytes) -> None:
+    def take(self, content: memoryview) -> None:
         """Fill in what is in memory already."""
-        rest = memoryview(content)
-        while rest:
-            room = self.room()[: len(rest)]
-            room[:] = rest[: len(room)]
+        end = self._filled + len(content)
+        if end <= len(self._buffer):
+            self._buffer[self._filled : end] = content
+            self._filled = end
+            return
+        while content:
+            room = self.room()[: len(content)]
+            room[:] = content[: len(room)]
             self._filled += len(room)
-            rest = rest[len(room) :]
+            content = content[len(room) :]
 
     def finish(self) -> None:
         """Write the rest, and wait for all of it."""
@@ -292,33 +298,41 @@ class OwnBytes:
         self._left = size_bytes
         self._expected = expected
         self._checksum = 0
+        self._buffer = memoryview(bytearray(WINDOW_BYTES))
         try:
             self._file = open(path, "rb", buffering=0)  # noqa: SIM115 - closed by ``close``
         except OSError as error:
             raise self._fault(error.errno, str(error.strerror)) from error
 
-    def read(self, length: int) -> bytes:
-        """Read exactly so much."""
+    def read(self, length: int) -> memoryview:
+        """Read exactly so much, at most ``WINDOW_BYTES``; it is good until the next call."""
+        content = self._buffer[:length]
         try:
-            content = self._file.read(length) if length else b""
+            count = self._file.readinto(content) if length else 0
         except OSError as error:
             raise self._fault(error.errno, str(error.strerror)) from error
-        if content is None or len(content) != length:
+        if count != length:
             raise self._fault(errno.EIO, "what was made ready for the transfer is cut off")
-        self._checksum = crc64nvme(memoryview(content), self._checksum)
+        self._checksum = crc64nvme(content, self._checksum)
         self._left -= length
         return content
 
-    def rest(self) -> bytes:
+    def copy_to(self, outgoing: Outgoing, length: int) -> None:
+        """Copy so much."""
+        while length:
+            step = min(length, WINDOW_BYTES)
+            outgoing.take(self.read(step))
+            length -= step
+
+    def copy_rest(self, outgoing: Outgoing) -> None:
         """
-        Read what is left.
+        Copy what is left.
 
         :raise Fault: all in all it was not what it should be
         """
-        content = self.read(self._left)
+        self.copy_to(outgoing, self._left)
         if self._checksum != self._expected:
             raise self._fault(errno.EIO, "what was made ready for the transfer has changed")
-        return content
 
     def close(self) -> None:
         """Close it."""
@@ -352,8 +366,10 @@ class Weave:
             first = 0
             while first < self._count:
                 last, begin, end = self._stretch(first)
-                if end - begin > WINDOW_BYTES:
-                    outgoing.take(own.read(self._own_lengths[first]))
+                if last == first + 1 and (
+                    end - begin > WINDOW_BYTES or self._own_lengths[first] > WINDOW_BYTES
+                ):
+                    own.copy_to(outgoing, self._own_lengths[first])
                     piece = [
                         self._paths[self._numbers[first]],
                         begin,
@@ -363,9 +379,9 @@ class Weave:
                     copy_range(self._ordinal, piece, self._sources, outgoing)
                 else:
                     between = own.read(sum(self._own_lengths[first:last]))
-                    outgoing.take(self._woven(first, last, begin, end, memoryview(between)))
+                    self._copy_stretch(outgoing, first, last, begin, end, between)
                 first = last
-            outgoing.take(own.rest())
+            own.copy_rest(outgoing)
 
     def _stretch(self, first: int) -> tuple[int, int, int]:
         """
@@ -391,19 +407,15 @@ class Weave:
             last += 1
         return last, begin, end
 
-    def _woven(self, first: int, last: int, begin: int, end: int, between: memoryview) -> bytes:
+    def _copy_stretch(
+        self, outgoing: Outgoing, first: int, last: int, begin: int, end: int, between: memoryview
+    ) -> None:
+        # Loaded when it is needed, see ``crc64nvme``; and looked up once, for there are many.
+        from coldstore.util.checksums import crc64nvme
+
         path = self._paths[self._numbers[first]]
         window = self._window[: end - begin]
-        try:
-            descriptor = self._sources.descriptor(path)
-            filled = 0
-            while filled < len(window) and (
-                count := os.preadv(descriptor, [window[filled:]], begin + filled)
-            ):
-                filled += count
-        except OSError as error:
-            raise self._damaged(path, str(error.strerror)) from error
-        parts: list[memoryview] = []
+        filled = self._read(path, window, begin)
         at = 0
         for own, offset, length, expected in zip(
             self._own_lengths[first:last],
@@ -416,15 +428,27 @@ class Weave:
             chunk = window[place : place + length]
             if place + length > filled:
                 raise self._damaged(path, f"ends before byte {offset + length}")
-            checksum = crc64nvme(chunk, 0)
+            checksum = crc64nvme(chunk)
             if checksum != expected:
                 raise self._damaged(
                     path, f"at byte {offset}: checksum {checksum:016x} instead of {expected:016x}"
                 )
-            parts.append(between[at : at + own])
-            parts.append(chunk)
+            outgoing.take(between[at : at + own])
+            outgoing.take(chunk)
             at += own
-        return b"".join(parts)
+
+    def _read(self, path: str, window: memoryview, begin: int) -> int:
+        """Fill the window; return how much came, less only at the end of the file."""
+        filled = 0
+        try:
+            descriptor = self._sources.descriptor(path)
+            while filled < len(window) and (
+                count := os.preadv(descriptor, [window[filled:]], begin + filled)
+            ):
+                filled += count
+        except OSError as error:
+            raise self._damaged(path, str(error.strerror)) from error
+        return filled
 
     def _damaged(self, path: str, reason: str) -> Fault:
         return Fault("StagedBytesDamaged", ordinal=self._ordinal, path=path, reason=reason)
@@ -643,6 +667,7 @@ def serve(obey: Callable[[Line, Emit], Line]) -> None:
     """
     with suppress(PermissionError):
         os.setsid()
+    sys.setswitchinterval(SWITCH_SECONDS)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     commands: queue.SimpleQueue[Line] = queue.SimpleQueue()
     threading.Thread(target=listen, args=(commands,), daemon=True).start()
