@@ -132,13 +132,16 @@ class Contents:
     def returned(self, kept: _Kept) -> None:
         """Somebody is through with a content; with the last copy it goes."""
         kept.users -= 1
+        if kept.users:
+            return
         bundle = kept.content.bundle
-        is_kept = self._kept.get(bundle.bundle_id) is kept
-        if is_kept and not kept.users and kept.uses >= len(bundle.pools):
-            self.forget(bundle.bundle_id)
-            self._go_on()
-        elif not is_kept and not kept.users:
+        if self._kept.get(bundle.bundle_id) is not kept:
             kept.content.close()
+            return
+        if kept.uses >= len(bundle.pools):
+            self.forget(bundle.bundle_id)
+        self._make_room(0, drops_fresh=True)
+        self._go_on()
 
     async def close(self) -> None:
         """Let go of everything that nobody is writing."""

@@ -128,7 +128,7 @@ class Packer:
                 try:
                     await self._pack(pools, classes)
                 finally:
-                    # Not before: small objects are packed more slowly than a drive writes, and it would stand still for each bundle.
+                    # Small objects are packed more slowly than a drive writes: begun earlier, it would stand still for each bundle.
                     self._drives_bell.ring()
             else:
                 rest = min(rest, max(0.05, decision.at - now))
@@ -194,6 +194,8 @@ class Packer:
             # Every claim of this batch stands before the first bundle is frozen: recovery relies on it.
             for bundle_id in begun:
                 await self.freeze(bundle_id)
+            if sum(version.facts.size_bytes for version in versions) >= policy.bundle_bytes:
+                self._drives_bell.ring()
 
     async def _gather(
         self, classes: frozenset[StorageClass], after: int, policy: ArchivePolicy

@@ -542,7 +542,7 @@ class Run:
             reserve_bytes=MIB,
             session_bytes_max=1 << 40,
         )
-        contents = Contents(store=self.store, staging=world.staging)
+        contents = self.contents = Contents(store=self.store, staging=world.staging)
         renewals = Renewals(
             store=self.store,
             staging=world.staging,
