@@ -1,14 +1,16 @@
 """From a frozen bundle in the metadata to the bytes that the mover writes: the same for every copy, now and later."""
 
+import errno
 from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from coldstore.interfaces.metadata import KEYS_MAX, IMetadataStore, MemberVersion
-from coldstore.interfaces.mover import Piece, Woven
-from coldstore.interfaces.staging import DiskRange, IStaging, Scratch
+from coldstore.interfaces.mover import DestinationFault, Piece, Woven
+from coldstore.interfaces.staging import DiskFault, DiskRange, IStaging, Scratch
 from coldstore.model import objects
 from coldstore.model.bundles import Bundle
+from coldstore.model.errors import StagingFull
 from coldstore.model.objects import ObjectVersion
 from coldstore.ontape import bundle as tar
 from coldstore.ontape.bundle import BundleLayout, BundleMember, BundlePlan
@@ -141,13 +143,15 @@ async def bundle_draft(
     """
     Lay a bundle out and make its headers and its manifest, in a thread. The scratch is the caller's to drop.
 
-    :raise StagingFull: the file system has no room for it
-    :raise DiskFault: the disk failed
+    :raise DestinationFault: the disk has no room for it, or failed
     """
-
-    scratch, (layout, own_lengths) = await staging.scratch(
-        lambda put: tar.compose(plan_of(store, bundle, members), put)
-    )
+    try:
+        scratch, (layout, own_lengths) = await staging.scratch(
+            lambda put: tar.compose(plan_of(store, bundle, members), put)
+        )
+    except (StagingFull, DiskFault) as fault:
+        number = errno.ENOSPC if isinstance(fault, StagingFull) else errno.EIO
+        raise DestinationFault(f"headers of {bundle.bundle_id}", number, str(fault)) from fault
     return Draft(layout=layout, own_lengths=own_lengths, scratch=scratch)
 
 
@@ -210,11 +214,13 @@ async def bundle_content(
     :param members: of the bundle, where they are known
     :param draft: of the same records, where it is made; it belongs to the content from now on
     :raise LookupError: bytes of a member are not on disk
-    :raise DiskFault: the same, or the disk failed
-    :raise StagingFull: the file system has no room for the headers
+    :raise DiskFault: the same
+    :raise DestinationFault: the disk has no room for headers, or failed
     :raise AssertionError: the recorded plan and the format disagree: a bug, nothing may be written
     """
     pinned: list[objects.Piece] = []
+    # Not the draft itself: its plan is large, and contents are kept for long.
+    scratches = [] if draft is None else [draft.scratch]
 
     def pin(piece: objects.Piece) -> None:
         staging.pin(piece)
@@ -223,14 +229,15 @@ async def bundle_content(
     def let_go() -> None:
         while pinned:
             staging.unpin(pinned.pop())
-        if draft is not None:
-            staging.drop_scratch(draft.scratch)
+        while scratches:
+            staging.drop_scratch(scratches.pop())
 
     try:
         if members is None:
             members = await all_members(store, bundle.bundle_id)
         if draft is None:
             draft = await bundle_draft(store, staging, bundle, members)
+            scratches.append(draft.scratch)
         size_bytes = draft.layout.total_bytes
         assert size_bytes == bundle.size_bytes, (bundle.bundle_id, size_bytes, bundle.size_bytes)
         ranges = _Ranges()

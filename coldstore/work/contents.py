@@ -15,10 +15,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from coldstore.interfaces.metadata import IMetadataStore, MemberVersion
-from coldstore.interfaces.mover import Piece
+from coldstore.interfaces.mover import DestinationFault, Piece
 from coldstore.interfaces.staging import DiskFault, IStaging
 from coldstore.model.bundles import Bundle, BundleState
-from coldstore.model.errors import MetadataUnavailable, StagingFull
+from coldstore.model.errors import MetadataUnavailable
 from coldstore.work.content import BundleContent, Draft, bundle_content
 
 KEPT_BYTES = 256 * 1024 * 1024
@@ -87,8 +87,8 @@ class Contents:
         Return the content of a FROZEN bundle, for one copy; made now if it is not there.
 
         :raise LookupError: bytes of a member are not on disk
-        :raise DiskFault: the same, or the disk failed
-        :raise StagingFull: the file system has no room for the headers
+        :raise DiskFault: the same
+        :raise DestinationFault: the disk has no room for headers, or failed
         """
         await self._turn.acquire()
         try:
@@ -111,7 +111,7 @@ class Contents:
             return
         try:
             content = await bundle_content(self._store, self._staging, bundle, members=members, draft=draft)
-        except (DiskFault, LookupError, StagingFull):
+        except (DiskFault, LookupError, DestinationFault):
             return  # whoever is to write it finds that out again, and tells
         if bundle.bundle_id in self._kept:
             content.close()
@@ -193,7 +193,7 @@ class Contents:
             if bundle.bundle_id not in self._kept:
                 content = await bundle_content(self._store, self._staging, bundle)
                 self._kept[bundle.bundle_id] = _Kept(content=content)
-        except (DiskFault, LookupError, StagingFull):
+        except (DiskFault, LookupError, DestinationFault):
             return  # whoever is to write it finds that out again, and tells
         finally:
             self._turn.release()

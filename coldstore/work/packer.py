@@ -10,10 +10,10 @@ from twisted.logger import Logger
 
 from coldstore.interfaces.bell import IBell
 from coldstore.interfaces.metadata import BATCH_MAX, IMetadataStore, MemberVersion
+from coldstore.interfaces.mover import DestinationFault
 from coldstore.interfaces.staging import BLOCK_BYTES, DiskFault, IStaging
 from coldstore.model.bundles import Bundle, BundleState, Member
 from coldstore.model.cartridges import WRITABLE
-from coldstore.model.errors import StagingFull
 from coldstore.model.events import Severity
 from coldstore.model.objects import ArchiveState, ObjectVersion, StorageClass
 from coldstore.ontape.bundle import BundleLayout
@@ -313,7 +313,7 @@ class Packer:
         """Make headers and manifest ready for the drive; None when there is no room for them now."""
         try:
             return await bundle_draft(self._store, self._staging, bundle, members)
-        except (StagingFull, DiskFault) as fault:
+        except DestinationFault as fault:
             self.log.info(
                 "bundle {bundle} is made ready later: {fault}", bundle=bundle.bundle_id, fault=fault
             )

@@ -1,6 +1,5 @@
 """Writing copies of bundles onto a mounted cartridge: write, sync by group, verify past the page cache."""
 
-import errno
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -9,11 +8,10 @@ from twisted.logger import Logger
 
 from coldstore.interfaces.filesystem import IMountedVolume
 from coldstore.interfaces.metadata import Conflict, IMetadataStore
-from coldstore.interfaces.mover import DestinationFault, EndOfTape, NoSuchFileOnVolume, StagedBytesDamaged
+from coldstore.interfaces.mover import EndOfTape, NoSuchFileOnVolume, StagedBytesDamaged
 from coldstore.interfaces.staging import DiskFault
 from coldstore.model.bundles import BundleState, Copy, CopyState
 from coldstore.model.cartridges import CartridgeEvent, CartridgeState
-from coldstore.model.errors import StagingFull
 from coldstore.model.events import Severity
 from coldstore.ontape import paths
 from coldstore.plan.jobs import CopyToVerify, CopyToWrite, DoArchive
@@ -209,8 +207,6 @@ class ArchiveSession:
                 content = await self._contents.of(bundle)
             except (DiskFault, LookupError) as fault:
                 await self._damaged(copy, fault, put_off)
-            except StagingFull as full:
-                raise DestinationFault(copy.bundle_id, errno.ENOSPC, str(full)) from full
         if content is None:
             return 0
         try:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from coldstore.interfaces.mover import Woven
+from coldstore.interfaces.mover import DestinationFault, Woven
 from coldstore.interfaces.staging import DiskFault
 from coldstore.model.bundles import Bundle, BundleState
 from coldstore.model.errors import StagingFull
@@ -162,7 +162,7 @@ class ContentsTests(SynchronousTestCase):
         (bundle,) = frozen(self.world, self.run_)
         self.assertEqual((len(self.world.staging.scratches), self.pins()), (0, 0))
         self.world.staging.fail_next("scratch", StagingFull("full"))
-        self.failureResultOf(Deferred.fromCoroutine(self.contents.of(bundle)), StagingFull)
+        self.failureResultOf(Deferred.fromCoroutine(self.contents.of(bundle)), DestinationFault)
         loan = of(self.contents, bundle)
         self.assertEqual(self.written(loan), self.recorded(bundle))
 
