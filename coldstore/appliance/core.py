@@ -32,6 +32,7 @@ from coldstore.work.activity import ActivityBoard
 from coldstore.work.bells import CalmBell, ReactorBell
 from coldstore.work.compactor import Compactor
 from coldstore.work.completing import Completer
+from coldstore.work.contents import Contents
 from coldstore.work.deliverer import Deliverer
 from coldstore.work.dispatcher import Dispatcher
 from coldstore.work.drives import record_drives
@@ -118,6 +119,8 @@ class Core(MultiService):
         staging = adapters.staging(epoch)
         await staging.start()
         self._closing.append(staging.stop)
+        contents = Contents(store=store, staging=staging)
+        self._closing.append(contents.close)
 
         board = ActivityBoard()
         tape = adapters.tape_side(
@@ -157,7 +160,7 @@ class Core(MultiService):
             return ArchiveSession(
                 bay=bay,
                 store=store,
-                staging=staging,
+                contents=contents,
                 clock=clock,
                 epoch=epoch,
                 policy=sync_policy,
@@ -196,11 +199,13 @@ class Core(MultiService):
             archive_session=archive_session,
             recall_session=recall_session,
             renewals=renewals,
+            contents=contents,
             make_room=make_room,
         )
         packer = Packer(
             store=store,
             staging=staging,
+            contents=contents,
             clock=clock,
             random=ordinary,
             rules=rules,

@@ -7,6 +7,7 @@ Imports ``coldstore.model``, ``coldstore.interfaces`` and ``coldstore.util``, ne
 What lies where, below the directory given by the configuration::
 
     incoming/<name>            a large piece that is arriving; dropped at every start
+    incoming/<name>.scratch    what was made ready for the mover (headers of a bundle); never made durable, dropped likewise
     files/<xx>/<name>          a large piece, one file; <xx> are the first two digits of its name
     files/<xx>/<name>.blocks   its block checksums, when it has more than one block
     recall/<name>              a container that the mover is filling; dropped at every start

@@ -8,6 +8,7 @@ from coldstore.disk.addresses import FileAddress
 BLOCKS = ".blocks"
 RECORDS = ".records"
 DEAD = ".dead"
+SCRATCH = ".scratch"
 FAN_OUT = tuple(f"{number:02x}" for number in range(256))
 
 
@@ -50,6 +51,10 @@ class Layout:
     def arriving(self, address: FileAddress) -> Path:
         """A large piece before it is published."""
         return self.incoming / address.name
+
+    def scratch(self, address: FileAddress) -> Path:
+        """A file of our own that is no piece, among what is dropped at every start."""
+        return self.incoming / (address.name + SCRATCH)
 
     def file(self, address: FileAddress) -> Path:
         """A large piece."""

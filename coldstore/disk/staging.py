@@ -1,16 +1,17 @@
 """``DiskStaging``: the parts of this package wired to one ``IStaging``. Lives in the reactor's thread."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from random import Random
+from typing import TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from coldstore.disk import census, files, recall, segments
+from coldstore.disk import census, files, recall, scratch, segments
 from coldstore.disk.accounts import Account
 from coldstore.disk.addresses import FileAddress, Names, SliceAddress, parsed
 from coldstore.disk.athand import AtHand
@@ -37,6 +38,7 @@ from coldstore.interfaces.staging import (
     RecallSlot,
     RecallSpace,
     Received,
+    Scratch,
     StagingUsage,
 )
 from coldstore.model.errors import StagingFull
@@ -44,6 +46,8 @@ from coldstore.model.objects import Piece
 from coldstore.model.precedence import Precedence, Shares
 from coldstore.util.asynchronous import returns_deferred, shielded
 from coldstore.util.workers import MakePool, Pool, Reactor, Workers
+
+_T = TypeVar("_T")
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -131,6 +135,7 @@ class DiskStaging:
             is_kept: make_pool(1, f"disk-appending-{'kept' if is_kept else 'passing'}")
             for is_kept in (False, True)
         }
+        self._composing = make_pool(1, "disk-composing")
         self._tidying = make_pool(1, "disk-tidying")
         self._watching = make_pool(1, "disk-watching")
         self._tidy = Strand(self._tidying)
@@ -164,6 +169,8 @@ class DiskStaging:
         self._pins = Pins()
         self._incoming: dict[LargeIncoming | SmallIncoming, None] = {}
         self._spaces: dict[str, tuple[int, int]] = {}
+        self._scratches: dict[str, int] = {}
+        """Files of our own, and what each counts for."""
         self._timer: IDelayedCall | None = None
         self._noted_bytes = -1
         self._since_note = 0.0
@@ -219,7 +226,14 @@ class DiskStaging:
             self._count_on(counting).addErrback(self._counting_failed)
 
     def _pools(self) -> tuple[Pool, ...]:
-        return self._writing, *self._appending.values(), self._reading, self._tidying, self._watching
+        return (
+            self._writing,
+            *self._appending.values(),
+            self._reading,
+            self._composing,
+            self._tidying,
+            self._watching,
+        )
 
     def _recovered(self) -> int:
         """Undo what was under way when an earlier run ended; return what it had noted as used."""
@@ -501,6 +515,38 @@ class DiskStaging:
                 )
             )
         return found
+
+    # Files of our own.
+
+    def scratch(self, write: Callable[[Callable[[bytes], object]], _T]) -> Deferred[tuple[Scratch, _T]]:
+        """See ``IStaging``."""
+        return shielded(self._scratch(write), lambda made: self._clear_up(self.drop_scratch(made[0])))
+
+    @returns_deferred
+    async def _scratch(self, write: Callable[[Callable[[bytes], object]], _T]) -> tuple[Scratch, _T]:
+        if not self._is_running:
+            raise DiskFault("the disk is not started")
+        path = self._layout.scratch(self._names.file())
+        made, result = await self._composing.run(scratch.make, self._system, path, write)
+        self._scratches[made.path] = size_bytes = _rounded(made.size_bytes)
+        self.account.used += size_bytes
+        return made, result
+
+    def drop_scratch(self, scratch: Scratch) -> Deferred[None]:
+        """See ``IStaging``."""
+        return shielded(self._dropped_scratch(scratch.path))
+
+    @returns_deferred
+    async def _dropped_scratch(self, path: str) -> None:
+        size_bytes = self._scratches.pop(path, None)
+        if size_bytes is None:
+            return
+        try:
+            await self._tidying.run(self._system.unlink, Path(path))
+        except OSError as error:
+            self.log.error("{path} could not be removed: {error}", path=path, error=error)
+        else:
+            self.account.used -= size_bytes
 
     # Discarding.
 

@@ -6,7 +6,8 @@ does one operation at a time; further calls wait in the order in which they were
 the volume: an empty mountpoint silently takes what was meant for the tape, and so does a tape that somebody has moved.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -40,7 +41,50 @@ class FileRange:
     crc64nvme: int
 
 
-Piece = Literal | FileRange
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Woven:
+    """
+    Bytes of a file of our own, with ranges of other files between them: many small pieces in few words.
+
+    First come ``own_lengths[0]`` bytes of our own, then range 0, and so on; behind the last range the rest of our own. The arrays have
+    one unsigned 64-bit number (type code ``Q``) for each range: its file in ``sources``, where it lies there, and its CRC64NVME. Our own
+    bytes are checked too, as a whole.
+    """
+
+    path: str
+    size_bytes: int
+    crc64nvme: int
+    sources: tuple[str, ...]
+    own_lengths: "array[int]"
+    source_numbers: "array[int]"
+    offsets: "array[int]"
+    lengths: "array[int]"
+    checksums: "array[int]"
+
+    @property
+    def total_bytes(self) -> int:
+        """All bytes."""
+        return self.size_bytes + sum(self.lengths)
+
+    @property
+    def columns(self) -> tuple["array[int]", ...]:
+        """What there is for each range, in the order of the fields."""
+        return self.own_lengths, self.source_numbers, self.offsets, self.lengths, self.checksums
+
+    def ranges(self) -> Iterator[FileRange]:
+        """Yield the ranges of others' files."""
+        for number, offset_bytes, length_bytes, checksum in zip(
+            self.source_numbers, self.offsets, self.lengths, self.checksums, strict=True
+        ):
+            yield FileRange(
+                path=self.sources[number],
+                offset_bytes=offset_bytes,
+                length_bytes=length_bytes,
+                crc64nvme=checksum,
+            )
+
+
+Piece = Literal | FileRange | Woven
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +198,10 @@ class StagedBytesDamaged(MoverFault):
 
 
 class DestinationFault(MoverFault):
-    """A file on disk that was to receive bytes, or the plan of a transfer, cannot be written: mostly the disk is full."""
+    """
+    A file on disk that was to receive bytes, or the plan of a transfer, cannot be written: mostly the disk is full. Or what was
+    made ready for the transfer (our own bytes of a ``Woven``) is not what it was: it can be made again.
+    """
 
     def __init__(self, path: str, error_number: int, message: str) -> None:
         super().__init__(f"{path}: {message} (errno {error_number})")

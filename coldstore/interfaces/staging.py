@@ -8,13 +8,15 @@ happens in threads that the implementation owns; what is in memory (``at_hand``)
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
 from coldstore.model.objects import Piece
 from coldstore.model.precedence import Precedence
+
+_T = TypeVar("_T")
 
 BLOCK_BYTES = 4 * 1024 * 1024
 """One checksum covers this many bytes, counted from the start of the piece; the last block may be shorter."""
@@ -108,6 +110,15 @@ class RecalledBytes:
     slot: int
     crc64nvme: int
     block_checksums: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scratch:
+    """A file of our own beside the pieces, for a reader outside this process (the mover)."""
+
+    path: str
+    size_bytes: int
+    crc64nvme: int
 
 
 class IIncoming(Interface):
@@ -210,6 +221,18 @@ class IStaging(Interface):
 
     def places(pieces: Sequence[Piece]) -> Deferred[list[DiskRange]]:
         """Return where each of these pieces lies, whole, in their order: ``ranges`` of many small ones in one go."""
+
+    def scratch(write: Callable[[Callable[[bytes], object]], _T]) -> Deferred[tuple[Scratch, _T]]:
+        """
+        Have ``write`` called in a thread with a function that takes bytes, and make a file of them; return it with what ``write`` returned.
+
+        It may go any time after a crash, and is not there in the next run. It counts as used, and nobody reserves for it: what empties the
+        disk must not wait for room on it. Fails with ``StagingFull`` or ``DiskFault`` when the file system does not take it, and with
+        what ``write`` raises; nothing is left then.
+        """
+
+    def drop_scratch(scratch: Scratch) -> Deferred[None]:
+        """Remove such a file. Repeatable; never fails: what cannot be removed goes at the next start."""
 
     def discard(addresses: Sequence[str]) -> Deferred[None]:
         """

@@ -6,7 +6,7 @@ when they are asked for, so that a bundle of a hundred thousand members needs no
 """
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from zlib import crc32
@@ -16,7 +16,16 @@ from .names import member_name, version_tag
 from .paths import FORMAT_VERSION, manifest_member_name
 from .tarblocks import END_OF_ARCHIVE, member_header, member_header_bytes, padding_bytes
 
-__all__ = ["BundleLayout", "BundleMember", "BundlePlan", "Content", "Literal", "Placement", "layout"]
+__all__ = [
+    "BundleLayout",
+    "BundleMember",
+    "BundlePlan",
+    "Content",
+    "Literal",
+    "Placement",
+    "compose",
+    "layout",
+]
 
 COMMENT_PREFIX = f"coldstore-member {FORMAT_VERSION} "
 """Begins the pax ``comment`` of every member; a CRC-32 in hexadecimal and the member's canonical JSON follow."""
@@ -68,10 +77,19 @@ def seal(canonical: bytes) -> bytes:
 
 def header_of(position: int, member: BundleMember) -> bytes:
     """The tar headers of ``member``; they depend on its position in the plan only by the fallback name."""
-    numbers, texts = member_json_parts(member)
+    return _header(position, member, name_of(member), *member_json_parts(member))
+
+
+def _header(position: int, member: BundleMember, name: str, numbers: str, texts: str) -> bytes:
     comment = seal(f"{{{numbers},{texts}}}".encode())
-    name = name_of(member).encode()
-    return member_header(position, name, member.length_bytes, member.facts.created_at, comment)
+    return member_header(position, name.encode(), member.length_bytes, member.facts.created_at, comment)
+
+
+def _manifest_line(
+    name: str, numbers: str, texts: str, header_offset_bytes: int, data_offset_bytes: int
+) -> bytes:
+    placement = _placement_json(header_offset_bytes, data_offset_bytes, name)
+    return f"{{{numbers},{placement},{texts}}}\n".encode()
 
 
 def head_line(plan: BundlePlan) -> bytes:
@@ -160,12 +178,24 @@ class BundleLayout:
         yield head
         for position, member in enumerate(self.plan.members):
             header_offset, data_offset = self._header_offsets[position], self._data_offsets[position]
-            placement = _placement_json(header_offset, data_offset, name_of(member))
-            numbers, texts = member_json_parts(member)
-            line = f"{{{numbers},{placement},{texts}}}\n".encode()
+            line = _manifest_line(name_of(member), *member_json_parts(member), header_offset, data_offset)
             digest.update(line)
             yield line
         yield self._end_line(digest.hexdigest())
+
+    def behind_members(self, lines: Iterable[bytes]) -> Iterator[bytes]:
+        """
+        What comes behind the last member and its padding.
+
+        :param lines: those of the manifest but its last one, as ``manifest_lines`` has them
+        """
+        yield self._manifest_header()
+        digest = sha256()
+        for line in lines:
+            digest.update(line)
+            yield line
+        yield self._end_line(digest.hexdigest())
+        yield END_OF_ARCHIVE
 
     def _manifest_header(self) -> bytes:
         name = manifest_member_name(self.plan.bundle_id).encode()
@@ -212,3 +242,34 @@ def layout(plan: BundlePlan) -> BundleLayout:
         lines_bytes += facts_bytes + _utf8_bytes(_placement_json(offset, data_offset, name)) + len(",\n")
         offset = data_offset + member.length_bytes + padding_bytes(member.length_bytes)
     return BundleLayout(plan, header_offsets, data_offsets, offset, lines_bytes)
+
+
+def compose(plan: BundlePlan, put: Callable[[bytes], object]) -> tuple[BundleLayout, "array[int]"]:
+    """
+    Lay a plan out and make everything of its tar that is no object's own, in one go: what ``layout`` and ``BundleLayout.pieces`` do,
+    for those who have room for all of it.
+
+    :param put: is given those bytes in their order
+    :return: the layout, and for each member how many of the bytes come between the content of the one before it and its own
+    """
+    header_offsets, data_offsets, own_lengths = array("Q"), array("Q"), array("Q")
+    offset = 0
+    padding = b""
+    lines = [head_line(plan)]
+    for position, member in enumerate(plan.members):
+        name = name_of(member)
+        numbers, texts = member_json_parts(member)
+        header = _header(position, member, name, numbers, texts)
+        put(padding + header)
+        data_offset = offset + len(header)
+        header_offsets.append(offset)
+        data_offsets.append(data_offset)
+        own_lengths.append(len(padding) + len(header))
+        lines.append(_manifest_line(name, numbers, texts, offset, data_offset))
+        padding = bytes(padding_bytes(member.length_bytes))
+        offset = data_offset + member.length_bytes + len(padding)
+    made = BundleLayout(plan, header_offsets, data_offsets, offset, sum(map(len, lines)))
+    put(padding)
+    for part in made.behind_members(lines):
+        put(part)
+    return made, own_lengths

@@ -5,6 +5,8 @@ Every member has an extended header (type ``x``) and a ``ustar`` header. The num
 not is in pax records, which override the fields. Owner is 0 without names, mode 0644, nothing else varies.
 """
 
+from zlib import adler32
+
 BLOCK_BYTES = 512
 
 END_OF_ARCHIVE = bytes(2 * BLOCK_BYTES)
@@ -27,7 +29,8 @@ def padding_bytes(length_bytes: int) -> int:
 def ustar_block(name: bytes, size_bytes: int, mtime: int, kind: bytes) -> bytes:
     """One header block; ``name`` is ASCII of at most 100 bytes, ``mtime`` whole unix seconds, both numbers fit."""
     varying = b"%s%s%s%011o\0%011o\0" % (name, bytes(100 - len(name)), _BEFORE_SIZE, size_bytes, mtime)
-    checksum = sum(varying) + kind[0] + _FIXED_SUM
+    # The lower half of Adler-32 is one more than the sum of the bytes, as long as that is below 65,521: of 148 bytes it is.
+    checksum = (adler32(varying) & 0xFFFF) - 1 + kind[0] + _FIXED_SUM
     return b"%s%06o\0 %s%s" % (varying, checksum, kind, _AFTER_TYPE)
 
 

@@ -69,6 +69,7 @@ from coldstore.interfaces.mover import (
     StagedBytesDamaged,
     VolumeGone,
     VolumeSpace,
+    Woven,
     Written,
 )
 from coldstore.tape.children import python_environment
@@ -181,6 +182,15 @@ def write_pieces(plan_path: str, pieces: Iterable[Piece]) -> None:
                 case FileRange():
                     row = [piece.path, piece.offset_bytes, piece.length_bytes, piece.crc64nvme]
                     plan.write(json.dumps(row).encode() + b"\n")
+                case Woven():
+                    head = {
+                        "own": [piece.path, piece.size_bytes, piece.crc64nvme],
+                        "sources": piece.sources,
+                        "ranges": len(piece.lengths),
+                    }
+                    plan.write(json.dumps(head).encode() + b"\n")
+                    for column in piece.columns:
+                        column.tofile(plan)
 
 
 def write_ranges(plan_path: str, ranges: Sequence[ReadRange]) -> None:

@@ -33,8 +33,8 @@ from coldstore.tape.moving import (
     serve,
 )
 
-BUFFER_BYTES = 1024 * 1024
-"""One write or read; ltfs cuts requests into its own blocks of 512 KiB."""
+BUFFER_BYTES = 2 * 1024 * 1024
+"""Twice one write; ltfs cuts requests into its own blocks of 512 KiB."""
 
 ALIGNMENT_BYTES = 4096
 """O_DIRECT on common disk file systems wants offsets, lengths and memory aligned to the page."""
@@ -58,6 +58,12 @@ def volume_root(mountpoint: str, is_plain: bool) -> Iterator[int]:
             yield root
         finally:
             os.close(root)
+
+
+def halves(buffer: memoryview) -> tuple[memoryview, memoryview]:
+    """Two buffers out of one: while one is moved, the other is filled or hashed."""
+    half = len(buffer) // 2
+    return buffer[:half], buffer[half:]
 
 
 def make_parents(root: int, path: str) -> None:
@@ -101,7 +107,7 @@ def _write(
             descriptor = os.open(
                 path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=root
             )
-        outgoing = Outgoing(lambda rest: os.write(descriptor, rest), path, buffer, Pace(emit))
+        outgoing = Outgoing(lambda rest: os.write(descriptor, rest), path, halves(buffer), Pace(emit))
         try:
             copy_plan(command["plan"], outgoing)
             with naming_faults(path, "fsync"):
@@ -203,8 +209,7 @@ def verify_file(command: Line, root: int, buffer: memoryview, emit: Emit) -> Lin
     """Read a file back and return its size and digest."""
     path = command["path"]
     started = time.monotonic()
-    half = len(buffer) // 2
-    buffers = buffer[:half], buffer[half:]
+    buffers = halves(buffer)
     with incoming_file(root, path, buffers[0]) as incoming:
         size, digest = digest_of(incoming, path, buffers, emit)
     return {"size": size, "sha256": digest, "seconds": time.monotonic() - started}
@@ -212,7 +217,7 @@ def verify_file(command: Line, root: int, buffer: memoryview, emit: Emit) -> Lin
 
 def read_file(command: Line, root: int, buffer: memoryview, emit: Emit) -> Line:
     """Bring ranges of a file to their destinations."""
-    with incoming_file(root, command["path"], buffer) as incoming:
+    with incoming_file(root, command["path"], halves(buffer)[0]) as incoming:
         read_ranges(command["plan"], command["block_bytes"], incoming, emit)
     return {}
 
@@ -220,10 +225,10 @@ def read_file(command: Line, root: int, buffer: memoryview, emit: Emit) -> Line:
 def get_file(command: Line, root: int, buffer: memoryview, emit: Emit) -> Line:
     """Copy a small file to a scratch file on disk."""
     path = command["path"]
-    with incoming_file(root, path, buffer) as incoming:
+    with incoming_file(root, path, halves(buffer)[0]) as incoming:
         if incoming.size_bytes > command["limit"]:
             raise Fault("FileTooLarge", message=f"{path} has {incoming.size_bytes} bytes")
-        return {"size": copy_out(incoming, path, command["destination"], BUFFER_BYTES)}
+        return {"size": copy_out(incoming, path, command["destination"], BUFFER_BYTES // 2)}
 
 
 def list_directory(command: Line, root: int, buffer: memoryview, emit: Emit) -> Line:

@@ -16,8 +16,9 @@ import signal
 import sys
 import threading
 import time
+from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager, suppress
 from typing import Any, BinaryIO, Protocol
 
@@ -26,7 +27,13 @@ FLUSH_RANGES = 256
 FSYNC_THREADS = 8
 """Destinations of one group are fsynced side by side: the disk's journal then commits many at once."""
 FLUSH_BYTES = 64 * 1024 * 1024
+WINDOW_BYTES = 1024 * 1024
+"""What is read at once of a staged file of which several ranges are wanted."""
+NEAR_BYTES = 64 * 1024
+"""A gap of this size between ranges costs less to read than another read."""
 ENTRIES_PER_LINE = 500
+SWITCH_SECONDS = 0.0001
+"""How long a thread that has written or hashed a block waits for the one that makes the next one: much less than Python has it wait."""
 
 LTFS_HAS_ENDED = "the file system is gone, its ltfs has ended"
 NO_TAPE = "there is no tape in the drive any more"
@@ -116,33 +123,78 @@ class Sha256:
 
 class Outgoing:
     """
-    A file being written to the volume, through the one buffer.
+    A file being written to the volume, through two buffers: one is filled while the other is written and hashed beside that.
 
-    :param put: writes as much as it can of what it is given and returns how much; its errors are told to be those of ``path``.
+    :param put: writes as much as it can of what it is given and returns how much, in a thread of its own; its errors are told to be
+        those of ``path``.
     """
 
-    def __init__(self, put: Callable[[memoryview], int], path: str, buffer: memoryview, pace: "Pace") -> None:
+    def __init__(
+        self,
+        put: Callable[[memoryview], int],
+        path: str,
+        buffers: tuple[memoryview, memoryview],
+        pace: "Pace",
+    ) -> None:
         self._put = put
         self._path = path
-        self._buffer = buffer
+        self._buffer, self._spare = buffers
         self._filled = 0
         self._pace = pace
         self._hash = Sha256()
+        self._thread = ThreadPoolExecutor(1)
+        self._pending: Future[None] | None = None
         self.written_bytes = 0
 
     def room(self) -> memoryview:
         """The part of the buffer that is to be filled next."""
         if self._filled == len(self._buffer):
-            self.flush()
+            self._flush()
         return self._buffer[self._filled :]
 
     def filled(self, count: int) -> None:
         """Say how much of the room was used."""
         self._filled += count
 
-    def flush(self) -> None:
-        """Write what is in the buffer, however short the single writes are."""
-        rest = self._buffer[: self._filled]
+    def take(self, content: memoryview) -> None:
+        """Fill in what is in memory already."""
+        end = self._filled + len(content)
+        if end <= len(self._buffer):
+            self._buffer[self._filled : end] = content
+            self._filled = end
+            return
+        while content:
+            room = self.room()[: len(content)]
+            room[:] = content[: len(room)]
+            self._filled += len(room)
+            content = content[len(room) :]
+
+    def finish(self) -> None:
+        """Write the rest, and wait for all of it."""
+        self._flush()
+        self._settle()
+
+    def rest(self) -> None:
+        """Wait until nothing is being written, however that ends: somebody else is about to work on the file."""
+        if self._pending is not None:
+            wait([self._pending])
+
+    def _flush(self) -> None:
+        """Begin to write what is in the buffer."""
+        self._settle()
+        self._pending = self._thread.submit(self._write, self._buffer[: self._filled])
+        self._buffer, self._spare = self._spare, self._buffer
+        self._filled = 0
+
+    def _settle(self) -> None:
+        """Wait until what was begun is written; what went wrong with it is raised here."""
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            pending.result()
+            self._pace.reached(self.written_bytes)
+
+    def _write(self, rest: memoryview) -> None:
+        """Write, however short the single writes are."""
         self._hash.update(rest)
         with naming_faults(self._path, "write"):
             while rest:
@@ -152,11 +204,10 @@ class Outgoing:
                 self.written_bytes += count
                 rest = rest[count:]
         self._hash.settle()
-        self._filled = 0
-        self._pace.reached(self.written_bytes)
 
     def close(self) -> None:
         """Let go of what the writing needed."""
+        self._thread.shutdown()
         self._hash.close()
 
     def sha256(self) -> str:
@@ -239,23 +290,192 @@ def copy_range(ordinal: int, piece: Sequence[Any], sources: Sources, outgoing: O
         )
 
 
+class OwnBytes:
+    """The file of our own bytes that go between ranges of others; read forward, and checked as a whole."""
+
+    def __init__(self, path: str, size_bytes: int, expected: int) -> None:
+        self._path = path
+        self._left = size_bytes
+        self._expected = expected
+        self._checksum = 0
+        self._buffer = memoryview(bytearray(WINDOW_BYTES))
+        try:
+            self._file = open(path, "rb", buffering=0)  # noqa: SIM115 - closed by ``close``
+        except OSError as error:
+            raise self._fault(error.errno, str(error.strerror)) from error
+
+    def read(self, length: int) -> memoryview:
+        """Read exactly so much, at most ``WINDOW_BYTES``; it is good until the next call."""
+        content = self._buffer[:length]
+        try:
+            count = self._file.readinto(content) if length else 0
+        except OSError as error:
+            raise self._fault(error.errno, str(error.strerror)) from error
+        if count != length:
+            raise self._fault(errno.EIO, "what was made ready for the transfer is cut off")
+        self._checksum = crc64nvme(content, self._checksum)
+        self._left -= length
+        return content
+
+    def copy_to(self, outgoing: Outgoing, length: int) -> None:
+        """Copy so much."""
+        while length:
+            step = min(length, WINDOW_BYTES)
+            outgoing.take(self.read(step))
+            length -= step
+
+    def copy_rest(self, outgoing: Outgoing) -> None:
+        """
+        Copy what is left.
+
+        :raise Fault: all in all it was not what it should be
+        """
+        self.copy_to(outgoing, self._left)
+        if self._checksum != self._expected:
+            raise self._fault(errno.EIO, "what was made ready for the transfer has changed")
+
+    def close(self) -> None:
+        """Close it."""
+        self._file.close()
+
+    def _fault(self, number: int | None, message: str) -> Fault:
+        return Fault("DestinationFault", path=self._path, errno=number or errno.EIO, message=message)
+
+
+class Weave:
+    """Ranges of staged files with bytes of our own between them, copied in stretches of neighbours."""
+
+    def __init__(self, ordinal: int, head: Line, plan: BinaryIO, sources: Sources) -> None:
+        self._ordinal = ordinal
+        self._own: tuple[str, int, int] = head["own"]
+        self._paths: list[str] = head["sources"]
+        self._count: int = head["ranges"]
+        columns = tuple(array("Q") for _ in range(5))
+        for column in columns:
+            try:
+                column.fromfile(plan, self._count)
+            except EOFError:
+                raise Fault("BadPlan", message="the plan ends within its ranges") from None
+        self._own_lengths, self._numbers, self._offsets, self._lengths, self._checksums = columns
+        self._sources = sources
+        self._window = memoryview(bytearray(WINDOW_BYTES))
+
+    def copy(self, outgoing: Outgoing) -> None:
+        """Copy everything, and compare every checksum."""
+        with closing(OwnBytes(*self._own)) as own:
+            first = 0
+            while first < self._count:
+                last, begin, end = self._stretch(first)
+                if last == first + 1 and (
+                    end - begin > WINDOW_BYTES or self._own_lengths[first] > WINDOW_BYTES
+                ):
+                    own.copy_to(outgoing, self._own_lengths[first])
+                    piece = [
+                        self._paths[self._numbers[first]],
+                        begin,
+                        self._lengths[first],
+                        self._checksums[first],
+                    ]
+                    copy_range(self._ordinal, piece, self._sources, outgoing)
+                else:
+                    between = own.read(sum(self._own_lengths[first:last]))
+                    self._copy_stretch(outgoing, first, last, begin, end, between)
+                first = last
+            own.copy_rest(outgoing)
+
+    def _stretch(self, first: int) -> tuple[int, int, int]:
+        """
+        Return the end of the ranges from ``first`` on that are read in one go, and from where to where in their file.
+
+        They lie together closely enough that at least a third of what is read is wanted. One that is larger than the window is alone.
+        """
+        number = self._numbers[first]
+        begin = self._offsets[first]
+        wanted = self._lengths[first]
+        end = begin + wanted
+        own = self._own_lengths[first]
+        last = first + 1
+        while last < self._count and self._numbers[last] == number:
+            offset, length = self._offsets[last], self._lengths[last]
+            own += self._own_lengths[last]
+            wanted += length
+            low, high = min(begin, offset), max(end, offset + length)
+            span = high - low
+            if span > WINDOW_BYTES or span > 3 * wanted + NEAR_BYTES or own > WINDOW_BYTES:
+                break
+            begin, end = low, high
+            last += 1
+        return last, begin, end
+
+    def _copy_stretch(
+        self, outgoing: Outgoing, first: int, last: int, begin: int, end: int, between: memoryview
+    ) -> None:
+        # Loaded when it is needed, see ``crc64nvme``; and looked up once, for there are many.
+        from coldstore.util.checksums import crc64nvme
+
+        path = self._paths[self._numbers[first]]
+        window = self._window[: end - begin]
+        filled = self._read(path, window, begin)
+        at = 0
+        for own, offset, length, expected in zip(
+            self._own_lengths[first:last],
+            self._offsets[first:last],
+            self._lengths[first:last],
+            self._checksums[first:last],
+            strict=True,
+        ):
+            place = offset - begin
+            chunk = window[place : place + length]
+            if place + length > filled:
+                raise self._damaged(path, f"ends before byte {offset + length}")
+            checksum = crc64nvme(chunk)
+            if checksum != expected:
+                raise self._damaged(
+                    path, f"at byte {offset}: checksum {checksum:016x} instead of {expected:016x}"
+                )
+            outgoing.take(between[at : at + own])
+            outgoing.take(chunk)
+            at += own
+
+    def _read(self, path: str, window: memoryview, begin: int) -> int:
+        """Fill the window; return how much came, less only at the end of the file."""
+        filled = 0
+        try:
+            descriptor = self._sources.descriptor(path)
+            while filled < len(window) and (
+                count := os.preadv(descriptor, [window[filled:]], begin + filled)
+            ):
+                filled += count
+        except OSError as error:
+            raise self._damaged(path, str(error.strerror)) from error
+        return filled
+
+    def _damaged(self, path: str, reason: str) -> Fault:
+        return Fault("StagedBytesDamaged", ordinal=self._ordinal, path=path, reason=reason)
+
+
 def copy_plan(plan_path: str, outgoing: Outgoing) -> None:
     """
     Copy all pieces of a plan.
 
-    The plan is a sequence of JSON lines: ``[length]`` followed by so many raw bytes, or ``[path, offset, length, crc64nvme]``.
+    The plan is a sequence of JSON lines: ``[length]`` followed by so many raw bytes; ``[path, offset, length, crc64nvme]``; or an object of
+    ``own`` (path, size and CRC64NVME of a file), ``sources`` (paths) and ``ranges`` (how many), followed by so many numbers of 64 bits for
+    each column of a ``Woven``.
     """
     sources = Sources()
     try:
         with open(plan_path, "rb") as plan:
             for ordinal, line in enumerate(iter(plan.readline, b"")):
                 piece = json.loads(line)
-                if len(piece) == 1:
+                if isinstance(piece, dict):
+                    Weave(ordinal, piece, plan, sources).copy(outgoing)
+                elif len(piece) == 1:
                     copy_literal(plan, piece[0], outgoing)
                 else:
                     copy_range(ordinal, piece, sources, outgoing)
-        outgoing.flush()
+        outgoing.finish()
     finally:
+        outgoing.rest()
         sources.close()
 
 
@@ -447,6 +667,7 @@ def serve(obey: Callable[[Line, Emit], Line]) -> None:
     """
     with suppress(PermissionError):
         os.setsid()
+    sys.setswitchinterval(SWITCH_SECONDS)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     commands: queue.SimpleQueue[Line] = queue.SimpleQueue()
     threading.Thread(target=listen, args=(commands,), daemon=True).start()

@@ -5,6 +5,7 @@ Tape file systems in memory: the same contract as the real ones, on a clock that
 ``SimulatedTapeFilesystem`` is what one run of the appliance sees of one drive; making a new one is a restart.
 """
 
+import errno
 import hashlib
 import os
 from collections import deque
@@ -58,6 +59,7 @@ from coldstore.interfaces.mover import (
     StagedBytesDamaged,
     VolumeGone,
     VolumeSpace,
+    Woven,
     Written,
 )
 from coldstore.model.cartridges import VolumeForm
@@ -91,6 +93,16 @@ def write_file(path: str, offset_bytes: int, content: bytes) -> None:
 def _check_attribute(name: str) -> None:
     if not name or (name.startswith("ltfs.") and name != SHA256_ATTRIBUTE):
         raise ValueError(f"not an attribute of ours: {name!r}")
+
+
+def _size_of(piece: Piece) -> int:
+    match piece:
+        case Literal():
+            return len(piece.content)
+        case FileRange():
+            return piece.length_bytes
+        case Woven():
+            return piece.total_bytes
 
 
 def _is_inside(path: str) -> bool:
@@ -290,6 +302,23 @@ class SimulatedMover:
                     raise StagedBytesDamaged(ordinal, piece.path, "another checksum")
                 return content
 
+            case Woven():
+                return self._woven(ordinal, piece)
+
+    def _woven(self, ordinal: int, piece: Woven) -> bytes:
+        try:
+            own = self._filesystem.read_disk(piece.path, 0, piece.size_bytes)
+        except OSError as error:
+            raise DestinationFault(piece.path, error.errno or 0, str(error.strerror)) from error
+        if len(own) != piece.size_bytes or crc64nvme(own) != piece.crc64nvme:
+            raise DestinationFault(piece.path, errno.EIO, "what was made ready for the transfer has changed")
+        content = bytearray()
+        at = 0
+        for length_bytes, found in zip(piece.own_lengths, piece.ranges(), strict=True):
+            content += own[at : at + length_bytes] + self._piece(ordinal, found)
+            at += length_bytes
+        return bytes(content + own[at:])
+
     def _store(self, path: str, content: bytes, attributes: Mapping[str, bytes]) -> None:
         medium = self._mount.medium
         block = medium.written_bytes // RECORD_BYTES + 6
@@ -317,7 +346,7 @@ class SimulatedMover:
         for name in attributes:
             _check_attribute(name)
         planned = list(pieces)
-        size = sum(len(each.content) if isinstance(each, Literal) else each.length_bytes for each in planned)
+        size = sum(map(_size_of, planned))
         try:
             await self._begin("write", size)
         except CutShort as cut:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
+from typing import TypeVar
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
@@ -28,6 +29,7 @@ from coldstore.interfaces.staging import (
     RecallSlot,
     RecallSpace,
     Received,
+    Scratch,
     StagingUsage,
     WrongLength,
 )
@@ -36,6 +38,8 @@ from coldstore.model.objects import Piece
 from coldstore.model.precedence import Precedence, Shares
 from coldstore.util.asynchronous import returns_deferred
 from coldstore.util.checksums import ALGORITHMS, combine_crc64nvme, crc64nvme, new_digest
+
+_T = TypeVar("_T")
 
 PATH_PREFIX = "simulated:"
 BOX_PIECES = 64
@@ -220,6 +224,8 @@ class SimulatedStaging:
         self._pins: dict[str, int] = {}
         self._waiting: dict[str, list[Deferred[None]]] = {}
         self._spaces: dict[str, _Space] = {}
+        self.scratches: dict[str, bytearray] = {}
+        """Files of our own by their paths."""
         self._faults: dict[str, list[Exception]] = {}
         self._is_running = False
         self._is_at_hand = False
@@ -247,7 +253,7 @@ class SimulatedStaging:
         )
 
     def fail_next(self, operation: str, error: Exception) -> None:
-        """Have the next ``receive``, ``finish``, ``open``, ``read``, ``discard``, ``reserve`` or ``adopt`` fail."""
+        """Have the next ``receive``, ``finish``, ``open``, ``read``, ``discard``, ``scratch``, ``reserve`` or ``adopt`` fail."""
         self._faults.setdefault(operation, []).append(error)
 
     def damage(self, address: str, offset_bytes: int) -> None:
@@ -260,6 +266,8 @@ class SimulatedStaging:
 
     def content(self, path: str, offset_bytes: int, length_bytes: int) -> bytes:
         """Read as a mover would, by the path of a ``DiskRange`` or ``RecallSlot``."""
+        if path in self.scratches:
+            return bytes(self.scratches[path][offset_bytes : offset_bytes + length_bytes])
         name = path.removeprefix(PATH_PREFIX)
         recall_id, _, number = name.partition("/")
         if recall_id in self._spaces:
@@ -328,6 +336,7 @@ class SimulatedStaging:
 
     def _used_bytes(self) -> int:
         living = sum(len(piece.content) for piece in self.medium.pieces.values())
+        living += sum(map(len, self.scratches.values()))
         return living + sum(self.medium.dead_bytes.values())
 
     # IStaging.
@@ -494,6 +503,24 @@ class SimulatedStaging:
             for number, length in enumerate(lengths)
         )
         return RecallSpace(recall_id=recall_id, slots=tuple(slots))
+
+    @returns_deferred
+    async def scratch(self, write: Callable[[Callable[[bytes], object]], _T]) -> tuple[Scratch, _T]:
+        """See ``IStaging``."""
+        if not self._is_running:
+            raise DiskFault("the disk is not started")
+        self.fail_if_told("scratch")
+        content = bytearray()
+        result = write(content.extend)
+        self.medium.next_number += 1
+        path = f"{PATH_PREFIX}scratch-{self.medium.next_number}"
+        self.scratches[path] = content
+        return Scratch(path=path, size_bytes=len(content), crc64nvme=crc64nvme(content)), result
+
+    def drop_scratch(self, scratch: Scratch) -> Deferred[None]:
+        """See ``IStaging``."""
+        self.scratches.pop(scratch.path, None)
+        return succeed(None)
 
     @returns_deferred
     async def adopt_recalled(self, space: RecallSpace, arrived: Sequence[RecalledBytes]) -> list[str]:

@@ -150,6 +150,7 @@ class Volume:
         written = 0
         while written < len(view):
             written += os.pwrite(self.b.descriptor, view[written:], start + written)
+        self.b.written(start, written)
         charge(self._latency.stream_seconds(written))
         self._b_tail = start + written
         self._head = ("b", blocks_of(self._b_tail))

@@ -27,6 +27,7 @@ from coldstore.plan.mount import DrivePlan, plan_drain, plan_drives, stuck_in
 from coldstore.plan.recall import RecallPlan, Wanted, WantedBundle, plan_batches
 from coldstore.plan.turns import engaged
 from coldstore.work.bay import APPLIANCE, Bay
+from coldstore.work.contents import Contents
 from coldstore.work.inventory import InventoryKeeper
 from coldstore.work.notices import Notices
 from coldstore.work.queues import ArchiveQueue, CopyName, RecallQueue
@@ -78,6 +79,7 @@ class Dispatcher:
         archive_session: Callable[[Bay], ArchiveSession],
         recall_session: Callable[[Bay, Callable[[str, str], int]], RecallSession],
         renewals: Renewals,
+        contents: Contents,
         make_room: Callable[[], None],
     ) -> None:
         """:param make_room: is called when the disk is too full for a recall"""
@@ -91,6 +93,7 @@ class Dispatcher:
         self._notices = Notices(store=store, clock=clock)
         self._archive_session = archive_session
         self._recall_session = recall_session
+        self._contents = contents
         self._make_room = make_room
         self._stations = {
             index: Station(bay=bay, idle_since=clock.seconds(), held_since=clock.seconds())
@@ -174,6 +177,7 @@ class Dispatcher:
             ),
             key=lambda copy: copy.bundle_id,
         )
+        self._contents.expect(copy.bundle_id for copy in self._to_write)
         plan = plan_drives(
             now,
             drives=drives,

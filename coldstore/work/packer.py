@@ -9,13 +9,14 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from coldstore.interfaces.bell import IBell
-from coldstore.interfaces.metadata import BATCH_MAX, IMetadataStore
+from coldstore.interfaces.metadata import BATCH_MAX, IMetadataStore, MemberVersion
+from coldstore.interfaces.mover import DestinationFault
 from coldstore.interfaces.staging import BLOCK_BYTES, DiskFault, IStaging
-from coldstore.model.bundles import BundleState, Member
+from coldstore.model.bundles import Bundle, BundleState, Member
 from coldstore.model.cartridges import WRITABLE
 from coldstore.model.events import Severity
 from coldstore.model.objects import ArchiveState, ObjectVersion, StorageClass
-from coldstore.ontape import bundle as tar
+from coldstore.ontape.bundle import BundleLayout
 from coldstore.ontape.paths import bundle_id as new_bundle_id
 from coldstore.plan.archive import (
     ArchivePolicy,
@@ -33,7 +34,8 @@ from coldstore.plan.classes import ClassRules, classes_by_pools
 from coldstore.util.asynchronous import all_of
 from coldstore.util.checksums import combine_crc64nvme
 from coldstore.work.alerts import Alerts
-from coldstore.work.content import PAGE, all_members, bundle_plan, disk_ranges
+from coldstore.work.content import PAGE, Draft, all_members, bundle_draft, disk_ranges, layout_of
+from coldstore.work.contents import Contents
 
 CANDIDATES_MAX = 1000
 REST_SECONDS = 3600.0
@@ -58,6 +60,7 @@ class Packer:
         *,
         store: IMetadataStore,
         staging: IStaging,
+        contents: Contents,
         clock: IReactorTime,
         random: Random,
         rules: ClassRules,
@@ -69,6 +72,7 @@ class Packer:
     ) -> None:
         self._store = store
         self._staging = staging
+        self._contents = contents
         self._clock = clock
         self._random = random
         self._groups = classes_by_pools(rules)
@@ -121,7 +125,11 @@ class Packer:
             )
             if isinstance(decision, Due):
                 self.log.info("bundles for {pools}: {reason}", pools="+".join(pools), reason=decision.reason)
-                await self._pack(pools, classes)
+                try:
+                    await self._pack(pools, classes)
+                finally:
+                    # Small objects are packed more slowly than a drive writes: begun earlier, it would stand still for each bundle.
+                    self._drives_bell.ring()
             else:
                 rest = min(rest, max(0.05, decision.at - now))
         return rest
@@ -186,7 +194,8 @@ class Packer:
             # Every claim of this batch stands before the first bundle is frozen: recovery relies on it.
             for bundle_id in begun:
                 await self.freeze(bundle_id)
-            self._drives_bell.ring()
+            if sum(version.facts.size_bytes for version in versions) >= policy.bundle_bytes:
+                self._drives_bell.ring()
 
     async def _gather(
         self, classes: frozenset[StorageClass], after: int, policy: ArchivePolicy
@@ -282,15 +291,35 @@ class Packer:
         if not members:
             await self.release(bundle_id)
             return
-        layout = tar.layout(
-            bundle_plan(
-                members,
-                bundle_id=bundle_id,
-                created_at=bundle.created_at,
-                appliance_id=self._store.appliance_id,
-                pools=bundle.pools,
-            )
+        draft = await self._draft(bundle, members)
+        layout = layout_of(self._store, bundle, members) if draft is None else draft.layout
+        try:
+            frozen = await self._frozen(bundle_id, members, layout)
+        except BaseException:
+            if draft is not None:
+                self._staging.drop_scratch(draft.scratch)
+            raise
+        self.log.info(
+            "bundle {bundle} frozen: {count} members, {size} bytes, for {pools}",
+            bundle=bundle_id,
+            count=frozen.member_count,
+            size=frozen.size_bytes,
+            pools="+".join(frozen.pools),
         )
+        if draft is not None:
+            await self._contents.add(frozen, members, draft)
+
+    async def _draft(self, bundle: Bundle, members: list[MemberVersion]) -> Draft | None:
+        """Make headers and manifest ready for the drive; None when there is no room for them now."""
+        try:
+            return await bundle_draft(self._store, self._staging, bundle, members)
+        except DestinationFault as fault:
+            self.log.info(
+                "bundle {bundle} is made ready later: {fault}", bundle=bundle.bundle_id, fault=fault
+            )
+            return None
+
+    async def _frozen(self, bundle_id: str, members: list[MemberVersion], layout: BundleLayout) -> Bundle:
         offsets = [
             (entry.member.position, layout.data_offset_bytes(number)) for number, entry in enumerate(members)
         ]
@@ -301,18 +330,11 @@ class Packer:
                 self._store.fix_offsets(bundle_id, dict(together[begin : begin + BATCH_MAX]))
                 for begin in range(0, len(together), BATCH_MAX)
             )
-        frozen = await self._store.freeze_bundle(
+        return await self._store.freeze_bundle(
             bundle_id,
             member_count=len(members),
             size_bytes=layout.total_bytes,
             content_bytes=sum(entry.member.length_bytes for entry in members),
-        )
-        self.log.info(
-            "bundle {bundle} frozen: {count} members, {size} bytes, for {pools}",
-            bundle=bundle_id,
-            count=frozen.member_count,
-            size=frozen.size_bytes,
-            pools="+".join(frozen.pools),
         )
 
     async def release(self, bundle_id: str) -> None:

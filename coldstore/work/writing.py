@@ -9,7 +9,7 @@ from twisted.logger import Logger
 from coldstore.interfaces.filesystem import IMountedVolume
 from coldstore.interfaces.metadata import Conflict, IMetadataStore
 from coldstore.interfaces.mover import EndOfTape, NoSuchFileOnVolume, StagedBytesDamaged
-from coldstore.interfaces.staging import DiskFault, IStaging
+from coldstore.interfaces.staging import DiskFault
 from coldstore.model.bundles import BundleState, Copy, CopyState
 from coldstore.model.cartridges import CartridgeEvent, CartridgeState
 from coldstore.model.events import Severity
@@ -17,7 +17,7 @@ from coldstore.ontape import paths
 from coldstore.plan.jobs import CopyToVerify, CopyToWrite, DoArchive
 from coldstore.plan.verify import VerifyMode, to_read_back
 from coldstore.work.bay import APPLIANCE, Bay, lists_all
-from coldstore.work.content import BundleContent, bundle_content
+from coldstore.work.contents import Contents, Loan
 from coldstore.work.records import change_cartridge
 from coldstore.work.renewing import HeldBundle, Renewals
 from coldstore.work.trouble import WORLD_FAULTS, TapeTrouble, as_trouble
@@ -55,7 +55,7 @@ class ArchiveSession:
         *,
         bay: Bay,
         store: IMetadataStore,
-        staging: IStaging,
+        contents: Contents,
         clock: IReactorTime,
         epoch: int,
         policy: SyncPolicy,
@@ -65,7 +65,7 @@ class ArchiveSession:
         """:param on_archived: is called when a bundle has all its copies."""
         self._bay = bay
         self._store = store
-        self._staging = staging
+        self._contents = contents
         self._clock = clock
         self._epoch = epoch
         self._policy = policy
@@ -199,12 +199,12 @@ class ArchiveSession:
     async def _write(self, volume: IMountedVolume, copy: CopyToWrite, put_off: Callable[[str], None]) -> int:
         """Write one copy; return its bytes, 0 when it was left out."""
         bundle = await self._store.bundle(copy.bundle_id)
-        content: BundleContent | HeldBundle | None = None
+        content: Loan | HeldBundle | None = None
         if bundle is not None and bundle.state is BundleState.ARCHIVED:
             content = self._renewals.held(bundle)
         elif bundle is not None and bundle.state is BundleState.FROZEN:
             try:
-                content = await bundle_content(self._store, self._staging, bundle)
+                content = await self._contents.of(bundle)
             except (DiskFault, LookupError) as fault:
                 await self._damaged(copy, fault, put_off)
         if content is None:
@@ -218,7 +218,7 @@ class ArchiveSession:
         self,
         volume: IMountedVolume,
         copy: CopyToWrite,
-        content: BundleContent | HeldBundle,
+        content: Loan | HeldBundle,
         put_off: Callable[[str], None],
     ) -> int:
         bundle = content.bundle
@@ -246,12 +246,15 @@ class ArchiveSession:
                 replace_stump=True,
             )
         except StagedBytesDamaged as damage:
+            self._contents.forget(copy.bundle_id)
             await self._damaged(copy, damage, put_off)
             await volume.mover.unlink(path=path)
             return 0
         except EndOfTape:
             raise
         except WORLD_FAULTS as fault:
+            # Perhaps it is what was made ready that was wrong.
+            self._contents.forget(copy.bundle_id)
             await self._store.copy_failed(bundle_id=copy.bundle_id, pool=copy.pool, reason=str(fault))
             raise
         assert written.size_bytes == bundle.size_bytes, (
@@ -347,6 +350,7 @@ class ArchiveSession:
             state=done.state.value,
         )
         if done.state is BundleState.ARCHIVED:
+            self._contents.forget(bundle_id)
             self._on_archived()
 
     async def _resume(self, volume: IMountedVolume, pending: CopyToVerify) -> None:

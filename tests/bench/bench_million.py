@@ -15,7 +15,6 @@ import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from random import Random
 from time import perf_counter, process_time
@@ -37,6 +36,7 @@ from coldstore.util.checksums import crc64nvme
 from coldstore.work.bells import ReactorBell
 from coldstore.work.compactor import Compactor
 from coldstore.work.content import bundle_content
+from coldstore.work.contents import Contents
 from coldstore.work.evictor import Evictor
 from coldstore.work.janitor import Janitor
 from coldstore.work.leftovers import Leftovers
@@ -113,9 +113,11 @@ class Life:
             quiet_seconds=0.0,
         )
         bell = ReactorBell(reactor)
+        self.contents = Contents(store=self.store, staging=self.staging)
         self.packer = Packer(
             store=self.store,
             staging=self.staging,
+            contents=self.contents,
             clock=reactor,
             random=Random(3),
             rules=RULES,
@@ -242,7 +244,7 @@ class Life:
             assert bundle is not None
             content = await bundle_content(self.store, self.staging, bundle)
             path, descriptor = "", -1
-            for piece in islice((one for ranges in content.ranges for one in ranges), None):
+            for piece in content.woven.ranges():
                 if piece.path != path:
                     if descriptor >= 0:
                         os.close(descriptor)
@@ -272,6 +274,7 @@ class Life:
                     at=1.0,
                 )
                 await self.store.copy_verified(bundle_id=bundle_id, pool=pool, epoch=1, at=1.0)
+                self.contents.forget(bundle_id)
 
     async def live(self) -> None:
         """All stations."""

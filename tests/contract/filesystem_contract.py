@@ -3,7 +3,9 @@
 import hashlib
 import os
 import random
+from array import array
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import CancelledError
@@ -24,6 +26,7 @@ from coldstore.interfaces.filesystem import (
 )
 from coldstore.interfaces.mover import (
     SHA256_ATTRIBUTE,
+    DestinationFault,
     EndOfTape,
     FileExistsOnVolume,
     FileRange,
@@ -38,6 +41,7 @@ from coldstore.interfaces.mover import (
     RangeState,
     ReadRange,
     StagedBytesDamaged,
+    Woven,
     Written,
 )
 from coldstore.model.cartridges import VolumeForm
@@ -302,6 +306,99 @@ class TapeFilesystemContract(_Base):
         self.assertEqual(arrived, [small, big, b"header"])
         blocks = tuple(crc64nvme(big[start : start + MEBIBYTE]) for start in range(0, len(big), MEBIBYTE))
         self.assertEqual(outcomes[1].block_crcs, blocks)
+        await volume.unmount()
+
+    def woven(self, own: bytes, own_lengths: Sequence[int], ranges: Sequence[FileRange]) -> Woven:
+        """Put bytes of our own on the disk, to go between ranges."""
+        mine = self.whole("own", own)
+        sources = tuple(dict.fromkeys(each.path for each in ranges))
+        return Woven(
+            path=mine.path,
+            size_bytes=len(own),
+            crc64nvme=mine.crc64nvme,
+            sources=sources,
+            own_lengths=array("Q", own_lengths),
+            source_numbers=array("Q", [sources.index(each.path) for each in ranges]),
+            offsets=array("Q", [each.offset_bytes for each in ranges]),
+            lengths=array("Q", [each.length_bytes for each in ranges]),
+            checksums=array("Q", [each.crc64nvme for each in ranges]),
+        )
+
+    def part(self, whole: FileRange, content: bytes, offset_bytes: int, length_bytes: int) -> FileRange:
+        """Return a range of a file on disk."""
+        part = content[offset_bytes : offset_bytes + length_bytes]
+        return FileRange(
+            path=whole.path, offset_bytes=offset_bytes, length_bytes=length_bytes, crc64nvme=crc64nvme(part)
+        )
+
+    @returns_deferred
+    async def test_woven(self) -> None:
+        """Many ranges, in whatever order and of whatever size they lie on disk, come between bytes of our own."""
+        volume = await self.mounted()
+        first, second = sample(5 * MEBIBYTE + 123, 1), sample(MEBIBYTE, 2)
+        one, two = self.whole("first", first), self.whole("second", second)
+        places = [(one, first, at, 700) for at in range(0, 600_000, 1000)]
+        places += [(two, second, at, 100) for at in range(900_000, 0, -90_000)]
+        places += [(one, first, 0, len(first)), (two, second, 0, len(second)), (one, first, 77, 1)]
+        places += [(two, second, len(second) - 5, 5), (one, first, 2 * MEBIBYTE, MEBIBYTE + 1)]
+        ranges = [self.part(*place) for place in places]
+        own_lengths = [number % 3 * 512 for number in range(len(ranges))]
+        own = sample(sum(own_lengths) + 1024, 3)
+        content, at = b"head", 0
+        for (_, source, begin, length), mine in zip(places, own_lengths, strict=True):
+            content += own[at : at + mine] + source[begin : begin + length]
+            at += mine
+        content += own[at:]
+        woven = self.woven(own, own_lengths, ranges)
+        written = await volume.mover.write(
+            path="woven", pieces=[Literal(content=b"head"), woven], attributes={}, on_progress=ignore
+        )
+        self.assertEqual((written.size_bytes, woven.total_bytes), (len(content), len(content) - 4))
+        self.assertEqual(written.sha256, hashlib.sha256(content).hexdigest())
+        empty = await volume.mover.write(
+            path="empty", pieces=[self.woven(b"own", [], [])], attributes={}, on_progress=ignore
+        )
+        self.assertEqual(empty.sha256, hashlib.sha256(b"own").hexdigest())
+        await volume.unmount()
+
+    @returns_deferred
+    async def test_woven_damaged(self) -> None:
+        """Each range is checked, and so are our own bytes; which of the two was wrong is told apart."""
+        volume = await self.mounted()
+        content = sample(MEBIBYTE)
+        good = self.whole("good", content)
+        part = self.part(good, content, 100, 100)
+        bad = replace(part, crc64nvme=part.crc64nvme ^ 1)
+        short = FileRange(path=good.path, offset_bytes=MEBIBYTE - 1, length_bytes=100, crc64nvme=0)
+        missing = replace(part, path=good.path + ".none")
+        for wrong in (bad, short, missing):
+            fault = await self.assertFailure(
+                volume.mover.write(
+                    path="stump",
+                    pieces=[good, self.woven(b"own", [1, 1, 1], [part, wrong, part])],
+                    attributes={},
+                    on_progress=ignore,
+                    replace_stump=True,
+                ),
+                StagedBytesDamaged,
+            )
+            self.assertEqual((fault.ordinal, fault.path), (1, wrong.path))
+        right = self.woven(b"own bytes", [1], [part])
+        for wrong_own in (
+            replace(right, crc64nvme=right.crc64nvme ^ 1),
+            replace(right, size_bytes=10),
+            replace(right, path=right.path + ".none"),
+        ):
+            await self.assertFailure(
+                volume.mover.write(
+                    path="stump",
+                    pieces=[wrong_own],
+                    attributes={},
+                    on_progress=ignore,
+                    replace_stump=True,
+                ),
+                DestinationFault,
+            )
         await volume.unmount()
 
     @returns_deferred

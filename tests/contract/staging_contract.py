@@ -3,6 +3,7 @@
 import hashlib
 import os
 import zlib
+from collections.abc import Callable
 from functools import lru_cache
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -526,6 +527,47 @@ class StagingContract(_Base):
         self.assertEqual(await self.staging.places([]), [])
         await self.staging.discard([small.address])
         await self.assertFailure(self.staging.places([piece, small]), DiskFault)
+
+    @returns_deferred
+    async def test_scratch(self) -> None:
+        """A file of our own holds what was given to it, counts as used, and is gone when it is dropped, or in the next run."""
+        before = self.staging.usage().used_bytes
+        content = content_of(3 * MIB + 5)
+
+        def write(put: Callable[[bytes], object]) -> str:
+            for begin in range(0, len(content), 70_000):
+                put(content[begin : begin + 70_000])
+            return "result"
+
+        made, result = await self.staging.scratch(write)
+        self.assertEqual(result, "result")
+        self.assertEqual((made.size_bytes, made.crc64nvme), (len(content), crc64nvme(content)))
+        self.assertEqual(self.range_content(made.path, 0, len(content)), content)
+        self.assertGreaterEqual(self.staging.usage().used_bytes, before + len(content))
+        self.check_account()
+        empty, _ = await self.staging.scratch(lambda put: None)
+        self.assertEqual((empty.size_bytes, empty.crc64nvme), (0, 0))
+        for _ in range(2):
+            await self.staging.drop_scratch(made)
+            await self.staging.drop_scratch(empty)
+        self.assertEqual(self.staging.usage().used_bytes, before)
+        self.assertRaises(FileNotFoundError, self.range_content, made.path, 0, 1)
+        await self.staging.scratch(write)
+        self.staging = await self.reopened()
+        self.check_account()
+        self.assertEqual(await self.staging.stored(after="", limit=10), [])
+        self.assertEqual(self.staging.usage().used_bytes, before)
+
+    @returns_deferred
+    async def test_scratch_that_is_not_made(self) -> None:
+        """When making it fails, what failed is told and nothing is left."""
+
+        def write(put: Callable[[bytes], object]) -> None:
+            put(content_of(2 * MIB))
+            raise LookupError("no more")
+
+        await self.assertFailure(self.staging.scratch(write), LookupError)
+        self.assertEqual(self.staging.usage().used_bytes, 0)
 
     @returns_deferred
     async def test_recall(self) -> None:

@@ -99,7 +99,7 @@ class FaultTests(TestCase, DiskHarness):
 
     @returns_deferred
     async def scenario(self, staging: IStaging) -> tuple[dict[str, bytes], set[str], bool]:
-        """Receive, recall and discard; return what was acknowledged, what was acknowledged as discarded, whether all went well."""
+        """Receive, recall, make a file of our own and discard; return what was acknowledged, what was acknowledged as discarded, whether all went well."""
         held: dict[str, bytes] = {}
         gone: set[str] = set()
         is_well = True
@@ -119,6 +119,11 @@ class FaultTests(TestCase, DiskHarness):
             arrived = [recalled(slot, contents[slot]) for slot in (0, 2)]
             addresses = await staging.adopt_recalled(space, arrived)
             held.update(zip(addresses, (contents[0], contents[2]), strict=True))
+        except (StagingFull, DiskFault):
+            is_well = False
+        try:
+            made, _ = await staging.scratch(lambda put: put(content_of(5000)))
+            await staging.drop_scratch(made)
         except (StagingFull, DiskFault):
             is_well = False
         for address in list(held)[::2]:

@@ -31,6 +31,7 @@ from coldstore.util.asynchronous import returns_deferred
 from coldstore.util.checksums import combine_crc64nvme
 from coldstore.work.bells import ReactorBell
 from coldstore.work.content import bundle_content
+from coldstore.work.contents import Contents
 from coldstore.work.janitor import Janitor
 from coldstore.work.packer import Packer
 from tests.contract.metadata_contract import cartridge_of, facts_of, upload_of
@@ -105,9 +106,11 @@ class LargeObjectTests(TestCase):
     async def pack(self) -> list[str]:
         """Have it packed; return the bundles."""
         await self.store.add_cartridges([cartridge_of("A00001L9", capacity_bytes=18 * 10**12)])
+        self.contents = Contents(store=self.store, staging=self.staging)
         packer = Packer(
             store=self.store,
             staging=self.staging,
+            contents=self.contents,
             clock=reactor,
             random=Random(3),
             rules=RULES,
@@ -177,11 +180,10 @@ class LargeObjectTests(TestCase):
         self.assertEqual(bundle.content_bytes, length_bytes)
         content = await bundle_content(self.store, self.staging, bundle)
         found = crc = 0
-        for (ranges,) in (content.ranges,):
-            for one in ranges:
-                self.assertGreaterEqual(Path(one.path).stat().st_size, one.offset_bytes + one.length_bytes)
-                crc = combine_crc64nvme(crc, one.crc64nvme, one.length_bytes)
-                found += one.length_bytes
+        for one in content.woven.ranges():
+            self.assertGreaterEqual(Path(one.path).stat().st_size, one.offset_bytes + one.length_bytes)
+            crc = combine_crc64nvme(crc, one.crc64nvme, one.length_bytes)
+            found += one.length_bytes
         content.close()
         self.assertEqual((found, crc), (length_bytes, crc64nvme))
 
@@ -204,6 +206,7 @@ class LargeObjectTests(TestCase):
                     at=1.0,
                 )
                 await self.store.copy_verified(bundle_id=bundle_id, pool=pool, epoch=1, at=1.0)
+                self.contents.forget(bundle_id)
         await self.free()
 
     @returns_deferred

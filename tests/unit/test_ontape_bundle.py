@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from coldstore.model.objects import Checksum, ChecksumKind, StorageClass, VersionFacts
 from coldstore.ontape import paths, tarblocks
-from coldstore.ontape.bundle import BundleMember, BundlePlan, Content, Literal, layout
+from coldstore.ontape.bundle import BundleMember, BundlePlan, Content, Literal, compose, layout
 from coldstore.ontape.errors import BundleDamaged, ManifestDamaged, OnTapeDamaged
 from coldstore.ontape.reading import read_manifest, walk
 from tests.fixtures.make_cartridges import OBJECTS, make_member, make_plan, tar_bytes
@@ -101,6 +101,25 @@ class LayoutTests(SynchronousTestCase):
             )
             end = placement.data_offset_bytes + placement.length_bytes
             self.assertEqual(tar[placement.data_offset_bytes : end], contents[position])
+
+    @settings(max_examples=60, deadline=None)
+    @given(st.lists(members(), max_size=5))
+    def test_composed(self, several: list[BundleMember]) -> None:
+        """Made in one go it is the same layout and the same bytes, and it is told where contents come between them."""
+        plan = make_plan(1, tuple(several))
+        measured = layout(plan)
+        own = bytearray()
+        made, own_lengths = compose(plan, own.extend)
+        self.assertEqual(made.total_bytes, measured.total_bytes)
+        places = range(len(several))
+        self.assertEqual(list(map(made.placement, places)), list(map(measured.placement, places)))
+        self.assertEqual(list(made.manifest_lines()), list(measured.manifest_lines()))
+        contents = [bytes([position + 1]) * one.length_bytes for position, one in enumerate(several)]
+        woven, at = b"", 0
+        for length, content in zip(own_lengths, contents, strict=True):
+            woven += own[at : at + length] + content
+            at += length
+        self.assertEqual(woven + own[at:], tar_bytes(measured, tuple(contents)))
 
     @settings(max_examples=40, deadline=None)
     @given(st.lists(members(), max_size=4))

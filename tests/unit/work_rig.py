@@ -43,6 +43,7 @@ from coldstore.work.bay import Bay, BayLimits
 from coldstore.work.bells import ReactorBell
 from coldstore.work.compactor import Compactor
 from coldstore.work.completing import Completer
+from coldstore.work.contents import Contents
 from coldstore.work.dispatcher import BlamePolicy, Dispatcher
 from coldstore.work.drives import record_drives
 from coldstore.work.evictor import Evictor
@@ -541,6 +542,7 @@ class Run:
             reserve_bytes=MIB,
             session_bytes_max=1 << 40,
         )
+        contents = self.contents = Contents(store=self.store, staging=world.staging)
         renewals = Renewals(
             store=self.store,
             staging=world.staging,
@@ -565,7 +567,7 @@ class Run:
             archive_session=lambda bay: ArchiveSession(
                 bay=bay,
                 store=self.store,
-                staging=world.staging,
+                contents=contents,
                 clock=self.clock,
                 epoch=epoch,
                 policy=sync,
@@ -586,11 +588,13 @@ class Run:
                 renewals=renewals,
             ),
             renewals=renewals,
+            contents=contents,
             make_room=self._make_room,
         )
         self.packer = Packer(
             store=self.store,
             staging=world.staging,
+            contents=contents,
             clock=self.clock,
             random=random,
             rules=RULES,

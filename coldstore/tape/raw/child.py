@@ -503,7 +503,7 @@ class RawMover:
                 device.write(block)
                 return len(block)
 
-            outgoing = Outgoing(put, path, self._buffer, Pace(emit))
+            outgoing = Outgoing(put, path, (self._buffer, self._second_buffer), Pace(emit))
             try:
                 copy_plan(command["plan"], outgoing)
                 size_bytes, end = outgoing.written_bytes, start
