@@ -41,6 +41,8 @@ def makeService(options: Options) -> IService:
     # Late, so that nothing of the appliance is loaded for a configuration that cannot be used.
     from twisted.internet import reactor
 
+    from coldstore.appliance.collecting import spare_what_stays
     from coldstore.appliance.service import Appliance
 
+    spare_what_stays()
     return Appliance(configuration, reactor, log_file=options.parent["logfile"] if options.parent else None)
