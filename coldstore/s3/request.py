@@ -158,6 +158,7 @@ class S3Request(server.Request):
 
     :ivar head: what the client asks
     :ivar body: None when the request has no body
+    :ivar remote_address: the client's, empty where it has none
     :ivar is_answered: the answer is out, and only the rest of a small body is awaited, to be dropped
     """
 
@@ -173,6 +174,7 @@ class S3Request(server.Request):
         self.method, self.uri = head.method.encode("ascii"), head.target
         self.clientproto = b"HTTP/1.1" if head.is_1_1 else b"HTTP/1.0"
         self._expects_continue = head.expects_continue
+        self.remote_address = channel.remote_address
 
     @property
     def is_gone(self) -> bool:

@@ -53,6 +53,7 @@ class S3Channel(http.HTTPChannel):
     transport: Any
     site: "S3Site"
     requests: "list[S3Request]"
+    remote_address = ""
     _peer: IAddress
     _host: IAddress
     _lingering: "IDelayedCall | None" = None
@@ -63,6 +64,7 @@ class S3Channel(http.HTTPChannel):
     def connectionMade(self) -> None:
         """Begin; plain TCP reads in large blocks (a TLS transport reads 64 KiB by itself)."""
         self._peer, self._host = self.transport.getPeer(), self.transport.getHost()
+        self.remote_address = getattr(self._peer, "host", None) or ""
         self._is_secure = ISSLTransport.providedBy(self.transport)
         self._is_plain_tcp = isinstance(self.transport, Connection) and not self._is_secure
         super().connectionMade()
