@@ -213,7 +213,7 @@ class S3Request(server.Request):
         """Tell a client that waits for it to send the body."""
         if self._expects_continue and not self.startedWriting and not self.is_gone:
             self._expects_continue = False
-            self.channel.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.channel.send(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def pause_client(self) -> None:
         """Stop reading from the connection."""
@@ -225,7 +225,9 @@ class S3Request(server.Request):
         if not self.is_gone and self.channel is not None:
             self.channel.resume_reading()
 
-    def begin_answer(self, status: int, fields: Iterable[tuple[str, str]], content: bytes = b"") -> None:
+    def begin_answer(
+        self, status: int, fields: Iterable[tuple[str, str]], content: bytes = b"", *, can_wait: bool = False
+    ) -> None:
         """
         Send the head of an answer, and what there is of its body.
 
@@ -236,6 +238,7 @@ class S3Request(server.Request):
         takes a final answer in place of it for that of the next request on the connection too, and waits for ever.
 
         :param fields: names and values, among them the length of the body where there is one
+        :param can_wait: whether nothing follows, and the answer may be sent together with others
         """
         assert not self.startedWriting, "an answer begins once"
         if self.is_gone:
@@ -246,7 +249,8 @@ class S3Request(server.Request):
             self._keeps_connection = self.body.is_nearly_here and not self._expects_continue
             self.channel.persistent = self.channel.persistent and self._keeps_connection
         self.startedWriting = 1
-        self.channel.send(answer_head(status, fields, bool(self.channel.persistent)) + content)
+        send = self.channel.send_with_others if can_wait else self.channel.send
+        send(answer_head(status, fields, bool(self.channel.persistent)) + content)
 
     def finish(self) -> None:
         """The answer is complete; the request is over when a small body that was not wanted has been dropped."""

@@ -39,6 +39,7 @@ from coldstore.s3.xml import MalformedDocument
 HEADER_SECTION_LIMIT_BYTES = 8 * 1024
 """S3 User Guide, "Working with object metadata": the header section of a PUT."""
 _WITHOUT_BODY = frozenset({204, 304})
+_READING = frozenset({"GET", "HEAD"})
 
 OperationFunction = Callable[[Call], Awaitable[Answer]]
 
@@ -230,7 +231,10 @@ class Endpoint:
             return 0
         has_body = answer.status not in _WITHOUT_BODY and request.head.method != "HEAD"
         content = answer.body if has_body else b""
-        request.begin_answer(answer.status, self._fields(account, answer, has_body), content)
+        # What was written is told at once: its client goes on while the others of the same commit are told.
+        can_wait = request.head.method in _READING and (stream is None or not has_body)
+        fields = self._fields(account, answer, has_body)
+        request.begin_answer(answer.status, fields, content, can_wait=can_wait)
         if stream is None:
             return len(content)
         if not has_body:
