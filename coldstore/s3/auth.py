@@ -368,7 +368,7 @@ def _fields_of(text: str) -> dict[str, str]:
 
 def _require_signed(headers: HeaderFields, signed: Sequence[str]) -> None:
     """Refuse headers that change what a request does and that its signature does not cover."""
-    unsigned = [name for name in headers.sent_names() if name.startswith("x-amz-") and name not in signed]
+    unsigned = [name for name in headers.amz_names() if name not in signed and headers.came_in_header(name)]
     if "host" not in signed:
         unsigned.insert(0, "host")
     if unsigned:

@@ -46,6 +46,7 @@ class HttpBody:
         self._early: list[bytes] = []
         self._done: Deferred[None] | None = None
         self._failure: Failure | Exception | None = None
+        self._was_asked_for = False
         self._is_pressed = False
         self._is_discarding = False
         self._is_paused = False
@@ -54,7 +55,8 @@ class HttpBody:
 
     def deliver(self, sink: Callable[[bytes], None]) -> "Deferred[None]":
         """Ask the client for the body; see ``BodySource.deliver``."""
-        assert self._done is None, "a body is delivered once"
+        assert not self._was_asked_for, "a body is delivered once"
+        self._was_asked_for = True
         done: Deferred[None] = Deferred(lambda _: self.discard())
         self._done, self._sink = done, sink
         if self._failure is None and not self.is_complete:
@@ -143,7 +145,8 @@ class HttpBody:
             self._request.resume_client()
 
     def _tell(self) -> None:
-        done = self._done
+        # Who took the body is let go: he knows where it came from, and a circle of thousands a second is for the collector.
+        done, self._done, self._sink = self._done, None, None
         if done is None or done.called:
             return
         if self._failure is None:

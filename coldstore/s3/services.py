@@ -31,13 +31,17 @@ _log = Logger()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """The world of the operations. ``random`` must not be guessable: ids made from it are secrets of a kind."""
+    """
+    The world of the operations. ``random`` must not be guessable: ids made from it are secrets of a kind. Those made from
+    ``ordinary`` need only differ.
+    """
 
     store: IMetadataStore
     staging: IStaging
     admission: Admission
     clock: IReactorTime
     random: Random
+    ordinary: Random
     rules: ClassRules
     region: str
     day_seconds: float
@@ -63,7 +67,7 @@ class Services:
 
         Nobody outside sees it, and rows that are made together lie together: random ids would change a page each.
         """
-        return f"{int(self.now() * 1e6):014x}{self.random.getrandbits(72):018x}"
+        return f"{int(self.now() * 1e6):014x}{self.ordinary.getrandbits(72):018x}"
 
     def wants_tape(self, name: StorageClass) -> bool:
         """Whether objects of a class get copies on tape."""

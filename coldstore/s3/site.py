@@ -263,6 +263,7 @@ class S3Channel(http.HTTPChannel):
             if self.persistent:
                 self.setTimeout(self.site.idle_timeout_seconds)
             super().requestDone(request)
+            request.body = None
             return
         # What follows on this connection is the rest of a body, and must never be read as a request.
         request.body.discard()
