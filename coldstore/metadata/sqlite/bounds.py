@@ -14,7 +14,6 @@ from typing import Any
 from coldstore.interfaces.metadata import BYTES_MAX, KEYS_MAX, StepTooLarge
 
 _NUMBERS = frozenset({int, float, bool, type(None)})
-_SINGLE = _NUMBERS | {str, bytes}
 
 
 def check_arguments(arguments: Iterable[object], *, items_max: int) -> None:
@@ -25,17 +24,17 @@ def check_arguments(arguments: Iterable[object], *, items_max: int) -> None:
     """
     arguments = tuple(arguments)
     for argument in arguments:
-        if type(argument) not in _SINGLE and (count := _items(argument)) > items_max:
-            raise StepTooLarge(f"{count} items in one step, at most {items_max}")
+        if _has_items(type(argument)) and len(argument) > items_max:  # type: ignore[arg-type]
+            raise StepTooLarge(f"{len(argument)} items in one step, at most {items_max}")  # type: ignore[arg-type]
     weight = weight_bytes(arguments)
     if weight > BYTES_MAX:
         raise StepTooLarge(f"{weight} bytes in one step, at most {BYTES_MAX}")
 
 
-def _items(argument: object) -> int:
-    """Return how many items an argument has; texts and single values count as none."""
-    is_single = isinstance(argument, str | bytes) or not isinstance(argument, Collection)
-    return 0 if is_single else len(argument)  # type: ignore[arg-type]
+@lru_cache
+def _has_items(kind: type) -> bool:
+    """Whether values of a class hold others; texts do not."""
+    return issubclass(kind, Collection) and not issubclass(kind, str | bytes)
 
 
 def weight_bytes(value: object) -> int:
