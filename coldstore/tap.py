@@ -42,7 +42,9 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     from coldstore.appliance.clocks import make_steady
+    from coldstore.appliance.collecting import spare_what_stays
     from coldstore.appliance.service import Appliance
 
     make_steady(reactor)
+    spare_what_stays()
     return Appliance(configuration, reactor, log_file=options.parent["logfile"] if options.parent else None)

@@ -32,32 +32,27 @@ class Census:
         system: FileSystem,
         layout: Layout,
         run: str,
-        used: Callable[[int], None],
-        prepared: Callable[[int], None],
+        changed: Callable[[int, int], None],
     ) -> None:
-        """
-        :param used: told by how many bytes ``used`` changes, from any thread.
-        :param prepared: the same of space allocated ahead.
-        """
+        """:param changed: told by how many bytes ``used``, and what is ``prepared``, change; from any thread."""
         self.lock = threading.RLock()
         self._system = system
         self._layout = layout
         self._run = run
-        self._tell_used = used
-        self._tell_prepared = prepared
+        self._tell = changed
         self._counted: set[str] = set()
 
-    def used(self, name: str, change_bytes: int) -> None:
-        """A file piece or a container grew on the disk. Of an earlier run's: the caller holds ``lock``."""
+    def used(self, name: str, change_bytes: int, *, prepared_bytes: int = 0) -> None:
+        """
+        A file piece or a container grew on the disk. Of an earlier run's: the caller holds ``lock``.
+
+        :param prepared_bytes: by how much the space that is allocated ahead in it grew
+        """
         is_container = is_container_name(name)
         run = run_of(name) if is_container else FileAddress(name).run
         directory = _CONTAINERS if is_container else name[:2]
         if run == self._run or directory in self._counted:
-            self._tell_used(change_bytes)
-
-    def prepared(self, change_bytes: int) -> None:
-        """Space was allocated ahead, or used up."""
-        self._tell_prepared(change_bytes)
+            self._tell(change_bytes, prepared_bytes)
 
     def count(self) -> Iterator[int]:
         """
@@ -84,7 +79,7 @@ class Census:
                         continue
                     total += self._system.occupied(path / name)
                 self._counted.add(directory)
-                self._tell_used(total)
+                self._tell(total, 0)
             yield len(names)
 
 

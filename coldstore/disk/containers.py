@@ -38,11 +38,12 @@ PUNCHED_BYTES = 1024 * 1024
 class Counts(Protocol):
     """Who keeps the account; told of every change from whatever thread made it."""
 
-    def used(self, name: str, change_bytes: int) -> None:
-        """The container or file ``name`` occupies so many bytes more (or fewer)."""
+    def used(self, name: str, change_bytes: int, *, prepared_bytes: int = 0) -> None:
+        """
+        The container or file ``name`` occupies so many bytes more (or fewer).
 
-    def prepared(self, change_bytes: int) -> None:
-        """So many bytes more (or fewer) are allocated ahead."""
+        :param prepared_bytes: so many more (or fewer) are allocated ahead in it
+        """
 
 
 @dataclass(slots=True)
@@ -288,14 +289,23 @@ class Containers:
             self._remembered.pop(name, None)
         self._on_gone(name)
 
-    def settled(self, container: Container) -> None:
-        """Have the account follow what the open segment occupies. The caller holds the lock."""
+    def settled(self, container: Container, *, within_allocated: bool = False) -> None:
+        """
+        Have the account follow what the open segment occupies. The caller holds the lock.
+
+        :param within_allocated: only what was allocated before was used up, so that the file system need not be asked
+        """
         end = container.open_end
         assert end is not None, "only an open segment has space allocated ahead"
         prepared = end.allocated_bytes - end.committed_bytes if end.is_preallocated else 0
-        used = self._system.occupied_open(end.descriptor) - prepared
-        self._counts.used(container.name, used - end.counted_used)
-        self._counts.prepared(prepared - end.counted_prepared)
+        if within_allocated and end.is_preallocated:
+            occupied = end.counted_used + end.counted_prepared
+        else:
+            occupied = self._system.occupied_open(end.descriptor)
+        used = occupied - prepared
+        self._counts.used(
+            container.name, used - end.counted_used, prepared_bytes=prepared - end.counted_prepared
+        )
         end.counted_used, end.counted_prepared = used, prepared
 
     def write_list(self, container: Container) -> None:

@@ -160,7 +160,7 @@ class SegmentWriter:
                 container.index.add(address.offset_bytes, piece.length_bytes, space_end)
             end.committed_bytes = offset
             end.allocated_bytes = max(end.allocated_bytes, offset)
-            self._containers.settled(container)
+            self._containers.settled(container, within_allocated=True)
         return addresses
 
     def _allocate(self, container: Container, end: OpenEnd, needed: int, preparable: int) -> None:

@@ -117,9 +117,7 @@ class DiskStaging:
         self._layout = Layout(directory)
         self._names = Names(random, run)
         self.account = Account(capacity_bytes, min_free_bytes, shares)
-        self._census = census.Census(
-            self._system, self._layout, run, self._used_changed, self._prepared_changed
-        )
+        self._census = census.Census(self._system, self._layout, run, self._changed)
         self._verified = VerifiedBlocks()
         # What was checked before and is seen to be damaged now is checked again by whoever reads it otherwise.
         self._at_hand = AtHand(self._system, self._layout, on_damaged=self._verified.forget)
@@ -180,17 +178,13 @@ class DiskStaging:
 
     # The account: told from threads, kept in the reactor's.
 
-    def _used_changed(self, change_bytes: int) -> None:
-        self._reactor.callFromThread(self._take_used, change_bytes)
+    def _changed(self, used_bytes: int, prepared_bytes: int) -> None:
+        if used_bytes or prepared_bytes:
+            self._reactor.callFromThread(self._take_change, used_bytes, prepared_bytes)
 
-    def _take_used(self, change_bytes: int) -> None:
-        self.account.used += change_bytes
-
-    def _prepared_changed(self, change_bytes: int) -> None:
-        self._reactor.callFromThread(self._take_prepared, change_bytes)
-
-    def _take_prepared(self, change_bytes: int) -> None:
-        self.account.prepared += change_bytes
+    def _take_change(self, used_bytes: int, prepared_bytes: int) -> None:
+        self.account.used += used_bytes
+        self.account.prepared += prepared_bytes
 
     def usage(self) -> StagingUsage:
         """See ``IStaging``."""

@@ -233,6 +233,12 @@ class IMetadataStore(Interface):
     def current_version(bucket: str, key: bytes) -> Deferred[ObjectVersion]:
         """Return what is under the key; fails with ``NoSuchBucket`` or ``NoSuchKey``."""
 
+    def current_content(bucket: str, key: bytes) -> Deferred[tuple[ObjectVersion, Piece | None]]:
+        """
+        Return what is under the key and, where one piece holds all its bytes (as of most objects), that piece, in one look-up.
+        Without it ``pieces`` tells. Fails as ``current_version``.
+        """
+
     def version(version_uid: int) -> Deferred[ObjectVersion | None]:
         """
         Return a version by its uid, deleted or not; None once it is forgotten. A deleted version is remembered, without

@@ -1,6 +1,7 @@
 """What is told to notification targets: S3 event records (S3 user guide: event message structure) and our own."""
 
 import json
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
 from urllib.parse import quote_plus
@@ -17,6 +18,12 @@ def iso_time(at: float) -> str:
     # Times have microseconds; half of one makes up for what binary fractions lack.
     milliseconds = int(at * 1000 + 0.0005)
     return _iso_second(milliseconds // 1000) + _ISO_ENDINGS[milliseconds % 1000]
+
+
+def iso_times(times: Iterable[float]) -> list[str]:
+    """Return what ``iso_time`` does of each: for the thousands of a listing."""
+    milliseconds = [int(at * 1000 + 0.0005) for at in times]
+    return [_iso_second(each // 1000) + _ISO_ENDINGS[each % 1000] for each in milliseconds]
 
 
 _ISO_ENDINGS = tuple(f".{milliseconds:03d}Z" for milliseconds in range(1000))

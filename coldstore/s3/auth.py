@@ -47,6 +47,8 @@ _V4_PARAMETERS = (
     "X-Amz-SignedHeaders",
     "X-Amz-Signature",
 )
+USUAL_LENGTH = 256
+"""Credentials and lists of signed headers up to this length are remembered: a client says the same all day."""
 TIMESTAMP_LENGTH = len("YYYYMMDDTHHMMSSZ")
 _V2_PARAMETERS = ("AWSAccessKeyId", "Signature", "Expires")
 _TIMESTAMP = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z", re.ASCII)
@@ -204,7 +206,7 @@ class Authenticator:
             access_key=access_key,
             scope=scope,
             timestamp=timestamp,
-            signed_headers=tuple(fields["SignedHeaders"].lower().split(";")),
+            signed_headers=_signed_names(fields["SignedHeaders"]),
             signature=fields["Signature"],
             payload_text=payload_text,
             is_presigned=False,
@@ -242,7 +244,7 @@ class Authenticator:
             access_key=access_key,
             scope=scope,
             timestamp=timestamp,
-            signed_headers=tuple(values["X-Amz-SignedHeaders"].lower().split(";")),
+            signed_headers=_signed_names(values["X-Amz-SignedHeaders"]),
             signature=values["X-Amz-Signature"],
             payload_text=request.headers.get("x-amz-content-sha256") or _UNSIGNED,
             is_presigned=True,
@@ -250,20 +252,13 @@ class Authenticator:
 
     def _credential(self, text: str, refusal: "Callable[[str, str | None], S3Error]") -> tuple[str, Scope]:
         """Read ``AK/YYYYMMDD/region/s3/aws4_request``; ``refusal`` makes the error that fits header or query."""
-        parts = text.rsplit("/", 4)
-        if len(parts) != 5 or not parts[0] or not re.fullmatch(r"\d{8}", parts[1], re.ASCII):
-            raise refusal(
-                'the Credential is mal-formed; expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".',
-                None,
-            )
-        access_key, date, region, service, terminator = parts
-        if terminator != "aws4_request":
-            raise refusal(f'incorrect terminal "{terminator}". This endpoint uses "aws4_request".', None)
-        if service != "s3":
-            raise refusal(f'incorrect service "{service}". This endpoint belongs to "s3".', None)
+        known = _usual_credential(text) if len(text) <= USUAL_LENGTH else _credential_of(text)
+        if isinstance(known, str):
+            raise refusal(known, None)
+        region = known[1].region
         if region not in self._regions:
             raise refusal(f"the region '{region}' is wrong; expecting '{self._region}'", self._region)
-        return access_key, _scope(date, region)
+        return known
 
     # -- Version 2 ---------------------------------------------------------------------------------------------------
 
@@ -335,9 +330,30 @@ class Authenticator:
             )
 
 
-@lru_cache(maxsize=64)
-def _scope(date: str, region: str) -> Scope:
-    return Scope(date=date, region=region, service="s3")
+def _credential_of(text: str) -> tuple[str, Scope] | str:
+    """Return access key and scope, or what is wrong."""
+    parts = text.rsplit("/", 4)
+    if len(parts) != 5 or not parts[0] or not re.fullmatch(r"\d{8}", parts[1], re.ASCII):
+        return 'the Credential is mal-formed; expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".'
+    access_key, date, region, service, terminator = parts
+    if terminator != "aws4_request":
+        return f'incorrect terminal "{terminator}". This endpoint uses "aws4_request".'
+    if service != "s3":
+        return f'incorrect service "{service}". This endpoint belongs to "s3".'
+    return access_key, Scope(date=date, region=region, service="s3")
+
+
+def _signed_names(text: str) -> tuple[str, ...]:
+    return _usual_names(text) if len(text) <= USUAL_LENGTH else _names_of(text)
+
+
+def _names_of(text: str) -> tuple[str, ...]:
+    """Return the names of signed headers."""
+    return tuple(text.lower().split(";"))
+
+
+_usual_credential = lru_cache(maxsize=1024)(_credential_of)
+_usual_names = lru_cache(maxsize=1024)(_names_of)
 
 
 def _fields_of(text: str) -> dict[str, str]:
@@ -352,7 +368,7 @@ def _fields_of(text: str) -> dict[str, str]:
 
 def _require_signed(headers: HeaderFields, signed: Sequence[str]) -> None:
     """Refuse headers that change what a request does and that its signature does not cover."""
-    unsigned = [name for name in headers.sent_names() if name.startswith("x-amz-") and name not in signed]
+    unsigned = [name for name in headers.amz_names() if name not in signed and headers.came_in_header(name)]
     if "host" not in signed:
         unsigned.insert(0, "host")
     if unsigned:

@@ -285,7 +285,6 @@ class _Transfer:
         self._has_ended = False
         self._done: Deferred[ReceivedBody] = Deferred(lambda _: self._stop())
         self._decoder = ChunkedDecoder(payload, self) if payload.kind in CHUNKED else None
-        self._take: Callable[[bytes], None] = self.on_data if self._decoder is None else self._decoder.feed
         self._verification: _Verification | None = None
         if chain is not None:
             pause, resume = partial(self._press, "signatures"), partial(self._release, "signatures")
@@ -315,7 +314,10 @@ class _Transfer:
         if self._has_ended:
             return
         try:
-            self._take(block)
+            if self._decoder is None:
+                self.on_data(block)
+            else:
+                self._decoder.feed(block)
         except Exception as error:  # noqa: BLE001 - whatever the sink or the decoder raises is the transfer's result
             self._fail(error)
 

@@ -1,13 +1,15 @@
 """
 The entries of a listing, written at once.
 
-A page has a thousand of them. Made of nodes like every other answer it took fifty times as long as reading the rows.
+A page has a thousand of them. Made of nodes like every other answer it took fifty times as long as reading the rows; so it
+is made column by column, by what the interpreter does without a step in Python for each row.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from coldstore.model.objects import ListedObject, RestorePhase
-from coldstore.plan.messages import iso_time
+from coldstore.plan.messages import iso_time, iso_times
 from coldstore.s3.xml import Written, all_escaped, url_encoded
 
 ONGOING = RestorePhase.ONGOING.value
@@ -27,26 +29,34 @@ def contents(
     :param owner: what is written of an owner, escaped; None: nothing
     :param restores_at: the time for which the state of restores is written; None: none is
     """
+    if not rows:
+        return Written(())
+    columns: tuple[Any, ...] = tuple(zip(*rows, strict=True))
+    raw_keys, times, etags, sizes = columns[:4]
     shown = url_encoded if is_url_encoded else bytes.decode
-    keys = all_escaped(list(map(shown, [row[0] for row in rows])))
-    # Neighbours mostly have the same kind of checksum.
-    checksum, its_algorithm, its_kind = "", None, None
-    owners: dict[str, str] = {}
-    written = []
-    for key, row in zip(keys, rows, strict=True):
-        _, created_at, etag, size_bytes, class_name, algorithm, kind, owner_id, phase, expires_at = row
-        if algorithm != its_algorithm or kind != its_kind:
-            checksum, its_algorithm, its_kind = _checksum(algorithm, kind), algorithm, kind
-        owned = ""
-        if owner is not None:
-            owned = owners.get(owner_id) or owners.setdefault(owner_id, owner(owner_id))
-        restored = "" if phase is None or restores_at is None else _restored(phase, expires_at, restores_at)
-        written.append(
-            f"<Contents><Key>{key}</Key><LastModified>{iso_time(created_at)}</LastModified>"
-            f"<ETag>&quot;{etag}&quot;</ETag>{checksum}<Size>{size_bytes}</Size>{owned}{restored}"
-            f"<StorageClass>{class_name}</StorageClass></Contents>"
-        )
-    return Written("".join(written))
+    keys = all_escaped(list(map(shown, raw_keys)))
+    # What a row says beside these four is mostly what its neighbours say: each such saying is written once.
+    others = list(zip(*columns[4:], strict=True))
+    written = {other: _written(other, owner, restores_at) for other in set(others)}
+    return Written(
+        [
+            f"<Contents><Key>{key}</Key><LastModified>{time}</LastModified><ETag>&quot;{etag}&quot;</ETag>"
+            f"{checksum}<Size>{size_bytes}</Size>{ending}</Contents>"
+            for key, time, etag, size_bytes, (checksum, ending) in zip(
+                keys, iso_times(times), etags, sizes, map(written.__getitem__, others), strict=True
+            )
+        ]
+    )
+
+
+def _written(
+    other: tuple[Any, ...], owner: Callable[[str], str] | None, restores_at: float | None
+) -> tuple[str, str]:
+    """Return what stands before and behind the size of a row that has these fields from ``storage_class`` on."""
+    class_name, algorithm, kind, owner_id, phase, expires_at = other
+    owned = "" if owner is None else owner(owner_id)
+    restored = "" if phase is None or restores_at is None else _restored(phase, expires_at, restores_at)
+    return _checksum(algorithm, kind), f"{owned}{restored}<StorageClass>{class_name}</StorageClass>"
 
 
 def _checksum(algorithm: str | None, kind: str | None) -> str:

@@ -5,6 +5,7 @@ from urllib.parse import unquote_to_bytes
 
 from coldstore.s3.errors import S3Error
 
+AMZ_PREFIX = "x-amz-"
 USER_METADATA_PREFIX = "x-amz-meta-"
 USER_METADATA_LIMIT_BYTES = 2048
 """Names (without the prefix) and values together; S3 User Guide, "Working with object metadata"."""
@@ -29,6 +30,7 @@ class HeaderFields:
         for name, value in fields:
             self._values.setdefault(name.decode("latin-1").lower(), []).append(value)
         self._from_query: dict[str, str] = {}
+        self._amz_names: list[str] | None = None
         self._take_from_query(from_query)
 
     @classmethod
@@ -37,6 +39,7 @@ class HeaderFields:
         fields = cls.__new__(cls)
         fields._values = values
         fields._from_query = {}
+        fields._amz_names = None
         return fields
 
     def joined(self, from_query: Iterable[tuple[str, str]]) -> "HeaderFields":
@@ -57,9 +60,15 @@ class HeaderFields:
         """Return every field name, lower case, headers first."""
         return [*self._values, *self._from_query]
 
-    def sent_names(self) -> Iterable[str]:
-        """Return the names of the header lines, lower case."""
-        return self._values
+    def amz_names(self) -> list[str]:
+        """Return those of ``names`` that begin with ``x-amz-``; found once, as every part of a request looks among them."""
+        if self._amz_names is None:
+            self._amz_names = [name for name in self.names() if name.startswith(AMZ_PREFIX)]
+        return self._amz_names
+
+    def came_in_header(self, name: str) -> bool:
+        """Tell whether ``name`` was given by a header line."""
+        return name in self._values
 
     def raw(self, name: str) -> list[bytes]:
         """Return the values of the header lines called ``name`` exactly as sent; empty when there is none."""
@@ -87,10 +96,6 @@ class HeaderFields:
         """Tell whether ``name`` was given by the query of a presigned URL and not by a header."""
         return name in self._from_query
 
-    def starting_with(self, prefix: str) -> dict[str, str]:
-        """Return the fields whose names begin with ``prefix``, with their full names, in the order of arrival."""
-        return {name: self.get(name) or "" for name in self.names() if name.startswith(prefix)}
-
     def lines(self) -> Iterator[tuple[str, bytes]]:
         """Return name and value of each header line; lines of the same name stand together."""
         for name, values in self._values.items():
@@ -104,8 +109,9 @@ class HeaderFields:
         :raise S3Error: MetadataTooLarge when names and values exceed 2 KB together
         """
         pairs = sorted(
-            (name.removeprefix(USER_METADATA_PREFIX), value)
-            for name, value in self.starting_with(USER_METADATA_PREFIX).items()
+            (name.removeprefix(USER_METADATA_PREFIX), self.get(name) or "")
+            for name in self.amz_names()
+            if name.startswith(USER_METADATA_PREFIX)
         )
         size_bytes = sum(len(name.encode()) + len(value.encode()) for name, value in pairs)
         if size_bytes > USER_METADATA_LIMIT_BYTES:

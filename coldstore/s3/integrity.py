@@ -212,7 +212,9 @@ def _content_md5(headers: HeaderFields) -> bytes | None:
 
 def _named_checksum(headers: HeaderFields) -> tuple[str, str] | None:
     """Return algorithm and value of the one ``x-amz-checksum-*`` field, None without one."""
-    names = [name for name in headers.names() if name.startswith(CHECKSUM_PREFIX) and name not in _NOT_VALUES]
+    names = [
+        name for name in headers.amz_names() if name.startswith(CHECKSUM_PREFIX) and name not in _NOT_VALUES
+    ]
     if not names:
         return None
     if len(names) > 1 or len(headers.raw(names[0])) > 1:

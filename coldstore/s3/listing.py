@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import itemgetter
 
 from coldstore.model.objects import ListedObject
 from coldstore.s3.answers import Answer, xml_answer
@@ -59,7 +60,7 @@ class ListingRequest:
             delimiter=self.delimiter.encode("utf-8"),
             after=after,
             max_entries=self.max_entries,
-            key_of=lambda row: row.key,
+            key_of=itemgetter(0),
         )
 
 

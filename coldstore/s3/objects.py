@@ -11,7 +11,7 @@ from coldstore.model.errors import (
     ObjectIsCold,
     PreconditionFailed,
 )
-from coldstore.model.objects import ArchiveState, Bucket, Checksum, ObjectVersion, VersionFacts
+from coldstore.model.objects import ArchiveState, Bucket, Checksum, ObjectVersion, Piece, VersionFacts
 from coldstore.plan.restore import check_readable
 from coldstore.s3.answers import Answer, xml_answer
 from coldstore.s3.call import Call
@@ -27,7 +27,7 @@ from coldstore.s3.conditions import (
 from coldstore.s3.errors import S3Error, s3_error
 from coldstore.s3.integrity import checksum_headers
 from coldstore.s3.paths import KEY_LIMIT_BYTES
-from coldstore.s3.pieces import PinnedRun, at_hand, segments_of
+from coldstore.s3.pieces import PinnedRun, Segment, at_hand, segments_of
 from coldstore.s3.ranges import ByteRange, header_range, part_range
 from coldstore.s3.receiving import Arrived, check_size, receive
 from coldstore.s3.sending import RunStream
@@ -35,6 +35,7 @@ from coldstore.s3.services import CURRENT_VERSION_ID, Services, check_version_id
 from coldstore.s3.stored import (
     Description,
     description,
+    http_date,
     overridden,
     quoted,
     restore_header,
@@ -82,25 +83,31 @@ class ObjectOperations:
 
     async def head_object(self, call: Call) -> Answer:
         """HeadObject: answers for cold objects as for others."""
-        version = await self._wanted(call)
+        bucket = await self._bucket(call)
+        version = await self._services.current(bucket.name, call.object_key)
+        _check_conditions(call, version)
         headers = await self._headers(call, version, _wanted_range(call, version))
         return Answer(status=_status(headers), headers=headers)
 
     async def get_object(self, call: Call) -> Answer:
         """GetObject."""
+        bucket = await self._bucket(call)
         for _ in range(MOVED_TRIES):
-            version = await self._wanted(call)
+            version, piece = await self._services.current_content(bucket.name, call.object_key)
+            _check_conditions(call, version)
             self._check_readable(version)
             wanted = _wanted_range(call, version)
             try:
-                return await self._got(call, version, wanted)
+                return await self._got(call, version, piece, wanted)
             except DiskFault as error:
                 fault = error
                 if (await self._services.current(call.bucket_name, call.object_key)) == version:
                     raise
         raise fault
 
-    async def _got(self, call: Call, version: ObjectVersion, wanted: ByteRange | None) -> Answer:
+    async def _got(
+        self, call: Call, version: ObjectVersion, piece: Piece | None, wanted: ByteRange | None
+    ) -> Answer:
         services = self._services
         whole = ByteRange(offset_bytes=0, length_bytes=version.facts.size_bytes)
         sent = whole if wanted is None else wanted
@@ -109,7 +116,10 @@ class ObjectOperations:
         if sent.length_bytes == 0:
             services.reads.note(version.version_uid)
             return Answer(status=status, headers=headers)
-        segments = await segments_of(services.store, version, sent.offset_bytes, sent.length_bytes)
+        if piece is not None:
+            segments = [Segment(piece, sent.offset_bytes, sent.length_bytes)]
+        else:
+            segments = await segments_of(services.store, version, sent.offset_bytes, sent.length_bytes)
         content = at_hand(services.staging, segments)
         if content is not None:
             services.reads.note(version.version_uid)
@@ -127,19 +137,11 @@ class ObjectOperations:
         services.reads.note(version.version_uid)
         return Answer(status=status, headers=headers, stream=stream)
 
-    async def _wanted(self, call: Call) -> ObjectVersion:
-        """Return what is under the key when the call's conditions hold."""
+    async def _bucket(self, call: Call) -> Bucket:
+        """Return the bucket of a call that means the current version of a key."""
         bucket = await self._services.bucket(call)
         check_version_id(call.version_id)
-        version = await self._services.current(bucket.name, call.object_key)
-        shown = shown_headers(version.facts)
-        check_read(
-            read_conditions(call.headers),
-            etag=version.facts.etag,
-            modified_at=version.facts.created_at,
-            shown={"ETag": shown["ETag"], "Last-Modified": shown["Last-Modified"]},
-        )
-        return version
+        return bucket
 
     def _check_readable(self, version: ObjectVersion) -> None:
         services, facts = self._services, version.facts
@@ -303,6 +305,17 @@ def _deletion(entry: Element) -> WantedDeletion:
 
 def _status(headers: Mapping[str, str]) -> int:
     return 206 if "Content-Range" in headers else 200
+
+
+def _check_conditions(call: Call, version: ObjectVersion) -> None:
+    """Let a read pass whose conditions hold."""
+    facts = version.facts
+    check_read(
+        read_conditions(call.headers),
+        etag=facts.etag,
+        modified_at=facts.created_at,
+        shown={"ETag": quoted(facts.etag), "Last-Modified": http_date(facts.created_at)},
+    )
 
 
 def _wanted_range(call: Call, version: ObjectVersion) -> ByteRange | None:

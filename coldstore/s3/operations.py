@@ -49,7 +49,7 @@ class S3Operations:
         days_max: int = 2**31 - 1,
     ) -> None:
         """
-        :param random: where layout and upload ids come from; not guessable
+        :param random: where upload ids come from, and the seed of layout ids; not guessable
         :param rules: what each storage class promises; a class that is not there is refused
         :param region: the one region that buckets are in
         :param day_seconds: length of a day of a restore; shortened for tests
@@ -70,6 +70,7 @@ class S3Operations:
             ),
             clock=clock,
             random=random,
+            ordinary=Random(random.getrandbits(128)),
             rules=rules,
             region=region,
             day_seconds=day_seconds,

@@ -46,6 +46,7 @@ class HttpBody:
         self._early: list[bytes] = []
         self._done: Deferred[None] | None = None
         self._failure: Failure | Exception | None = None
+        self._was_asked_for = False
         self._is_pressed = False
         self._is_discarding = False
         self._is_paused = False
@@ -54,7 +55,8 @@ class HttpBody:
 
     def deliver(self, sink: Callable[[bytes], None]) -> "Deferred[None]":
         """Ask the client for the body; see ``BodySource.deliver``."""
-        assert self._done is None, "a body is delivered once"
+        assert not self._was_asked_for, "a body is delivered once"
+        self._was_asked_for = True
         done: Deferred[None] = Deferred(lambda _: self.discard())
         self._done, self._sink = done, sink
         if self._failure is None and not self.is_complete:
@@ -143,7 +145,8 @@ class HttpBody:
             self._request.resume_client()
 
     def _tell(self) -> None:
-        done = self._done
+        # Who took the body is let go: he knows where it came from, and a circle of thousands a second is for the collector.
+        done, self._done, self._sink = self._done, None, None
         if done is None or done.called:
             return
         if self._failure is None:
@@ -158,6 +161,7 @@ class S3Request(server.Request):
 
     :ivar head: what the client asks
     :ivar body: None when the request has no body
+    :ivar remote_address: the client's, empty where it has none
     :ivar is_answered: the answer is out, and only the rest of a small body is awaited, to be dropped
     """
 
@@ -173,6 +177,7 @@ class S3Request(server.Request):
         self.method, self.uri = head.method.encode("ascii"), head.target
         self.clientproto = b"HTTP/1.1" if head.is_1_1 else b"HTTP/1.0"
         self._expects_continue = head.expects_continue
+        self.remote_address = channel.remote_address
 
     @property
     def is_gone(self) -> bool:
@@ -211,7 +216,7 @@ class S3Request(server.Request):
         """Tell a client that waits for it to send the body."""
         if self._expects_continue and not self.startedWriting and not self.is_gone:
             self._expects_continue = False
-            self.channel.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.channel.send(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def pause_client(self) -> None:
         """Stop reading from the connection."""
@@ -223,7 +228,9 @@ class S3Request(server.Request):
         if not self.is_gone and self.channel is not None:
             self.channel.resume_reading()
 
-    def begin_answer(self, status: int, fields: Iterable[tuple[str, str]], content: bytes = b"") -> None:
+    def begin_answer(
+        self, status: int, fields: Iterable[tuple[str, str]], content: bytes = b"", *, can_wait: bool = False
+    ) -> None:
         """
         Send the head of an answer, and what there is of its body.
 
@@ -234,6 +241,7 @@ class S3Request(server.Request):
         takes a final answer in place of it for that of the next request on the connection too, and waits for ever.
 
         :param fields: names and values, among them the length of the body where there is one
+        :param can_wait: whether nothing follows, and the answer may be sent together with others
         """
         assert not self.startedWriting, "an answer begins once"
         if self.is_gone:
@@ -244,7 +252,8 @@ class S3Request(server.Request):
             self._keeps_connection = self.body.is_nearly_here and not self._expects_continue
             self.channel.persistent = self.channel.persistent and self._keeps_connection
         self.startedWriting = 1
-        self.channel.send(answer_head(status, fields, bool(self.channel.persistent)) + content)
+        send = self.channel.send_with_others if can_wait else self.channel.send
+        send(answer_head(status, fields, bool(self.channel.persistent)) + content)
 
     def finish(self) -> None:
         """The answer is complete; the request is over when a small body that was not wanted has been dropped."""

@@ -192,8 +192,8 @@ def route(method: str, target: Target, query: Query, headers: HeaderFields) -> R
         that its target or sub-resource does not take, AccessControlListNotSupported for a header that asks for an ACL
     """
     built = _BUILT[target]
-    known = sorted(name for name in query.names() if name in built.subresources or name in built.unbuilt)
-    subresource = known[0] if known else None
+    known = [name for name in query.names() if name in built.subresources or name in built.unbuilt]
+    subresource = min(known) if known else None
     if subresource is None:
         operation = _plain_operation(method, target, built, query)
     else:
@@ -257,7 +257,7 @@ def _not_implemented(what: str) -> S3Error:
 
 
 def _refuse_unbuilt_headers(headers: HeaderFields) -> None:
-    for name in headers.names():
+    for name in headers.amz_names():
         if name == _UNBUILT_HEADER or name.startswith(_UNBUILT_HEADERS):
             raise S3Error(
                 "NotImplemented",

@@ -14,7 +14,7 @@ from coldstore.interfaces.metadata import IMetadataStore, WriteCondition
 from coldstore.interfaces.staging import BytesDamaged, DiskFault, IStaging
 from coldstore.model.errors import ColdStoreError, MetadataFull, MetadataUnavailable, NoSuchKey
 from coldstore.model.events import Severity
-from coldstore.model.objects import Bucket, ObjectVersion, StorageClass
+from coldstore.model.objects import Bucket, ObjectVersion, Piece, StorageClass
 from coldstore.plan.classes import ClassRules
 from coldstore.s3.admission import Admission
 from coldstore.s3.authorise import authorise
@@ -31,13 +31,17 @@ _log = Logger()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """The world of the operations. ``random`` must not be guessable: ids made from it are secrets of a kind."""
+    """
+    The world of the operations. ``random`` must not be guessable: ids made from it are secrets of a kind. Those made from
+    ``ordinary`` need only differ.
+    """
 
     store: IMetadataStore
     staging: IStaging
     admission: Admission
     clock: IReactorTime
     random: Random
+    ordinary: Random
     rules: ClassRules
     region: str
     day_seconds: float
@@ -63,7 +67,7 @@ class Services:
 
         Nobody outside sees it, and rows that are made together lie together: random ids would change a page each.
         """
-        return f"{int(self.now() * 1e6):014x}{self.random.getrandbits(72):018x}"
+        return f"{int(self.now() * 1e6):014x}{self.ordinary.getrandbits(72):018x}"
 
     def wants_tape(self, name: StorageClass) -> bool:
         """Whether objects of a class get copies on tape."""
@@ -94,7 +98,18 @@ class Services:
         try:
             return await self.store.current_version(bucket, key)
         except NoSuchKey:
-            raise S3Error("NoSuchKey", details={"Key": key.decode("utf-8")}) from None
+            raise _no_such_key(key) from None
+
+    async def current_content(self, bucket: str, key: bytes) -> tuple[ObjectVersion, Piece | None]:
+        """
+        Return what is under a key, with the one piece that holds all its bytes where one does.
+
+        :raise S3Error: NoSuchKey, naming the key
+        """
+        try:
+            return await self.store.current_content(bucket, key)
+        except NoSuchKey:
+            raise _no_such_key(key) from None
 
     async def check_write(self, bucket: str, key: bytes, condition: WriteCondition | None) -> None:
         """
@@ -140,6 +155,10 @@ class Services:
             )
         except MetadataUnavailable:
             _log.error("the alert about {name} could not be recorded", name=name)
+
+
+def _no_such_key(key: bytes) -> S3Error:
+    return S3Error("NoSuchKey", details={"Key": key.decode("utf-8")})
 
 
 def check_version_id(version_id: str | None) -> None:

@@ -8,6 +8,7 @@ Everything that could make two readers disagree about the length of a request is
 11.2), and every refusal is a document in S3's form, followed by a close that gives the client time to read it.
 """
 
+from functools import partial
 from typing import Any
 
 from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocolFactory, ISSLTransport
@@ -31,11 +32,14 @@ from coldstore.s3.head import (
     without_blank_lines,
 )
 from coldstore.s3.ids import IdSource
+from coldstore.s3.outbox import Outbox
 from coldstore.s3.request import S3Request, silent_client
 
 SERVER_NAME = "ColdStore"
 READ_BUFFER_BYTES = 256 * 1024
 PACE_BYTES = 16 * 1024
+SENT_TOGETHER_BYTES = 64 * 1024
+"""Answers up to this length wait for the end of the reactor's turn."""
 PIPELINE_BYTES = 16 * 1024
 """While a request is served, no more than this and one read is kept of what follows it."""
 
@@ -53,16 +57,19 @@ class S3Channel(http.HTTPChannel):
     transport: Any
     site: "S3Site"
     requests: "list[S3Request]"
+    remote_address = ""
     _peer: IAddress
     _host: IAddress
     _lingering: "IDelayedCall | None" = None
     _next_turn: "IDelayedCall | None" = None
     _is_within_head = False
     _paced_bytes = 0
+    _unsent = b""
 
     def connectionMade(self) -> None:
         """Begin; plain TCP reads in large blocks (a TLS transport reads 64 KiB by itself)."""
         self._peer, self._host = self.transport.getPeer(), self.transport.getHost()
+        self.remote_address = getattr(self._peer, "host", None) or ""
         self._is_secure = ISSLTransport.providedBy(self.transport)
         self._is_plain_tcp = isinstance(self.transport, Connection) and not self._is_secure
         super().connectionMade()
@@ -88,6 +95,8 @@ class S3Channel(http.HTTPChannel):
         Send: at once where nothing waits to be sent, since a socket hardly ever has no room for an answer, and having the
         reactor ask whether it has takes longer than the answer.
         """
+        if self._unsent:
+            data, self._unsent = self._unsent + data, b""
         transport = self.transport
         if self._is_plain_tcp and not (
             transport.dataBuffer or transport._tempDataLen or transport.disconnecting
@@ -99,6 +108,24 @@ class S3Channel(http.HTTPChannel):
                 data = data[sent:]
         # What a failure means is for the transport to find out.
         transport.write(data)
+
+    def send_with_others(self, data: bytes) -> None:
+        """Send a whole answer, together with those that other connections get in this turn of the reactor."""
+        if not self._is_plain_tcp or not self.persistent or len(data) > SENT_TOGETHER_BYTES:
+            self.send(data)
+            return
+        if not self._unsent:
+            self.site.outbox.add(self._send_rest)
+        self._unsent += data
+
+    def _send_rest(self) -> None:
+        if self._unsent:
+            self.send(b"")
+
+    def loseConnection(self) -> None:
+        """Close, when everything was sent."""
+        self._send_rest()
+        super().loseConnection()
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -216,7 +243,7 @@ class S3Channel(http.HTTPChannel):
             b"x-amz-id-2: " + ids.host_id.encode("ascii"),
             b"\r\n",
         ]
-        self.transport.write(b"\r\n".join(head) + document)
+        self.send(b"\r\n".join(head) + document)
         self.log.info(
             "{request_id} from {remote}: {status} {code}, not a request: {why}",
             request_id=ids.request_id,
@@ -236,6 +263,7 @@ class S3Channel(http.HTTPChannel):
             if self.persistent:
                 self.setTimeout(self.site.idle_timeout_seconds)
             super().requestDone(request)
+            request.body = None
             return
         # What follows on this connection is the rest of a body, and must never be read as a request.
         request.body.discard()
@@ -267,6 +295,7 @@ class S3Channel(http.HTTPChannel):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone."""
+        self._unsent = b""
         self.site.crowd.leave(self)
         for call in (self._lingering, self._next_turn):
             if call is not None and call.active():
@@ -369,6 +398,7 @@ class S3Site(server.Site):
         self.linger_seconds = linger_seconds
         self.pace_bytes = pace_bytes
         self.crowd = Crowd(connections_max)
+        self.outbox = Outbox(partial(reactor.callLater, 0))
 
     def buildProtocol(self, addr: IAddress) -> Any:
         """Return a channel for a new connection, or None (which closes it) when there are too many."""

@@ -142,9 +142,9 @@ def read_document(
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """Elements that are text already, escaped: for answers that have thousands of them."""
+    """Elements that are texts already, escaped: for answers that have thousands of them."""
 
-    text: str
+    texts: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,7 +226,7 @@ def element(written: Node) -> str:
 
 def _write(written: Node | Written, pieces: list[str]) -> None:
     if isinstance(written, Written):
-        pieces.append(written.text)
+        pieces += written.texts
         return
     attributes = "".join(f' {name}="{escaped(value)}"' for name, value in written.attributes)
     if isinstance(written.content, str):

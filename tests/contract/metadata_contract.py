@@ -62,17 +62,17 @@ MAX_CRC = 2**64 - 1
 def shown_of(version: ObjectVersion) -> ListedObject:
     """Return what a listing shows of a version."""
     facts, restore = version.facts, version.restore
-    return ListedObject(
-        key=facts.key,
-        created_at=facts.created_at,
-        etag=facts.etag,
-        size_bytes=facts.size_bytes,
-        storage_class=facts.storage_class.value,
-        checksum_algorithm=facts.checksum.algorithm if facts.checksum else None,
-        checksum_kind=facts.checksum.kind.value if facts.checksum else None,
-        owner_id=facts.owner_id,
-        restore_phase=restore.phase.value if restore else None,
-        restore_expires_at=restore.expires_at if restore else None,
+    return (
+        facts.key,
+        facts.created_at,
+        facts.etag,
+        facts.size_bytes,
+        facts.storage_class.value,
+        facts.checksum.algorithm if facts.checksum else None,
+        facts.checksum.kind.value if facts.checksum else None,
+        facts.owner_id,
+        restore.phase.value if restore else None,
+        restore.expires_at if restore else None,
     )
 
 
@@ -93,12 +93,12 @@ def facts_of(key: bytes, **changes: Any) -> VersionFacts:
         created_at=1000.0,
         owner_id="owner",
     )
-    return replace(facts, **changes)
+    return facts._replace(**changes)
 
 
 def piece_of(address: str, ordinal: int = 1, **changes: Any) -> Piece:
     """A piece of ten bytes."""
-    return replace(Piece(ordinal=ordinal, address=address, length_bytes=10, crc64nvme=MAX_CRC), **changes)
+    return Piece(ordinal=ordinal, address=address, length_bytes=10, crc64nvme=MAX_CRC)._replace(**changes)
 
 
 def upload_of(upload_id: str, key: bytes = b"k", **changes: Any) -> Upload:
@@ -451,6 +451,7 @@ class MetadataContract(MetadataSteps):
         await self.refused(NoSuchBucket, self.store.delete_bucket("b"))
         await self.refused(NoSuchBucket, self.store.bucket("b"))
         await self.refused(NoSuchBucket, self.store.current_version("b", b"k"))
+        await self.refused(NoSuchBucket, self.store.current_content("b", b"k"))
         await self.refused(NoSuchBucket, self.publish(b"k"))
         await self.refused(NoSuchBucket, self.delete(b"k"))
         for ask in (self.store.list_current, self.store.list_objects):
@@ -514,6 +515,25 @@ class MetadataContract(MetadataSteps):
         self.assertGreater(kept.sequence, version.sequence)
         self.assertIsNone(await self.store.version(10**9))
         await self.refused(NoSuchKey, self.store.current_version("b", b"nope"))
+
+    async def test_content(self) -> None:
+        """The piece that is all of a version comes with it; pieces that are a part of one do not, nor others of its length."""
+        whole = piece_of("whole")
+        checksum = Checksum(algorithm="CRC32", value="AAAAAA==")
+        for piece in (whole, piece_of("described", etag="e", checksum=checksum, created_at=5.0)):
+            version = await self.publish(b"k", pieces=[piece], crc64nvme=MAX_CRC)
+            self.assertEqual(await self.store.current_content("b", b"k"), (version, piece))
+        others: list[tuple[bytes, list[Piece], dict[str, Any]]] = [
+            (b"parts", [piece_of("one", 1), piece_of("two", 2)], {"size_bytes": 20}),
+            (b"listed", [piece_of("first", 1), piece_of("second", 2)], {"part_sizes": "10"}),
+            (b"other", [piece_of("other")], {"crc64nvme": MAX_CRC - 1}),
+            (b"none", [], {"size_bytes": 0, "crc64nvme": 0}),
+        ]
+        for key, pieces, changes in others:
+            version = await self.publish(key, pieces=pieces, **{"crc64nvme": MAX_CRC, **changes})
+            self.assertEqual(await self.store.current_content("b", key), (version, None))
+        await self.store.delete_current("b", [b"k"], at=9.0, messages={})
+        await self.refused(NoSuchKey, self.store.current_content("b", b"k"))
 
     async def test_overwrite(self) -> None:
         """What a version replaces is discarded, once."""

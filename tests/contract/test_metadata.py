@@ -420,7 +420,7 @@ class TransactionTests(SynchronousTestCase):
                 kinds, [type(None) if step not in (late, early) else PreconditionFailed for step in steps]
             )
             self.assertEqual(self.count(), count)
-            self.assertEqual("SAVEPOINT step" in statements, late in steps)
+            self.assertEqual(any("SAVEPOINT" in statement for statement in statements), late in steps)
 
     def test_bugs_stay_bugs(self) -> None:
         """Bad SQL is not mistaken for a fault of the world, in a write or a read."""
@@ -463,7 +463,7 @@ class AilingTests(TestCase):
 
         def change_and_fail(connection: sqlite3.Connection) -> None:
             connection.execute("INSERT INTO t VALUES (1)")
-            self.connection.failing = frozenset({"ROLLBACK", "ROLLBACK TO batch", "ROLLBACK TO step"})
+            self.connection.failing = frozenset({"ROLLBACK", "ROLLBACK TO step"})
             raise ValueError("in the middle")
 
         for _ in range(3):

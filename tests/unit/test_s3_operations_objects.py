@@ -290,18 +290,18 @@ class GetTests(SynchronousTestCase):
 
     def test_piece_that_goes_while_it_is_looked_up(self) -> None:
         """A reader that meets an overwriting gets the new object."""
-        real, address = self.rig.store.pieces, self.rig.first_address("bkt", b"k")
+        real, address = self.rig.store.current_content, self.rig.first_address("bkt", b"k")
         overwritten: list[int] = []
 
-        def pieces(*arguments: object, **rest: object) -> object:
-            found = real(*arguments, **rest)  # type: ignore[arg-type]
+        def content(bucket: str, key: bytes) -> object:
+            found = real(bucket, key)
             if not overwritten:
                 overwritten.append(1)
                 self.rig.put("/bkt/k", b"new")
                 self.rig.staging.discard([address])
             return found
 
-        self.patch(self.rig.store, "pieces", pieces)
+        self.patch(self.rig.store, "current_content", content)
         answer = self.rig.ask("GET", "/bkt/k")
         self.assertEqual((answer.status, answer.body), (200, b"new"))
 

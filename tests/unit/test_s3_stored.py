@@ -157,7 +157,7 @@ class ShownTests(SynchronousTestCase):
                 "x-amz-meta-a": "b",
             },
         )
-        cold = replace(FACTS, storage_class=StorageClass.GLACIER)
+        cold = FACTS._replace(storage_class=StorageClass.GLACIER)
         self.assertEqual(shown_headers(cold)["x-amz-storage-class"], "GLACIER")
 
     @given(st.text(alphabet=st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, max_size=2000))
@@ -180,7 +180,7 @@ class ShownTests(SynchronousTestCase):
 
         def shown(phase: RestorePhase, expires_at: float | None) -> str | None:
             restore = Restore(phase=phase, tier=Tier.BULK, days=1, requested_at=0.0, expires_at=expires_at)
-            return restore_header(replace(VERSION, restore=restore), 1_700_000_000.0).get("x-amz-restore")
+            return restore_header(VERSION._replace(restore=restore), 1_700_000_000.0).get("x-amz-restore")
 
         self.assertEqual(restore_header(VERSION, 0.0), {})
         self.assertEqual(shown(RestorePhase.ONGOING, None), 'ongoing-request="true"')

@@ -22,22 +22,19 @@ def check_arguments(arguments: Iterable[object], *, items_max: int) -> None:
 
     :raise StepTooLarge: when one of them is a collection of more than ``items_max``, or all weigh more than ``BYTES_MAX``
     """
-    weight = 0
+    arguments = tuple(arguments)
     for argument in arguments:
-        count = _items(argument)
-        if count > items_max:
-            raise StepTooLarge(f"{count} items in one step, at most {items_max}")
-        weight += weight_bytes(argument)
+        if _has_items(type(argument)) and len(argument) > items_max:  # type: ignore[arg-type]
+            raise StepTooLarge(f"{len(argument)} items in one step, at most {items_max}")  # type: ignore[arg-type]
+    weight = weight_bytes(arguments)
     if weight > BYTES_MAX:
         raise StepTooLarge(f"{weight} bytes in one step, at most {BYTES_MAX}")
 
 
-def _items(argument: object) -> int:
-    """Return how many items an argument has; texts and single values count as none."""
-    kind = type(argument)
-    if kind is str or kind is bytes or kind in _NUMBERS or not isinstance(argument, Collection):
-        return 0
-    return 0 if isinstance(argument, str | bytes) else len(argument)
+@lru_cache
+def _has_items(kind: type) -> bool:
+    """Whether values of a class hold others; texts do not."""
+    return issubclass(kind, Collection) and not issubclass(kind, str | bytes)
 
 
 def weight_bytes(value: object) -> int:
@@ -49,35 +46,33 @@ def weight_bytes(value: object) -> int:
         kind: Any = type(each)
         if kind is str:
             weight += len(each) if each.isascii() else len(each.encode("utf-8", "surrogatepass"))
-        elif kind is bytes:
-            weight += len(each)
         elif kind in _NUMBERS:
             weight += 8
         elif kind is tuple or kind is list:
             left += each
-        elif (fields := _fields_of(kind)) is not None:
-            left += fields(each)
-        elif isinstance(each, str):
+        elif kind is bytes:
             weight += len(each)
-        elif isinstance(each, Mapping):
-            left += [*each.keys(), *each.values()]
-        elif isinstance(each, Collection):
-            left += each
+        elif (parts := _parts_of(kind)) is not None:
+            left += parts(each)
         else:
             weight += 8
     return weight
 
 
 @lru_cache
-def _fields_of(kind: type) -> Callable[[Any], tuple[Any, ...]] | None:
-    """Return what takes the fields out of a dataclass; None for any other class."""
+def _parts_of(kind: type) -> Callable[[Any], Iterable[Any]] | None:
+    """Return what takes values of a class apart, of whatever holds others; None for a class of single values."""
     names = getattr(kind, "__dataclass_fields__", None)
-    if names is None:
-        return None
-    if len(names) < 2:
+    if names is not None:
         # Of one name ``attrgetter`` makes no tuple.
-        return lambda each: tuple(getattr(each, name) for name in names)
-    return attrgetter(*names)
+        return attrgetter(*names) if len(names) > 1 else lambda each: [getattr(each, name) for name in names]
+    if issubclass(kind, str):
+        return lambda each: (str.__str__(each),)
+    if issubclass(kind, Mapping):
+        return lambda each: [*each.keys(), *each.values()]
+    if issubclass(kind, Collection):
+        return iter
+    return None
 
 
 class ChangedRows:

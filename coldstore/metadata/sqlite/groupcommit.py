@@ -25,51 +25,44 @@ def commit_together(connection: sqlite3.Connection, steps: Sequence[Step]) -> li
 
     A step that raises is rolled back alone. When nothing could be committed every step has failed.
 
-    :param steps: may be run twice, see ``run_begun``
+    :param steps: may be run twice, see ``run_together``
     """
     try:
-        begin(connection)
+        outcomes = run_together(connection, steps)
     except sqlite3.Error as error:
         return _all_failed(steps, error)
-    return commit(connection, run_begun(connection, steps))
+    return commit(connection, outcomes)
 
 
-def begin(connection: sqlite3.Connection) -> None:
-    """
-    Begin a transaction that writes.
-
-    :raise sqlite3.Error: it cannot begin, or one that was to be rolled back still cannot be
-    """
-    if connection.in_transaction:
-        connection.execute("ROLLBACK")
-    connection.execute("BEGIN IMMEDIATE")
-
-
-def run_begun(
+def run_together(
     connection: sqlite3.Connection, steps: Sequence[Step], is_enough: Callable[[], bool] = lambda: False
 ) -> list[Outcome]:
     """
-    Run steps in the transaction that was begun; return what each came to, in order. ``commit`` must follow.
+    Run steps in a new transaction; return what each came to, in order. ``commit`` must follow.
 
     A step that raises is rolled back alone. Most transactions need no savepoints for that, because most steps refuse before they
-    change anything; those that do are run anew with a savepoint for each step.
+    change anything; those that do are run anew, each in a savepoint. A savepoint has SQLite copy every page before it is changed,
+    which costs more than the change.
 
     :param is_enough: is asked after each step whether the rest is to wait; the outcomes are fewer than the steps then
+    :raise sqlite3.Error: no transaction can begin, or one that was to be rolled back still cannot be
     """
+    _begin(connection)
     try:
-        connection.execute("SAVEPOINT batch")
         outcomes = _all_of_one(connection, steps, is_enough)
-        if outcomes is None:
-            connection.execute("ROLLBACK TO batch")
-            outcomes = _each_in_a_savepoint(connection, steps, is_enough)
+    except _Lost as lost:
+        return _gone(connection, steps, lost)
+    if outcomes is not None:
+        return outcomes
+    _begin(connection)
+    try:
+        return _each_in_a_savepoint(connection, steps, is_enough)
     except (sqlite3.Error, _Lost) as error:
-        _roll_back(connection)
-        return _all_failed(steps, error.error if isinstance(error, _Lost) else error)
-    return outcomes
+        return _gone(connection, steps, error)
 
 
 def commit(connection: sqlite3.Connection, outcomes: list[Outcome]) -> list[Outcome]:
-    """Commit what ``run_begun`` did, if any of it succeeded; return the outcomes, or as many failures."""
+    """Commit what ``run_together`` did, if any of it succeeded; return the outcomes, or as many failures."""
     if all(outcome.error is not None for outcome in outcomes):
         _roll_back(connection)
         return outcomes
@@ -79,6 +72,19 @@ def commit(connection: sqlite3.Connection, outcomes: list[Outcome]) -> list[Outc
         _roll_back(connection)
         return _all_failed(outcomes, error)
     return outcomes
+
+
+def _begin(connection: sqlite3.Connection) -> None:
+    """Begin a transaction that writes, after the end of one that was not to be."""
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
+    connection.execute("BEGIN IMMEDIATE")
+
+
+def _gone(connection: sqlite3.Connection, steps: Sequence[Step], error: Exception) -> list[Outcome]:
+    """Give a transaction up: every step has failed."""
+    _roll_back(connection)
+    return _all_failed(steps, error.error if isinstance(error, _Lost) else error)
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:

@@ -42,6 +42,7 @@ LISTED_COLUMNS = """
 """The fields of a ``ListedObject``, in their order."""
 VERSION_WIDTH = 31
 PIECE_COLUMNS = "ordinal, address, length_bytes, crc64nvme, etag, checksum_algorithm, checksum_value, checksum_kind, created_at"
+PIECE_COLUMNS_OF_P = ", ".join(f"p.{column}" for column in PIECE_COLUMNS.split(", "))
 UPLOAD_COLUMNS = """
     u.upload_id, b.name, u.key, u.owner_id, u.storage_class, u.headers, u.user_metadata, u.checksum_algorithm,
     u.checksum_kind, u.created_at, u.revision"""
@@ -95,11 +96,17 @@ def checksum_row(checksum: Checksum | None) -> tuple[str | None, str | None, str
     )
 
 
+_CLASSES = {each.value: each for each in StorageClass}
+_ARCHIVE_STATES = {each.value: each for each in ArchiveState}
+_CHECKSUM_KINDS = {each.value: each for each in ChecksumKind}
+"""Read for every row: asking the class itself takes as long as the rest of a row."""
+
+
 def checksum_of(algorithm: str | None, value: str | None, kind: str | None) -> Checksum | None:
     """Undo ``checksum_row``."""
     if algorithm is None or value is None or kind is None:
         return None
-    return Checksum(algorithm=algorithm, value=value, kind=ChecksumKind(kind))
+    return Checksum(algorithm=algorithm, value=value, kind=_CHECKSUM_KINDS[kind])
 
 
 def marks(values: Sequence[object]) -> str:
@@ -175,7 +182,7 @@ def version_of(row: Row) -> ObjectVersion:
         version_id=version_id,
         size_bytes=size_bytes,
         etag=etag,
-        storage_class=StorageClass(storage_class),
+        storage_class=_CLASSES[storage_class],
         headers=pairs_of(headers),
         user_metadata=pairs_of(user_metadata),
         checksum=checksum_of(checksum_algorithm, checksum_value, checksum_kind),
@@ -200,7 +207,7 @@ def version_of(row: Row) -> ObjectVersion:
         facts=facts,
         layout_id=layout_id,
         on_disk=bool(on_disk),
-        archive_state=ArchiveState(archive_state),
+        archive_state=_ARCHIVE_STATES[archive_state],
         archived_at=archived_at,
         restore=restore,
         last_read_at=last_read_at,

@@ -318,6 +318,10 @@ class SqliteStore:
         """Return what is under a key."""
         return self._look_up(versions.current, bucket, key)
 
+    def current_content(self, bucket: str, key: bytes) -> Deferred[tuple[ObjectVersion, Piece | None]]:
+        """Return what is under a key, with the one piece that is all of it."""
+        return self._look_up(versions.current_content, bucket, key)
+
     def version(self, version_uid: int) -> Deferred[ObjectVersion | None]:
         """Return a version."""
         return self._look_up(versions.by_uid, version_uid)

@@ -1,19 +1,20 @@
 """Object versions: publishing, finding, listing, deleting."""
 
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 from coldstore.interfaces.metadata import WriteCondition
 from coldstore.metadata.sqlite import buckets, layouts, shares
 from coldstore.metadata.sqlite.backlog import Tally
 from coldstore.metadata.sqlite.rows import (
     LISTED_COLUMNS,
+    PIECE_COLUMNS_OF_P,
     VERSION_COLUMNS,
+    VERSION_WIDTH,
     checksum_row,
     marks,
     pairs_text,
+    piece_of,
     signed,
     version_of,
 )
@@ -27,6 +28,13 @@ _UNDER = (
     " ON v.bucket_uid = b.bucket_uid AND v.key = ? AND v.deleted_at IS NULL"
     " WHERE b.name = ? AND b.is_gone = 0"
 )
+_CONTENT = (
+    f"SELECT {VERSION_COLUMNS}, {PIECE_COLUMNS_OF_P} FROM buckets AS b LEFT JOIN versions AS v"
+    " ON v.bucket_uid = b.bucket_uid AND v.key = ? AND v.deleted_at IS NULL"
+    # Equal in length and checksum, so it is all of the bytes.
+    " LEFT JOIN pieces AS p ON p.layout_id = v.layout_id AND p.ordinal = 1 AND p.length_bytes = v.size_bytes"
+    " AND p.crc64nvme = v.crc64nvme AND v.part_sizes = '' WHERE b.name = ? AND b.is_gone = 0"
+)
 _NEW_COLUMNS = """
     version_uid, sequence, bucket_uid, key, version_id, size_bytes, etag, storage_class, headers, user_metadata,
     checksum_algorithm, checksum_value, checksum_kind, crc64nvme, part_sizes, created_at, owner_id, upload_id, layout_id,
@@ -37,8 +45,6 @@ _BY_KEY = {
     3: "WHERE v.bucket_uid = ? AND v.deleted_at IS NULL AND v.key >= ? AND v.key < ? ORDER BY v.key LIMIT ?",
 }
 """By the number of bounds."""
-_AS_LISTED: Callable[[Iterable[Any]], ListedObject] = partial(tuple.__new__, ListedObject)
-"""What ``_make`` does to a row, without a step in Python: there are thousands of rows."""
 JOINED = "versions AS v JOIN buckets AS b ON b.bucket_uid = v.bucket_uid"
 
 
@@ -78,6 +84,19 @@ def current(connection: sqlite3.Connection, bucket: str, key: bytes) -> ObjectVe
     return found
 
 
+def current_content(
+    connection: sqlite3.Connection, bucket: str, key: bytes
+) -> tuple[ObjectVersion, Piece | None]:
+    """Return what is under a key, with the one piece that is all of it."""
+    row = connection.execute(_CONTENT, (key, bucket)).fetchone()
+    if row is None:
+        raise NoSuchBucket(bucket)
+    if row[0] is None:
+        raise NoSuchKey(bucket)
+    piece = row[VERSION_WIDTH:]
+    return version_of(row[:VERSION_WIDTH]), None if piece[0] is None else piece_of(piece)
+
+
 def listed(
     connection: sqlite3.Connection, bucket: str, *, from_key: bytes, before_key: bytes | None, limit: int
 ) -> list[ObjectVersion]:
@@ -94,7 +113,7 @@ def listed_objects(
     found = connection.execute(
         f"SELECT {LISTED_COLUMNS} FROM versions AS v {_BY_KEY[len(bounds)]}", (*bounds, limit)
     )
-    return list(map(_AS_LISTED, found))
+    return found.fetchall()
 
 
 def _bounds(

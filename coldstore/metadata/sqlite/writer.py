@@ -9,7 +9,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
-from coldstore.metadata.sqlite.groupcommit import Outcome, Step, begin, commit, commit_together, run_begun
+from coldstore.metadata.sqlite.groupcommit import Outcome, Step, commit, commit_together, run_together
 from coldstore.metadata.sqlite.pace import Pace
 from coldstore.model.errors import MetadataUnavailable
 from coldstore.util.asynchronous import returns_deferred
@@ -109,11 +109,10 @@ class Writer:
             return None
         try:
             connection.execute("PRAGMA busy_timeout = 0")
-            begin(connection)
+            outcomes = run_together(connection, steps, lambda: now() - begun > TURN_SECONDS)
         except sqlite3.Error:
             self._pace.blocked(begun)
             return None
-        outcomes = run_begun(connection, steps, lambda: now() - begun > TURN_SECONDS)
         self._pace.took(begun, (now() - begun) / len(outcomes))
         return outcomes
 
