@@ -4,7 +4,7 @@ What goes wrong, and when: one seed, streams of its own for each thing that is d
 Rates are per act. A storm multiplies those of a few faults for some hours: troubles come together, in the field as well.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from random import Random
 
@@ -91,6 +91,8 @@ class Chance:
         self._calm = self.rates
         self.counts: dict[str, int] = {}
         """How often each fault has happened."""
+        self.told: Callable[[str], None] = lambda _: None
+        """Is told each fault that happens, when it is decided."""
 
     def stream(self, name: str) -> Random:
         """The random numbers for one kind of decision."""
@@ -104,14 +106,14 @@ class Chance:
         if rate <= 0.0 or self.stream(fault).random() >= rate * acts:
             return False
         self.counts[fault] = self.counts.get(fault, 0) + 1
+        self.told(fault)
         return True
 
     def storm(self) -> list[str]:
         """Have some faults happen much oftener; return which."""
-        names = [name for name in FAULTS if self._calm[name] > 0]
-        if not names:
-            return []
-        chosen = self.stream("storm").sample(names, min(STORM_FAULTS, len(names)))
+        # Of all there are, so that one that is switched off leaves the others of a storm what they are.
+        sample = self.stream("storm").sample(list(FAULTS), STORM_FAULTS)
+        chosen = [name for name in sample if self._calm[name] > 0]
         raised = {name: min(0.5, self._calm[name] * STORM_FACTOR) for name in chosen}
         self.rates = Rates(rates={**self._calm.rates, **raised})
         return chosen

@@ -8,10 +8,11 @@ format, ``ltfs`` serves its mount; only the mover ends with its parent. Whoever 
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from coldstore.interfaces.drive import DriveFailed, DriveStatusUnreadable, DriveUnreachable, IDrive
@@ -39,9 +40,12 @@ from coldstore.testing.library import SimulatedDrive, SimulatedLibrary
 from coldstore.util.asynchronous import returns_deferred
 from tests.simulation.chance import Chance
 from tests.simulation.disk import Disk
+from tests.simulation.history import Act, History
 from tests.simulation.life import Life, LifeIsOver, LifeReactor
 from tests.simulation.reactor import Owner, VirtualReactor
 from tests.simulation.times import Times
+
+_T = TypeVar("_T")
 
 EIO = 5
 LOCK_POLL_SECONDS = 5.0
@@ -131,8 +135,10 @@ class Floor:
         self.bad: set[tuple[str, str]] = set()
         """Those of them that cannot be read."""
         self.is_library_away = False
-        self.history: list[tuple[float, int, str, str]] = []
-        """For the picture: when, which drive, what, which cartridge."""
+        self.counts: dict[str, int] = {}
+        """How often drives have begun each kind of work."""
+        self.history: History | None = None
+        """For story and picture; None: nobody watches."""
 
     def cut_power(self) -> None:
         """Programs end where they are, mounts without an index; robot and drives keep what they have."""
@@ -141,11 +147,36 @@ class Floor:
         for drive in sorted(self.tapes.mounts):
             self.tapes.kill(drive)
         self.at_work.clear()
+        if self.history is not None:
+            self.history.cut_power(self.reactor.seconds())
 
-    def note(self, drive: int, what: str) -> None:
-        """Write down what a drive does from now on."""
-        barcode = self.library.drives[drive].barcode if 0 <= drive < len(self.library.drives) else None
-        self.history.append((self.reactor.seconds(), drive, what, barcode or ""))
+    def note(self, drive: int, what: str, *, barcode: str = "", size_bytes: int = 0) -> Callable[[str], None]:
+        """Write down that a drive begins something; call what is returned when it ends, with why it failed or with nothing."""
+        self.counts[what] = self.counts.get(what, 0) + 1
+        history = self.history
+        if history is None:
+            return _unwatched
+        act = Act(
+            drive=drive,
+            what=what,
+            barcode=barcode or self.library.drives[drive].barcode or "",
+            size_bytes=size_bytes,
+            began_at=self.reactor.seconds(),
+        )
+        history.begin(act)
+        return lambda failed: history.end(act, self.reactor.seconds(), failed)
+
+    def noted(
+        self, drive: int, what: str, work: "Callable[[], Deferred[_T]]", *, barcode: str = ""
+    ) -> "Deferred[_T]":
+        """Have a drive do something, and write it down from its beginning to its end."""
+        ended = self.note(drive, what, barcode=barcode)
+
+        def end(outcome: Any) -> Any:
+            ended(_why(outcome.value) if isinstance(outcome, Failure) else "")
+            return outcome
+
+        return work().addBoth(end)
 
     def begin(self, device: str, life: Life) -> Callable[[Any], Any]:
         """A command of a process begins to touch a device; call what is returned when it ends."""
@@ -161,6 +192,14 @@ class Floor:
             return outcome
 
         return end
+
+
+def _unwatched(_failed: str) -> None:
+    return
+
+
+def _why(failure: BaseException) -> str:
+    return f"{type(failure).__name__}: {failure}"
 
 
 @implementer(IDeviceLock)
@@ -239,21 +278,27 @@ class LifeLibrary:
         brought = (slot, barcode)
         if floor.chance.happens("wrong cartridge"):
             brought = floor.chance.stream("wrong").choice(sorted(floor.library.stored().items()))
-        moved = self._move(
+        return self._move(
             f"moving {barcode} from slot {slot} to drive {drive}",
-            lambda: floor.library.load(slot=brought[0], drive=drive, barcode=brought[1]).addCallback(
-                self._as_seen
-            ),
+            lambda: floor.noted(
+                drive,
+                "load",
+                lambda: floor.library.load(slot=brought[0], drive=drive, barcode=brought[1]),
+                barcode=brought[1],
+            ).addCallback(self._as_seen),
         )
-        floor.note(drive, f"load {barcode}")
-        return moved
 
     def unload(self, *, drive: int, slot: int, barcode: str) -> "Deferred[None]":
         """See ``ILibrary``."""
-        self._floor.note(drive, "unload")
+        floor = self._floor
         return self._move(
             f"moving {barcode} from drive {drive} to slot {slot}",
-            lambda: self._floor.library.unload(drive=drive, slot=slot, barcode=barcode),
+            lambda: floor.noted(
+                drive,
+                "unload",
+                lambda: floor.library.unload(drive=drive, slot=slot, barcode=barcode),
+                barcode=barcode,
+            ),
         )
 
     def transfer(self, *, source: int, destination: int, barcode: str) -> "Deferred[None]":
@@ -360,7 +405,12 @@ class LifeDrive:
         """See ``IDrive``."""
         self._life.look()
         return self._ask(
-            "waiting for the tape", lambda: self._drive.wait_until_ready(timeout_seconds=timeout_seconds)
+            "waiting for the tape",
+            lambda: self._floor.noted(
+                self.number,
+                "thread",
+                lambda: self._drive.wait_until_ready(timeout_seconds=timeout_seconds),
+            ),
         )
 
     def offline(self) -> "Deferred[None]":
@@ -371,8 +421,9 @@ class LifeDrive:
             self._drive.fault = DriveFailed(
                 device=self.device, attempted="taking offline", reason="the drive keeps its tape"
             )
-        self._floor.note(self.number, "rewind")
-        return self._ask("taking offline", self._drive.offline)
+        return self._ask(
+            "taking offline", lambda: self._floor.noted(self.number, "rewind", self._drive.offline)
+        )
 
 
 class ModelFilesystem(SimulatedTapeFilesystem):
@@ -431,13 +482,18 @@ class ModelFilesystem(SimulatedTapeFilesystem):
             seconds, fault = self._limits.unmount_seconds, OutcomeUnknown("ltfs has not ended in time")
         elif operation in ("write", "verify", "read"):
             fault, seconds = self._transfer_fault(operation, size_bytes, seconds)
-        self._floor.note(number, operation)
-        if operation in MOVER_WORK:
-            await self._as_mover(seconds, size_bytes)
-        elif seconds:
-            await deferLater(self._clock, seconds)
-        if fault is not None:
-            raise fault
+        ended = self._floor.note(number, operation, size_bytes=size_bytes)
+        try:
+            if operation in MOVER_WORK:
+                await self._as_mover(seconds, size_bytes)
+            elif seconds:
+                await deferLater(self._clock, seconds)
+            if fault is not None:
+                raise fault
+        except Exception as failure:
+            ended(_why(failure))
+            raise
+        ended("")
 
     def _transfer_fault(
         self, operation: str, size_bytes: int, seconds: float

@@ -24,6 +24,7 @@ class Life(Owner):
 
     :param ends_at: the number of the effect, counted from 1, that does not happen any more; None: it lives on
     :param time_of_day: what the machine's clock says, which may be wrong; None: the present moment
+    :param trace: is told each effect, for a digest of everything that happened
     """
 
     def __init__(
@@ -32,9 +33,11 @@ class Life(Owner):
         *,
         ends_at: int | None = None,
         time_of_day: Callable[[], float] | None = None,
+        trace: Callable[[str], None] | None = None,
     ) -> None:
         self.time_of_day = time_of_day or reactor.seconds
         self.reactor = reactor
+        self._trace = trace
         self.effects = 0
         self.last_effect = ""
         self.ends_at = ends_at
@@ -56,6 +59,8 @@ class Life(Owner):
             raise LifeIsOver()
         self.effects += 1
         self.last_effect = what
+        if self._trace is not None:
+            self._trace(what)
         if self.effects == self.ends_at:
             self.end()
             raise LifeIsOver()

@@ -1,15 +1,17 @@
 """A seed from its beginning to its verdict."""
 
 import gc
-from collections.abc import Collection
+import sys
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from twisted.internet.defer import Deferred
-from twisted.logger import globalLogPublisher
+from twisted.logger import globalLogBeginner, globalLogPublisher
 
 from tests.simulation.chance import Rates
 from tests.simulation.clients import Client
 from tests.simulation.invariants import Judge
+from tests.simulation.narrator import narrate
 from tests.simulation.world import Shape, World
 
 LOOK_HOURS = 6.0
@@ -33,6 +35,12 @@ class Verdict:
         return not self.complaints
 
 
+def silence() -> None:
+    """Have a process that only plays say nothing: logs are heard by the world, and coroutines of the dead protest in vain."""
+    globalLogBeginner.beginLoggingTo([], redirectStandardIO=False)
+    sys.unraisablehook = lambda _: None
+
+
 def play(
     seed: int,
     *,
@@ -41,28 +49,31 @@ def play(
     shape: Shape | None = None,
     settles: bool | None = None,
     keeps_story: bool = False,
+    prepare: Callable[[World], object] = lambda _: None,
+    judged_by: Callable[[World], Judge] = Judge,
 ) -> Verdict:
     """
     Play one seed: some days of everything, and for every second seed a time without faults in which all must finish.
 
     :param settles: None lets the seed decide
+    :param prepare: is given the world before anything happens in it, to watch it
     """
     # What is left of worlds before this one is thrown away now: coroutines of the dead run on when they are, and protest.
     for _ in range(GARBAGE_ROUNDS):
         gc.collect()
     world = World(seed, rates=rates, shape=shape)
-    world.keeps_story = keeps_story
+    if keeps_story:
+        narrate(world)
+    prepare(world)
     globalLogPublisher.addObserver(world.heard)
     try:
-        return _played(world, hours, seed % 2 == 1 if settles is None else settles)
+        return _played(world, judged_by(world), hours, seed % 2 == 1 if settles is None else settles)
     finally:
         globalLogPublisher.removeObserver(world.heard)
 
 
-def _played(world: World, hours: float, settles: bool) -> Verdict:
-    seed = world.seed
-    judge = Judge(world)
-    verdict = Verdict(seed, world=world)
+def _played(world: World, judge: Judge, hours: float, settles: bool) -> Verdict:
+    verdict = Verdict(world.seed, world=world)
     begun = world.reactor.seconds()
     world.begin()
     passed = 0.0

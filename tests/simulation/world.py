@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.logger import LogLevel, formatEvent
 from twisted.python.failure import Failure
 
 from coldstore.appliance.core import Core
@@ -22,6 +23,7 @@ from tests.simulation.chance import HOUR, STORM_HOURS, STORMS_PER_HOUR, Chance, 
 from tests.simulation.clients import BUCKETS, Client
 from tests.simulation.database import Database, Loss
 from tests.simulation.disk import Disk
+from tests.simulation.history import Mark
 from tests.simulation.library import Floor
 from tests.simulation.life import Life, LifeIsOver
 from tests.simulation.machine import SimulatedMachine, Target
@@ -56,7 +58,9 @@ class Run:
     """One life of the appliance."""
 
     def __init__(self, world: "World", number: int, *, ends_at: int | None = None) -> None:
-        self.life = Life(world.reactor, ends_at=ends_at, time_of_day=world.time_of_day)
+        self.life = Life(
+            world.reactor, ends_at=ends_at, time_of_day=world.time_of_day, trace=world.trace
+        )
         machine = SimulatedMachine(
             world.settings,
             self.life,
@@ -114,6 +118,8 @@ class World:
         """Seconds by which the machine's clock is wrong."""
         self.story: list[str] = []
         self.keeps_story = False
+        self.trace: Callable[[str], None] | None = None
+        """Is told every effect of the appliance."""
         self.graves: list[Run] = []
         """Dead runs: their coroutines stay suspended for ever, as a killed process never runs on."""
         self.lives = 0
@@ -159,8 +165,16 @@ class World:
             minutes, seconds = divmod(rest, 60)
             self.story.append(f"day {int(days)} {int(hours):02}:{int(minutes):02}:{seconds:06.3f}  {line}")
 
+    def befalls(self, kind: str, what: str) -> None:
+        """Something happens to the appliance: tell it, and mark it in the history of the drives; see ``Mark``."""
+        self.tell(what)
+        if self.floor.history is not None:
+            self.floor.history.marks.append(Mark(at=self.reactor.seconds(), kind=kind, what=what))
+
     def heard(self, event: Mapping[str, Any]) -> None:
         """Take a log event of the appliance: what comes with a traceback nobody has expected."""
+        if self.keeps_story and event["log_level"] >= LogLevel.warn:
+            self.tell(f"log: {formatEvent(event)}")
         failure = event.get("log_failure")
         if failure is not None and not failure.check(LifeIsOver):
             self.failures.append(f"{event.get('log_format')}: {failure.getTraceback()}")
@@ -179,8 +193,8 @@ class World:
         """Start a life."""
         self.lives += 1
         if ends_at is None and self.chance.happens("kill while starting"):
-            ends_at = self.chance.stream("kill").randint(1, 60)
-        self.tell(f"the appliance starts, life {self.lives}")
+            ends_at = self.chance.stream("effects of a start").randint(1, 60)
+        self.befalls("start", f"the appliance starts, life {self.lives}")
         run = Run(self, self.lives, ends_at=ends_at)
         self.run = run
         before = run.life.on_end
@@ -201,7 +215,7 @@ class World:
             return
         self.graves.append(run)
         why = f" ({run.failure.value})" if run.failure is not None else f" at {run.life.last_effect!r}"
-        self.tell(f"the appliance is dead{why}")
+        self.befalls("death", f"the appliance is dead{why}")
         self.disk.release_unnamed()
         if self.run is run:
             self.run = None
@@ -220,7 +234,7 @@ class World:
 
     def cut_power(self) -> None:
         """The power goes, and comes back after a while."""
-        self.tell("the power goes")
+        self.befalls("death", "the power goes")
         run, self.run = self.run, None
         if run is not None:
             run.life.end()
@@ -245,9 +259,9 @@ class World:
             return
         self.reactor.callLater(HOUR, self._hour)
         chance = self.chance
-        within = chance.stream("moments")
         for fault, strikes in self._hourly():
             if chance.happens(fault):
+                within = chance.stream(f"moment of {fault}")
                 self.reactor.callLater(within.uniform(0, HOUR), self._strike, fault, strikes)
         if chance.stream("storms").random() < STORMS_PER_HOUR:
             names = chance.storm()
@@ -257,7 +271,7 @@ class World:
 
     def _strike(self, fault: str, strikes: Callable[[], None]) -> None:
         if self.are_faults_on:
-            self.tell(f"fault: {fault}")
+            self.befalls("fault", f"fault: {fault}")
             strikes()
 
     def _hourly(self) -> Sequence[tuple[str, Callable[[], None]]]:
@@ -294,7 +308,7 @@ class World:
 
     def _for_a_while(self, thing: Any, attribute: str) -> None:
         setattr(thing, attribute, True)
-        seconds = self.chance.stream("whiles").uniform(1.0, 2 * HOUR)
+        seconds = self.chance.stream(f"while {attribute}").uniform(1.0, 2 * HOUR)
         self.reactor.callLater(seconds, setattr, thing, attribute, False)
 
     def _flip_on_disk(self) -> None:
