@@ -42,7 +42,7 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--seed", type=int, help="play this seed alone")
     which.add_argument("--seeds", type=int, default=1, help="play so many")
-    which.add_argument("--case", type=case_of, help="play a case, as regressions.txt has them")
+    which.add_argument("--case", type=_case, help="play a case, as regressions.txt has them")
     parser.add_argument("--first-seed", type=int, default=1, metavar="SEED")
     parser.add_argument("--hours", type=float, default=HOURS, help="virtual hours of faults (%(default)g)")
     parser.add_argument("--jobs", type=int, default=1, help="processes that play (%(default)s)")
@@ -63,6 +63,13 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
     return options
 
 
+def _case(text: str) -> Case:
+    try:
+        return case_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def play_one(case: Case, options: argparse.Namespace) -> Report:
     """Play a case here, with story and picture as they are wanted."""
     if options.log:
@@ -71,9 +78,7 @@ def play_one(case: Case, options: argparse.Namespace) -> Report:
         )
     silence()
     worlds: list[World] = []
-    report = play_case(
-        case, keeps_story=options.story or options.picture is not None, prepare=worlds.append
-    )
+    report = play_case(case, keeps_story=options.story or options.picture is not None, prepare=worlds.append)
     (world,) = worlds
     if options.story:
         print("\n".join(report.story))

@@ -41,7 +41,9 @@ class Narrator:
         assert act.ended_at is not None
         took = act.ended_at - act.began_at
         if act.failed:
-            self._world.tell(f"drive {act.drive}: {act.what}{_of(act)} failed after {took:.0f} s: {act.failed}")
+            self._world.tell(
+                f"drive {act.drive}: {act.what}{_of(act)} failed after {took:.0f} s: {act.failed}"
+            )
         elif act.what == "thread" and took > 0:
             self._world.tell(f"drive {act.drive}: the tape is threaded after {took:.0f} s{_of(act)}")
 

@@ -191,7 +191,8 @@ class Picture:
         if not act.failed:
             return bar
         return (
-            bar + f'<rect x="{x:.1f}" y="{y + height - 4:.1f}" width="{width:.1f}" height="4" fill="{FAILED}"/>'
+            bar
+            + f'<rect x="{x:.1f}" y="{y + height - 4:.1f}" width="{width:.1f}" height="4" fill="{FAILED}"/>'
         )
 
     def _marks(self, begin: float, end: float, y: float, bottom: float) -> Iterator[str]:

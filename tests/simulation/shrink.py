@@ -19,6 +19,7 @@ _NAMES = (
     (re.compile(r"\b(GLACIER|DEEP_ARCHIVE|STANDARD)\b"), "CLASS"),
     (re.compile(r"\d+(\.\d+)?"), "N"),
 )
+_REPEATED = re.compile(r"(?<![\w'])([\w']+)((,| or)? \1)+(?![\w'])")
 _KIND_LENGTH = 300
 
 
@@ -31,8 +32,8 @@ def kind(complaint: str) -> str:
     text = " ".join(lines)
     for pattern, name in _NAMES:
         text = pattern.sub(name, text)
-    # Lists of such things are equally long in no two worlds.
-    text = re.sub(r"\b(\w+)((,| or)? \1\b)+", r"\1", text)
+    # A list of such things is as long as it happens to be.
+    text = _REPEATED.sub(r"\1", text)
     return text[:_KIND_LENGTH]
 
 

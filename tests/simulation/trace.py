@@ -47,6 +47,7 @@ def digest(seed: int, hours: float, *, rates: Rates | None = None, keeps_story: 
         hours=hours,
         rates=rates,
         shape=SMALL,
+        settles=False,
         keeps_story=keeps_story,
         prepare=lambda world: traces.append(Trace(world)),
     )

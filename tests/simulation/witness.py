@@ -37,7 +37,7 @@ _WATCHED = (
         "'restore', new.version_uid, 'restore of ' || cast(new.key AS TEXT) || ' is complete'",
     ),
     (
-        _CHANGED.format(table="versions", column="restore_phase") 
+        _CHANGED.format(table="versions", column="restore_phase")
         + " AND new.restore_phase IS NULL AND (old.restore_phase = 'ongoing' OR new.deleted_at IS NULL)",
         "'restore', new.version_uid, 'restore of ' || cast(new.key AS TEXT) || ' is over, it was ' || old.restore_phase",
     ),
@@ -66,7 +66,9 @@ class Witness:
         prepare(connection, MIGRATIONS, new_appliance_id=lambda: APPLIANCE_ID)
         connection.create_function("say", 3, self._say)
         for number, (watched, said) in enumerate(_WATCHED):
-            connection.execute(f"CREATE TEMP TRIGGER witness_{number} {watched} BEGIN SELECT say({said}); END")
+            connection.execute(
+                f"CREATE TEMP TRIGGER witness_{number} {watched} BEGIN SELECT say({said}); END"
+            )
         connection.set_trace_callback(self._statement)
 
     def _say(self, kind: str, subject: str | int, sentence: str) -> None:

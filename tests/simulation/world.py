@@ -58,9 +58,7 @@ class Run:
     """One life of the appliance."""
 
     def __init__(self, world: "World", number: int, *, ends_at: int | None = None) -> None:
-        self.life = Life(
-            world.reactor, ends_at=ends_at, time_of_day=world.time_of_day, trace=world.trace
-        )
+        self.life = Life(world.reactor, ends_at=ends_at, time_of_day=world.time_of_day, trace=world.trace)
         machine = SimulatedMachine(
             world.settings,
             self.life,
