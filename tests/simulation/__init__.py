@@ -4,4 +4,8 @@ The real appliance in a simulated world: one seed, one virtual clock, no threads
 ``reactor`` is time, ``life`` what ends with a killed process, ``chance`` what decides; ``disk``, ``database`` and ``library`` are what
 survives and what can go wrong with it; ``machine`` gives all that to the composition root as its adapters. ``clients`` put and get through
 the real HTTP parser and keep a ledger, ``world`` runs the story, ``invariants`` judges it.
+
+``tests/simulate`` is for people: ``case`` is what can be played, ``players`` play many, ``summary`` adds up; ``narrator`` with ``witness`` and
+``history`` tells what happens, ``picture`` draws it; ``shrink`` makes a bad case small, for ``regressions.txt``. ``trace`` shows that equal worlds
+are equal.
 """

@@ -11,7 +11,7 @@ from tests.simulation.testcase import WorldTestCase
 from tests.simulation.trace import SMALL, digest
 
 CHECKOUT = Path(__file__).parents[2]
-SEED, HOURS = 6, 3.0
+SEED, HOURS = 6, 2.0
 
 
 class DeterminismTests(WorldTestCase):

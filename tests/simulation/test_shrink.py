@@ -113,9 +113,9 @@ class PlantedTests(WorldTestCase):
         def play(case: Case) -> Report:
             return play_case(case, judged_by=HangUpJudge)
 
-        first = play(Case(seed=4, hours=6.0, clients=2, operations=30.0))
+        first = play(Case(seed=4, hours=3.0, clients=1, operations=40.0))
         self.assertFalse(first.is_good)
-        small = Shrinking(first, play=play, replays=10).run()
+        small = Shrinking(first, play=play, replays=12).run()
         self.assertEqual(small.case.faults, ("client hangs up",))
         self.assertLess(small.case.hours, first.case.hours)
         again = play(small.case)
