@@ -198,7 +198,7 @@ def _unwatched(_failed: str) -> None:
     return
 
 
-def _why(failure: BaseException) -> str:
+def _why(failure: BaseException | None) -> str:
     return f"{type(failure).__name__}: {failure}"
 
 

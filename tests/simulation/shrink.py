@@ -7,6 +7,7 @@ Greedy: each step that keeps a complaint of the same kind is kept. Kinds are sen
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from math import ceil
 
 from tests.simulation.case import Case
 from tests.simulation.report import Report
@@ -109,9 +110,10 @@ class Shrinking:
 def _cut(report: Report) -> Report:
     """What comes after the complaint is not needed: what went before is the same without it."""
     case = report.case
-    if report.hours <= case.hours:
-        return replace(report, case=replace(case, hours=report.hours, settles=False))
-    return report
+    if report.hours > case.hours:
+        return report
+    hours = min(case.hours, ceil(round(report.hours * 100, 6)) / 100)
+    return replace(report, case=replace(case, hours=hours, settles=False))
 
 
 def _no_settling(report: Report) -> Iterator[Case]:

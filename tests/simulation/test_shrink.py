@@ -104,6 +104,14 @@ class HangUpJudge(Judge):
         return [f"{count} clients hung up"] if count else []
 
 
+class BrokenJudge(Judge):
+    """A judge that stumbles."""
+
+    def complaints(self) -> list[str]:
+        """Fail once there is something to judge."""
+        raise RuntimeError("no bench to sit on")
+
+
 class PlantedTests(WorldTestCase):
     """A bug planted in a real world."""
 
@@ -120,3 +128,11 @@ class PlantedTests(WorldTestCase):
         self.assertLess(small.case.hours, first.case.hours)
         again = play(small.case)
         self.assertEqual(replace(again, seconds=0.0), replace(small, seconds=0.0))
+
+    def test_the_simulation_fails(self) -> None:
+        """What fails in the simulation itself makes a case bad as well, at its moment, and is no end of a long run."""
+        report = play_case(Case(seed=4, hours=8.0, clients=1, operations=1.0), judged_by=BrokenJudge)
+        (complaint,) = report.complaints
+        self.assertIn("no bench to sit on", complaint)
+        self.assertEqual(report.hours, 6.0)
+        self.assertEqual(kind(complaint).count("no bench to sit on"), 1)

@@ -172,7 +172,7 @@ class World:
     def heard(self, event: Mapping[str, Any]) -> None:
         """Take a log event of the appliance: what comes with a traceback nobody has expected."""
         if self.keeps_story and event["log_level"] >= LogLevel.warn:
-            self.tell(f"log: {formatEvent(event)}")
+            self.tell(f"log: {formatEvent(dict(event))}")
         failure = event.get("log_failure")
         if failure is not None and not failure.check(LifeIsOver):
             self.failures.append(f"{event.get('log_format')}: {failure.getTraceback()}")
