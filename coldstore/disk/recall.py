@@ -65,7 +65,8 @@ def make(system: FileSystem, layout: Layout, name: str, size_bytes: int) -> bool
         finally:
             system.close(descriptor)
     except OSError as error:
-        raise sorted_error(error, f"making {path}") from error
+        # Without the name, which is another one at each attempt: an alert repeats what this says.
+        raise sorted_error(error, f"making a container in {path.parent}") from error
 
 
 def publish(

@@ -257,6 +257,21 @@ class FaultTests(TestCase, DiskHarness):
                 await staging.stop()
 
     @returns_deferred
+    async def test_full_for_recalls(self) -> None:
+        """Recalls that find the disk full again and again say the same each time: an alert follows the sentence."""
+        system = FailingFileSystem(errno.ENOSPC)
+        staging = self.make_disk(self, system)
+        await staging.start()
+        system.failing = {"create"}
+        told = set()
+        for _ in range(2):
+            full = await self.assertFailure(staging.reserve_recall([1000]), StagingFull)
+            told.add(str(full))
+        self.assertEqual(len(told), 1, told)
+        self.assertIn(str(self.directory), told.pop())
+        await staging.stop()
+
+    @returns_deferred
     async def test_without_holes_and_preallocation(self) -> None:
         """Where the file system offers neither, space comes back when nothing in a container lives, and the account is right."""
 
