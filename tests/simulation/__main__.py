@@ -28,7 +28,7 @@ from tests.simulation.trial_run import silence
 from tests.simulation.world import BEGINNING, World
 
 COMPLAINTS_SHOWN = 6
-COMPLAINT_LENGTH = 3000
+COMPLAINT_LENGTH = 2000
 LINES_MOST = 30
 """Of so many cases each has a line; of more only the bad ones."""
 PROGRESS_SECONDS = 15.0
@@ -96,10 +96,17 @@ def play_one(case: Case, options: argparse.Namespace) -> Report:
     return report
 
 
+def shortened(complaint: str) -> str:
+    """Of a long traceback the beginning and, mostly, the end."""
+    if len(complaint) <= COMPLAINT_LENGTH:
+        return complaint
+    return f"{complaint[: COMPLAINT_LENGTH // 8]}\n    ...\n{complaint[-COMPLAINT_LENGTH:]}"
+
+
 def show_complaints(report: Report) -> None:
     """Print what is wrong."""
     for complaint in report.complaints[:COMPLAINTS_SHOWN]:
-        print("   ", complaint[:COMPLAINT_LENGTH])
+        print("   ", shortened(complaint))
     if len(report.complaints) > COMPLAINTS_SHOWN:
         print(f"    and {len(report.complaints) - COMPLAINTS_SHOWN} more")
     sys.stdout.flush()

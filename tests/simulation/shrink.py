@@ -13,12 +13,13 @@ from tests.simulation.case import Case
 from tests.simulation.report import Report
 
 _NAMES = (
+    (re.compile(r'File "[^"]*/((coldstore|tests|site-packages)/[^"]*)"'), r"\1"),
     (re.compile(r"\bA\d{5}L9\b"), "CARTRIDGE"),
     (re.compile(r"\bc\d+/[\w.-]+"), "KEY"),
     (re.compile(r"\bc\d+\b"), "CLIENT"),
     (re.compile(r"\b(?=\w*\d)\w{8,}\b"), "NAME"),
     (re.compile(r"\b(GLACIER|DEEP_ARCHIVE|STANDARD)\b"), "CLASS"),
-    (re.compile(r"\d+(\.\d+)?"), "N"),
+    (re.compile(r"(?<![A-Za-z])\d+(\.\d+)?"), "N"),
 )
 _REPEATED = re.compile(r"(?<![\w'])([\w']+)((,| or)? \1)+(?![\w'])")
 _KIND_LENGTH = 300
@@ -30,7 +31,7 @@ def kind(complaint: str) -> str:
     if "Traceback" in complaint:
         places = [line for line in lines if line.startswith("File ")]
         lines = [lines[0].partition("Traceback")[0], *places[-1:], lines[-1]]
-    text = " ".join(lines)
+    text = " ".join(" ".join(lines).split())
     for pattern, name in _NAMES:
         text = pattern.sub(name, text)
     # A list of such things is as long as it happens to be.

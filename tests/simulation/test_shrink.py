@@ -37,6 +37,11 @@ class KindTests(SynchronousTestCase):
             kind(way.format(3) + end.format(5)), kind(way.format(4) + way.format(9) + end.format(6))
         )
         self.assertNotEqual(kind(way.format(3) + end.format(5)), kind(way.format(3) + "KeyError: 5"))
+        place = '  File "/home/me/coldstore/coldstore/s3/site.py", line 7, in e\n'
+        self.assertEqual(
+            kind(way.format(3) + place + "ValueError: no"),
+            "round: coldstore/s3/site.py, line N, in e ValueError: no",
+        )
 
 
 def imitation(is_bad: Callable[[Case], bool], played: list[Case]) -> Callable[[Case], Report]:
