@@ -25,6 +25,10 @@ _REPEATED = re.compile(r"(?<![\w'])([\w']+)((,| or)? \1)+(?![\w'])")
 _KIND_LENGTH = 300
 
 
+_Now = Callable[[], Report]
+"""Gives the smallest report so far: a way goes on from there when one of its cases was bad."""
+
+
 def kind(complaint: str) -> str:
     """A complaint without what differs from world to world; of a traceback the first line, the place and the error."""
     lines = [line.strip() for line in complaint.strip().splitlines()] or [""]
@@ -83,17 +87,9 @@ class Shrinking:
         return self._left <= 0 or self._is_over()
 
     def _some_step(self) -> bool:
-        """Go through all ways to make it smaller, each as long as it succeeds; return whether any did."""
-        was_smaller = False
-        for way in _WAYS:
-            untried = True
-            while untried:
-                untried = False
-                for smaller in way(self.report):
-                    if self._is_bad(smaller):
-                        was_smaller = untried = True
-                        break
-        return was_smaller
+        """Go through all ways to make it smaller; return whether any did."""
+        steps = [self._is_bad(smaller) for way in _WAYS for smaller in way(lambda: self.report)]
+        return any(steps)
 
     def _is_bad(self, case: Case) -> bool:
         if case in self._refuted or case == self.report.case or self._is_spent:
@@ -117,44 +113,47 @@ def _cut(report: Report) -> Report:
     return replace(report, case=replace(case, hours=hours, settles=False))
 
 
-def _no_settling(report: Report) -> Iterator[Case]:
-    yield replace(report.case, settles=False)
+def _no_settling(now: _Now) -> Iterator[Case]:
+    yield replace(now().case, settles=False)
 
 
-def _shorter(report: Report) -> Iterator[Case]:
+def _shorter(now: _Now) -> Iterator[Case]:
     for part in (0.25, 0.5, 0.75, 0.9):
-        hours = float(int(report.case.hours * part))
+        hours = float(int(now().case.hours * part))
         if hours >= 1:
-            yield replace(report.case, hours=hours)
+            yield replace(now().case, hours=hours)
 
 
-def _fewer_faults(report: Report) -> Iterator[Case]:
-    case = report.case
-    names = case.all_faults
-    yield replace(case, faults=tuple(name for name in names if name in report.faults))
+def _fewer_faults(now: _Now) -> Iterator[Case]:
+    """Those that have happened; then without all of them, without halves, and so on down to one by one."""
+    yield replace(now().case, faults=tuple(name for name in now().case.all_faults if name in now().faults))
+    names = now().case.all_faults
     size = len(names)
     while size:
         for first in range(0, len(names), size):
-            yield replace(case, faults=names[:first] + names[first + size :])
+            without = names[first : first + size]
+            yield replace(
+                now().case, faults=tuple(name for name in now().case.all_faults if name not in without)
+            )
         size //= 2
 
 
-def _fewer_clients(report: Report) -> Iterator[Case]:
+def _fewer_clients(now: _Now) -> Iterator[Case]:
     """Those that are left do as much as before."""
-    case = report.case
-    for clients in (1, case.clients // 2, case.clients - 1):
-        if 0 < clients < case.clients:
-            yield replace(case, clients=clients, operations=case.operations * clients / case.clients)
+    for part in (8, 4, 2, 1.5):
+        case = now().case
+        clients = max(1, int(case.clients / part))
+        yield replace(case, clients=clients, operations=case.operations * clients / case.clients)
 
 
-def _fewer_operations(report: Report) -> Iterator[Case]:
+def _fewer_operations(now: _Now) -> Iterator[Case]:
     for part in (8, 4, 2):
-        operations = report.case.operations / part
+        operations = now().case.operations / part
         if operations >= 1:
-            yield replace(report.case, operations=operations)
+            yield replace(now().case, operations=operations)
 
 
-_WAYS: tuple[Callable[[Report], Iterator[Case]], ...] = (
+_WAYS: tuple[Callable[[_Now], Iterator[Case]], ...] = (
     _no_settling,
     _shorter,
     _fewer_faults,
