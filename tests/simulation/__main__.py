@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
-import twisted.logger
+from twisted.logger import textFileLogObserver
 
 from tests.simulation.case import HOURS, Case, case_of, regressions
 from tests.simulation.picture import picture
@@ -72,11 +72,7 @@ def _case(text: str) -> Case:
 
 def play_one(case: Case, options: argparse.Namespace) -> Report:
     """Play a case here, with story and picture as they are wanted."""
-    if options.log:
-        twisted.logger.globalLogBeginner.beginLoggingTo(
-            [twisted.logger.textFileLogObserver(sys.stderr)], redirectStandardIO=False
-        )
-    silence()
+    silence([textFileLogObserver(sys.stderr)] if options.log else [])
     worlds: list[World] = []
     report = play_case(case, keeps_story=options.story or options.picture is not None, prepare=worlds.append)
     (world,) = worlds

@@ -2,11 +2,11 @@
 
 import gc
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from twisted.internet.defer import Deferred
-from twisted.logger import globalLogBeginner, globalLogPublisher
+from twisted.logger import ILogObserver, globalLogBeginner, globalLogPublisher
 
 from tests.simulation.chance import Rates
 from tests.simulation.clients import Client
@@ -35,9 +35,9 @@ class Verdict:
         return not self.complaints
 
 
-def silence() -> None:
+def silence(observers: Sequence[ILogObserver] = ()) -> None:
     """Have a process that only plays say nothing: logs are heard by the world, and coroutines of the dead protest in vain."""
-    globalLogBeginner.beginLoggingTo([], redirectStandardIO=False)
+    globalLogBeginner.beginLoggingTo(observers, redirectStandardIO=False)
     sys.unraisablehook = lambda _: None
 
 
