@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 from twisted.web.server import NOT_DONE_YET
 
-from coldstore.interfaces.staging import DiskFault
+from coldstore.interfaces.staging import BytesDamaged, DiskFault
 from coldstore.model.errors import ColdStoreError
 from coldstore.s3.answers import Answer
 from coldstore.s3.auth import Authenticator, SignedRequest, query_fields
@@ -242,20 +242,22 @@ class Endpoint:
             return 0
         try:
             await stream.start(request)
-        except Exception:  # noqa: BLE001 - the header is out: all that can be said is that the body is not complete
+        except Exception as error:  # noqa: BLE001 - the header is out: all that can be said is that the body is not complete
             if not request.is_gone:
-                self.log.failure(
-                    "{request_id}: the bytes of {bucket}/{key} could not be sent to their end",
-                    request_id=account.ids.request_id,
-                    bucket=account.shown_bucket,
-                    key=account.shown_key,
-                )
+                self._tell_of_broken_body(account, error)
                 request.abort()
             account.code = "-aborted-"
             return 0
         if request.is_gone:
             account.code = "-client-gone-"
         return int(answer.headers.get("Content-Length", "0"))
+
+    def _tell_of_broken_body(self, account: _Account, error: Exception) -> None:
+        what = f"{account.ids.request_id}: the bytes of {account.shown_bucket}/{account.shown_key} could not be sent to their end"
+        if isinstance(error, DiskFault | BytesDamaged):
+            self.log.error("{what}: {why}", what=what, why=str(error))
+        else:
+            self.log.failure("{what}", what=what)
 
     def _fields(self, account: _Account, answer: Answer, has_body: bool) -> Iterable[tuple[str, str]]:
         headers = {

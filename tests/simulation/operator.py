@@ -127,7 +127,9 @@ class Operator:
                 return
             if answer is None or answer.status not in (200, 409):
                 return
-        await self._admit(sorted(each["barcode"] for each in cartridges)[:ADMITTED_AT_FIRST])
+        barcodes = sorted(each["barcode"] for each in cartridges)
+        # Not the first ones: that nobody has admitted those must count.
+        await self._admit(sorted(self._random.sample(barcodes, min(ADMITTED_AT_FIRST, len(barcodes) - 1))))
         self.is_ready = bool(self.admitted)
 
     async def _admit(self, barcodes: list[str]) -> None:

@@ -265,7 +265,8 @@ PRECAUTIONS: Mapping[str, Precaution] = {
     "copies recovered": Precaution(
         what="a copy that a dead process was writing is planned anew",
         removed=lambda: patch.object(Recovery, "run", lambda self: self._packer.recover()),
-        rates=KILLS,
+        rates={"kill": 1.0},
+        seeds=8,
     ),
     "claims recovered": Precaution(
         what="a bundle that a dead process was filling is given up",
@@ -306,6 +307,7 @@ PRECAUTIONS: Mapping[str, Precaution] = {
     "claimed bytes stay": Precaution(
         what="the bytes of a deleted object stay as long as a bundle needs them",
         removed=_frees_at_once,
+        rates={"kill": 1.0, "mount fails": 0.3},
         seeds=8,
     ),
     "loops outlive faults": Precaution(

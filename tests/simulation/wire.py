@@ -59,6 +59,11 @@ class ClientTransport(StringTransport):
         super().loseConnection()
         self._connection.closed()
 
+    def resumeProducing(self) -> None:
+        """Read on; nothing comes any more from a connection that is being closed, as on a real one."""
+        if not self.disconnecting:
+            super().resumeProducing()
+
     def abortConnection(self) -> None:
         """The server breaks the connection."""
         self.loseConnection()

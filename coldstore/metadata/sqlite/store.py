@@ -447,10 +447,10 @@ class SqliteStore:
         wanted = min(limit, PAGE_MAX)
         found = await self._read(layouts.discards, wanted, after=after)
         while len(found) < wanted:
-            # Given together they share a commit.
-            progress = await all_of(self._write(layouts.tidy) for _ in range(_TIDY_STEPS))
-            if not any(progress):
+            # One alone mostly finds nothing to do. Given together they share a commit.
+            if not await self._write(layouts.tidy):
                 break
+            await all_of(self._write(layouts.tidy) for _ in range(_TIDY_STEPS))
             found = await self._read(layouts.discards, wanted, after=after)
         return found
 
