@@ -98,7 +98,7 @@ def settle(world: World, judge: Judge) -> list[str]:
     if complaints:
         return complaints + judge.complaints()
     world.pass_hours(30)
-    readers = [Reader(client, world.spoiled_keys) for client in world.clients]
+    readers = [Reader(client, spoiled=world.spoiled_keys) for client in world.clients]
     for reader in readers:
         reader.begin()
     if not world.until(lambda: all(reader.is_done for reader in readers), hours=READ_HOURS):
@@ -114,9 +114,15 @@ def settle(world: World, judge: Judge) -> list[str]:
 class Reader:
     """Has a client read back everything that it was ever promised."""
 
-    def __init__(self, client: Client, spoiled: Collection[str]) -> None:
-        """:param spoiled: keys that need not be read, because the world has destroyed what is served of them"""
+    def __init__(
+        self, client: Client, *, spoiled: Collection[str] = (), rest_seconds: float = 1800.0
+    ) -> None:
+        """
+        :param spoiled: keys that need not be read, because the world has destroyed what is served of them
+        :param rest_seconds: how long it waits before it asks again for what was not there
+        """
         self.client = client
+        self._rest_seconds = rest_seconds
         self._left = [key for key in client.ledger.names() if key not in spoiled]
         self._cold: list[str] = []
 
@@ -147,4 +153,4 @@ class Reader:
                     await self.client.wish(key, "Standard")
                     self._cold.append(key)
             if not self.is_done:
-                await self.client.rest(1800.0)
+                await self.client.rest(self._rest_seconds)
