@@ -197,7 +197,10 @@ class Client:
     # ── operations ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _put(self) -> None:
-        key, content = self._some_key(), self._content()
+        await self.put(self._some_key(), self._content())
+
+    async def put(self, key: str, content: Content) -> None:
+        """PUT an object."""
         (body,) = content.parts()
         headers = {"x-amz-storage-class": content.storage_class}
         await self._written(key, content, lambda: self.ask("PUT", key, headers=headers, body=body), "PUT")
@@ -242,22 +245,46 @@ class Client:
 
     async def _multipart(self) -> None:
         key, content = self._some_key(), self._content()
-        (body,) = content.parts()
         upload = await self._made(key, content)
         if upload is None:
             return
-        try:
-            part = await self.ask("PUT", key, query=f"partNumber=1&uploadId={upload}", body=body)
-        except NoAnswer:
-            return
-        if part is None or part.status != 200:
+        etag = await self._part(key, upload, 1, content)
+        if etag is None:
             return
         if self._random.random() < 0.1:
             await self._abandoned(key, upload)
             return
+        await self._completed(key, upload, etag, content)
+
+    async def multipart(self, key: str, content: Content, *, spare: Content) -> None:
+        """Upload an object as the only part that counts of two: ``spare`` is sent and not listed."""
+        upload = await self._made(key, content)
+        if upload is None:
+            return
+        etag = await self._part(key, upload, 1, content)
+        if etag is not None and await self._part(key, upload, 2, spare) is not None:
+            await self._completed(key, upload, etag, content)
+
+    async def abandon(self, key: str, content: Content) -> None:
+        """Begin an upload, send a part, and give it up."""
+        upload = await self._made(key, content)
+        if upload is not None and await self._part(key, upload, 1, content) is not None:
+            await self._abandoned(key, upload)
+
+    async def _part(self, key: str, upload: str, number: int, content: Content) -> str | None:
+        """Send a part; return its ETag, None when it was not taken."""
+        (body,) = content.parts()
+        try:
+            part = await self.ask("PUT", key, query=f"partNumber={number}&uploadId={upload}", body=body)
+        except NoAnswer:
+            return None
+        return part.headers["etag"] if part is not None and part.status == 200 else None
+
+    async def _completed(self, key: str, upload: str, etag: str, content: Content) -> None:
+        """Complete an upload with its first part."""
         document = (
             "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber>"
-            f"<ETag>{part.headers['etag']}</ETag></Part></CompleteMultipartUpload>"
+            f"<ETag>{etag}</ETag></Part></CompleteMultipartUpload>"
         ).encode()
         await self._written(
             key,
@@ -284,7 +311,10 @@ class Client:
             return
 
     async def _delete(self) -> None:
-        key = self._some_key()
+        await self.delete(self._some_key())
+
+    async def delete(self, key: str) -> None:
+        """DELETE an object."""
         await self._written(key, None, lambda: self.ask("DELETE", key), "DELETE")
 
     async def _get(self) -> None:

@@ -3,7 +3,7 @@ A disk in memory that forgets what was not synced, under the seam of ``FileSyste
 
 ``Disk`` is what survives the process. Content and names are kept apart, as POSIX does: a write is durable once its file was synced, a name
 once its directory was. At a power cut each page that was not synced is what it was or what was written to it, by chance, and of what
-happened to names since the last sync an arbitrary beginning has happened. A disk whose sync fails has dropped what it could not
+happened to names since the last sync any part has happened, often a beginning. A disk whose sync fails has dropped what it could not
 write, and says so once (Linux, fsync(2): the pages are marked clean).
 """
 
@@ -50,13 +50,13 @@ class File:
         self.before.clear()
         self.size_before = len(self.content)
 
-    def forget(self, random: Random) -> None:
-        """A power cut: each page that was not synced came to the disk or did not."""
+    def forget(self, random: Random, share: float) -> None:
+        """A power cut: each page that was not synced came to the disk or did not; ``share`` is the part that did not."""
         if not self.before and self.size_before == len(self.content):
             return
-        size = len(self.content) if random.random() < 0.5 else self.size_before
+        size = self.size_before if random.random() < share else len(self.content)
         for page, old in sorted(self.before.items()):
-            if random.random() < 0.5:
+            if random.random() < share:
                 self.content[page * PAGE : page * PAGE + PAGE] = old.ljust(
                     min(PAGE, max(len(old), len(self.content) - page * PAGE)), b"\0"
                 )
@@ -144,15 +144,18 @@ class Disk:
         self._settle(self._changes_of.pop(folder, []))
 
     def cut_power(self, random: Random) -> None:
-        """Everything that was not synced is there or not."""
+        """Everything that was not synced is there or not: often some of it, often none, often all."""
         open_changes = [each for each in self._changes if not each.is_durable]
-        self._settle(open_changes[: random.randint(0, len(open_changes))])
+        beginning = open_changes[: random.randint(0, len(open_changes))]
+        some = [each for each in open_changes if random.random() < 0.5]
+        self._settle(random.choice(([], beginning, some, open_changes)))
+        share = random.choice((0.0, 0.5, 1.0))
         self._changes.clear()
         self._changes_of.clear()
         self.names = dict(self._durable)
         seen: dict[int, File] = {id(file): file for file in self.names.values()}
         for file in seen.values():
-            file.forget(random)
+            file.forget(random, share)
         self.folders = {folder: {} for folder in self.folders}
         for path in self.names:
             folder, _, name = path.rpartition("/")

@@ -5,23 +5,32 @@ The judge looks at the world itself, disk, tapes, library and database, and neve
 """
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from coldstore.disk.addresses import SliceAddress
+from coldstore.disk.framing import taken_bytes
+from coldstore.disk.index import ContainerIndex
+from coldstore.disk.layout import BLOCKS, RECORDS, SCRATCH, Layout
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
 BUNDLES = "coldstore/bundles"
 COMPLETED, FAILED = "s3:ObjectRestore:Completed", "coldstore:Restore:Failed"
-ACCOUNT_SLACK_BYTES = 64 * 1024
 
 
 class Judge:
     """Looks at a world again and again; remembers what it has seen."""
 
-    def __init__(self, world: "World") -> None:
+    def __init__(self, world: "World", *, account_slack_bytes: int = 64 * 1024) -> None:
+        """:param account_slack_bytes: how far the appliance may be wrong about what its disk holds"""
         self._world = world
+        self._account_slack_bytes = account_slack_bytes
         self._off_disk: set[int] = set()
         self._digests: dict[int, tuple[bytes, str]] = {}
 
@@ -114,7 +123,7 @@ class Judge:
                 "SELECT count(*) FROM versions WHERE archive_state != 'archived' AND deleted_at IS NULL AND size_bytes > 0",
             ),
             ("copies are under way", "SELECT count(*) FROM copies WHERE state NOT IN ('verified', 'failed')"),
-            ("bundles are under way", "SELECT count(*) FROM bundles WHERE state NOT IN ('archived')"),
+            ("bundles are under way", "SELECT count(*) FROM bundles WHERE state NOT IN ('archived', 'void')"),
             (
                 "restores are ongoing",
                 "SELECT count(*) FROM versions WHERE restore_phase = 'ongoing' AND deleted_at IS NULL",
@@ -157,6 +166,35 @@ class Judge:
         present = self._world.disk.allocated_pages * 4096
         # What segments have allocated ahead counts as reserved.
         counted = usage.used_bytes + usage.reserved_bytes
-        if abs(counted - present) > ACCOUNT_SLACK_BYTES:
+        if abs(counted - present) > self._account_slack_bytes:
             found.append(f"the account says {counted} bytes, the disk holds {present}")
-        return found
+        return [*found, *self._strays()]
+
+    def _strays(self) -> Iterator[str]:
+        """Everything that is stored for good is named by the record, or is about to be freed."""
+        named = {
+            address
+            for (address,) in self._rows("SELECT address FROM pieces UNION SELECT address FROM discards")
+        }
+        layout = Layout(Path(self._world.settings.staging_directory))
+        files = self._world.disk.names
+        for path in sorted(files):
+            folder, name = os.path.split(path)
+            if name.endswith(SCRATCH):
+                # Held by this run until it lacks the room, and dropped at the next start.
+                continue
+            if folder in (str(layout.incoming), str(layout.recall)):
+                yield f"{path} was given up, and is still there"
+            elif folder.startswith(f"{layout.files}/") and f"f-{name.removesuffix(BLOCKS)}" not in named:
+                yield f"{path} is nobody's"
+            elif folder == str(layout.containers) and name.endswith(RECORDS):
+                container = name.removesuffix(RECORDS)
+                dead = files.get(str(layout.dead(container)))
+                index = ContainerIndex.decoded(
+                    bytes(files[path].content),
+                    b"" if dead is None else bytes(dead.content),
+                    taken_bytes=partial(taken_bytes, container),
+                )
+                for piece in index.living((-1, -1), len(index) + 1):
+                    if str(SliceAddress(container, *piece)) not in named:
+                        yield f"{piece} in {container} is nobody's"

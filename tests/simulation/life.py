@@ -22,7 +22,7 @@ class Life(Owner):
     """
     A process. Every effect it has on the world passes ``effect`` first.
 
-    :param ends_at: the number of the effect, counted from 1, that does not happen any more; None: it lives on
+    :ivar ends_at: the number of the effect, counted from 1, that does not happen any more; None: it lives on
     :param time_of_day: what the machine's clock says, which may be wrong; None: the present moment
     :param trace: is told each effect, for a digest of everything that happened
     """
@@ -31,7 +31,6 @@ class Life(Owner):
         self,
         reactor: VirtualReactor,
         *,
-        ends_at: int | None = None,
         time_of_day: Callable[[], float] | None = None,
         trace: Callable[[str], None] | None = None,
     ) -> None:
@@ -40,7 +39,9 @@ class Life(Owner):
         self._trace = trace
         self.effects = 0
         self.last_effect = ""
-        self.ends_at = ends_at
+        self.ends_at: int | None = None
+        self.on_effect: Callable[[str], None] = lambda _what: None
+        """Called before each effect, also the one that does not happen any more."""
         self.on_end: Callable[[], None] = lambda: None
         """Called at the moment of death."""
         self.watchers: dict[int, Any] = {}
@@ -61,6 +62,7 @@ class Life(Owner):
         self.last_effect = what
         if self._trace is not None:
             self._trace(what)
+        self.on_effect(what)
         if self.effects == self.ends_at:
             self.end()
             raise LifeIsOver()

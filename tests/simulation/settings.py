@@ -1,5 +1,7 @@
 """The configuration of a simulated appliance: a small one, so that hours are full of events."""
 
+import yaml
+
 from coldstore.config.reading import read
 from coldstore.config.schema import Configuration
 
@@ -38,4 +40,5 @@ notify:
 
 def configuration(extra: str = "") -> Configuration:
     """Return it; ``extra`` is YAML laid over it by whole sections."""
-    return read(TEXT + extra, "simulation", {}, lambda _path: None)
+    sections = {**yaml.safe_load(TEXT), **(yaml.safe_load(extra) or {})}
+    return read(yaml.safe_dump(sections), "simulation", {}, lambda _path: None)

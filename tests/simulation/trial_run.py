@@ -105,7 +105,7 @@ def settle(world: World, judge: Judge, *, hours: float = SETTLE_HOURS) -> list[s
     # What this life left behind is found by the next one, which sweeps at its start.
     world.kill()
     world.pass_hours(SWEEP_HOURS)
-    readers = [Reader(client, world.spoiled_keys) for client in world.clients]
+    readers = [Reader(client, spoiled=world.spoiled_keys) for client in world.clients]
     for reader in readers:
         reader.begin()
     if not world.until(lambda: all(reader.is_done for reader in readers), hours=READ_HOURS):
@@ -121,9 +121,15 @@ def settle(world: World, judge: Judge, *, hours: float = SETTLE_HOURS) -> list[s
 class Reader:
     """Has a client read back everything that it was ever promised."""
 
-    def __init__(self, client: Client, spoiled: Collection[str]) -> None:
-        """:param spoiled: keys that need not be read, because the world has destroyed what is served of them"""
+    def __init__(
+        self, client: Client, *, spoiled: Collection[str] = (), rest_seconds: float = 1800.0
+    ) -> None:
+        """
+        :param spoiled: keys that need not be read, because the world has destroyed what is served of them
+        :param rest_seconds: how long it waits before it asks again for what was not there
+        """
         self.client = client
+        self._rest_seconds = rest_seconds
         self._left = [key for key in client.ledger.names() if key not in spoiled]
         self._cold: list[str] = []
 
@@ -154,4 +160,4 @@ class Reader:
                     await self.client.wish(key, "Standard")
                     self._cold.append(key)
             if not self.is_done:
-                await self.client.rest(1800.0)
+                await self.client.rest(self._rest_seconds)

@@ -28,7 +28,7 @@ from tests.simulation.library import Floor
 from tests.simulation.life import Life, LifeIsOver
 from tests.simulation.machine import SimulatedMachine, Target
 from tests.simulation.operator import Operator
-from tests.simulation.reactor import VirtualReactor
+from tests.simulation.reactor import Call, VirtualReactor
 from tests.simulation.settings import CARTRIDGES, DRIVES, SLOTS, configuration
 from tests.simulation.times import TAPE_BYTES
 from tests.simulation.wire import Connection
@@ -57,8 +57,8 @@ class Shape:
 class Run:
     """One life of the appliance."""
 
-    def __init__(self, world: "World", number: int, *, ends_at: int | None = None) -> None:
-        self.life = Life(world.reactor, ends_at=ends_at, time_of_day=world.time_of_day, trace=world.trace)
+    def __init__(self, world: "World", number: int) -> None:
+        self.life = Life(world.reactor, time_of_day=world.time_of_day, trace=world.trace)
         machine = SimulatedMachine(
             world.settings,
             self.life,
@@ -118,6 +118,9 @@ class World:
         self.keeps_story = False
         self.trace: Callable[[str], None] | None = None
         """Is told every effect of the appliance."""
+        self.on_birth: Callable[[Life], None] = self._perhaps_dies_young
+        """Called with each life before it begins."""
+        self._restart: Call | None = None
         self.graves: list[Run] = []
         """Dead runs: their coroutines stay suspended for ever, as a killed process never runs on."""
         self.lives = 0
@@ -187,13 +190,16 @@ class World:
         self.operator.begin()
         self.reactor.callLater(HOUR, self._hour)
 
-    def start(self, *, ends_at: int | None = None) -> Run:
+    def _perhaps_dies_young(self, life: Life) -> None:
+        if self.chance.happens("kill while starting"):
+            life.ends_at = self.chance.stream("effects of a start").randint(1, 60)
+
+    def start(self) -> Run:
         """Start a life."""
         self.lives += 1
-        if ends_at is None and self.chance.happens("kill while starting"):
-            ends_at = self.chance.stream("effects of a start").randint(1, 60)
         self.befalls("start", f"the appliance starts, life {self.lives}")
-        run = Run(self, self.lives, ends_at=ends_at)
+        run = Run(self, self.lives)
+        self.on_birth(run.life)
         self.run = run
         before = run.life.on_end
 
@@ -217,8 +223,13 @@ class World:
         self.disk.release_unnamed()
         if self.run is run:
             self.run = None
-            low, high = RESTART_SECONDS
-            self.reactor.callLater(self.chance.stream("restart").uniform(low, high), self._start_again)
+            self._starts_within(RESTART_SECONDS)
+
+    def _starts_within(self, seconds: tuple[float, float]) -> None:
+        if self._restart is not None and self._restart.active():
+            self._restart.cancel()
+        pause = self.chance.stream("restart").uniform(*seconds)
+        self._restart = self.reactor.callLater(pause, self._start_again)
 
     def _start_again(self) -> None:
         if self.run is None:
@@ -240,8 +251,7 @@ class World:
         self.disk.cut_power(self.chance.stream("power"))
         if self.chance.happens("disk bit flip"):
             self._flip_on_disk()
-        low, high = POWER_SECONDS
-        self.reactor.callLater(self.chance.stream("restart").uniform(low, high), self._start_again)
+        self._starts_within(POWER_SECONDS)
 
     def connect(self, is_head: bool) -> Connection | None:
         """Open a connection for a client, None while nobody listens."""
