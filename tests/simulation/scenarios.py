@@ -153,7 +153,8 @@ class Stage:
 
     def is_tidy(self) -> bool:
         """Whether nothing waits to be freed on the disk."""
-        return not self.count("FROM discards") and not self.count("FROM versions WHERE disposal = 'due'")
+        waiting = ("discards", "versions WHERE disposal = 'due'", "layouts WHERE state = 'doomed'")
+        return not any(self.count(f"FROM {what}") for what in waiting)
 
     def is_at_rest(self) -> bool:
         """Whether there is nothing to do, and every drive is empty."""
