@@ -156,19 +156,22 @@ class Judge:
                 found.append(f"messages about {key} came in the order {first_told}")
         return found
 
-    def leaks(self) -> list[str]:
-        """What lies on the disk and belongs to nobody, and what belongs to somebody and is not there."""
-        found = []
+    def account(self) -> list[str]:
+        """Whether the appliance's account of the disk is what the disk holds."""
         run = self._world.run
-        if run is None:
-            return ["nobody lives"]
+        if run is None or not run.is_serving:
+            return ["nobody serves"]
         usage = run.core.control.usage()
         present = self._world.disk.allocated_pages * 4096
         # What segments have allocated ahead counts as reserved.
         counted = usage.used_bytes + usage.reserved_bytes
         if abs(counted - present) > self._account_slack_bytes:
-            found.append(f"the account says {counted} bytes, the disk holds {present}")
-        return [*found, *self._strays()]
+            return [f"the account says {counted} bytes, the disk holds {present}"]
+        return []
+
+    def leaks(self) -> list[str]:
+        """What lies on the disk and belongs to nobody, and what belongs to somebody and is not there."""
+        return [*self.account(), *self._strays()]
 
     def _strays(self) -> Iterator[str]:
         """Everything that is stored for good is named by the record, or is about to be freed."""

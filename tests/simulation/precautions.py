@@ -7,7 +7,7 @@ comparison. ``removed`` takes it away for as long as its context lasts; ``rates`
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -16,9 +16,10 @@ from twisted.internet.defer import Deferred, succeed
 
 from coldstore.disk.incoming import LargeIncoming, SmallIncoming
 from coldstore.disk.reading import PieceReader
+from coldstore.disk.staging import DiskStaging
 from coldstore.interfaces.filesystem import StartBlock, SyncedIndex
 from coldstore.interfaces.mover import RangeState
-from coldstore.metadata.sqlite import copies, restores, telling, versions
+from coldstore.metadata.sqlite import copies, restores, versions
 from coldstore.s3.integrity import IntegrityPlan
 from coldstore.testing.filesystem import SimulatedMover, SimulatedVolume
 from coldstore.util.checksums import crc64nvme
@@ -28,7 +29,6 @@ from coldstore.work.bay import Bay
 from coldstore.work.deliverer import Deliverer
 from coldstore.work.inventory import InventoryKeeper
 from coldstore.work.packer import Packer
-from coldstore.work.recovery import Recovery
 from tests.simulation.disk import SimulatedFileSystem
 from tests.simulation.library import LifeLock
 
@@ -80,6 +80,15 @@ def _archived_by_one() -> AbstractContextManager[Any]:
         return bundle
 
     return patch.object(copies, "verified", verified)
+
+
+def _all_alike() -> AbstractContextManager[Any]:
+    inner: Any = SimulatedMover.verify
+
+    def verify(self: Any, **asked: Any) -> Any:
+        return inner(self, **asked).addCallback(lambda compared: replace(compared, is_identical=True))
+
+    return patch.object(SimulatedMover, "verify", verify)
 
 
 def _says_synced() -> AbstractContextManager[Any]:
@@ -146,15 +155,6 @@ def _loses_messages() -> AbstractContextManager[Any]:
     return patch.object(restores, "write_messages", _nothing)
 
 
-def _last_first() -> AbstractContextManager[Any]:
-    inner = telling.due_messages
-
-    def due_messages(connection: Any, *, now: float, limit: int) -> Any:
-        return inner(connection, now=now, limit=limit)[::-1]
-
-    return patch.object(telling, "due_messages", due_messages)
-
-
 def _frees_at_once() -> AbstractContextManager[Any]:
     return patch.object(versions, "is_claimed", lambda _connection, _uid: False)
 
@@ -182,30 +182,6 @@ def _keeps_promises_of_room() -> AbstractContextManager[Any]:
             patch.object(LargeIncoming, "_give_back", _nothing),
             patch.object(SmallIncoming, "_end", lambda self: self._owner.ended(self)),
         ):
-            yield
-
-    return both()
-
-
-def _evicts_restored() -> AbstractContextManager[Any]:
-    def evictable(connection: Any, *, classes: Any, archived_before: float, limit: int) -> Any:
-        del archived_before, classes
-        return versions.selected(
-            connection,
-            "WHERE v.archive_state = 'archived' AND v.on_disk = 1 AND v.deleted_at IS NULL AND v.size_bytes > 0"
-            " AND v.storage_class IN ('GLACIER', 'DEEP_ARCHIVE') ORDER BY v.version_uid LIMIT ?",
-            (limit,),
-        )
-
-    def evict(connection: Any, version_uid: int, *, revision: int) -> None:
-        version = versions.by_uid(connection, version_uid)
-        if version is not None and version.on_disk:
-            restores.layouts.set_state(connection, version.layout_id, "doomed")
-            versions.move(connection, version_uid, {"on_disk": 0, "layout_id": ""})
-
-    @contextmanager
-    def both() -> Iterator[None]:
-        with patch.object(restores, "evictable", evictable), patch.object(restores, "evict", evict):
             yield
 
     return both()
@@ -242,6 +218,11 @@ PRECAUTIONS: Mapping[str, Precaution] = {
         removed=lambda: patch.object(writing, "to_read_back", lambda _ids, _mode: frozenset()),
         rates={"tape bit flip": 0.2},
     ),
+    "comparison believed": Precaution(
+        what="what was read back from tape and is not what was written does not count",
+        removed=_all_alike,
+        rates={"tape bit flip": 0.2},
+    ),
     "index proven": Precaution(
         what="a copy counts as synced when the index that lists it is on tape",
         removed=_says_synced,
@@ -260,12 +241,6 @@ PRECAUTIONS: Mapping[str, Precaution] = {
         what="what comes from tape is compared with its checksum",
         removed=_recalls_unchecked,
         rates={"tape rot": 0.8},
-        seeds=8,
-    ),
-    "copies recovered": Precaution(
-        what="a copy that a dead process was writing is planned anew",
-        removed=lambda: patch.object(Recovery, "run", lambda self: self._packer.recover()),
-        rates={"kill": 1.0},
         seeds=8,
     ),
     "claims recovered": Precaution(
@@ -298,12 +273,6 @@ PRECAUTIONS: Mapping[str, Precaution] = {
         what="the end of a restore is announced in the step that records it",
         removed=_loses_messages,
     ),
-    "told in order": Precaution(
-        what="messages go out in the order of what they tell",
-        removed=_last_first,
-        rates={"webhook away": 0.5},
-        seeds=8,
-    ),
     "claimed bytes stay": Precaution(
         what="the bytes of a deleted object stay as long as a bundle needs them",
         removed=_frees_at_once,
@@ -320,9 +289,9 @@ PRECAUTIONS: Mapping[str, Precaution] = {
         removed=_keeps_promises_of_room,
         rates={"client hangs up": 0.2},
     ),
-    "restored copies stay": Precaution(
-        what="a restored copy stays until it expires",
-        removed=_evicts_restored,
+    "used room counted": Precaution(
+        what="what is written to the disk is counted",
+        removed=lambda: patch.object(DiskStaging, "_take_change", _nothing),
     ),
     "client's checksum compared": Precaution(
         what="an upload whose bytes have not the checksum that the client named is refused",

@@ -99,7 +99,7 @@ def settle(world: World, judge: Judge, *, hours: float = SETTLE_HOURS) -> list[s
     world.quieten()
     world.until(lambda: world.run is not None and world.run.is_serving, hours=24)
     world.until(lambda: not judge.unfinished(), hours=hours)
-    complaints = [f"at the end {what}" for what in judge.unfinished()]
+    complaints = [f"at the end {what}" for what in judge.unfinished()] + judge.account()
     if complaints:
         return complaints + judge.complaints()
     # What this life left behind is found by the next one, which sweeps at its start.
