@@ -44,7 +44,7 @@ from coldstore.interfaces.staging import (
 from coldstore.model.errors import StagingFull
 from coldstore.model.objects import Piece
 from coldstore.model.precedence import Precedence, Shares
-from coldstore.util.asynchronous import returns_deferred, shielded
+from coldstore.util.asynchronous import all_of, returns_deferred, shielded
 from coldstore.util.workers import MakePool, Pool, Reactor, Workers
 
 _T = TypeVar("_T")
@@ -552,10 +552,7 @@ class DiskStaging:
     async def _discard(self, addresses: Sequence[str]) -> None:
         pinned = [each for each in addresses if self._pins.released(each) is not None]
         free = [each for each in addresses if each not in pinned]
-        later = [self._discard_unpinned(each) for each in pinned]
-        await self._free(free)
-        for each in later:
-            await each
+        await all_of([*map(self._discard_unpinned, pinned), self._free(free)])
 
     @returns_deferred
     async def _discard_unpinned(self, address: str) -> None:
@@ -705,7 +702,11 @@ class DiskStaging:
     def _scattered(self, after: str, limit: int, quiet_since: float) -> list[str]:
         with self._census.lock:
             names = self._containers.sparse(quiet_since=quiet_since)
-            return census.living(self._containers, names, after, limit)
+            try:
+                return census.living(self._containers, names, after, limit)
+            except OSError as error:
+                # Whoever looks tidies as well.
+                raise DiskFault(f"tidying {self._layout.containers}: {error.strerror}") from error
 
 
 def _held_bytes(size_bytes: int) -> int:

@@ -1,6 +1,7 @@
 """What ``DiskStaging`` does when the disk fails, is full, or the process is killed."""
 
 import errno
+import gc
 import hashlib
 import os
 import random
@@ -255,6 +256,50 @@ class FaultTests(TestCase, DiskHarness):
                     self.assertEqual(await whole(reader), content_of(length))
                     reader.close()
                 await staging.stop()
+
+    @returns_deferred
+    async def test_freeing_fails_for_all(self) -> None:
+        """When some pieces cannot be freed, those that somebody read are no failure that nobody hears of."""
+        system = FailingFileSystem()
+        staging = self.make_disk(self, system)
+        await staging.start()
+        pieces = [
+            piece_of(await put(staging, content_of(size))) for size in (300 * KIB, 301 * KIB, 302 * KIB)
+        ]
+        for read in pieces[1:]:
+            staging.pin(read)
+        system.failing = {"unlink"}
+        freed = staging.discard([each.address for each in pieces])
+        for read in pieces[1:]:
+            staging.unpin(read)
+        await self.assertFailure(freed, DiskFault)
+        # Behind those that were read: one after the other is freed.
+        await self.assertFailure(staging.discard([pieces[0].address]), DiskFault)
+        gc.collect()
+        self.assertEqual(self.flushLoggedErrors(), [])
+        system.failing = set()
+        await staging.discard([each.address for each in pieces])
+        self.assertEqual(staging.account.present, occupied_below(self.directory))
+        await staging.stop()
+
+    @returns_deferred
+    async def test_looking_for_what_is_scattered_fails(self) -> None:
+        """A container that cannot be tidied while somebody looks what lives in it is the disk's fault, and says so."""
+        system = FailingFileSystem(errno.EROFS)
+        staging = self.make_disk(self, system, segment_bytes=MIB)
+        await staging.start()
+        received = await gatherResults([put(staging, content_of(30_000, number)) for number in range(60)])
+        sealed, _ = path_of(self.directory, received[0].address)
+        dying = [each.address for each in received if path_of(self.directory, each.address)[0] == sealed]
+        await staging.discard(dying[3:])
+        system.failing = {"unlink"}
+        await self.assertFailure(staging.discard(dying[:3]), DiskFault)
+        await self.assertFailure(staging.scattered(after="", limit=50), DiskFault)
+        system.failing = set()
+        await staging.discard(dying)
+        self.assertEqual(await staging.scattered(after="", limit=50), [])
+        self.assertEqual(staging.account.present, occupied_below(self.directory))
+        await staging.stop()
 
     @returns_deferred
     async def test_full_for_recalls(self) -> None:
