@@ -5,6 +5,7 @@ Of each: objects get their verified copies on cartridges that are in order and c
 operator reads one sentence that says what happened, and no cartridge is touched that was not admitted.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -16,6 +17,7 @@ from typing import Any
 
 from twisted.trial.unittest import SkipTest
 
+from coldstore.admin.client import Refused
 from coldstore.tape.mountrecord import MountFolders
 from coldstore.vtl.faults import Faults
 from coldstore.vtl.fuse import fuse_available
@@ -242,11 +244,13 @@ class IncidentCase(ApplianceCase):
             for row in self.appliance.rows("/alerts"):
                 barcode = row["subject"].removeprefix("cartridge ")
                 action = {"cartridge-suspect": "trust", "cartridge-unusable": "condemn"}.get(row["kind"])
-                if action is not None:
-                    order = {"barcode": barcode, "action": action, "reason": "in order", "by": "test"}
-                    self.appliance.client.post("/cartridges/change", order)
-                else:
-                    self.appliance.client.post("/alerts/close", {"id": row["id"], "by": "test"})
+                # What the appliance has settled by itself since it was asked is refused.
+                with contextlib.suppress(Refused):
+                    if action is not None:
+                        order = {"barcode": barcode, "action": action, "reason": "in order", "by": "test"}
+                        self.appliance.client.post("/cartridges/change", order)
+                    else:
+                        self.appliance.client.post("/alerts/close", {"id": row["id"], "by": "test"})
             drives = self.appliance.rows("/drives")
             is_up = all(row["state"] == "up" and row["job"] == "idle" for row in drives)
             return is_up and not self.appliance.rows("/alerts")
