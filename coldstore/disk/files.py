@@ -29,6 +29,7 @@ class ArrivingFile:
         self._size_bytes = size_bytes
         self._counts = counts
         self._descriptor: int | None = None
+        self._is_made = False
         self._written = 0
         self._begun = 0
         self.address = address
@@ -39,6 +40,7 @@ class ArrivingFile:
         path = self._layout.arriving(self.address)
         try:
             self._descriptor = self._system.create(path)
+            self._is_made = True
             return self._system.allocate(self._descriptor, 0, self._size_bytes)
         except OSError as error:
             raise sorted_error(error, f"making {path}") from error
@@ -83,6 +85,9 @@ class ArrivingFile:
         if self._descriptor is not None:
             descriptor, self._descriptor = self._descriptor, None
             self._system.close(descriptor)
+        if not self._is_made:
+            # A disk that takes nothing does not even let go of what is not there.
+            return
         source, target = self._layout.arriving(self.address), self._layout.file(self.address)
         try:
             for path in (

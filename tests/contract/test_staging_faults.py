@@ -283,6 +283,18 @@ class FaultTests(TestCase, DiskHarness):
         await staging.stop()
 
     @returns_deferred
+    async def test_refused_by_a_read_only_disk(self) -> None:
+        """A large piece that could not even be begun takes no room, though the disk lets nothing be removed."""
+        system = FailingFileSystem(errno.EROFS)
+        staging = self.make_disk(self, system)
+        await staging.start()
+        system.failing = {"create", "unlink"}
+        await self.assertFailure(put(staging, content_of(3 * MIB)), DiskFault)
+        self.assertEqual(staging.account.held, 0)
+        system.failing = set()
+        await staging.stop()
+
+    @returns_deferred
     async def test_looking_for_what_is_scattered_fails(self) -> None:
         """A container that cannot be tidied while somebody looks what lives in it is the disk's fault, and says so."""
         system = FailingFileSystem(errno.EROFS)
