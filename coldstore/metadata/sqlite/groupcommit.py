@@ -1,4 +1,4 @@
-"""Many steps in one transaction, each in a savepoint of its own; many reads in one snapshot."""
+"""Many steps in one transaction, each rolled back alone when it fails; many reads in one snapshot."""
 
 import sqlite3
 from collections.abc import Callable, Sequence
