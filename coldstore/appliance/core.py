@@ -196,6 +196,7 @@ class Core(MultiService):
             blame=policies.blame_policy(settings),
             region=region,
             bell=bells["dispatcher"],
+            messages_bell=bells["deliverer"],
             archive_session=archive_session,
             recall_session=recall_session,
             renewals=renewals,
@@ -241,6 +242,7 @@ class Core(MultiService):
                 region=region,
                 rest_seconds=max(0.25, min(60.0, day_seconds / 100)),
                 evictor_bell=bells["evictor"],
+                messages_bell=bells["deliverer"],
             ).one_round,
             "evictor": evictor.one_round,
             "janitor": Janitor(
@@ -301,6 +303,7 @@ class Core(MultiService):
             archive_bell=CalmBell(bells["packer"], clock, gap_seconds=S3_RING_SECONDS),
             recall_bell=CalmBell(bells["dispatcher"], clock, gap_seconds=S3_RING_SECONDS),
             janitor_bell=CalmBell(bells["janitor"], clock, gap_seconds=S3_RING_SECONDS),
+            messages_bell=CalmBell(bells["deliverer"], clock, gap_seconds=S3_RING_SECONDS),
             quotas=policies.default_quotas(settings),
             room_wanted=room_wanted,
             doubtful=leftovers.note,

@@ -12,8 +12,8 @@ ROOM_SHARE = 0.005
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiskFacts:
     """
-    The staging disk (``upload_room`` is what a new upload can be promised, ``waiting`` what is not on every tape yet) and
-    what the file system of the metadata has left; in bytes.
+    The staging disk (``upload_room`` is what a new upload can be promised, ``waiting`` what is not on every tape yet: only
+    looked at when the disk ``lacks_room``) and what the file system of the metadata has left; in bytes.
     """
 
     capacity_bytes: int
@@ -22,6 +22,11 @@ class DiskFacts:
     waiting_bytes: int
     record_free_bytes: int
     record_path: str
+
+
+def lacks_room(upload_room_bytes: int, capacity_bytes: int) -> bool:
+    """Whether the staging disk has so little room left that most uploads are refused."""
+    return upload_room_bytes <= capacity_bytes * ROOM_SHARE
 
 
 def shortages(facts: DiskFacts) -> dict[str, str]:
@@ -34,7 +39,7 @@ def shortages(facts: DiskFacts) -> dict[str, str]:
             "when there is; nothing acknowledged is lost. Something else than ColdStore's staging fills it, or "
             "staging.min_free is too small"
         )
-    if facts.upload_room_bytes <= facts.capacity_bytes * ROOM_SHARE:
+    if lacks_room(facts.upload_room_bytes, facts.capacity_bytes):
         if facts.waiting_bytes >= facts.used_bytes // 2:
             help_text = (
                 f"{_size(facts.waiting_bytes)} of it are not on every tape yet and leave it when they are: see to it that "

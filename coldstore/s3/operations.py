@@ -41,6 +41,7 @@ class S3Operations:
         archive_bell: IBell,
         recall_bell: IBell,
         janitor_bell: IBell,
+        messages_bell: IBell,
         quotas: DefaultQuotas = DefaultQuotas(),  # noqa: B008 - immutable
         room_wanted: Callable[[int], None] = lambda _: None,
         doubtful: Callable[[Sequence[str]], None] = lambda _: None,
@@ -57,6 +58,7 @@ class S3Operations:
         :param archive_bell: rung when there is something new to archive
         :param recall_bell: rung when a restore begins or becomes more urgent
         :param janitor_bell: rung when bytes on disk are needed no more
+        :param messages_bell: rung when there is something to deliver
         :param quotas: of users and buckets that have none of their own
         :param doubtful: told addresses on the disk of which the record may or may not know
         :param pace: what a client must take of an object at least
@@ -78,6 +80,7 @@ class S3Operations:
             archive_bell=archive_bell,
             recall_bell=recall_bell,
             janitor_bell=janitor_bell,
+            messages_bell=messages_bell,
             reads=ReadCounts(store, clock),
             pace=pace,
             doubtful=doubtful,

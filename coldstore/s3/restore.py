@@ -146,6 +146,7 @@ class RestoreOperations:
             await self._complete(changed)
         if is_new:
             services.recall_bell.ring()
+            services.messages_bell.ring()
         return Answer(status=202 if is_new else 200)
 
     async def _complete(self, version: ObjectVersion) -> None:

@@ -49,6 +49,7 @@ class Services:
     archive_bell: IBell
     recall_bell: IBell
     janitor_bell: IBell
+    messages_bell: IBell
     reads: ReadCounts
     pace: Pace
     doubtful: Callable[[Sequence[str]], None]

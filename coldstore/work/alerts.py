@@ -15,11 +15,13 @@ class Alerts:
         self._store = store
         self._clock = clock
         self._open: dict[tuple[str, str], str] = {}
+        self._has_looked = False
 
     async def look(self) -> None:
         """Read what is open: an operator or an earlier run may have changed it."""
         found = await self._store.alerts(include_cleared=False, limit=OPEN_MAX)
         self._open = {(alert.kind, alert.subject): alert.sentence for alert in found}
+        self._has_looked = True
 
     async def open(self, kind: str, subject: str, severity: Severity, sentence: str) -> None:
         """Have this alert open with this sentence."""
@@ -36,9 +38,20 @@ class Alerts:
             await self._store.clear_alert(kind=kind, subject=subject, at=self._clock.seconds())
             del self._open[kind, subject]
 
+    @property
+    def is_any_open(self) -> bool:
+        """Whether any alert is known to be open, of whatever kind."""
+        return bool(self._open)
+
     def subjects(self, kind: str) -> list[str]:
         """Return what alerts of this kind are open about."""
         return sorted(subject for open_kind, subject in self._open if open_kind == kind)
+
+    async def follow(self, kind: str, sentences: dict[str, str], severity: Severity) -> None:
+        """Like ``look`` and ``keep_only``, for a kind that nobody else opens: looks only when something is open or to be opened."""
+        if sentences or not self._has_looked or self.subjects(kind):
+            await self.look()
+            await self.keep_only(kind, sentences, severity)
 
     async def keep_only(self, kind: str, sentences: dict[str, str], severity: Severity) -> None:
         """Have exactly these subjects open for a kind."""

@@ -10,7 +10,8 @@ from coldstore.interfaces.metadata import IMetadataStore
 from coldstore.interfaces.notify import DeliveryFailed, INotifier
 
 PAGE = 100
-REST_SECONDS = 15.0
+REST_SECONDS = 60.0
+"""Who writes a message rings; this is for messages whose next attempt is due."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

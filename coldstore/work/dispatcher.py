@@ -39,7 +39,9 @@ from coldstore.work.trouble import CartridgeFull, TapeTrouble
 from coldstore.work.writing import ArchiveSession
 
 LOOK_SECONDS = 60.0
-"""A round at least this often, whatever the bells do."""
+"""A round at least this often while a drive works, something is searched for or an operator is told of something."""
+IDLE_LOOK_SECONDS = 300.0
+"""And so often while nothing goes on."""
 SHORTEST_REST_SECONDS = 0.05
 RETRY_SECONDS = 30.0
 PUT_OFF_SECONDS = 3600.0
@@ -76,6 +78,7 @@ class Dispatcher:
         blame: BlamePolicy,
         region: str,
         bell: IBell,
+        messages_bell: IBell,
         archive_session: Callable[[Bay], ArchiveSession],
         recall_session: Callable[[Bay, Callable[[str, str], int]], RecallSession],
         renewals: Renewals,
@@ -90,6 +93,7 @@ class Dispatcher:
         self._blame = blame
         self._region = region
         self._bell = bell
+        self._messages_bell = messages_bell
         self._notices = Notices(store=store, clock=clock)
         self._archive_session = archive_session
         self._recall_session = recall_session
@@ -210,11 +214,15 @@ class Dispatcher:
             times.append(max(plan.look_again_at, now + SHORTEST_REST_SECONDS))
         return self._rest_seconds(now, times)
 
-    @staticmethod
-    def _rest_seconds(now: float, times: Iterable[float]) -> float:
+    def _rest_seconds(self, now: float, times: Iterable[float]) -> float:
         """Return how long to rest until the first of these times that is still to come, at most until the next look."""
+        goes_on = (
+            self._search_again_at > now
+            or self._notices.is_anything_open
+            or any(station.session is not None or station.is_leaving for station in self._stations.values())
+        )
         waits = (max(SHORTEST_REST_SECONDS, at - now) for at in times if at > now)
-        return min(LOOK_SECONDS, min(waits, default=LOOK_SECONDS))
+        return min(LOOK_SECONDS if goes_on else IDLE_LOOK_SECONDS, *waits, IDLE_LOOK_SECONDS)
 
     async def stop(self) -> None:
         """Cancel every session; fires when all have let go. Mounted cartridges stay mounted and are taken over next time."""
@@ -328,6 +336,7 @@ class Dispatcher:
         :raise LibraryFault: the library cannot be used; says why
         """
         self._note_contents(await self._keeper.take())
+        self._bell.ring()
         await self._notices.library_works()
         self._bell.ring()
 
@@ -389,6 +398,7 @@ class Dispatcher:
             )
         except Conflict:
             return
+        self._messages_bell.ring()
         self._recall_queue.forget(entry.member.bundle_id)
         await self._notices.restore_failed(name, sentence)
         self.log.error("restore failed: {sentence}", sentence=sentence)

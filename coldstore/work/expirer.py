@@ -23,12 +23,14 @@ class Expirer:
         region: str,
         rest_seconds: float,
         evictor_bell: IBell,
+        messages_bell: IBell,
     ) -> None:
         self._store = store
         self._clock = clock
         self._region = region
         self._rest_seconds = rest_seconds
         self._evictor_bell = evictor_bell
+        self._messages_bell = messages_bell
 
     async def one_round(self) -> float:
         """End what expired; return how long to rest."""
@@ -47,4 +49,5 @@ class Expirer:
         if expired:
             self.log.info("{count} restored copies expired", count=len(expired))
             self._evictor_bell.ring()
+            self._messages_bell.ring()
         return 0.0 if len(expired) == PAGE else self._rest_seconds

@@ -12,6 +12,9 @@ from coldstore.model.bundles import BundleState
 from coldstore.model.errors import MetadataUnavailable
 
 REST_SECONDS = 30.0
+"""Between rounds while something could not be freed."""
+IDLE_SECONDS = 60.0
+"""Between rounds else: who makes something to tidy mostly rings."""
 PAGE = 200
 DISCARDS_PAGE = 1000
 PATIENCE_SECONDS = 5.0
@@ -31,17 +34,24 @@ class Janitor:
         self._clock = clock
         self._on_settled = on_settled
         self._under_way: set[int] = set()
+        self._has_failed = False
 
     async def one_round(self) -> float:
         """Tidy; return how long to rest."""
         has_more = await self._settle()
         for upload in await self._store.abandoned_uploads(PAGE):
             await self._store.abandon_upload(upload.upload_id)
+        self._has_failed = False
         after = 0
-        while page := await self._store.discards(DISCARDS_PAGE, after=after):
-            after = page[-1].discard_id
+        is_last = False
+        while not is_last:
+            page = await self._store.discards(DISCARDS_PAGE, after=after)
+            is_last = len(page) < DISCARDS_PAGE
+            after = page[-1].discard_id if page else after
             await self._free([piece for piece in page if piece.discard_id not in self._under_way])
-        return 0.0 if has_more else REST_SECONDS
+        if has_more:
+            return 0.0
+        return REST_SECONDS if self._under_way or self._has_failed else IDLE_SECONDS
 
     async def _settle(self) -> bool:
         """Settle a page of bundles; tell whether there may be more."""
@@ -80,8 +90,10 @@ class Janitor:
             await self._staging.discard([piece.address for piece in group])
             await self._store.forget_discards([piece.discard_id for piece in group])
         except (DiskFault, MetadataUnavailable) as fault:
+            self._has_failed = True
             self.log.warn("{count} pieces could not be freed yet: {fault}", count=len(group), fault=fault)
         except Exception:  # noqa: BLE001 - what goes wrong with one group must not stop the others
+            self._has_failed = True
             self.log.failure("{count} pieces could not be freed", count=len(group))
         finally:
             for piece in group:

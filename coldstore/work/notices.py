@@ -39,6 +39,11 @@ class Notices:
         """Read what is open: an operator or an earlier run may have changed it."""
         await self._alerts.look()
 
+    @property
+    def is_anything_open(self) -> bool:
+        """Whether any alert is open."""
+        return self._alerts.is_any_open
+
     # ── events ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def library_fails(self, fault: Exception) -> None:

@@ -85,6 +85,8 @@ class Packer:
         self._is_urgent = False
         self._is_room_wanted = False
         self._last_id_at = 0
+        self._was_cut_off = True
+        """Whether bundles that are FILLING may have been left by an earlier run or round: nobody else fills any."""
         self._unreadable: dict[int, tuple[str, str]] = {}
         """Versions that wait and whose bytes cannot be had, with name and reason of each."""
 
@@ -98,8 +100,8 @@ class Packer:
 
     async def one_round(self) -> float:
         """Freeze what is due; return the seconds until something can become due by age."""
-        # Bundles that are FILLING now were left by a round that was cut off: nobody else fills any.
-        await self.recover()
+        if self._was_cut_off:
+            await self.recover()
         is_urgent = self._is_urgent or self._is_disk_pressing()
         is_urgent = is_urgent or (self._is_room_wanted and self._is_drive_idle())
         if is_urgent:
@@ -116,6 +118,7 @@ class Packer:
     async def _pack_due(self, is_urgent: bool) -> float:
         now = self._clock.seconds()
         rest = REST_SECONDS
+        self._was_cut_off = True
         for pools, classes in self._groups.items():
             waiting = await self._waiting(pools, classes)
             if waiting is None:
@@ -132,6 +135,7 @@ class Packer:
                     self._drives_bell.ring()
             else:
                 rest = min(rest, max(0.05, decision.at - now))
+        self._was_cut_off = False
         return rest
 
     async def _tell_unreadable(self) -> None:
@@ -139,8 +143,7 @@ class Packer:
             version = await self._store.version(version_uid)
             if version is None or version.deleted_at is not None:
                 del self._unreadable[version_uid]
-        await self._alerts.look()
-        await self._alerts.keep_only(
+        await self._alerts.follow(
             "staged-bytes-gone",
             {
                 f"object {name}": f"{name} cannot be archived, for its bytes on disk cannot be had: {reason}"

@@ -9,7 +9,7 @@ from coldstore.interfaces.metadata import IMetadataStore
 from coldstore.interfaces.staging import IStaging
 from coldstore.model.events import Severity
 from coldstore.model.precedence import Precedence
-from coldstore.plan.shortage import DiskFacts, shortages
+from coldstore.plan.shortage import DiskFacts, lacks_room, shortages
 from coldstore.work.alerts import Alerts
 
 REST_SECONDS = 10.0
@@ -50,12 +50,15 @@ class Watcher:
     async def one_round(self) -> float:
         """Look once; return how long to rest."""
         usage = self._staging.usage()
-        backlog = await self._store.backlog()
+        room_bytes = self._staging.room_bytes(Precedence.NEW_UPLOAD)
+        waiting_bytes = 0
+        if lacks_room(room_bytes, usage.capacity_bytes):
+            waiting_bytes = sum(entry.size_bytes for entry in await self._store.backlog())
         facts = DiskFacts(
             capacity_bytes=usage.capacity_bytes,
             used_bytes=usage.used_bytes,
-            upload_room_bytes=self._staging.room_bytes(Precedence.NEW_UPLOAD),
-            waiting_bytes=sum(entry.size_bytes for entry in backlog),
+            upload_room_bytes=room_bytes,
+            waiting_bytes=waiting_bytes,
             record_free_bytes=self._record_free_bytes(),
             record_path=self._record_path,
         )
@@ -66,6 +69,5 @@ class Watcher:
             self.log.info("there is room again: {name}", name=name)
         # What was said first stays, or the alert would be renewed with every byte.
         self._short = {name: self._short.get(name, sentence) for name, sentence in short.items()}
-        await self._alerts.look()
-        await self._alerts.keep_only(KIND, self._short, Severity.CRITICAL)
+        await self._alerts.follow(KIND, self._short, Severity.CRITICAL)
         return REST_SECONDS

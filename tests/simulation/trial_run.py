@@ -37,10 +37,15 @@ class Verdict:
         return not self.complaints
 
 
+GARBAGE_THRESHOLDS = (50_000, 20, 1000)
+"""A world makes much and keeps most of it: looking for garbage as often as Python does by itself costs a tenth of the time."""
+
+
 def silence(observers: Sequence[ILogObserver] = ()) -> None:
     """Have a process that only plays say nothing: logs are heard by the world, and coroutines of the dead protest in vain."""
     globalLogBeginner.beginLoggingTo(observers, redirectStandardIO=False)
     sys.unraisablehook = lambda _: None
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
 
 
 def play(

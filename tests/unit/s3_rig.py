@@ -68,11 +68,8 @@ class Rig:
         self.store.open()
         self.staging = SimulatedStaging(capacity_bytes=capacity_bytes, shares=shares)
         self.staging.start()
-        self.archive_bell, self.recall_bell, self.janitor_bell = (
-            CountingBell(),
-            CountingBell(),
-            CountingBell(),
-        )
+        self.archive_bell, self.recall_bell = CountingBell(), CountingBell()
+        self.janitor_bell, self.messages_bell = CountingBell(), CountingBell()
         self.region = region
         self.operations = S3Operations(
             store=self.store,
@@ -86,6 +83,7 @@ class Rig:
             archive_bell=self.archive_bell,
             recall_bell=self.recall_bell,
             janitor_bell=self.janitor_bell,
+            messages_bell=self.messages_bell,
             quotas=quotas or DefaultQuotas(),
             room_wanted=self.room_wanted.append,
             doubtful=self.doubtful.extend,

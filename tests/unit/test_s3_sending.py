@@ -127,6 +127,7 @@ class ServedTests(TestCase):
             archive_bell=CountingBell(),
             recall_bell=CountingBell(),
             janitor_bell=CountingBell(),
+            messages_bell=CountingBell(),
         )
         self.services = operations._services
         # Counting reads would leave a timer behind.

@@ -518,6 +518,7 @@ class ReadingTests(SynchronousTestCase):
 
         set_drive(DriveState.DOWN)
         world.ask_back(version)
+        run.bells["dispatcher"].ring()
         run.let_pass(200)
         self.assertFalse(world.is_restored(version))
         self.assertIn("no-drive", world.alerts())

@@ -564,6 +564,7 @@ class Run:
             ),
             region="us-east-1",
             bell=self.bells["dispatcher"],
+            messages_bell=self.bells["deliverer"],
             archive_session=lambda bay: ArchiveSession(
                 bay=bay,
                 store=self.store,
@@ -622,6 +623,7 @@ class Run:
                 region="us-east-1",
                 rest_seconds=60,
                 evictor_bell=self.bells["evictor"],
+                messages_bell=self.bells["deliverer"],
             ).one_round,
             "evictor": self.evictor.one_round,
             "janitor": Janitor(

@@ -15,6 +15,8 @@ _INSERT_PIECE = (
 )
 _ROWS_MAX = 90
 """Rows that one tidying step may change."""
+_ROWS_LEAST = 4
+"""With fewer rows left a tidying step cannot go on."""
 _SCAN_MAX = 2_000
 """Pieces that one tidying step looks at in search of unlisted ones."""
 
@@ -182,11 +184,16 @@ def move(connection: sqlite3.Connection, moves: Mapping[str, str]) -> frozenset[
 
 def tidy(connection: sqlite3.Connection) -> bool:
     """
-    Take a bounded step towards freeing what nobody needs; tell whether there was anything to do.
+    Take a bounded step towards freeing what nobody needs; tell whether there may be more to do.
 
     Deleted versions that are due give their layouts up, doomed layouts are taken apart, unlisted parts are discarded.
     """
-    return _bury_versions(connection) or _take_apart(connection) or _drop_unlisted(connection)
+    rows_left = _ROWS_MAX
+    for stage in (_bury_versions, _take_apart, _drop_unlisted):
+        rows_left = stage(connection, rows_left)
+        if rows_left < _ROWS_LEAST:
+            return True
+    return False
 
 
 def _check_not_freed(connection: sqlite3.Connection, address: str) -> None:
@@ -200,11 +207,14 @@ def _about_to_be_freed(address: str) -> Conflict:
     return Conflict(f"piece {address} is about to be freed")
 
 
-def _bury_versions(connection: sqlite3.Connection) -> bool:
+def _bury_versions(connection: sqlite3.Connection, rows_left: int) -> int:
+    """Change so many rows at most; return how many more may be changed, none when there is more to bury. So the following."""
+    # Of each version two layouts and its own row.
+    count_max = rows_left // 3
     due = connection.execute(
         "SELECT version_uid, layout_id, recall_layout_id FROM versions WHERE disposal = 'due'"
         " ORDER BY version_uid LIMIT ?",
-        (_ROWS_MAX // 3,),
+        (count_max,),
     ).fetchall()
     for version_uid, layout_id, recall_layout_id in due:
         for doomed in (layout_id, recall_layout_id):
@@ -223,34 +233,35 @@ def _bury_versions(connection: sqlite3.Connection) -> bool:
                 " revision = revision + 1 WHERE version_uid = ?",
                 (version_uid,),
             )
-    return bool(due)
+    return 0 if len(due) == count_max else rows_left - 3 * len(due)
 
 
-def _take_apart(connection: sqlite3.Connection) -> bool:
-    rows_left = _ROWS_MAX
+def _take_apart(connection: sqlite3.Connection, rows_left: int) -> int:
+    count_max = rows_left // 3
     doomed = connection.execute(
-        "SELECT layout_id FROM layouts WHERE state = 'doomed' ORDER BY layout_id LIMIT ?", (_ROWS_MAX // 3,)
+        "SELECT layout_id FROM layouts WHERE state = 'doomed' ORDER BY layout_id LIMIT ?", (count_max,)
     ).fetchall()
     for (layout_id,) in doomed:
         # Two rows for each piece, one for the share that it counted in, one for the layout itself.
         ordinals = _ordinals(connection, layout_id, after=-1, limit=(rows_left - 1) // 2)
         discard_pieces(connection, layout_id, ordinals)
         rows_left -= 2 * len(ordinals) + 1
-        if rows_left < 4:
-            break
-        if not _ordinals(connection, layout_id, after=-1, limit=1):
-            connection.execute("DELETE FROM layouts WHERE layout_id = ?", (layout_id,))
-            rows_left -= 1
-    return bool(doomed)
+        if _ordinals(connection, layout_id, after=-1, limit=1):
+            return 0
+        connection.execute("DELETE FROM layouts WHERE layout_id = ?", (layout_id,))
+        rows_left -= 1
+        if rows_left < _ROWS_LEAST:
+            return 0
+    return 0 if len(doomed) == count_max else rows_left
 
 
-def _drop_unlisted(connection: sqlite3.Connection) -> bool:
+def _drop_unlisted(connection: sqlite3.Connection, rows_left: int) -> int:
     row = connection.execute(
         "SELECT layout_id, listed, leftovers_after FROM layouts WHERE leftovers_after IS NOT NULL"
         " ORDER BY layout_id LIMIT 1"
     ).fetchone()
     if row is None:
-        return False
+        return rows_left
     layout_id, listed_text, after = row
     listed = Runs(listed_text)
     cursor: int | None = after
@@ -260,14 +271,15 @@ def _drop_unlisted(connection: sqlite3.Connection) -> bool:
         if ordinal not in listed:
             dropped.append(ordinal)
         cursor = ordinal
-        if 2 * len(dropped) + 4 > _ROWS_MAX:
+        if 2 * len(dropped) + 4 > rows_left:
             break
     else:
         if len(seen) < _SCAN_MAX:
             cursor = None
     discard_pieces(connection, layout_id, dropped)
     connection.execute("UPDATE layouts SET leftovers_after = ? WHERE layout_id = ?", (cursor, layout_id))
-    return True
+    # One layout at a time: there may be others.
+    return 0
 
 
 def _ordinals(connection: sqlite3.Connection, layout_id: str, *, after: int, limit: int) -> list[int]:

@@ -395,8 +395,9 @@ def copy_of(row: Row) -> Copy:
     )
 
 
-def cartridge_of(row: Row) -> Cartridge:
-    """Of ``CARTRIDGE_COLUMNS``."""
+@lru_cache(maxsize=4096)
+def cartridge_of(row: tuple[Any, ...]) -> Cartridge:
+    """Of ``CARTRIDGE_COLUMNS``. All of them are read again and again, and few have changed."""
     (
         barcode,
         state,

@@ -445,14 +445,14 @@ class SqliteStore:
     async def discards(self, limit: int, *, after: int = 0) -> list[DiscardedPiece]:
         """Return pieces to free; makes more of them out of what is dead as long as that is too few."""
         wanted = min(limit, PAGE_MAX)
-        found = await self._read(layouts.discards, wanted, after=after)
-        while len(found) < wanted:
-            # One alone mostly finds nothing to do. Given together they share a commit.
-            if not await self._write(layouts.tidy):
-                break
-            await all_of(self._write(layouts.tidy) for _ in range(_TIDY_STEPS))
+        while True:
+            is_all = not await self._write(layouts.tidy)
+            if not is_all:
+                # One alone mostly does all there is to do. Given together they share a commit.
+                is_all = not all(await all_of(self._write(layouts.tidy) for _ in range(_TIDY_STEPS)))
             found = await self._read(layouts.discards, wanted, after=after)
-        return found
+            if is_all or len(found) == wanted:
+                return found
 
     def forget_discards(self, discard_ids: Sequence[int]) -> Deferred[None]:
         """Forget freed pieces."""
