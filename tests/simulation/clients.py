@@ -23,7 +23,7 @@ DOUBTED = 0.3
 """How often a client asks again when what it waits for is refused."""
 CLASSES = ("GLACIER", "GLACIER", "GLACIER", "DEEP_ARCHIVE", "STANDARD", "STANDARD", "STANDARD")
 TIERS = ("Expedited", "Standard", "Standard", "Bulk", "Bulk")
-WEIGHTS = {
+WRITER = {
     "put": 34,
     "damaged_put": 1,
     "multipart": 1,
@@ -33,6 +33,18 @@ WEIGHTS = {
     "restore": 11,
     "list": 4,
 }
+READER = {
+    "put": 12,
+    "damaged_put": 1,
+    "multipart": 1,
+    "delete": 4,
+    "get": 42,
+    "head": 26,
+    "restore": 8,
+    "list": 6,
+}
+ROLES = (WRITER, READER, READER)
+"""What a client mostly does: one that backs up is changed for two that look. Of a hundred operations so many of each kind."""
 _NOT_NOW = frozenset({500, 503})
 _RESTORE = (
     '<RestoreRequest xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Days>{days}</Days>'
@@ -85,6 +97,8 @@ class Client:
         self._account: Account | None = None
         self._pause_seconds = HOUR / operations_per_hour
         self._tell = tell
+        role = self._random.choice(ROLES)
+        self._names, self._weights = list(role), list(role.values())
         self._seeds = 0
         self.bucket = BUCKETS[len(name) % 2 if not name[-1].isdigit() else int(name[-1]) % 2]
         self.ledger = Ledger()
@@ -105,7 +119,7 @@ class Client:
     def _act(self) -> None:
         if self.is_over:
             return
-        name = self._random.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+        (name,) = self._random.choices(self._names, self._weights)
         self.is_at_work = True
         Deferred.fromCoroutine(self._did(name)).addBoth(self._next)
 

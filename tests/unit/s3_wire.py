@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from random import Random
 
 from twisted.internet.address import IPv4Address
@@ -46,6 +47,10 @@ def timestamp_of(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y%m%dT%H%M%SZ")
 
 
+_signing_key = lru_cache(signing_key)
+"""A client makes one a day."""
+
+
 def signed_headers(
     method: str,
     target: str,
@@ -74,7 +79,7 @@ def signed_headers(
         signed_headers=names,
         payload=payload,
     )
-    given = signature(signing_key(secret_key, scope), string_to_sign(timestamp, scope, canonical))
+    given = signature(_signing_key(secret_key, scope), string_to_sign(timestamp, scope, canonical))
     sent["authorization"] = (
         f"AWS4-HMAC-SHA256 Credential={access_key}/{scope},SignedHeaders={';'.join(names)},Signature={given}"
     )
