@@ -39,9 +39,9 @@ from coldstore.work.trouble import CartridgeFull, TapeTrouble
 from coldstore.work.writing import ArchiveSession
 
 LOOK_SECONDS = 60.0
-"""A round at least this often while a drive works, something is searched for or an operator is told of something."""
+"""A round at least this often while a drive is emptied, something is searched for or an operator is told of something."""
 IDLE_LOOK_SECONDS = 300.0
-"""And so often while nothing goes on."""
+"""And so often otherwise: what happens rings, and a plan tells when it would be another one."""
 SHORTEST_REST_SECONDS = 0.05
 RETRY_SECONDS = 30.0
 PUT_OFF_SECONDS = 3600.0
@@ -219,7 +219,7 @@ class Dispatcher:
         goes_on = (
             self._search_again_at > now
             or self._notices.is_anything_open
-            or any(station.session is not None or station.is_leaving for station in self._stations.values())
+            or any(station.is_leaving for station in self._stations.values())
         )
         waits = (max(SHORTEST_REST_SECONDS, at - now) for at in times if at > now)
         return min(LOOK_SECONDS if goes_on else IDLE_LOOK_SECONDS, *waits, IDLE_LOOK_SECONDS)
