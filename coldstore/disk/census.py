@@ -8,6 +8,7 @@ counted and while something of an earlier run is freed, so that each byte is cou
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 from coldstore.disk.addresses import (
     FileAddress,
@@ -18,7 +19,7 @@ from coldstore.disk.addresses import (
     run_of,
 )
 from coldstore.disk.containers import Containers
-from coldstore.disk.filesystem import FileSystem
+from coldstore.disk.filesystem import FileSystem, takes_nothing
 from coldstore.disk.layout import BLOCKS, FAN_OUT, Layout
 
 _CONTAINERS = "containers"
@@ -74,13 +75,22 @@ class Census:
                     run = run_of(whole) if directory == _CONTAINERS else FileAddress(whole).run
                     if run == self._run:
                         continue
-                    if dot and (whole not in there or "." in suffix):
-                        self._system.unlink(path / name)
+                    if dot and (whole not in there or "." in suffix) and self._is_dropped(path / name):
                         continue
                     total += self._system.occupied(path / name)
                 self._counted.add(directory)
                 self._tell(total, 0)
             yield len(names)
+
+    def _is_dropped(self, path: Path) -> bool:
+        """Unlink something, unless the disk takes nothing now: then the next start does."""
+        try:
+            self._system.unlink(path)
+        except OSError as error:
+            if not takes_nothing(error):
+                raise
+            return False
+        return True
 
 
 def drop_arriving(system: FileSystem, layout: Layout) -> None:

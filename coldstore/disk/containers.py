@@ -317,6 +317,28 @@ class Containers:
         self._system.sync_directory(self._layout.containers)
         container.has_list = True
 
+    def seal(self, container: Container) -> None:
+        """
+        Seal a segment that an earlier run left open, behind what was found in it. Repeatable.
+
+        :raise OSError: it is not sealed yet, and can be read all the same.
+        """
+        with container.lock:
+            if container.has_list or container.is_gone:
+                return
+            path = self._layout.container(container.name)
+            before = self._system.occupied(path)
+            descriptor = self._system.open(path, for_writing=True)
+            try:
+                self._system.truncate(descriptor, container.index.end_bytes)
+                self._system.sync(descriptor)
+            finally:
+                self._system.close(descriptor)
+                self._counts.used(container.name, self._system.occupied(path) - before)
+            if container.index.alive:
+                self.write_list(container)
+            self.tidy(container)
+
     def tidy(self, container: Container) -> None:
         """Give back the space of what died in a container that was just sealed. The caller holds the lock."""
         self._sweep(container, ())

@@ -37,6 +37,11 @@ _sync_file_range.restype = ctypes.c_int
 _WRITE = 2
 
 
+def takes_nothing(error: OSError) -> bool:
+    """Whether an error says that nothing can be written now, and nothing of what is there."""
+    return error.errno in _NO_ROOM or error.errno == errno.EROFS
+
+
 def sorted_error(error: OSError, what: str) -> StagingFull | DiskFault:
     """Return the refusal or the fault that ``error`` means; ``what`` says what was tried."""
     if error.errno in _NO_ROOM:

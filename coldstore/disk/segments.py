@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from twisted.logger import Logger
 
 from coldstore.disk.addresses import Names, SliceAddress
-from coldstore.disk.containers import PUNCHED_BYTES, Container, Containers, OpenEnd, publish_list
+from coldstore.disk.containers import PUNCHED_BYTES, Container, Containers, OpenEnd
 from coldstore.disk.filesystem import FileSystem, sorted_error
 from coldstore.disk.framing import (
     HEADER_BYTES,
@@ -209,6 +209,8 @@ class SegmentWriter:
                 self._system.sync(end.descriptor)
                 self._containers.write_list(container)
             finally:
+                # Nothing is appended here any more: what could not be given back is used up.
+                end.is_preallocated = False
                 self._containers.settled(container)
                 container.open_end = None
                 self._system.close(end.descriptor)
@@ -231,39 +233,29 @@ class SegmentWriter:
         self._seal_quietly()
 
 
-def seal_left_open(system: FileSystem, layout: Layout) -> list[str]:
+def left_open(system: FileSystem, layout: Layout) -> dict[str, Container]:
     """
-    Seal the segments that an earlier run left open, each behind its last whole record; return their names.
+    Return the segments that an earlier run left open, by name, each with what is in it up to its last whole record.
 
-    The bytes read are those of these segments, of which a run has one. Repeatable.
+    They can be read, and have to be sealed before they can be forgotten. The bytes read are those of these segments, of which a run has
+    two at most.
 
     :raise OSError: the disk failed.
     """
     there = set(system.names(layout.containers))
-    left_open = [
-        name
-        for name in sorted(there)
-        if name.startswith("s-") and "." not in name and f"{name}.records" not in there
-    ]
-    for name in left_open:
-        path = layout.container(name)
-        descriptor = system.open(path, for_writing=True)
+    found = {}
+    for name in sorted(there):
+        if not name.startswith("s-") or "." in name or f"{name}.records" in there:
+            continue
+        descriptor = system.open(layout.container(name))
         try:
             dead = system.content(layout.dead(name)) if f"{name}.dead" in there else b""
             index = scanned(system, descriptor, segment_tag(name), dict(dead_pieces(dead)))
-            system.truncate(descriptor, index.end_bytes)
-            system.sync(descriptor)
         finally:
             system.close(descriptor)
-        if index.alive:
-            publish_list(system, layout.records(name), index)
-        else:
-            # The dead come last: without them the records would live again.
-            system.unlink(path)
-            system.sync_directory(layout.containers)
-            system.unlink(layout.dead(name))
-        system.sync_directory(layout.containers)
-    return left_open
+        found[name] = Container(name, index)
+        found[name].has_list = False
+    return found
 
 
 def scanned(system: FileSystem, descriptor: int, tag: int, dead: dict[int, int]) -> ContainerIndex:

@@ -15,6 +15,7 @@ from coldstore.disk import census, files, recall, scratch, segments
 from coldstore.disk.accounts import Account
 from coldstore.disk.addresses import FileAddress, Names, SliceAddress, parsed
 from coldstore.disk.athand import AtHand
+from coldstore.disk.beginning import Beginning
 from coldstore.disk.blocks import combined
 from coldstore.disk.containers import Containers, NotThere
 from coldstore.disk.filesystem import FileSystem, sorted_error
@@ -60,6 +61,8 @@ QUIET_SECONDS = 60.0
 """How long nothing in a container may have died before the rest of it is named as scattered: mostly all of it goes."""
 SAMPLE_SECONDS = 1.0
 NOTE_SECONDS = 60.0
+ATTEMPT_SECONDS = 15.0
+"""How long until a disk that took nothing at the start is tried again."""
 
 
 @implementer(IStaging)
@@ -154,6 +157,9 @@ class DiskStaging:
             is_kept: GroupCommit(writer=self._writers[is_kept], threads=threads, account=self.account)
             for is_kept, threads in self._appending.items()
         }
+        self._beginning = Beginning(
+            system=self._system, layout=self._layout, containers=self._containers, census=self._census
+        )
         self._freeing = Freeing(
             system=self._system,
             layout=self._layout,
@@ -172,6 +178,7 @@ class DiskStaging:
         self._timer: IDelayedCall | None = None
         self._noted_bytes = -1
         self._since_note = 0.0
+        self._since_attempt = 0.0
         self._is_running = False
         self._clearing: dict[Deferred[None], None] = {}
         """Pieces and spaces being freed because who asked for them has gone."""
@@ -194,6 +201,11 @@ class DiskStaging:
             used_bytes=account.spoken_for,
             reserved_bytes=account.reserved,
         )
+
+    @property
+    def trouble(self) -> str:
+        """See ``IStaging``."""
+        return self._beginning.trouble
 
     def room_bytes(self, precedence: Precedence) -> int:
         """See ``IStaging``."""
@@ -231,12 +243,7 @@ class DiskStaging:
 
     def _recovered(self) -> int:
         """Undo what was under way when an earlier run ended; return what it had noted as used."""
-        for directory in self._layout.directories():
-            self._system.make_directory(directory)
-        for directory in (self._layout.root, self._layout.files):
-            self._system.sync_directory(directory)
-        census.drop_arriving(self._system, self._layout)
-        segments.seal_left_open(self._system, self._layout)
+        self._beginning.attempt()
         try:
             return int(self._system.content(self._layout.used))
         except (FileNotFoundError, ValueError):
@@ -259,10 +266,19 @@ class DiskStaging:
     def _tick(self) -> None:
         self._timer = self._reactor.callLater(self._sample_seconds, self._tick)
         self._sample().addErrback(self._sampling_failed)
+        self._since_attempt += self._sample_seconds
+        if self._beginning.trouble and self._since_attempt >= ATTEMPT_SECONDS:
+            self._since_attempt = 0.0
+            self._tidy.run(self._beginning.attempt).addErrback(self._attempt_failed)
         self._since_note += self._sample_seconds
         if self._since_note >= NOTE_SECONDS and self.account.estimate == 0:
             self._since_note = 0.0
             self._note().addErrback(self._sampling_failed)
+
+    def _attempt_failed(self, failure: object) -> None:
+        self.log.warn(
+            "{directory} cannot be written yet: {failure}", directory=self._directory, failure=failure
+        )
 
     def _sampling_failed(self, failure: object) -> None:
         self.log.warn("looking at {directory} failed: {failure}", directory=self._directory, failure=failure)
@@ -310,6 +326,12 @@ class DiskStaging:
             await threads.stop()
         self._at_hand.close()
 
+    def _demand_writable(self) -> None:
+        if not self._is_running:
+            raise DiskFault("the disk is not started")
+        if self._beginning.trouble:
+            raise DiskFault(self._beginning.trouble)
+
     # Receiving.
 
     def receive(
@@ -324,8 +346,7 @@ class DiskStaging:
         checked(algorithms)
         if size_bytes < 1:
             raise ValueError(f"a piece has at least one byte, not {size_bytes}")
-        if not self._is_running:
-            raise DiskFault("the disk is not started")
+        self._demand_writable()
         incoming: LargeIncoming | SmallIncoming
         if size_bytes <= self._small_limit_bytes:
             if not self.account.claim(record_bytes(size_bytes), precedence):
@@ -518,8 +539,7 @@ class DiskStaging:
 
     @returns_deferred
     async def _scratch(self, write: Callable[[Callable[[bytes], object]], _T]) -> tuple[Scratch, _T]:
-        if not self._is_running:
-            raise DiskFault("the disk is not started")
+        self._demand_writable()
         path = self._layout.scratch(self._names.file())
         made, result = await self._composing.run(scratch.make, self._system, path, write)
         self._scratches[made.path] = size_bytes = _rounded(made.size_bytes)
@@ -587,8 +607,7 @@ class DiskStaging:
     @returns_deferred
     async def _reserve_recall(self, lengths: Sequence[int], precedence: Precedence) -> RecallSpace:
         plan = recall.planned(lengths)
-        if not self._is_running:
-            raise DiskFault("the disk is not started")
+        self._demand_writable()
         if not self.account.hold(plan.size_bytes, precedence):
             raise self._full(plan.size_bytes)
         name = self._names.recalled()

@@ -259,6 +259,10 @@ class IStaging(Interface):
     def usage() -> StagingUsage:
         """Return the account as it stands."""
 
+    trouble = Attribute(
+        "Why nothing new can be written since the start, in words; empty when it can. What is there is read all the same."
+    )
+
     def room_bytes(precedence: Precedence) -> int:
         """Return how many bytes could be promised now to who comes with this precedence."""
 

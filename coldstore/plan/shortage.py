@@ -13,7 +13,8 @@ ROOM_SHARE = 0.005
 class DiskFacts:
     """
     The staging disk (``upload_room`` is what a new upload can be promised, ``waiting`` what is not on every tape yet: only
-    looked at when the disk ``lacks_room``) and what the file system of the metadata has left; in bytes.
+    looked at when the disk ``lacks_room``) and what the file system of the metadata has left; in bytes. ``staging_trouble`` is why the staging disk
+    takes nothing at all.
     """
 
     capacity_bytes: int
@@ -22,6 +23,7 @@ class DiskFacts:
     waiting_bytes: int
     record_free_bytes: int
     record_path: str
+    staging_trouble: str = ""
 
 
 def lacks_room(upload_room_bytes: int, capacity_bytes: int) -> bool:
@@ -38,6 +40,12 @@ def shortages(facts: DiskFacts) -> dict[str, str]:
             "and everything else that has to be recorded are refused (503) when there is no room, and go on by themselves "
             "when there is; nothing acknowledged is lost. Something else than ColdStore's staging fills it, or "
             "staging.min_free is too small"
+        )
+    if facts.staging_trouble:
+        found["staging writes"] = (
+            f"{facts.staging_trouble}: uploads, restores from tape and archiving wait or are refused (503), and go on by "
+            "themselves when it can be written again; what is on it is served. Make room on its file system, or have it mounted "
+            "read-write"
         )
     if lacks_room(facts.upload_room_bytes, facts.capacity_bytes):
         if facts.waiting_bytes >= facts.used_bytes // 2:

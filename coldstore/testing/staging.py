@@ -329,6 +329,11 @@ class SimulatedStaging:
             raise StagingFull(f"{size_bytes} bytes do not fit into {self.usage()}")
         self._reserved_bytes += size_bytes
 
+    @property
+    def trouble(self) -> str:
+        """See ``IStaging``."""
+        return "" if self._is_running else "the disk is not started"
+
     def room_bytes(self, precedence: Precedence) -> int:
         """See ``IStaging``."""
         left = int(self._capacity_bytes * self._shares.left_by(precedence))

@@ -61,6 +61,7 @@ class Watcher:
             waiting_bytes=waiting_bytes,
             record_free_bytes=self._record_free_bytes(),
             record_path=self._record_path,
+            staging_trouble=self._staging.trouble,
         )
         short = shortages(facts)
         for name in short.keys() - self._short.keys():

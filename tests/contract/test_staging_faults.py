@@ -16,15 +16,16 @@ from pathlib import Path
 from typing import Any, cast
 
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, DeferredList, gatherResults
+from twisted.internet.defer import Deferred, DeferredList, gatherResults, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import SkipTest, TestCase
 
+from coldstore.disk import staging as disk_staging
 from coldstore.disk.filesystem import FileSystem
 from coldstore.disk.framing import record_bytes
 from coldstore.disk.staging import DiskStaging
-from coldstore.interfaces.staging import BLOCK_BYTES, DiskFault, IStaging
+from coldstore.interfaces.staging import BLOCK_BYTES, DiskFault, IStaging, Received
 from coldstore.model.errors import StagingFull
 from coldstore.model.objects import Piece
 from coldstore.util.asynchronous import returns_deferred
@@ -293,6 +294,78 @@ class FaultTests(TestCase, DiskHarness):
         self.assertEqual(staging.account.held, 0)
         system.failing = set()
         await staging.stop()
+
+    @returns_deferred
+    async def test_a_segment_cannot_be_sealed(self) -> None:
+        """What a segment had allocated ahead and cannot be given back counts as used, not as room that others were promised."""
+        system = FailingFileSystem()
+        staging = self.make_disk(self, system, segment_bytes=300 * KIB)
+        await staging.start()
+        for seed in range(4):
+            await put(staging, content_of(60 * KIB, seed))
+        self.assertGreater(staging.account.prepared, 0)
+        system.failing = {"truncate"}
+        await put(staging, content_of(100 * KIB, 9))
+        system.failing = set()
+        self.assertEqual(staging.account.present, occupied_below(self.directory))
+        for seed in range(4):
+            await put(staging, content_of(60 * KIB, seed))
+        await staging.stop()
+        self.assertEqual(staging.account.prepared, 0)
+        self.assertEqual(staging.usage().used_bytes, occupied_below(self.directory))
+
+    @returns_deferred
+    async def test_the_disk_takes_nothing_at_the_start(self) -> None:
+        """
+        After a kill on a disk that is full or read-only by now: everything is read, nothing is taken, and why is said; when the disk
+        takes something again the same run does.
+        """
+        self.patch(disk_staging, "ATTEMPT_SECONDS", 0.0)
+        for number in (errno.ENOSPC, errno.EROFS):
+            self.run_number = 0
+            await self._start_on_a_disk_that_takes_nothing(number)
+
+    @returns_deferred
+    async def _start_on_a_disk_that_takes_nothing(self, number: int) -> None:
+        staging = self.make_disk(self)
+        await staging.start()
+        kept = [await put(staging, content_of(size, size)) for size in (9000, 700, 3 * MIB, 5000)]
+        await staging.discard([kept.pop().address])
+        arriving = staging.receive(size_bytes=4 * MIB, algorithms=NONE)
+        arriving.write(content_of(2 * MIB))
+        left = self.directory.with_name("left")
+        copy_with_holes(self.directory, left)
+        await staging.stop()
+        self.directory = left
+        system = FailingFileSystem(number)
+        system.failing = set(TAKING_ROOM if number == errno.ENOSPC else CHANGES)
+        following = self.make_disk(self, system)
+        await following.start()
+        self.addCleanup(following.stop)
+
+        async def all_is_there(following: IStaging, kept: list[Received]) -> None:
+            for each in kept:
+                reader = await following.open(piece_of(each))
+                self.assertEqual(await whole(reader), content_of(each.length_bytes, each.length_bytes))
+                reader.close()
+
+        await all_is_there(following, kept)
+        for refused in (
+            lambda: following.receive(size_bytes=9, algorithms=NONE),
+            lambda: following.reserve_recall([9]),
+            lambda: following.scratch(lambda put: put(b"x")),
+        ):
+            fault = await self.assertFailure(maybeDeferred(refused), DiskFault)
+            self.assertIn(f"takes nothing since the start: {os.strerror(number)}", str(fault))
+        system.failing = set()
+        while following.trouble:
+            await deferLater(cast(IReactorTime, reactor), 0.05)
+        await all_is_there(following, kept)
+        kept.append(await put(following, content_of(800, 800)))
+        await all_is_there(following, kept)
+        self.assertEqual(await following.stored(after="", limit=9), sorted(each.address for each in kept[:3]))
+        self.assertEqual(following.account.present, occupied_below(self.directory))
+        self.assertEqual(following.usage().reserved_bytes, following.account.prepared)
 
     @returns_deferred
     async def test_looking_for_what_is_scattered_fails(self) -> None:

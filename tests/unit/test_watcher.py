@@ -40,6 +40,13 @@ class ShortageTests(SynchronousTestCase):
         (sentence,) = shortages(replace(full, waiting_bytes=GIB)).values()
         self.assertIn("stays by the rules of its storage classes", sentence)
 
+    def test_staging_takes_nothing(self) -> None:
+        """A disk that cannot be written since the start is told with the reason."""
+        (sentence,) = shortages(
+            replace(FINE, staging_trouble="/srv takes nothing since the start: full")
+        ).values()
+        self.assertTrue(sentence.startswith("/srv takes nothing since the start: full: uploads"), sentence)
+
     def test_metadata(self) -> None:
         """A file system that leaves the record no room is told by its path."""
         found = shortages(replace(FINE, record_free_bytes=5 * MIB))
