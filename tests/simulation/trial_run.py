@@ -46,6 +46,9 @@ def silence(observers: Sequence[ILogObserver] = ()) -> None:
     globalLogBeginner.beginLoggingTo(observers, redirectStandardIO=False)
     sys.unraisablehook = lambda _: None
     gc.set_threshold(*GARBAGE_THRESHOLDS)
+    # Modules are no garbage, and are not looked through before each world.
+    gc.collect()
+    gc.freeze()
 
 
 def play(
