@@ -327,7 +327,8 @@ class World:
         random = self.chance.stream("flips")
         rows = self.database.connection.execute(
             "SELECT p.address, p.length_bytes, CAST(v.key AS TEXT) FROM versions v JOIN pieces p ON p.layout_id = v.layout_id"
-            " WHERE v.on_disk = 1 AND v.archive_state = 'archived' AND v.deleted_at IS NULL ORDER BY p.address"
+            " WHERE v.on_disk = 1 AND v.archive_state = 'archived' AND v.deleted_at IS NULL AND p.length_bytes > 0"
+            " ORDER BY p.address"
         ).fetchall()
         if not rows:
             return
