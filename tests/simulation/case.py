@@ -12,7 +12,7 @@ from typing import Any
 from tests.simulation.chance import FAULTS, Rates
 from tests.simulation.world import Shape
 
-HOURS = 72.0
+HOURS = 12.0
 REGRESSIONS = Path(__file__).with_name("regressions.txt")
 _ALL = "all"
 _NONE = "none"

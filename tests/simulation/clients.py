@@ -135,6 +135,11 @@ class Client:
         self.counts[name] = self.counts.get(name, 0) + 1
         await operation()
 
+    @property
+    def operations(self) -> int:
+        """How many operations it has begun."""
+        return sum(self.counts.get(name, 0) for name in self._names)
+
     def complain(self, complaint: str) -> None:
         """Note what must not be."""
         self._tell(f"COMPLAINT of {self.name}: {complaint}")
