@@ -81,8 +81,10 @@ class Client:
         region: str,
         operations_per_hour: float,
         tell: Callable[[str], None],
+        is_open: Callable[[], bool] = lambda: True,
     ) -> None:
         """
+        :param is_open: whether its bucket is known to be there, so that its day can begin
         :param connect: opens a connection, None while nobody listens
         :param tell: takes a line of the story
         """
@@ -97,6 +99,7 @@ class Client:
         self._account: Account | None = None
         self._pause_seconds = HOUR / operations_per_hour
         self._tell = tell
+        self._is_open = is_open
         role = self._random.choice(ROLES)
         self._names, self._weights = list(role), list(role.values())
         self._seeds = 0
@@ -118,6 +121,9 @@ class Client:
 
     def _act(self) -> None:
         if self.is_over:
+            return
+        if not self._is_open():
+            self._next(None)
             return
         (name,) = self._random.choices(self._names, self._weights)
         self.is_at_work = True

@@ -127,6 +127,7 @@ class Operator:
                 return
             if answer is None or answer.status not in (200, 409):
                 return
+        world.has_buckets = True
         barcodes = sorted(each["barcode"] for each in cartridges)
         # Not the first ones: that nobody has admitted those must count.
         await self._admit(sorted(self._random.sample(barcodes, min(ADMITTED_AT_FIRST, len(barcodes) - 1))))

@@ -126,6 +126,7 @@ class World:
         self.lives = 0
         self.run: Run | None = None
         self.user: tuple[str, str] | None = None
+        self.has_buckets = False
         """The keys that clients sign with, once the operator has made them."""
         self.clients = [self._client(number) for number in range(self.shape.clients)]
         self.operator = Operator(self)
@@ -149,6 +150,7 @@ class World:
             region=self.settings.server.region,
             operations_per_hour=self.shape.operations_per_hour / max(1, self.shape.clients),
             tell=self.tell,
+            is_open=lambda: self.has_buckets,
         )
 
     def time_of_day(self) -> float:
