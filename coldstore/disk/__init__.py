@@ -19,7 +19,8 @@ What lies where, below the directory given by the configuration::
 Decisions:
 
 - A name ends in the tag of the run that made it. So what an earlier run left is known without a record, and nothing is
-  ever appended to an earlier run's segment: it is sealed at the next start behind its last whole record.
+  ever appended to an earlier run's segment: it is sealed at the next start behind its last whole record. A disk that takes
+  nothing then is served from all the same, and nothing new is taken until that is done (``beginning``).
 - Data is durable before its name is: file, then rename, then directory; checksums before the data that they cover.
 - The account is kept in the reactor's thread and by what the file system says is allocated (``st_blocks``), taken
   before and after each change; so punched holes, rounding and file systems without holes need no rules of their own.
