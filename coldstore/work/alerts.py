@@ -36,7 +36,8 @@ class Alerts:
         """Have this alert closed."""
         if (kind, subject) in self._open:
             await self._store.clear_alert(kind=kind, subject=subject, at=self._clock.seconds())
-            del self._open[kind, subject]
+            # Somebody may have looked meanwhile.
+            self._open.pop((kind, subject), None)
 
     @property
     def is_any_open(self) -> bool:
