@@ -1,4 +1,4 @@
-"""``FileSystem``: Linux as it is."""
+"""``FileSystem``: Linux as it is, and the disk of the simulated world."""
 
 import os
 import subprocess
@@ -9,6 +9,9 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from coldstore.disk.filesystem import FileSystem
 from tests.contract.disk_contract import SMALL_BYTES, DiskContract
+from tests.simulation.disk import Disk, SimulatedFileSystem
+from tests.simulation.life import Life
+from tests.simulation.reactor import VirtualReactor
 
 
 class LinuxTests(DiskContract, SynchronousTestCase):
@@ -30,3 +33,23 @@ class LinuxTests(DiskContract, SynchronousTestCase):
         self.addCleanup(mount.rmdir)
         self.addCleanup(subprocess.run, ["umount", "-l", str(mount)], check=True)
         return FileSystem(), mount
+
+
+class SimulatedDiskTests(DiskContract, SynchronousTestCase):
+    """In memory."""
+
+    def make_disk(self) -> tuple[FileSystem, Path]:
+        """A disk of its own."""
+        return self.made_disk(1 << 30)
+
+    def make_small_disk(self) -> tuple[FileSystem, Path]:
+        """The same with less room."""
+        return self.made_disk(SMALL_BYTES)
+
+    @staticmethod
+    def made_disk(capacity_bytes: int) -> tuple[FileSystem, Path]:
+        """A disk with one folder."""
+        system = SimulatedFileSystem(Disk(capacity_bytes), Life(VirtualReactor(0.0)))
+        folder = Path("/disk")
+        system.make_directory(folder)
+        return system, folder

@@ -21,6 +21,11 @@ Fault = Callable[[str, str], int | None]
 """Given an operation and a path, the errno that it fails with."""
 
 
+def failure(number: int, path: str) -> OSError:
+    """Return the error that a system call gives."""
+    return OSError(number, os.strerror(number), path)
+
+
 def no_fault(_operation: str, _path: str) -> None:
     """A disk that works."""
     return
@@ -102,17 +107,22 @@ class Disk:
         """What is left."""
         return self.capacity_bytes - self.allocated_pages * PAGE
 
-    def take(self, file: File, begin: int, end: int) -> None:
+    def take(self, file: File, begin: int, end: int, *, all_or_none: bool = False) -> int:
         """
-        Allocate the pages of a range.
+        Allocate the pages of a range; return up to where there was room.
 
-        :raise OSError: ENOSPC
+        :raise OSError: ENOSPC, if it has to be all of it
         """
         wanted = [page for page in range(begin // PAGE, -(-end // PAGE)) if page not in file.pages]
-        if len(wanted) * PAGE > self.free_bytes:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file.path)
+        room = self.free_bytes // PAGE
+        if len(wanted) > room:
+            if all_or_none:
+                raise failure(errno.ENOSPC, file.path)
+            end = max(begin, wanted[room] * PAGE)
+            del wanted[room:]
         file.pages.update(wanted)
         self.allocated_pages += len(wanted)
+        return end
 
     def give_back(self, file: File, begin: int, end: int) -> None:
         """Free the whole pages of a range."""
@@ -166,6 +176,17 @@ class Disk:
         """Files without a name and without a process that has them open are gone."""
         self.allocated_pages = sum(len(file.pages) for file in self._distinct())
 
+    def absence(self, path: str) -> OSError:
+        """Return what is wrong with a path that names no file."""
+        if path in self.folders:
+            return failure(errno.EISDIR, path)
+        above = path
+        while above and above not in self.folders:
+            above = above.rpartition("/")[0]
+            if above in self.names:
+                return failure(errno.ENOTDIR, path)
+        return failure(errno.ENOENT, path)
+
     def _distinct(self) -> Iterator[File]:
         seen: dict[int, File] = {}
         for file in (*self.names.values(), *self._durable.values()):
@@ -180,7 +201,7 @@ class Disk:
         """
         self.demand("read", path)
         if path not in self.names:
-            raise OSError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+            raise self.absence(path)
         return bytes(self.names[path].content[offset_bytes : offset_bytes + length_bytes])
 
     def demand(self, operation: str, path: str) -> None:
@@ -191,7 +212,7 @@ class Disk:
         """
         number = self.fault(operation, path)
         if number is not None:
-            raise OSError(number, os.strerror(number), path)
+            raise failure(number, path)
 
     def write(self, path: str, offset_bytes: int, content: bytes) -> None:
         """
@@ -201,7 +222,7 @@ class Disk:
         """
         self.demand("write", path)
         if path not in self.names:
-            raise OSError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+            raise self.absence(path)
         file = self.names[path]
         put(self, file, offset_bytes, [content])
         self.demand("sync", path)
@@ -210,17 +231,22 @@ class Disk:
 
 def put(disk: Disk, file: File, offset_bytes: int, buffers: Sequence[bytes | memoryview]) -> None:
     """
-    Write to the page cache.
+    Write to the page cache, as much as there is room for.
 
     :raise OSError: ENOSPC
     """
     for buffer in buffers:
-        end = offset_bytes + len(buffer)
-        disk.take(file, offset_bytes, end)
-        file.touch(offset_bytes, end)
-        if len(file.content) < offset_bytes:
-            file.content.extend(bytes(offset_bytes - len(file.content)))
-        file.content[offset_bytes:end] = buffer
+        if not len(buffer):
+            continue
+        wanted = offset_bytes + len(buffer)
+        end = disk.take(file, offset_bytes, wanted)
+        if end > offset_bytes:
+            file.touch(offset_bytes, end)
+            if len(file.content) < offset_bytes:
+                file.content.extend(bytes(offset_bytes - len(file.content)))
+            file.content[offset_bytes:end] = buffer[: end - offset_bytes]
+        if end < wanted:
+            raise failure(errno.ENOSPC, file.path)
         offset_bytes = end
 
 
@@ -231,18 +257,31 @@ class SimulatedFileSystem(FileSystem):
         self._disk = disk
         self._life = life
         self._open: dict[int, File] = {}
+        self._writable: set[int] = set()
         self._next = 3
 
-    def _descriptor(self, file: File) -> int:
+    def _descriptor(self, file: File, *, for_writing: bool = True) -> int:
         self._next += 1
         self._open[self._next] = file
+        if for_writing:
+            self._writable.add(self._next)
         return self._next
+
+    def _opened(self, descriptor: int, unless_writable: int = 0) -> File:
+        """Return an open file; ``unless_writable`` is how a call fails on one that was not opened to write."""
+        try:
+            file = self._open[descriptor]
+        except KeyError:
+            raise failure(errno.EBADF, f"descriptor {descriptor}") from None
+        if unless_writable and descriptor not in self._writable:
+            raise failure(unless_writable, file.path)
+        return file
 
     def _file(self, path: Path) -> File:
         try:
             return self._disk.names[str(path)]
         except KeyError:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from None
+            raise self._disk.absence(str(path)) from None
 
     def _change(self, operation: str, path: str) -> None:
         self._life.effect(f"{operation} {path}")
@@ -250,14 +289,14 @@ class SimulatedFileSystem(FileSystem):
 
     def create(self, path: Path) -> int:
         self._change("create", str(path))
-        if str(path) in self._disk.names:
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+        if self.exists(path):
+            raise failure(errno.EEXIST, str(path))
         return self._descriptor(self._made(path))
 
     def _made(self, path: Path) -> File:
         name, folder = str(path), str(path.parent)
-        if folder not in self._disk.folders:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+        if folder not in self._disk.folders or name in self._disk.folders:
+            raise self._disk.absence(name)
         file = File(name)
 
         def make(names: dict[str, File]) -> None:
@@ -270,10 +309,12 @@ class SimulatedFileSystem(FileSystem):
     def open(self, path: Path, *, for_writing: bool = False) -> int:
         self._life.look()
         self._disk.demand("open", str(path))
-        return self._descriptor(self._file(path))
+        return self._descriptor(self._file(path), for_writing=for_writing)
 
     def close(self, descriptor: int) -> None:
-        file = self._open.pop(descriptor)
+        file = self._opened(descriptor)
+        del self._open[descriptor]
+        self._writable.discard(descriptor)
         if (
             file.path not in self._disk.names or self._disk.names[file.path] is not file
         ) and file not in self._open.values():
@@ -285,14 +326,16 @@ class SimulatedFileSystem(FileSystem):
         file.pages = set()
 
     def write(self, descriptor: int, buffers: Sequence[bytes | memoryview], offset_bytes: int) -> None:
-        file = self._open[descriptor]
+        file = self._opened(descriptor, errno.EBADF)
         self._change("write", file.path)
         put(self._disk, file, offset_bytes, buffers)
 
     def read(self, descriptor: int, length_bytes: int, offset_bytes: int) -> bytes:
         self._life.look()
-        file = self._open[descriptor]
+        file = self._opened(descriptor)
         self._disk.demand("read", file.path)
+        if offset_bytes < 0:
+            raise failure(errno.EINVAL, file.path)
         return bytes(file.content[offset_bytes : offset_bytes + length_bytes])
 
     def read_into(self, descriptor: int, buffer: bytearray | memoryview, offset_bytes: int) -> int:
@@ -308,31 +351,32 @@ class SimulatedFileSystem(FileSystem):
         pass
 
     def sync(self, descriptor: int) -> None:
-        file = self._open[descriptor]
+        file = self._opened(descriptor)
         self._life.effect(f"sync {file.path}")
         number = self._disk.fault("sync", file.path)
         if number is not None:
             for page, old in file.before.items():
                 file.content[page * PAGE : page * PAGE + len(old)] = old
             file.settle()
-            raise OSError(number, os.strerror(number), file.path)
+            raise failure(number, file.path)
         file.settle()
 
     def sync_directory(self, path: Path) -> None:
         self._change("sync folder", str(path))
+        self._demand_folder(str(path))
         self._disk.sync_folder(str(path))
 
     def allocate(self, descriptor: int, offset_bytes: int, length_bytes: int) -> bool:
-        file = self._open[descriptor]
+        file = self._opened(descriptor, errno.EBADF)
         self._change("allocate", file.path)
         end = offset_bytes + length_bytes
-        self._disk.take(file, offset_bytes, end)
+        self._disk.take(file, offset_bytes, end, all_or_none=True)
         if len(file.content) < end:
             file.content.extend(bytes(end - len(file.content)))
         return True
 
     def punch(self, descriptor: int, offset_bytes: int, length_bytes: int) -> bool:
-        file = self._open[descriptor]
+        file = self._opened(descriptor, errno.EBADF)
         self._change("punch", file.path)
         end = min(offset_bytes + length_bytes, len(file.content))
         if end > offset_bytes:
@@ -342,8 +386,11 @@ class SimulatedFileSystem(FileSystem):
         return True
 
     def truncate(self, descriptor: int, length_bytes: int) -> None:
-        file = self._open[descriptor]
+        file = self._opened(descriptor, errno.EINVAL)
         self._change("truncate", file.path)
+        self._cut(file, length_bytes)
+
+    def _cut(self, file: File, length_bytes: int) -> None:
         if length_bytes < len(file.content):
             file.touch(length_bytes, len(file.content))
             del file.content[length_bytes:]
@@ -356,7 +403,11 @@ class SimulatedFileSystem(FileSystem):
         self._change("rename", f"{source} to {target.name}")
         file = self._file(source)
         old, new = str(source), str(target)
+        if str(target.parent) not in self._disk.folders or new in self._disk.folders:
+            raise self._disk.absence(new)
         replaced = self._disk.names.get(new)
+        if replaced is file:
+            return
 
         def rename(names: dict[str, File]) -> None:
             names.pop(old, None)
@@ -374,7 +425,10 @@ class SimulatedFileSystem(FileSystem):
         name, folder = str(path), str(path.parent)
         file = self._disk.names.get(name)
         if file is None:
-            return False
+            absence = self._disk.absence(name)
+            if isinstance(absence, FileNotFoundError):
+                return False
+            raise absence
 
         def unlink(names: dict[str, File]) -> None:
             names.pop(name, None)
@@ -387,31 +441,42 @@ class SimulatedFileSystem(FileSystem):
 
     def size(self, descriptor: int) -> int:
         self._life.look()
-        return len(self._open[descriptor].content)
+        return len(self._opened(descriptor).content)
 
     def occupied(self, path: Path) -> int:
         self._life.look()
         file = self._disk.names.get(str(path))
+        if file is None and isinstance(absence := self._disk.absence(str(path)), NotADirectoryError):
+            raise absence
         return 0 if file is None else len(file.pages) * PAGE
 
     def occupied_open(self, descriptor: int) -> int:
         self._life.look()
-        return len(self._open[descriptor].pages) * PAGE
+        return len(self._opened(descriptor).pages) * PAGE
 
     def free_bytes(self, path: Path) -> int:
         self._life.look()
+        if not self.exists(path):
+            raise self._disk.absence(str(path))
         return self._disk.free_bytes
 
     def names(self, path: Path) -> list[str]:
         self._life.look()
         self._disk.demand("list", str(path))
         folder = str(path)
-        if folder not in self._disk.folders:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), folder)
+        self._demand_folder(folder)
         return sorted((*self._disk.folders[folder], *self._disk.below.get(folder, ())))
+
+    def _demand_folder(self, path: str) -> None:
+        if path not in self._disk.folders:
+            raise failure(errno.ENOTDIR, path) if path in self._disk.names else self._disk.absence(path)
 
     def make_directory(self, path: Path) -> None:
         self._life.look()
+        if str(path) in self._disk.names:
+            raise failure(errno.EEXIST, str(path))
+        if any(str(folder) in self._disk.names for folder in path.parents):
+            raise failure(errno.ENOTDIR, str(path))
         for folder in (path, *path.parents):
             if str(folder) in self._disk.folders:
                 return
@@ -426,8 +491,7 @@ class SimulatedFileSystem(FileSystem):
     def put(self, path: Path, content: bytes) -> None:
         self._change("create", str(path))
         file = self._disk.names.get(str(path)) or self._made(path)
-        file.touch(0, len(file.content))
-        file.content.clear()
+        self._cut(file, 0)
         descriptor = self._descriptor(file)
         try:
             self.write(descriptor, [content], 0)
