@@ -1,15 +1,18 @@
 """``FileSystem``: Linux as it is, and the disk of the simulated world."""
 
+import errno
 import os
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from coldstore.disk.filesystem import FileSystem
-from tests.contract.disk_contract import SMALL_BYTES, DiskContract
-from tests.simulation.disk import Disk, SimulatedFileSystem
+from tests.contract.disk_contract import SMALL_BYTES, DiskContract, bytes_of
+from tests.simulation.disk import CHANGES_MOST, PAGE, Disk, SimulatedFileSystem, no_fault
 from tests.simulation.life import Life
 from tests.simulation.reactor import VirtualReactor
 
@@ -53,3 +56,242 @@ class SimulatedDiskTests(DiskContract, SynchronousTestCase):
         folder = Path("/disk")
         system.make_directory(folder)
         return system, folder
+
+
+class SimulatedDiskHarness(SynchronousTestCase):
+    """A disk of the simulated world, and what a power cut makes of it."""
+
+    SEEDS = range(60)
+
+    def setUp(self) -> None:
+        """Have a disk with three folders."""
+        self.begin()
+
+    def begin(self) -> None:
+        """Take a new disk."""
+        self.disk = Disk(1 << 24)
+        self.restart()
+        for folder in ("/a", "/b", "/c"):
+            self.system.make_directory(Path(folder))
+
+    def restart(self) -> None:
+        """Have another process look at the disk."""
+        self.system = SimulatedFileSystem(self.disk, Life(VirtualReactor(0.0)))
+
+    def outcomes(self, prepare: Callable[[], None]) -> set[tuple[tuple[str, bytes], ...]]:
+        """Return what is there after a power cut, by name, as chance has it; ``prepare`` begins on an empty disk."""
+        found: set[tuple[tuple[str, bytes], ...]] = set()
+        for seed in self.SEEDS:
+            self.begin()
+            prepare()
+            self.cut_power(seed)
+            found.add(tuple(sorted((name, bytes(file.content)) for name, file in self.disk.names.items())))
+        return found
+
+    def cut_power(self, seed: int) -> None:
+        """The power goes; what is left agrees with itself."""
+        self.disk.cut_power(Random(seed))
+        self.restart()
+        listed = [
+            f"{folder}/{name}" for folder in ("/a", "/b", "/c") for name in self.system.names(Path(folder))
+        ]
+        self.assertEqual(listed, sorted(self.disk.names))
+        files = list(self.disk.names.values())
+        self.assertEqual(len({id(file) for file in files}), len(files), "a file has two names")
+        self.assertEqual([file.path for file in files], list(self.disk.names))
+        occupied = sum(self.system.occupied(Path(name)) for name in listed)
+        self.assertEqual(self.disk.capacity_bytes - self.system.free_bytes(Path("/a")), occupied)
+
+    def make(self, path: str, content: bytes) -> int:
+        """Make a file and make its content durable; return its descriptor."""
+        descriptor = self.system.create(Path(path))
+        self.system.write(descriptor, [content], 0)
+        self.system.sync(descriptor)
+        return descriptor
+
+    def kept(self, path: str, content: bytes) -> int:
+        """Make a file and all of it durable."""
+        descriptor = self.make(path, content)
+        self.system.sync_directory(Path(path).parent)
+        return descriptor
+
+
+class PowerCutTests(SimulatedDiskHarness):
+    """What a disk keeps and what it may lose when the power goes."""
+
+    def test_durable(self) -> None:
+        """What was synced, under a name whose folder was synced, is there."""
+
+        def prepare() -> None:
+            self.kept("/a/file", b"content")
+
+        self.assertEqual(self.outcomes(prepare), {(("/a/file", b"content"),)})
+
+    def test_name_that_was_not_synced(self) -> None:
+        """A file whose folder was not synced is there or not; when it is there, so is what was synced of it."""
+
+        def prepare() -> None:
+            self.make("/a/file", b"content")
+
+        self.assertEqual(self.outcomes(prepare), {(("/a/file", b"content"),), ()})
+
+    def test_content_that_was_not_synced(self) -> None:
+        """Each page is what was written or what was there, in any mixture; what was synced stays."""
+        old, new = bytes_of(3 * PAGE, 1), bytes_of(2 * PAGE, 2)
+
+        def prepare() -> None:
+            descriptor = self.kept("/a/file", old)
+            self.system.write(descriptor, [new], PAGE)
+
+        pages = [old[:PAGE]]
+        found = self.outcomes(prepare)
+        self.assertEqual(
+            found,
+            {
+                (("/a/file", pages[0] + second + third),)
+                for second in (old[PAGE : 2 * PAGE], new[:PAGE])
+                for third in (old[2 * PAGE :], new[PAGE:])
+            },
+        )
+
+    def test_growth_that_was_not_synced(self) -> None:
+        """A file that grew has its old length, or the new one with what was written or zeros."""
+
+        def prepare() -> None:
+            descriptor = self.kept("/a/file", b"old")
+            self.system.write(descriptor, [b"new"], 3)
+
+        self.assertEqual(
+            self.outcomes(prepare),
+            {(("/a/file", content),) for content in (b"old", b"oldnew", b"old\0\0\0")},
+        )
+
+    def test_unlink(self) -> None:
+        """Once the folder was synced it stays away, also when somebody had the file open."""
+
+        def prepare() -> None:
+            self.kept("/a/file", b"content")
+            self.system.unlink(Path("/a/file"))
+            self.system.sync_directory(Path("/a"))
+
+        self.assertEqual(self.outcomes(prepare), {()})
+
+    def test_rename_that_was_not_synced(self) -> None:
+        """A file has one of its two names."""
+
+        def prepare() -> None:
+            self.kept("/a/file", b"content")
+            self.system.rename(Path("/a/file"), Path("/b/file"))
+
+        self.assertEqual(self.outcomes(prepare), {(("/a/file", b"content"),), (("/b/file", b"content"),)})
+
+    def test_rename(self) -> None:
+        """It has the new one alone once that one's folder was synced, or the old one's, whatever else was."""
+
+        def prepare() -> None:
+            self.make("/a/file", b"content")
+            self.system.rename(Path("/a/file"), Path("/b/file"))
+            for folder in folders:
+                self.system.sync_directory(Path(folder))
+
+        for folders in (["/b"], ["/a"], ["/b", "/a"]):
+            self.assertEqual(self.outcomes(prepare), {(("/b/file", b"content"),)}, folders)
+
+    def test_rename_twice(self) -> None:
+        """A file that got its name by two renames has one name, whatever was synced of it."""
+
+        def prepare() -> None:
+            self.kept("/a/file", b"content")
+            self.system.rename(Path("/a/file"), Path("/b/file"))
+            self.system.rename(Path("/b/file"), Path("/c/file"))
+            if synced:
+                self.system.sync_directory(Path(synced))
+
+        for synced, folders in (("", "abc"), ("/a", "bc"), ("/b", "c"), ("/c", "c")):
+            expected = {((f"/{folder}/file", b"content"),) for folder in folders}
+            self.assertEqual(self.outcomes(prepare), expected, synced)
+
+    def test_rename_in_place_of_another(self) -> None:
+        """Under the name is the old file or the new one, never none; the new one for good once it was synced."""
+
+        def prepare() -> None:
+            self.kept("/a/file", b"old")
+            self.kept("/a/file.new", b"new")
+            self.system.rename(Path("/a/file.new"), Path("/a/file"))
+            if is_synced:
+                self.system.sync_directory(Path("/a"))
+
+        for is_synced in (False, True):
+            before = set() if is_synced else {(("/a/file", b"old"), ("/a/file.new", b"new"))}
+            self.assertEqual(self.outcomes(prepare), {(("/a/file", b"new"),), *before})
+
+    def test_name_that_was_taken_over(self) -> None:
+        """A name that is durable is not that of the file which had it before, when the folder is synced afterwards."""
+
+        def prepare() -> None:
+            self.make("/b/file", b"old")
+            self.make("/a/file", b"new")
+            self.system.rename(Path("/a/file"), Path("/b/file"))
+            self.system.sync_directory(Path("/a"))
+            self.system.sync_directory(Path("/b"))
+
+        self.assertEqual(self.outcomes(prepare), {(("/b/file", b"new"),)})
+
+    def test_twice(self) -> None:
+        """What came to the disk at a power cut is durable: the next one changes nothing."""
+        for seed in self.SEEDS:
+            self.begin()
+            descriptor = self.kept("/a/file", bytes_of(3 * PAGE, 1))
+            self.system.write(descriptor, [bytes_of(3 * PAGE, 2)], 0)
+            self.make("/a/other", b"other")
+            self.system.rename(Path("/a/file"), Path("/b/file"))
+            self.cut_power(seed)
+            left = {name: bytes(file.content) for name, file in self.disk.names.items()}
+            self.cut_power(seed + 1000)
+            self.assertEqual({name: bytes(file.content) for name, file in self.disk.names.items()}, left)
+
+    def test_many_changes(self) -> None:
+        """Of many changes to names the older ones come to the disk by themselves."""
+
+        def prepare() -> None:
+            for number in range(CHANGES_MOST // 2 + 10):
+                self.make("/a/new", b"%d" % number)
+                self.system.rename(Path("/a/new"), Path("/a/file"))
+
+        self.SEEDS = range(4)
+        for found in self.outcomes(prepare):
+            (number,) = [int(content) for name, content in found if name == "/a/file"]
+            self.assertGreaterEqual(number, CHANGES_MOST // 4)
+
+
+class FaultTests(SimulatedDiskHarness):
+    """Calls that fail when they are told to."""
+
+    def test_calls(self) -> None:
+        """A call that fails has changed nothing."""
+        content = bytes_of(PAGE)
+        path, other = Path("/a/file"), Path("/b/file")
+        descriptor = self.kept("/a/file", content)
+        calls: list[tuple[str, Callable[[], object]]] = [
+            ("create", lambda: self.system.create(other)),
+            ("create", lambda: self.system.put(other, b"x")),
+            ("create", lambda: self.system.append(other, b"x", lambda length: length)),
+            ("open", lambda: self.system.open(path)),
+            ("write", lambda: self.system.write(descriptor, [b"x"], 0)),
+            ("read", lambda: self.system.read(descriptor, 1, 0)),
+            ("read", lambda: self.system.content(path)),
+            ("allocate", lambda: self.system.allocate(descriptor, 0, 2 * PAGE)),
+            ("punch", lambda: self.system.punch(descriptor, 0, PAGE)),
+            ("truncate", lambda: self.system.truncate(descriptor, 0)),
+            ("rename", lambda: self.system.rename(path, other)),
+            ("unlink", lambda: self.system.unlink(path)),
+            ("list", lambda: self.system.names(Path("/a"))),
+            ("sync folder", lambda: self.system.sync_directory(Path("/a"))),
+        ]
+        for operation, call in calls:
+            self.disk.fault = lambda asked, _path, failing=operation: errno.EIO if asked == failing else None
+            self.assertEqual(self.assertRaises(OSError, call).errno, errno.EIO, operation)
+            self.disk.fault = no_fault
+            self.assertEqual(self.system.content(path), content)
+            self.assertEqual((self.system.names(Path("/a")), self.system.names(Path("/b"))), (["file"], []))
+            self.assertEqual(self.system.free_bytes(Path("/a")), self.disk.capacity_bytes - PAGE)

@@ -71,12 +71,25 @@ class File:
 
 
 class Change:
-    """Something that happened to names."""
+    """
+    Something that happened to names.
 
-    __slots__ = ("apply", "is_durable")
+    :param earlier: what happened to the same names before, and cannot come to the disk after this
+    """
 
-    def __init__(self, apply: Callable[[dict[str, File]], None]) -> None:
+    __slots__ = ("apply", "earlier", "is_durable", "names", "number")
+
+    def __init__(
+        self,
+        number: int,
+        names: tuple[str, ...],
+        apply: Callable[[dict[str, File]], None],
+        earlier: tuple["Change", ...],
+    ) -> None:
+        self.number = number
+        self.names = names
         self.apply = apply
+        self.earlier = earlier
         self.is_durable = False
 
 
@@ -99,6 +112,9 @@ class Disk:
         """What happened to names and is not durable, oldest first."""
         self._changes_of: dict[str, list[Change]] = {}
         """The same by folder."""
+        self._last_change_of: dict[str, Change] = {}
+        """The last of them by name."""
+        self._change_count = 0
         self.allocated_pages = 0
         self.fault: Fault = no_fault
 
@@ -130,12 +146,16 @@ class Disk:
         file.pages.difference_update(freed)
         self.allocated_pages -= len(freed)
 
-    def note(self, folders: tuple[str, ...], change: Callable[[dict[str, File]], None]) -> None:
-        """Names change; durable when one of the folders is synced."""
+    def note(self, names: tuple[str, ...], change: Callable[[dict[str, File]], None]) -> None:
+        """Names change; durable when the folder of one of them is synced."""
         change(self.names)
-        noted = Change(change)
+        self._change_count += 1
+        last = self._last_change_of
+        noted = Change(self._change_count, names, change, tuple(last[name] for name in names if name in last))
         self._changes.append(noted)
-        for folder in folders:
+        for name in names:
+            last[name] = noted
+        for folder in dict.fromkeys(name.rpartition("/")[0] for name in names):
             self._changes_of.setdefault(folder, []).append(noted)
         if len(self._changes) > CHANGES_MOST:
             self._settle(self._changes[: CHANGES_MOST // 2])
@@ -143,11 +163,21 @@ class Disk:
             for folder, changes in self._changes_of.items():
                 self._changes_of[folder] = [each for each in changes if not each.is_durable]
 
-    def _settle(self, changes: Sequence["Change"]) -> None:
-        for each in changes:
+    def _settle(self, changes: Sequence[Change]) -> None:
+        settled: list[Change] = []
+        waiting = list(changes)
+        while waiting:
+            each = waiting.pop()
             if not each.is_durable:
                 each.is_durable = True
-                each.apply(self._durable)
+                settled.append(each)
+                waiting += each.earlier
+                each.earlier = ()
+                for name in each.names:
+                    if self._last_change_of.get(name) is each:
+                        del self._last_change_of[name]
+        for each in sorted(settled, key=lambda change: change.number):
+            each.apply(self._durable)
 
     def sync_folder(self, folder: str) -> None:
         """Make durable what happened to names in a folder."""
@@ -162,9 +192,10 @@ class Disk:
         share = random.choice((0.0, 0.5, 1.0))
         self._changes.clear()
         self._changes_of.clear()
+        self._last_change_of.clear()
         self.names = dict(self._durable)
-        seen: dict[int, File] = {id(file): file for file in self.names.values()}
-        for file in seen.values():
+        for path, file in self.names.items():
+            file.path = path
             file.forget(random, share)
         self.folders = {folder: {} for folder in self.folders}
         for path in self.names:
@@ -303,7 +334,7 @@ class SimulatedFileSystem(FileSystem):
             names[name] = file
 
         self._disk.folders[folder][path.name] = None
-        self._disk.note((folder,), make)
+        self._disk.note((name,), make)
         return file
 
     def open(self, path: Path, *, for_writing: bool = False) -> int:
@@ -416,7 +447,7 @@ class SimulatedFileSystem(FileSystem):
         file.path = new
         del self._disk.folders[str(source.parent)][source.name]
         self._disk.folders[str(target.parent)][target.name] = None
-        self._disk.note((str(source.parent), str(target.parent)), rename)
+        self._disk.note((old, new), rename)
         if replaced is not None and replaced not in self._open.values():
             self._gone(replaced)
 
@@ -434,7 +465,7 @@ class SimulatedFileSystem(FileSystem):
             names.pop(name, None)
 
         del self._disk.folders[folder][path.name]
-        self._disk.note((folder,), unlink)
+        self._disk.note((name,), unlink)
         if file not in self._open.values():
             self._gone(file)
         return True
