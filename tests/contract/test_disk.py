@@ -101,6 +101,10 @@ class SimulatedDiskHarness(SynchronousTestCase):
         self.assertEqual([file.path for file in files], list(self.disk.names))
         occupied = sum(self.system.occupied(Path(name)) for name in listed)
         self.assertEqual(self.disk.capacity_bytes - self.system.free_bytes(Path("/a")), occupied)
+        for file in files:
+            written = {at // PAGE for at, byte in enumerate(file.content) if byte}
+            self.assertLessEqual(written, file.pages)
+            self.assertLessEqual(max(file.pages, default=-1), (len(file.content) - 1) // PAGE)
 
     def make(self, path: str, content: bytes) -> int:
         """Make a file and make its content durable; return its descriptor."""
@@ -237,6 +241,62 @@ class PowerCutTests(SimulatedDiskHarness):
 
         self.assertEqual(self.outcomes(prepare), {(("/b/file", b"new"),)})
 
+    def test_truncation_that_was_not_synced(self) -> None:
+        """A file that was cut has its old length and content, or the new ones."""
+        content = bytes_of(5 * PAGE)
+
+        def prepare() -> None:
+            descriptor = self.kept("/a/file", content)
+            self.system.truncate(descriptor, PAGE)
+
+        self.assertEqual(self.outcomes(prepare), {(("/a/file", content),), (("/a/file", content[:PAGE]),)})
+
+    def test_truncation_of_what_was_written_since(self) -> None:
+        """Pages that were written before a file was cut come back to their places."""
+        content, last = bytes_of(5 * PAGE, 1), bytes_of(PAGE, 2)
+
+        def prepare() -> None:
+            descriptor = self.kept("/a/file", content)
+            self.system.write(descriptor, [last], 4 * PAGE)
+            self.system.write(descriptor, [last], 2 * PAGE)
+            self.system.truncate(descriptor, PAGE + 7)
+
+        for ((name, left),) in self.outcomes(prepare):
+            self.assertEqual(name, "/a/file")
+            self.assertIn(len(left), (PAGE + 7, 5 * PAGE))
+            self.assertEqual(left[: PAGE + 7], content[: PAGE + 7])
+            self.assertIn(left[2 * PAGE :], (b"", content[2 * PAGE :]))
+
+    def test_hole_that_was_not_synced(self) -> None:
+        """What was punched out is zeros or still there, page by page, and then takes up its room."""
+        content = bytes_of(2 * PAGE)
+
+        def prepare() -> None:
+            descriptor = self.kept("/a/file", content)
+            self.system.punch(descriptor, 0, 2 * PAGE)
+
+        zeros = bytes(PAGE)
+        self.assertEqual(
+            self.outcomes(prepare),
+            {
+                (("/a/file", first + second),)
+                for first in (content[:PAGE], zeros)
+                for second in (content[PAGE:], zeros)
+            },
+        )
+
+    def test_allocation_that_was_not_synced(self) -> None:
+        """A file that was given room has its old length, or the new one."""
+
+        def prepare() -> None:
+            descriptor = self.kept("/a/file", b"content")
+            self.system.allocate(descriptor, 0, 3 * PAGE)
+
+        self.assertEqual(
+            self.outcomes(prepare),
+            {(("/a/file", b"content"),), (("/a/file", b"content".ljust(3 * PAGE, b"\0")),)},
+        )
+
     def test_twice(self) -> None:
         """What came to the disk at a power cut is durable: the next one changes nothing."""
         for seed in self.SEEDS:
@@ -295,3 +355,42 @@ class FaultTests(SimulatedDiskHarness):
             self.assertEqual(self.system.content(path), content)
             self.assertEqual((self.system.names(Path("/a")), self.system.names(Path("/b"))), (["file"], []))
             self.assertEqual(self.system.free_bytes(Path("/a")), self.disk.capacity_bytes - PAGE)
+
+    def test_sync(self) -> None:
+        """A sync that fails has dropped what was not synced, whether it was there before or is new, and says so once."""
+        old, new = bytes_of(3 * PAGE, 1), bytes_of(PAGE, 2)
+        descriptor = self.kept("/a/file", old + b"end")
+        self.system.write(descriptor, [new], PAGE)
+        self.system.write(descriptor, [b"behind"], 3 * PAGE + 3)
+        self.system.write(descriptor, [new], 4 * PAGE)
+        self.disk.fault = lambda operation, _path: errno.EIO if operation == "sync" else None
+        self.assertEqual(self.assertRaises(OSError, self.system.sync, descriptor).errno, errno.EIO)
+        self.disk.fault = no_fault
+        self.system.sync(descriptor)
+        left = (old + b"end").ljust(5 * PAGE, b"\0")
+        self.assertEqual(self.system.content(Path("/a/file")), left)
+        self.cut_power(1)
+        self.assertEqual(self.system.content(Path("/a/file")), left)
+
+    def test_sync_of_a_hole(self) -> None:
+        """What was punched out before a sync that failed is there again, and its room is taken."""
+        content = bytes_of(3 * PAGE)
+        descriptor = self.kept("/a/file", content)
+        self.system.punch(descriptor, PAGE, PAGE)
+        self.disk.fault = lambda operation, _path: errno.EIO if operation == "sync" else None
+        self.assertRaises(OSError, self.system.sync, descriptor)
+        self.disk.fault = no_fault
+        self.assertEqual(self.system.content(Path("/a/file")), content)
+        self.assertEqual(self.system.occupied(Path("/a/file")), 3 * PAGE)
+        self.assertEqual(self.system.free_bytes(Path("/a")), self.disk.capacity_bytes - 3 * PAGE)
+
+    def test_sync_of_what_was_cut(self) -> None:
+        """What was written before a file was cut does not come back at another place."""
+        content = bytes_of(5 * PAGE, 1)
+        descriptor = self.kept("/a/file", content)
+        self.system.write(descriptor, [bytes_of(PAGE, 2)], 3 * PAGE)
+        self.system.truncate(descriptor, 7)
+        self.disk.fault = lambda operation, _path: errno.EIO if operation == "sync" else None
+        self.assertRaises(OSError, self.system.sync, descriptor)
+        self.disk.fault = no_fault
+        self.assertEqual(self.system.content(Path("/a/file")), content[:7])

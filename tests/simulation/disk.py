@@ -56,18 +56,34 @@ class File:
         self.size_before = len(self.content)
 
     def forget(self, random: Random, share: float) -> None:
-        """A power cut: each page that was not synced came to the disk or did not; ``share`` is the part that did not."""
-        if not self.before and self.size_before == len(self.content):
+        """
+        A power cut: each page that was not synced came to the disk or did not; ``share`` is the part that did not. What was cut off is
+        there as long as the file has its old length.
+        """
+        size = len(self.content)
+        if not self.before and self.size_before == size:
             return
-        size = self.size_before if random.random() < share else len(self.content)
+        left = self.size_before if random.random() < share else size
+        self.content.extend(bytes(max(0, left - size)))
         for page, old in sorted(self.before.items()):
-            if random.random() < share:
-                self.content[page * PAGE : page * PAGE + PAGE] = old.ljust(
-                    min(PAGE, max(len(old), len(self.content) - page * PAGE)), b"\0"
-                )
-        if size < len(self.content):
-            del self.content[size:]
+            if random.random() < share or page * PAGE >= size:
+                self._bring_back(page, old)
+        del self.content[left:]
+        self.pages = {page for page in self.pages if page * PAGE < left}
         self.settle()
+
+    def drop(self) -> None:
+        """A sync failed: what was not synced is lost, and nobody will try again."""
+        for page, old in self.before.items():
+            self._bring_back(page, old)
+        self.settle()
+
+    def _bring_back(self, page: int, old: bytes) -> None:
+        begin = page * PAGE
+        length = min(PAGE, max(0, len(self.content) - begin))
+        self.content[begin : begin + length] = old[:length].ljust(length, b"\0")
+        if old.strip(b"\0"):
+            self.pages.add(page)
 
 
 class Change:
@@ -386,9 +402,9 @@ class SimulatedFileSystem(FileSystem):
         self._life.effect(f"sync {file.path}")
         number = self._disk.fault("sync", file.path)
         if number is not None:
-            for page, old in file.before.items():
-                file.content[page * PAGE : page * PAGE + len(old)] = old
-            file.settle()
+            taken = len(file.pages)
+            file.drop()
+            self._disk.allocated_pages += len(file.pages) - taken
             raise failure(number, file.path)
         file.settle()
 
