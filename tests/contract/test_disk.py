@@ -170,6 +170,16 @@ class PowerCutTests(SimulatedDiskHarness):
             {(("/a/file", content),) for content in (b"old", b"oldnew", b"old\0\0\0")},
         )
 
+    def test_unlink_that_was_not_synced(self) -> None:
+        """An unlinked file may come back, with its content and the room it takes up."""
+
+        def prepare() -> None:
+            self.system.close(self.kept("/a/file", b"content"))
+            self.system.unlink(Path("/a/file"))
+            self.assertEqual(self.system.free_bytes(Path("/a")), self.disk.capacity_bytes)
+
+        self.assertEqual(self.outcomes(prepare), {(("/a/file", b"content"),), ()})
+
     def test_unlink(self) -> None:
         """Once the folder was synced it stays away, also when somebody had the file open."""
 
@@ -322,6 +332,26 @@ class PowerCutTests(SimulatedDiskHarness):
         for found in self.outcomes(prepare):
             (number,) = [int(content) for name, content in found if name == "/a/file"]
             self.assertGreaterEqual(number, CHANGES_MOST // 4)
+
+
+class DeathTests(SimulatedDiskHarness):
+    """What becomes of the disk of a process that is killed."""
+
+    def test_killed(self) -> None:
+        """Nothing is lost that was written, and what it had open and unlinked is room again."""
+        content = bytes_of(3 * PAGE)
+        self.system.write(self.system.create(Path("/a/file")), [content], 0)
+        for is_durable, name in ((False, "/a/passing"), (True, "/a/durable")):
+            self.make(name, content)
+            if is_durable:
+                self.system.sync_directory(Path("/a"))
+            self.system.unlink(Path(name))
+        self.assertEqual(self.system.free_bytes(Path("/a")), self.disk.capacity_bytes - 9 * PAGE)
+        self.disk.release_unnamed()
+        self.restart()
+        self.assertEqual(self.system.free_bytes(Path("/a")), self.disk.capacity_bytes - 3 * PAGE)
+        self.assertEqual(self.system.names(Path("/a")), ["file"])
+        self.assertEqual(self.system.content(Path("/a/file")), content)
 
 
 class FaultTests(SimulatedDiskHarness):

@@ -9,7 +9,7 @@ write, and says so once (Linux, fsync(2): the pages are marked clean).
 
 import errno
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 
@@ -221,7 +221,7 @@ class Disk:
 
     def release_unnamed(self) -> None:
         """Files without a name and without a process that has them open are gone."""
-        self.allocated_pages = sum(len(file.pages) for file in self._distinct())
+        self.allocated_pages = sum(len(file.pages) for file in self.names.values())
 
     def absence(self, path: str) -> OSError:
         """Return what is wrong with a path that names no file."""
@@ -233,12 +233,6 @@ class Disk:
             if above in self.names:
                 return failure(errno.ENOTDIR, path)
         return failure(errno.ENOENT, path)
-
-    def _distinct(self) -> Iterator[File]:
-        seen: dict[int, File] = {}
-        for file in (*self.names.values(), *self._durable.values()):
-            seen[id(file)] = file
-        yield from seen.values()
 
     def read(self, path: str, offset_bytes: int, length_bytes: int) -> bytes:
         """
@@ -368,9 +362,8 @@ class SimulatedFileSystem(FileSystem):
             self._gone(file)
 
     def _gone(self, file: File) -> None:
-        """A file lost its only name, and nobody has it open."""
+        """A file lost its only name, and nobody has it open. (A power cut may bring back both.)"""
         self._disk.allocated_pages -= len(file.pages)
-        file.pages = set()
 
     def write(self, descriptor: int, buffers: Sequence[bytes | memoryview], offset_bytes: int) -> None:
         file = self._opened(descriptor, errno.EBADF)
