@@ -4,7 +4,8 @@ from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import CancelledError, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, gatherResults
+from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from coldstore.interfaces.metadata import (
@@ -1718,3 +1719,58 @@ class MetadataContract(MetadataSteps):
         await self.store.move_pieces({f"q{n}": f"r{n}" for n in range(BATCH_MAX)})
         self.assertEqual(len(await self.drain()), 2 * BATCH_MAX)
         await self.check_backlog()
+
+
+class GroupCommitContract(MetadataSteps):
+    """Many steps at once, for stores that do not carry out each of them before it returns."""
+
+    async def test_failures_stay_alone(self) -> None:
+        """Of many steps given at once those fail that must; every other one is there once its Deferred fired."""
+        await self.publish(b"taken")
+        given: list[Deferred[Any]] = []
+        for number in range(300):
+            key = f"{number:03}".encode()
+            if number % 3 == 0:
+                given.append(
+                    self.store.delete_current("b", [b"taken"], at=1.0, messages={}, if_match="other")
+                )
+            elif number % 3 == 1:
+                given.append(Deferred.fromCoroutine(self.publish(key, pieces=[piece_of("x" * 20)] * 41)))
+            else:
+                given.append(Deferred.fromCoroutine(self.publish(key)))
+        outcomes = await DeferredList(given, consumeErrors=True)
+        kinds = [type(result.value) if isinstance(result, Failure) else None for _, result in outcomes]
+        self.assertEqual(kinds, [PreconditionFailed, StepTooLarge, None] * 100)
+        found = await self.store.list_current("b", from_key=b"", before_key=None, limit=999)
+        self.assertEqual(len(found), 101)
+
+    async def test_reads_see_what_was_told(self) -> None:
+        """A read that begins when a step's Deferred has fired sees what the step did, every time."""
+
+        async def write_and_read(number: int) -> bool:
+            version = await self.publish(f"{number}".encode())
+            return await self.store.current_version("b", f"{number}".encode()) == version
+
+        outcomes = await DeferredList([Deferred.fromCoroutine(write_and_read(n)) for n in range(200)])
+        self.assertEqual(outcomes, [(True, True)] * 200)
+
+    async def test_close_finishes(self) -> None:
+        """Closing lets what was given come to its end; what comes later is refused."""
+        given = [Deferred.fromCoroutine(self.publish(f"{n}".encode())) for n in range(100)]
+        closed = self.store.close()
+        late = DeferredList([self.store.take_epoch(at=1.0)], consumeErrors=True)
+        outcomes = await DeferredList(given, consumeErrors=True)
+        await closed
+        self.assertTrue(all(succeeded for succeeded, _ in outcomes))
+        ((succeeded, failure),) = await late
+        assert isinstance(failure, Failure)
+        self.assertFalse(succeeded)
+        self.assertIs(failure.type, MetadataUnavailable)
+
+    async def test_cancelled(self) -> None:
+        """Who no longer waits harms nobody: the step is carried out, the next one too."""
+        given = Deferred.fromCoroutine(self.publish(b"k"))
+        given.addErrback(lambda failure: None)
+        given.cancel()
+        await self.publish(b"l")
+        self.assertEqual((await self.store.current_version("b", b"k")).facts.key, b"k")
