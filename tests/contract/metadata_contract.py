@@ -1756,11 +1756,15 @@ class GroupCommitContract(MetadataSteps):
 
     async def test_close_finishes(self) -> None:
         """Closing lets what was given come to its end; what comes later is refused."""
-        given = [Deferred.fromCoroutine(self.publish(f"{n}".encode())) for n in range(100)]
+        given: list[Deferred[Any]] = []
+        for number in range(100):
+            given.append(Deferred.fromCoroutine(self.publish(f"{number}".encode())))
+            given.append(self.store.list_current("b", from_key=b"", before_key=None, limit=9))
         closed = self.store.close()
         late = DeferredList([self.store.take_epoch(at=1.0)], consumeErrors=True)
-        outcomes = await DeferredList(given, consumeErrors=True)
         await closed
+        self.assertTrue(all(each.called for each in given))
+        outcomes = await DeferredList(given, consumeErrors=True)
         self.assertTrue(all(succeeded for succeeded, _ in outcomes))
         ((succeeded, failure),) = await late
         assert isinstance(failure, Failure)

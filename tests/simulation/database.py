@@ -59,6 +59,8 @@ class LifeExecutor(Executor):
         self._waiting: list[tuple[Step, Deferred[Any]]] = []
         self._is_busy = False
         self._is_open = False
+        self._under_way = 0
+        self._closing: list[Deferred[None]] = []
 
     def open(self) -> "Deferred[None]":
         """See ``Executor``."""
@@ -72,7 +74,11 @@ class LifeExecutor(Executor):
     def close(self) -> "Deferred[None]":
         """See ``Executor``."""
         self._is_open = False
-        return succeed(None)
+        if not self._under_way:
+            return succeed(None)
+        closed: Deferred[None] = Deferred()
+        self._closing.append(closed)
+        return closed
 
     def write(self, step: Callable[[sqlite3.Connection], _T]) -> "Deferred[_T]":
         """See ``Executor``."""
@@ -80,6 +86,7 @@ class LifeExecutor(Executor):
         if not self._is_open:
             return fail(MetadataUnavailable("the database is closed"))
         told: Deferred[Any] = Deferred(lambda _: None)
+        self._under_way += 1
         self._waiting.append((step, told))
         if not self._is_busy:
             self._is_busy = True
@@ -111,7 +118,10 @@ class LifeExecutor(Executor):
     def read(self, step: Callable[[sqlite3.Connection], _T]) -> "Deferred[_T]":
         """See ``Executor``."""
         self._life.look()
+        if not self._is_open:
+            return fail(MetadataUnavailable("the database is closed"))
         told: Deferred[Any] = Deferred(lambda _: None)
+        self._under_way += 1
         self._later(self._read, step, told, seconds=0.0)
         return told
 
@@ -119,7 +129,7 @@ class LifeExecutor(Executor):
         self._tell(told, self._outcome(step))
 
     def _outcome(self, step: Step) -> Outcome:
-        if self._database.is_away or not self._is_open:
+        if self._database.is_away:
             return Outcome(error=MetadataUnavailable("the database is away"))
         (outcome,) = read_together(self._database.connection, [step])
         return outcome
@@ -127,13 +137,21 @@ class LifeExecutor(Executor):
     def look_up(self, step: Callable[[sqlite3.Connection], _T]) -> "Deferred[_T]":
         """See ``Executor``."""
         self._life.look()
+        if not self._is_open:
+            return fail(MetadataUnavailable("the database is closed"))
         outcome = self._outcome(step)
         return succeed(outcome.result) if outcome.error is None else fail(outcome.error)
 
     def _tell(self, told: "Deferred[Any]", outcome: Outcome) -> None:
-        if told.called or self._life.is_over:
+        if self._life.is_over:
             return
-        if outcome.error is None:
-            told.callback(outcome.result)
-        else:
-            told.errback(outcome.error)
+        self._under_way -= 1
+        if not told.called:
+            if outcome.error is None:
+                told.callback(outcome.result)
+            else:
+                told.errback(outcome.error)
+        if not self._under_way:
+            closing, self._closing = self._closing, []
+            for each in closing:
+                each.callback(None)
