@@ -1,22 +1,45 @@
-"""Threads that take calls, and strands of calls on them, with real threads and the real reactor."""
+"""Threads that take calls, and strands of calls on them: real ones on the real reactor, and those of the simulated world."""
 
 import threading
 from collections import Counter
-from typing import Any, cast
+from random import Random
+from typing import cast
 
 from twisted.internet import reactor as installed_reactor
-from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.defer import gatherResults
 from twisted.trial.unittest import TestCase
 
 from coldstore.disk.threads import BURST, Strand
 from coldstore.util.asynchronous import returns_deferred
-from coldstore.util.workers import Reactor, Workers
+from coldstore.util.workers import Pool, Reactor, Workers
+from tests.contract.pool_contract import PoolContract
+from tests.contract.virtual import InVirtualTime
+from tests.simulation.life import Life, LifeThreads
 
 reactor = cast(Reactor, installed_reactor)
 
 
+class WorkersContractTests(PoolContract, TestCase):
+    """``Workers``, as pools go."""
+
+    def make_pool(self, count: int) -> Pool:
+        """On the real reactor."""
+        workers = Workers(reactor, count, "test")
+        self.addCleanup(workers.stop)
+        return workers
+
+
+class LifeThreadsContractTests(InVirtualTime, PoolContract, TestCase):
+    """The threads of a simulated process."""
+
+    def make_pool(self, count: int) -> Pool:
+        """Of a life of its own."""
+        chance = Random(1)
+        return LifeThreads(Life(self.virtual), count, lambda: chance.uniform(0.001, 0.01))
+
+
 class WorkersTests(TestCase):
-    """``Workers``."""
+    """``Workers``, as threads."""
 
     def setUp(self) -> None:
         """Have three threads at most."""
@@ -47,16 +70,6 @@ class WorkersTests(TestCase):
         self.assertEqual((sum(used.values()), len(used) <= 3), (100, True))
 
     @returns_deferred
-    async def test_cancelled(self) -> None:
-        """A cancelled call is made; its outcome is dropped."""
-        made: list[int] = []
-        call = self.workers.run(made.append, 1)
-        call.cancel()
-        await self.assertFailure(call, CancelledError)
-        await self.workers.stop()
-        self.assertEqual(made, [1])
-
-    @returns_deferred
     async def test_stop(self) -> None:
         """Stopping waits for what is under way and ends the threads; a later call gets new ones."""
         gate = threading.Event()
@@ -78,24 +91,6 @@ class StrandTests(TestCase):
         self.workers = Workers(reactor, 1, "test")
         self.addCleanup(self.workers.stop)
         self.one, self.other = Strand(self.workers), Strand(self.workers)
-
-    @returns_deferred
-    async def test_order(self) -> None:
-        """Calls are made one after the other in their order, whatever came of those before."""
-        made: list[int] = []
-
-        def call(number: int) -> int:
-            made.append(number)
-            return 1 // (number % 7)
-
-        calls: list[Deferred[Any]] = []
-        for number in range(50):
-            calls.append(self.one.run(call, number))
-            if number % 7 == 0:
-                calls[-1] = self.assertFailure(calls[-1], ZeroDivisionError)
-        await gatherResults(calls)
-        self.assertEqual(made, list(range(50)))
-        self.assertEqual(await self.one.run(int), 0)
 
     @returns_deferred
     async def test_turns(self) -> None:

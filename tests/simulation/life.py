@@ -8,6 +8,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from coldstore.util.asynchronous import returns_deferred
 from coldstore.util.workers import outcome_of
 from tests.simulation.reactor import Call, Owner, OwnerIsOver, VirtualReactor
 
@@ -168,14 +169,13 @@ class LifeThreads:
         """See ``Pool``."""
         self._life.reactor.later(self._life, 0.0, _tell, (done, outcome), {})
 
-    def stop(self) -> "Deferred[None]":
+    @returns_deferred
+    async def stop(self) -> None:
         """See ``Pool``."""
-        stopped: Deferred[None] = Deferred()
-        if self._under_way:
-            self._idle.append(stopped)
-        else:
-            stopped.callback(None)
-        return stopped
+        while self._under_way:
+            idle: Deferred[None] = Deferred()
+            self._idle.append(idle)
+            await idle
 
 
 def _tell(done: "Deferred[Any]", outcome: Any) -> None:
