@@ -15,14 +15,17 @@ else:
     _Base = object
 
 BEGINNING = 1_800_000_000.0
-STEP_SECONDS = 0.05
-"""Virtual time that passes in a turn of the real reactor."""
 
 
 class InVirtualTime(_Base):
-    """Mixed into a test case before its contract: as long as a test waits for something, time passes on ``virtual``."""
+    """
+    Mixed into a test case before its contract: as long as a test waits for something, time passes on ``virtual``.
+
+    :cvar step_seconds: how much of it in a turn of the real reactor
+    """
 
     virtual: VirtualReactor
+    step_seconds = 0.05
 
     def setUp(self) -> "Deferred[object]":  # type: ignore[override]
         """Have time pass from here on."""
@@ -40,4 +43,4 @@ class InVirtualTime(_Base):
         return outcome
 
     def _pass(self) -> None:
-        self.virtual.run_until(self.virtual.seconds() + STEP_SECONDS)
+        self.virtual.run_until(self.virtual.seconds() + self.step_seconds)

@@ -32,7 +32,7 @@ from coldstore.interfaces.library import (
     MoveFailed,
     MoveOutcomeUnknown,
 )
-from coldstore.interfaces.mover import MediumFault, MoverDied, MoverTimeout
+from coldstore.interfaces.mover import IMover, MediumFault, MoverDied, MoverTimeout
 from coldstore.interfaces.process import IDeviceLock, LockHeld, LockHolder, LockNotHeld
 from coldstore.model.library import DriveElement, Inventory
 from coldstore.testing.filesystem import CutShort, SimulatedTapeFilesystem, SimulatedTapes, SimulatedVolume
@@ -268,10 +268,11 @@ class LifeLibrary:
     def load(self, *, slot: int, drive: int, barcode: str) -> "Deferred[Inventory]":
         """See ``ILibrary``."""
         floor = self._floor
-        taken = floor.library.drives[drive]
-        taken.load_seconds = floor.times.load(is_first=barcode not in floor.seen_before)
-        if floor.chance.happens("drive slow"):
-            taken.load_seconds *= 10
+        if 0 <= drive < len(floor.library.drives):
+            taken = floor.library.drives[drive]
+            taken.load_seconds = floor.times.load(is_first=barcode not in floor.seen_before)
+            if floor.chance.happens("drive slow"):
+                taken.load_seconds *= 10
         floor.seen_before.add(barcode)
         if floor.chance.happens("cartridge worn"):
             floor.worn.add(barcode)
@@ -576,6 +577,11 @@ class Heard:
         return called
 
 
+@implementer(IMover)
+class HeardMover(Heard):
+    """A volume's mover as one process sees it."""
+
+
 @implementer(IMountedVolume)
 class HeardVolume(Heard):
     """A mounted volume as one process sees it."""
@@ -599,7 +605,7 @@ def life_filesystem(floor: Floor, life: Life, disk: Disk, drive: int, limits: Li
 
     def wrap_mover(found: Any) -> Any:
         return (
-            Heard(found, life, f"mover {drive}")
+            HeardMover(found, life, f"mover {drive}")
             if found is not None and hasattr(found, "put_file")
             else found
         )
