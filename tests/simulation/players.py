@@ -13,7 +13,7 @@ from tests.simulation.report import Report, play_case
 from tests.simulation.trial_run import silence
 
 CASES_PER_PROCESS = 40
-"""Then another one takes its place: what worlds leave in memory goes with it."""
+"""As a mean. Then others take their place: what worlds leave in memory goes with them."""
 AHEAD = 4
 """Cases per process that are given out before they are asked for: none waits for a long one."""
 
@@ -27,12 +27,8 @@ class Players:
 
     def __init__(self, count: int) -> None:
         self._count = count
-        self._pool = ProcessPoolExecutor(
-            count,
-            mp_context=get_context("spawn"),
-            initializer=_begin,
-            max_tasks_per_child=CASES_PER_PROCESS,
-        )
+        self._given = 0
+        self._pools: list[ProcessPoolExecutor] = []
 
     def __enter__(self) -> "Players":
         return self
@@ -40,21 +36,38 @@ class Players:
     def __exit__(
         self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in self._pools:
+            pool.shutdown(wait=False, cancel_futures=True)
         for process in active_children():
             process.terminate()
-        self._pool.shutdown(wait=True)
+        for pool in self._pools:
+            pool.shutdown(wait=True)
 
     def play(self, cases: Iterable[Case]) -> Iterator[Report]:
         """Play cases."""
         left = iter(cases)
         under_way: deque[Future[Report]] = deque(
-            self._pool.submit(play_case, case) for case in islice(left, self._count * AHEAD)
+            self._submit(case) for case in islice(left, self._count * AHEAD)
         )
         while under_way:
             report = under_way.popleft().result()
-            under_way.extend(self._pool.submit(play_case, case) for case in islice(left, 1))
+            under_way.extend(self._submit(case) for case in islice(left, 1))
             yield report
+
+    def _submit(self, case: Case) -> "Future[Report]":
+        """
+        Give out a case. The pool that has had its share of them ends by itself, while the next one begins. (One that ends single
+        processes, ``max_tasks_per_child``, does not always begin others in Python 3.11, and then waits for ever.)
+        """
+        if self._given % (CASES_PER_PROCESS * self._count) == 0:
+            for pool in self._pools:
+                pool.shutdown(wait=False)
+            self._pools = [
+                *self._pools[-1:],
+                ProcessPoolExecutor(self._count, mp_context=get_context("spawn"), initializer=_begin),
+            ]
+        self._given += 1
+        return self._pools[-1].submit(play_case, case)
 
 
 def _begin() -> None:

@@ -4,10 +4,12 @@ import io
 from contextlib import redirect_stderr, redirect_stdout
 from itertools import count, islice
 from pathlib import Path
+from threading import Thread
 from xml.etree import ElementTree
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.simulation import players
 from tests.simulation.__main__ import main, options_of
 from tests.simulation.case import Case
 from tests.simulation.players import Players
@@ -22,13 +24,28 @@ class PlayersTests(SynchronousTestCase):
     def test_order_and_end(self) -> None:
         """Reports come in the order of the cases, of which no more are taken than needed; then the processes end."""
         cases = (Case(seed=seed, hours=0.1, clients=1, settles=False) for seed in count(1))
-        with Players(2) as players:
-            reports = list(islice(players.play(cases), 3))
+        with Players(2) as playing:
+            reports = list(islice(playing.play(cases), 3))
         self.assertEqual([report.case.seed for report in reports], [1, 2, 3])
         self.assertLess(next(cases).seed, 20)
         for report in reports:
             self.assertTrue(report.is_good, report.complaints)
             self.assertGreater(report.lives, 0)
+
+    def test_processes_take_turns(self) -> None:
+        """Processes that have played enough are followed by others, also for the very last case."""
+        self.patch(players, "CASES_PER_PROCESS", 2)
+        reports: list[Report] = []
+
+        def play() -> None:
+            with Players(1) as playing:
+                reports.extend(playing.play(Case(seed=seed, hours=0.1, clients=1) for seed in range(1, 6)))
+
+        thread = Thread(target=play, daemon=True)
+        thread.start()
+        thread.join(300.0)
+        self.assertEqual([report.case.seed for report in reports], [1, 2, 3, 4, 5])
+        self.assertFalse(thread.is_alive())
 
 
 class OneTests(WorldTestCase):
