@@ -199,6 +199,8 @@ class Dispatcher:
         if await self._notices.renewal(renewal):
             self._search()
         await self._notices.archive(plan, archive, drives)
+        if archive.offline:
+            self._search()
         if not self._is_space_short:
             await self._notices.recalls_have_space()
         await self._notices.recall(
