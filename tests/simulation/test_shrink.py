@@ -70,7 +70,7 @@ class ShrinkingTests(SynchronousTestCase):
     def test_needs_two_faults(self) -> None:
         """All goes that is not needed."""
         case, _ = self.small(
-            Case(seed=17),
+            Case(seed=17, hours=72.0),
             lambda case: (
                 {"kill", "robot jams"} <= set(case.all_faults) and case.hours >= 31 and case.clients >= 2
             ),
@@ -82,20 +82,20 @@ class ShrinkingTests(SynchronousTestCase):
 
     def test_needs_everything(self) -> None:
         """Where nothing can go, nothing goes, and it ends."""
-        whole = Case(seed=17)
+        whole = Case(seed=17, hours=72.0)
         case, _ = self.small(whole, lambda case: case == whole)
         self.assertEqual(case, whole)
 
     def test_budget(self) -> None:
         """It stops when it has replayed often enough, or has no time left."""
-        _, played = self.small(Case(seed=17), lambda case: "kill" in case.all_faults, replays=5)
+        _, played = self.small(Case(seed=17, hours=72.0), lambda case: "kill" in case.all_faults, replays=5)
         self.assertEqual(played, 5)
-        report = Report(case=Case(seed=17), complaints=("wrong",), hours=1000.0)
+        report = Report(case=Case(seed=17, hours=72.0), complaints=("wrong",), hours=1000.0)
         self.assertIs(Shrinking(report, play=self.fail, is_over=lambda: True).run(), report)
 
     def test_cut_without_a_replay(self) -> None:
         """A complaint that came before the time was over needs no more time than that."""
-        report = Report(case=Case(seed=17), complaints=("wrong",), hours=18.0)
+        report = Report(case=Case(seed=17, hours=72.0), complaints=("wrong",), hours=18.0)
         case = Shrinking(report, play=self.fail, replays=0).run().case
         self.assertEqual((case.hours, case.settles), (18.0, False))
 
