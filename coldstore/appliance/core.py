@@ -135,7 +135,13 @@ class Core(MultiService):
         leftovers = Leftovers(
             store=store, clock=clock, bell=bells["leftovers"], janitor_bell=bells["janitor"]
         )
-        completer = Completer(store=store, clock=clock, region=region, day_seconds=day_seconds)
+        completer = Completer(
+            store=store,
+            clock=clock,
+            region=region,
+            day_seconds=day_seconds,
+            messages_bell=bells["deliverer"],
+        )
         evictor = Evictor(
             store=store,
             staging=staging,
@@ -175,7 +181,6 @@ class Core(MultiService):
                 staging=staging,
                 clock=clock,
                 completer=completer,
-                bell=bells["deliverer"],
                 new_layout_id=lambda: f"{ordinary.getrandbits(128):032x}",
                 on_bad_source=on_bad_source,
                 doubtful=leftovers.note,

@@ -354,7 +354,7 @@ class IMetadataStore(Interface):
         """
         Return pieces whose bytes may go, oldest first: at most ``limit`` (up to 1,000), behind the duty ``after``.
 
-        May first take dead versions and layouts apart, in bounded steps; an empty answer means that none is left.
+        May first take dead versions and layouts apart, in bounded steps; fewer than ``limit`` mean that none is left.
         """
 
     def forget_discards(discard_ids: Sequence[int]) -> Deferred[None]:

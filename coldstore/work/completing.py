@@ -3,6 +3,7 @@
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from coldstore.interfaces.bell import IBell
 from coldstore.interfaces.metadata import Conflict, IMetadataStore
 from coldstore.model.objects import RestorePhase
 from coldstore.plan.messages import restore_completed
@@ -15,12 +16,19 @@ class Completer:
     log = Logger()
 
     def __init__(
-        self, *, store: IMetadataStore, clock: IReactorTime, region: str, day_seconds: float
+        self,
+        *,
+        store: IMetadataStore,
+        clock: IReactorTime,
+        region: str,
+        day_seconds: float,
+        messages_bell: IBell,
     ) -> None:
         self._store = store
         self._clock = clock
         self._region = region
         self._day_seconds = day_seconds
+        self._messages_bell = messages_bell
 
     async def complete(self, version_uid: int) -> bool:
         """Complete the version's restore if every extent is back; tell whether it was completed now. Repeatable."""
@@ -38,6 +46,7 @@ class Completer:
             )
         except Conflict:
             return False
+        self._messages_bell.ring()
         self.log.info(
             "restore of {bucket}/{key} is complete",
             bucket=version.facts.bucket,

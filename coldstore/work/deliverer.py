@@ -1,6 +1,7 @@
 """Empties the outbox: delivers, waits longer after each failure, gives up after a time."""
 
 from dataclasses import dataclass
+from math import inf
 from random import Random
 
 from twisted.internet.interfaces import IReactorTime
@@ -11,7 +12,7 @@ from coldstore.interfaces.notify import DeliveryFailed, INotifier
 
 PAGE = 100
 REST_SECONDS = 60.0
-"""Who writes a message rings; this is for messages whose next attempt is due."""
+"""Who writes a message rings, and after a failure its next attempt is waited for: this is for what an earlier run left."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,12 +49,14 @@ class Deliverer:
         self._clock = clock
         self._random = random
         self._policy = policy
+        self._attempts_at: list[float] = []
+        """When what failed is due again."""
 
     async def one_round(self) -> float:
         """Deliver; return how long to rest."""
         now = self._clock.seconds()
         due = await self._store.due_messages(now=now, limit=PAGE)
-        rest_seconds = REST_SECONDS
+        self._attempts_at = [at for at in self._attempts_at if at > now]
         for message in due:
             try:
                 await self._notifier.deliver(message)
@@ -69,7 +72,10 @@ class Deliverer:
                     await self._store.message_failed(
                         message.message_id, error=str(failure), next_attempt_at=now + pause
                     )
-                    rest_seconds = min(rest_seconds, pause)
+                    self._attempts_at.append(now + pause)
             else:
                 await self._store.message_delivered(message.message_id)
-        return 0.0 if len(due) == PAGE else rest_seconds
+        if len(due) == PAGE:
+            return 0.0
+        now = self._clock.seconds()
+        return max(0.0, min(REST_SECONDS, min(self._attempts_at, default=inf) - now))

@@ -223,8 +223,9 @@ class Dispatcher:
             or self._notices.is_anything_open
             or any(station.is_leaving for station in self._stations.values())
         )
+        longest = LOOK_SECONDS if goes_on else IDLE_LOOK_SECONDS
         waits = (max(SHORTEST_REST_SECONDS, at - now) for at in times if at > now)
-        return min(LOOK_SECONDS if goes_on else IDLE_LOOK_SECONDS, *waits, IDLE_LOOK_SECONDS)
+        return min(longest, min(waits, default=longest))
 
     async def stop(self) -> None:
         """Cancel every session; fires when all have let go. Mounted cartridges stay mounted and are taken over next time."""
@@ -338,7 +339,6 @@ class Dispatcher:
         :raise LibraryFault: the library cannot be used; says why
         """
         self._note_contents(await self._keeper.take())
-        self._bell.ring()
         await self._notices.library_works()
         self._bell.ring()
 

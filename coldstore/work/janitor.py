@@ -42,13 +42,11 @@ class Janitor:
         for upload in await self._store.abandoned_uploads(PAGE):
             await self._store.abandon_upload(upload.upload_id)
         self._has_failed = False
-        after = 0
-        is_last = False
-        while not is_last:
-            page = await self._store.discards(DISCARDS_PAGE, after=after)
-            is_last = len(page) < DISCARDS_PAGE
-            after = page[-1].discard_id if page else after
-            await self._free([piece for piece in page if piece.discard_id not in self._under_way])
+        page = await self._store.discards(DISCARDS_PAGE)
+        await self._free(page)
+        while len(page) == DISCARDS_PAGE:
+            page = await self._store.discards(DISCARDS_PAGE, after=page[-1].discard_id)
+            await self._free(page)
         if has_more:
             return 0.0
         return REST_SECONDS if self._under_way or self._has_failed else IDLE_SECONDS
@@ -69,7 +67,8 @@ class Janitor:
         return len(bundles) == PAGE
 
     async def _free(self, pieces: Sequence[DiscardedPiece]) -> None:
-        """Begin to free pieces in groups, and wait a while for them."""
+        """Begin to free pieces in groups, those that are not under way, and wait a while for them."""
+        pieces = [piece for piece in pieces if piece.discard_id not in self._under_way]
         groups = [
             Deferred.fromCoroutine(self._free_group(pieces[start : start + BATCH_MAX]))
             for start in range(0, len(pieces), BATCH_MAX)

@@ -6,7 +6,6 @@ from itertools import groupby
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from coldstore.interfaces.bell import IBell
 from coldstore.interfaces.filesystem import IMountedVolume
 from coldstore.interfaces.metadata import Conflict, IMetadataStore, WantedExtent
 from coldstore.interfaces.mover import (
@@ -68,7 +67,6 @@ class RecallSession:
         staging: IStaging,
         clock: IReactorTime,
         completer: Completer,
-        bell: IBell,
         new_layout_id: Callable[[], str],
         on_bad_source: Callable[[str, str], int],
         doubtful: Callable[[Sequence[str]], None],
@@ -85,7 +83,6 @@ class RecallSession:
         self._staging = staging
         self._clock = clock
         self._completer = completer
-        self._bell = bell
         self._new_layout_id = new_layout_id
         self._on_bad_source = on_bad_source
         self._doubtful = doubtful
@@ -289,7 +286,6 @@ class RecallSession:
             # Of one of these the record may know all the same.
             self._doubtful(addresses[recorded:])
             raise
-        self._bell.ring()
 
     async def _record(self, item: Wanted, address: str, crc64nvme: int) -> None:
         layout_id = await self._store.recall_layout(item.version_uid) or self._new_layout_id()

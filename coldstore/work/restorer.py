@@ -3,7 +3,7 @@
 from coldstore.interfaces.metadata import IMetadataStore
 from coldstore.work.completing import Completer
 
-REST_SECONDS = 300.0
+REST_SECONDS = 60.0
 PAGE = 1000
 
 

@@ -44,7 +44,7 @@ READER = {
     "list": 6,
 }
 ROLES = (WRITER, READER, READER)
-"""What a client mostly does: one that backs up is changed for two that look. Of a hundred operations so many of each kind."""
+"""What a client mostly does: for one that backs up there are two that look. Of a hundred operations so many of each kind."""
 _NOT_NOW = frozenset({500, 503})
 _RESTORE = (
     '<RestoreRequest xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Days>{days}</Days>'

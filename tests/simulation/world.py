@@ -126,8 +126,9 @@ class World:
         self.lives = 0
         self.run: Run | None = None
         self.user: tuple[str, str] | None = None
-        self.has_buckets = False
         """The keys that clients sign with, once the operator has made them."""
+        self.has_buckets = False
+        """Whether the operator knows that what clients put into is there."""
         self.clients = [self._client(number) for number in range(self.shape.clients)]
         self.operator = Operator(self)
         self.database.loss = self._loss

@@ -58,15 +58,19 @@ class DelivererTests(SynchronousTestCase):
         """Answer as the target does."""
         return fail(DeliveryFailed("away")) if given.message_id in self.fails else succeed(None)
 
-    def rest_seconds(self) -> float:
-        """Run a round; return its rest."""
-        deliverer = Deliverer(
+    def deliverer(self) -> Deliverer:
+        """One that has not delivered yet."""
+        return Deliverer(
             store=self.store,  # type: ignore[arg-type]
             notifier=SimpleNamespace(deliver=self.deliver),  # type: ignore[arg-type]
             clock=self.clock,
             random=Random(1),
             policy=POLICY,
         )
+
+    def rest_seconds(self, deliverer: Deliverer | None = None) -> float:
+        """Run a round; return its rest."""
+        deliverer = deliverer or self.deliverer()
         return float(self.successResultOf(Deferred.fromCoroutine(deliverer.one_round())))
 
     def test_nothing_due(self) -> None:
@@ -81,6 +85,17 @@ class DelivererTests(SynchronousTestCase):
         self.assertEqual((len(pauses), rest), (2, min(pauses)))
         self.assertLess(rest, 2.0)
         self.assertEqual([number for what, number, _ in self.told if what == "delivered"], [3])
+
+    def test_rung_before_the_next_try(self) -> None:
+        """A round for something else in between does not put off the next attempt of what failed."""
+        deliverer = self.deliverer()
+        self.due, self.fails = [message(1, attempts=5)], {1}
+        rest = self.rest_seconds(deliverer)
+        self.due = []
+        self.clock.advance(3.0)
+        self.assertAlmostEqual(self.rest_seconds(deliverer), rest - 3.0)
+        self.clock.advance(rest)
+        self.assertEqual(self.rest_seconds(deliverer), REST_SECONDS)
 
     def test_given_up(self) -> None:
         """A message that is too old and fails once more is given up; one that is delivered is not."""

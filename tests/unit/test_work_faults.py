@@ -292,6 +292,33 @@ class WritingTests(SynchronousTestCase):
         run.until(lambda: world.is_restored(*versions))
         self.assertEqual(world.read(versions[0]), world.contents[versions[0].version_uid])
 
+    def test_cartridge_away_before_verification(self) -> None:
+        """A cartridge whose copies wait to be verified is asked for while it is away, and noticed when somebody puts it back."""
+        world = World(cartridges=2)
+        versions = [world.put("k", MIB)]
+        run = Run(world)
+        for filesystem in run.filesystems.values():
+            filesystem.faults["verify"] = deque([MoverDied("killed")])
+
+        def on_a_shelf() -> list[int]:
+            """Slots of cartridges with a copy that is on tape and not verified."""
+            synced = {copy.barcode for copy in world.copies(versions[0]) if copy.state.value == "synced"}
+            return [slot for slot, barcode in world.library.stored().items() if barcode in synced]
+
+        run.start()
+        run.until(lambda: bool(on_a_shelf()))
+        slot = on_a_shelf()[0]
+        taken = world.library.take_away(slot)
+        now_of(Deferred.fromCoroutine(run.dispatcher.look_at_library()))
+        run.until(lambda: bool(world.where(versions[0])))
+        run.let_pass(1000)
+        self.assertIn("verification-waits", world.alerts())
+        self.assertFalse(world.is_archived(*versions))
+        world.library.put(slot, taken)
+        run.until(lambda: world.is_cold(*versions))
+        run.let_pass(100)
+        self.assertNotIn("verification-waits", world.alerts())
+
     def test_robot_refuses(self) -> None:
         """A robot that refuses some moves is asked again after rests that grow, and is the only one to blame."""
         world = World(cartridges=2)

@@ -518,7 +518,13 @@ class Run:
             bell=self.bells["leftovers"],
             janitor_bell=self.bells["janitor"],
         )
-        completer = Completer(store=self.store, clock=self.clock, region="us-east-1", day_seconds=86_400.0)
+        completer = Completer(
+            store=self.store,
+            clock=self.clock,
+            region="us-east-1",
+            day_seconds=86_400.0,
+            messages_bell=self.bells["deliverer"],
+        )
         sync = SyncPolicy(sync_bytes=sync_bytes, sync_seconds=600, verify=dict.fromkeys(POOLS, verify))
         self.evictor = Evictor(
             store=self.store,
@@ -581,7 +587,6 @@ class Run:
                 staging=world.staging,
                 clock=self.clock,
                 completer=completer,
-                bell=self.bells["deliverer"],
                 new_layout_id=lambda: f"{random.getrandbits(128):032x}",
                 on_bad_source=on_bad_source,
                 doubtful=self.leftovers.note,
