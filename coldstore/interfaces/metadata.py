@@ -621,7 +621,12 @@ class IMetadataStore(Interface):
     # ── telling others ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def due_messages(*, now: float, limit: int) -> Deferred[list[OutboxMessage]]:
-        """Return messages whose next attempt is due, longest due first: a new message is due since it was made."""
+        """
+        Return messages whose next attempt is due, longest due first: a new message is due since it was made.
+
+        Of the messages about one key only the oldest is among them, until it is delivered or given up: they leave in
+        the order in which they were written.
+        """
 
     def message_delivered(message_id: int) -> Deferred[None]:
         """Forget a delivered message; harmless to repeat."""

@@ -9,6 +9,7 @@ from twisted.logger import Logger
 
 from coldstore.interfaces.metadata import IMetadataStore
 from coldstore.interfaces.notify import DeliveryFailed, INotifier
+from coldstore.model.events import OutboxMessage
 
 PAGE = 100
 REST_SECONDS = 60.0
@@ -57,25 +58,26 @@ class Deliverer:
         now = self._clock.seconds()
         due = await self._store.due_messages(now=now, limit=PAGE)
         self._attempts_at = [at for at in self._attempts_at if at > now]
-        for message in due:
-            try:
-                await self._notifier.deliver(message)
-            except DeliveryFailed as failure:
-                now = self._clock.seconds()
-                if now - message.created_at > self._policy.age_max_seconds:
-                    await self._store.message_dead(message.message_id, error=str(failure), at=now)
-                    self.log.warn(
-                        "message {id} is given up: {failure}", id=message.message_id, failure=failure
-                    )
-                else:
-                    pause = pause_after(message.attempts, self._policy, jitter=self._random.random())
-                    await self._store.message_failed(
-                        message.message_id, error=str(failure), next_attempt_at=now + pause
-                    )
-                    self._attempts_at.append(now + pause)
-            else:
-                await self._store.message_delivered(message.message_id)
-        if len(due) == PAGE:
+        left = [await self._leaves(message) for message in due]
+        # What leaves the outbox makes way for the next message about its key.
+        if any(left) or len(due) == PAGE:
             return 0.0
         now = self._clock.seconds()
         return max(0.0, min(REST_SECONDS, min(self._attempts_at, default=inf) - now))
+
+    async def _leaves(self, message: OutboxMessage) -> bool:
+        """Try a message; return whether it waits no longer: it was delivered, or is given up."""
+        try:
+            await self._notifier.deliver(message)
+        except DeliveryFailed as failure:
+            now = self._clock.seconds()
+            if now - message.created_at > self._policy.age_max_seconds:
+                await self._store.message_dead(message.message_id, error=str(failure), at=now)
+                self.log.warn("message {id} is given up: {failure}", id=message.message_id, failure=failure)
+                return True
+            at = now + pause_after(message.attempts, self._policy, jitter=self._random.random())
+            await self._store.message_failed(message.message_id, error=str(failure), next_attempt_at=at)
+            self._attempts_at.append(at)
+            return False
+        await self._store.message_delivered(message.message_id)
+        return True

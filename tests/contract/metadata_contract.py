@@ -1644,17 +1644,35 @@ class MetadataContract(MetadataSteps):
         await self.publish(b"1", messages=[message_of(b"1", created_at=10.0)])
         await self.publish(b"2", messages=[message_of(b"2", created_at=20.0), message_of(b"2", "more", 20.0)])
         self.assertEqual(await self.store.due_messages(now=9.0, limit=9), [])
-        one, two, three = await self.store.due_messages(now=20.0, limit=9)
+        one, two = await self.store.due_messages(now=20.0, limit=9)
         self.assertEqual((one.key, one.body, one.created_at, one.attempts), (b"1", '{"a":1}', 10.0, 0))
-        self.assertEqual((two.event, three.event), ("event", "more"))
+        self.assertEqual((two.key, two.event), (b"2", "event"))
         self.assertEqual(await self.store.due_messages(now=20.0, limit=1), [one])
         await self.store.message_failed(one.message_id, error="away", next_attempt_at=50.0)
-        self.assertEqual(await self.store.due_messages(now=49.0, limit=9), [two, three])
+        self.assertEqual(await self.store.due_messages(now=49.0, limit=9), [two])
         await self.store.message_delivered(two.message_id)
         await self.store.message_delivered(two.message_id)
+        (three,) = await self.store.due_messages(now=49.0, limit=9)
+        self.assertEqual((three.key, three.event), (b"2", "more"))
         await self.store.message_dead(three.message_id, error="too old", at=60.0)
         (again,) = await self.store.due_messages(now=50.0, limit=9)
         self.assertEqual((again.message_id, again.attempts, again.last_error), (one.message_id, 1, "away"))
+
+    async def test_outbox_in_order(self) -> None:
+        """A message waits behind an older one about its key that failed, and no longer when that one is given up."""
+        await self.publish(b"k", messages=[message_of(b"k", "first", 10.0), message_of(b"k", "second", 10.0)])
+        await self.publish(b"k", messages=[message_of(b"k", "third", 11.0)])
+        await self.publish(b"l", messages=[message_of(b"l", "another", 12.0)])
+        first, another = await self.store.due_messages(now=20.0, limit=9)
+        self.assertEqual((first.event, another.event), ("first", "another"))
+        await self.store.message_failed(first.message_id, error="away", next_attempt_at=50.0)
+        self.assertEqual(await self.store.due_messages(now=49.0, limit=9), [another])
+        self.assertEqual((await self.store.due_messages(now=50.0, limit=9))[1].event, "first")
+        await self.store.message_dead(first.message_id, error="too old", at=60.0)
+        second, _ = await self.store.due_messages(now=50.0, limit=9)
+        self.assertEqual(second.event, "second")
+        await self.store.message_delivered(second.message_id)
+        self.assertEqual((await self.store.due_messages(now=50.0, limit=9))[0].event, "third")
 
     async def test_alerts(self) -> None:
         """One alert is open per kind and subject; it counts, is cleared, and opens anew."""

@@ -79,12 +79,20 @@ class DelivererTests(SynchronousTestCase):
 
     def test_rests_until_the_next_try(self) -> None:
         """After a failure it rests no longer than the pause of the first message that is due again."""
-        self.due, self.fails = [message(1), message(2, attempts=3), message(3)], {1, 2}
+        self.due, self.fails = [message(1), message(2, attempts=3)], {1, 2}
         rest = self.rest_seconds()
         pauses = [facts["next_attempt_at"] for what, _, facts in self.told if what == "failed"]
         self.assertEqual((len(pauses), rest), (2, min(pauses)))
         self.assertLess(rest, 2.0)
+
+    def test_looks_for_the_next_of_a_key(self) -> None:
+        """After a delivery it looks again at once: the next message about that key waits behind it."""
+        deliverer = self.deliverer()
+        self.due, self.fails = [message(1, attempts=3), message(3)], {1}
+        self.assertEqual(self.rest_seconds(deliverer), 0.0)
         self.assertEqual([number for what, number, _ in self.told if what == "delivered"], [3])
+        self.due = []
+        self.assertGreater(self.rest_seconds(deliverer), 0.0)
 
     def test_rung_before_the_next_try(self) -> None:
         """A round for something else in between does not put off the next attempt of what failed."""
@@ -101,7 +109,7 @@ class DelivererTests(SynchronousTestCase):
         """A message that is too old and fails once more is given up; one that is delivered is not."""
         self.clock.advance(1001)
         self.due, self.fails = [message(1), message(2), message(3, created_at=900.0)], {1, 3}
-        self.rest_seconds()
+        self.assertEqual(self.rest_seconds(), 0.0)
         self.assertEqual(
             [(what, number) for what, number, _ in self.told],
             [("dead", 1), ("delivered", 2), ("failed", 3)],

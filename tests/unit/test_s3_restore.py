@@ -91,8 +91,12 @@ class OperationTests(SynchronousTestCase):
         return [json.loads(each.body)["Records"][0]["eventName"] for each in self.messages()]
 
     def messages(self) -> list[OutboxMessage]:
-        """Return the messages that are due."""
-        found: list[OutboxMessage] = self.successResultOf(self.rig.store.due_messages(now=1e12, limit=100))
+        """Take out the messages, each due once the one before it about its key is gone."""
+        found: list[OutboxMessage] = []
+        while due := self.successResultOf(self.rig.store.due_messages(now=1e12, limit=100)):
+            for message in due:
+                self.successResultOf(self.rig.store.message_delivered(message.message_id))
+            found += due
         return found
 
     def test_from_tape(self) -> None:

@@ -25,9 +25,11 @@ def write_messages(connection: sqlite3.Connection, messages: Sequence[NewMessage
 
 
 def due_messages(connection: sqlite3.Connection, *, now: float, limit: int) -> list[OutboxMessage]:
-    """Return due messages, longest due first."""
+    """Return due messages, the oldest that waits of each key, longest due first."""
     found = connection.execute(
         f"SELECT {MESSAGE_COLUMNS} FROM outbox WHERE dead_at IS NULL AND next_attempt_at <= ?"
+        " AND NOT EXISTS (SELECT 1 FROM outbox AS older WHERE older.bucket = outbox.bucket AND older.key = outbox.key"
+        " AND older.message_id < outbox.message_id AND older.dead_at IS NULL)"
         " ORDER BY next_attempt_at, message_id LIMIT ?",
         (now, limit),
     )
