@@ -714,6 +714,22 @@ class PlanTests(SynchronousTestCase):
                 is_bounded = not step.startswith("SCAN") or step in HARMLESS_SCANS
                 self.assertTrue(is_bounded and "TEMP B-TREE FOR ORDER" not in step, (step, statement))
 
+    def test_prepared_once(self) -> None:
+        """What is asked for over and over again is prepared once, whatever values it is asked with."""
+        connection = sqlite3.connect(":memory:", isolation_level=None)
+        self.addCleanup(connection.close)
+        migrate(connection, shipped_migrations(), new_appliance_id=lambda: "one")
+        prepared: list[int] = []
+        connection.set_authorizer(lambda action, *_: prepared.append(action) or sqlite3.SQLITE_OK)
+        for _ in range(2):
+            for on_disk in (True, False):
+                restores.ongoing(connection, on_disk=on_disk, limit=9)
+        self.assertTrue(prepared)
+        prepared.clear()
+        for on_disk in (True, False):
+            restores.ongoing(connection, on_disk=on_disk, limit=9)
+        self.assertEqual(prepared, [])
+
 
 class ValueTests(SynchronousTestCase):
     """Small encodings."""

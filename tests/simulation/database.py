@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, fail, succeed
 
+from coldstore.metadata.sqlite.connection import IN_MEMORY, STATEMENTS_KEPT
 from coldstore.metadata.sqlite.executors import Executor
-from coldstore.metadata.sqlite.groupcommit import Outcome, Step, commit_together, read_together
+from coldstore.metadata.sqlite.groupcommit import Outcome, Step, commit_together, outcome_of
 from coldstore.metadata.sqlite.schema import shipped_migrations
 from coldstore.metadata.sqlite.store import SqliteStore, prepare
 from coldstore.model.errors import MetadataUnavailable
@@ -39,14 +40,14 @@ class Database:
     """
 
     def __init__(self) -> None:
-        self.connection = sqlite3.connect(":memory:", isolation_level=None)
+        self.connection = sqlite3.connect(IN_MEMORY, isolation_level=None, cached_statements=STATEMENTS_KEPT)
         self.connection.execute("PRAGMA foreign_keys = ON")
         self.loss: Callable[[], Loss | None] = lambda: None
         self.is_away = False
 
     def store(self, life: Life, seconds: Callable[[], float]) -> SqliteStore:
         """Return what one process has of it; ``seconds`` gives the time that the next transaction takes."""
-        return SqliteStore(":memory:", executor=LifeExecutor(self, life, seconds))
+        return SqliteStore(IN_MEMORY, executor=LifeExecutor(self, life, seconds))
 
 
 class LifeExecutor(Executor):
@@ -131,8 +132,8 @@ class LifeExecutor(Executor):
     def _outcome(self, step: Step) -> Outcome:
         if self._database.is_away:
             return Outcome(error=MetadataUnavailable("the database is away"))
-        (outcome,) = read_together(self._database.connection, [step])
-        return outcome
+        # Nobody else can write meanwhile, so it needs no transaction to see one state.
+        return outcome_of(self._database.connection, step)
 
     def look_up(self, step: Callable[[sqlite3.Connection], _T]) -> "Deferred[_T]":
         """See ``Executor``."""

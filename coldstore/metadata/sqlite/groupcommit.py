@@ -144,7 +144,7 @@ def read_together(connection: sqlite3.Connection, steps: Sequence[Step]) -> list
     except sqlite3.Error as error:
         return _all_failed(steps, error)
     try:
-        return [_alone(connection, step) for step in steps]
+        return [outcome_of(connection, step) for step in steps]
     finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
@@ -165,7 +165,8 @@ def _in_savepoint(connection: sqlite3.Connection, step: Step) -> Outcome:
     return Outcome(result=result)
 
 
-def _alone(connection: sqlite3.Connection, step: Step) -> Outcome:
+def outcome_of(connection: sqlite3.Connection, step: Step) -> Outcome:
+    """Run a step in whatever transaction there is; return what it came to."""
     try:
         return Outcome(result=step(connection))
     except Exception as error:  # noqa: BLE001 - it belongs to whoever waits for this step, and reaches him

@@ -122,10 +122,12 @@ def wanted_extents(
 
 def ongoing(connection: sqlite3.Connection, *, on_disk: bool, limit: int) -> list[ObjectVersion]:
     """Return versions with an ongoing restore, oldest request first."""
+    # A literal: as a parameter SQLite would prepare it anew for each value, because a partial index might fit one of them.
     return versions.selected(
         connection,
-        "WHERE v.restore_phase = 'ongoing' AND v.on_disk = ? ORDER BY v.restore_requested_at, v.version_uid LIMIT ?",
-        (int(on_disk), limit),
+        f"WHERE v.restore_phase = 'ongoing' AND v.on_disk = {int(on_disk)}"
+        " ORDER BY v.restore_requested_at, v.version_uid LIMIT ?",
+        (limit,),
     )
 
 
