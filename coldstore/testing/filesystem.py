@@ -67,9 +67,14 @@ from coldstore.util.asynchronous import returns_deferred
 from coldstore.util.checksums import crc64nvme
 
 RECORD_BYTES = 512 * 1024
+FIRST_BLOCK = 6
+"""The first of a data partition that a file can begin with."""
 READ_ONLY_FILE_SYSTEM = 30
 """EROFS."""
 
+Span = tuple[int, int]
+"""Position on a cartridge and length, in bytes."""
+Spans = Callable[[], Sequence[Span]]
 ReadDisk = Callable[[str, int, int], bytes]
 WriteDisk = Callable[[str, int, bytes], None]
 
@@ -258,10 +263,16 @@ class SimulatedMover:
         self._mount = mount
         self._turn = DeferredLock()
 
-    async def _begin(self, operation: str, size_bytes: int = 0) -> None:
-        """Wait for the turn, let the time go by that it takes, and fail if so ordered. The caller releases the turn."""
+    async def _begin(self, operation: str, size_bytes: int = 0, *, spans: Spans | None = None) -> None:
+        """
+        Wait for the turn, let the time go by that it takes, and fail if so ordered. The caller releases the turn.
+
+        :param spans: tells which bytes of the cartridge it passes over
+        """
         await self._turn.acquire()
         try:
+            if spans is not None:
+                self._filesystem.passes_over(spans())
             await self._filesystem.take_time(operation, size_bytes)
             if not self._mount.is_alive:
                 raise VolumeGone("the file system is dead")
@@ -280,6 +291,18 @@ class SimulatedMover:
             return self._mount.tree.files[path]
         except KeyError:
             raise NoSuchFileOnVolume(path) from None
+
+    def _within(self, path: str, *parts: tuple[int, int]) -> Sequence[Span]:
+        """Where parts of a file, by offset and length, lie on the cartridge."""
+        file = self._mount.tree.files.get(path)
+        if file is None or file.start_block is None:
+            return ()
+        begin = (file.start_block - FIRST_BLOCK) * RECORD_BYTES
+        return [(begin + offset_bytes, length_bytes) for offset_bytes, length_bytes in parts]
+
+    def _behind(self, size_bytes: int) -> Sequence[Span]:
+        """Where the next bytes that are written will lie."""
+        return [(self._mount.medium.written_bytes, size_bytes)]
 
     def _save(self, path: str, file: _File) -> None:
         tree = self._mount.tree
@@ -321,7 +344,7 @@ class SimulatedMover:
 
     def _store(self, path: str, content: bytes, attributes: Mapping[str, bytes]) -> None:
         medium = self._mount.medium
-        block = medium.written_bytes // RECORD_BYTES + 6
+        block = medium.written_bytes // RECORD_BYTES + FIRST_BLOCK
         room = medium.capacity_bytes - medium.written_bytes
         kept = content[:room]
         medium.written_bytes += -(-len(kept) // RECORD_BYTES) * RECORD_BYTES
@@ -348,7 +371,7 @@ class SimulatedMover:
         planned = list(pieces)
         size = sum(map(_size_of, planned))
         try:
-            await self._begin("write", size)
+            await self._begin("write", size, spans=lambda: self._behind(size))
         except CutShort as cut:
             if self._mount.is_alive and not self._mount.is_read_only and path not in self._mount.tree.files:
                 taken = b"".join(self._piece(ordinal, piece) for ordinal, piece in enumerate(planned))
@@ -378,7 +401,7 @@ class SimulatedMover:
         self, *, path: str, size_bytes: int, sha256: str, on_progress: Callable[[int], None]
     ) -> Compared:
         """See ``IMover``."""
-        await self._begin("verify", size_bytes)
+        await self._begin("verify", size_bytes, spans=lambda: self._within(path, (0, size_bytes)))
         try:
             content = self._file(path).content
             self._filesystem.file_fault(path, "read")
@@ -403,7 +426,9 @@ class SimulatedMover:
         block_bytes: int = BLOCK_BYTES,
     ) -> Sequence[RangeRead]:
         """See ``IMover``."""
-        await self._begin("read", sum(each.length_bytes for each in ranges))
+        parts = sorted((each.offset_bytes, each.length_bytes) for each in ranges)
+        size_bytes = sum(length_bytes for _, length_bytes in parts)
+        await self._begin("read", size_bytes, spans=lambda: self._within(path, *parts))
         try:
             content = self._file(path).content
             self._filesystem.file_fault(path, "read")
@@ -438,7 +463,7 @@ class SimulatedMover:
         """See ``IMover``."""
         if not _is_inside(path):
             raise ValueError(f"not a path within a volume: {path!r}")
-        await self._begin("write", len(content))
+        await self._begin("write", len(content), spans=lambda: self._behind(len(content)))
         try:
             self._demand_writable(path, "create")
             self._store(path, content, {})
@@ -448,7 +473,7 @@ class SimulatedMover:
     @returns_deferred
     async def get_file(self, *, path: str, limit_bytes: int) -> bytes:
         """See ``IMover``."""
-        await self._begin("read")
+        await self._begin("read", spans=lambda: self._within(path, (0, 0)))
         try:
             content = self._file(path).content
         finally:
@@ -561,7 +586,7 @@ class SimulatedVolume:
         if missing := [path for path in new_files if path not in blocks]:
             raise SyncFailed(f"{self.barcode}: no start block: {missing}")
         self.generation = self._mount.medium.generation
-        end = self._mount.medium.written_bytes // RECORD_BYTES + 6
+        end = self._mount.medium.written_bytes // RECORD_BYTES + FIRST_BLOCK
         return SyncedIndex(
             generation=self.generation,
             location=StartBlock(partition="b", block=end),
@@ -618,6 +643,9 @@ class SimulatedTapeFilesystem:
         """How long an operation takes."""
         moving = size_bytes / self._bytes_per_second if self._bytes_per_second else 0.0
         return self._seconds.get(operation, 0.0) + moving
+
+    def passes_over(self, spans: Sequence[Span]) -> None:
+        """Called before an operation takes its time: these bytes of the cartridge it reads or writes, one span after the other."""
 
     def file_fault(self, path: str, operation: str) -> None:
         """

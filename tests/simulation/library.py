@@ -6,7 +6,7 @@ format, ``ltfs`` serves its mount; only the mover ends with its parent. Whoever 
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -44,6 +44,7 @@ from tests.simulation.history import Act, History
 from tests.simulation.life import Life, LifeIsOver, LifeReactor
 from tests.simulation.reactor import Owner, VirtualReactor
 from tests.simulation.times import Times
+from tests.simulation.wraps import LOAD_POINT, Head, Span, Wraps
 
 _T = TypeVar("_T")
 
@@ -113,6 +114,9 @@ class Floor:
         self.library = SimulatedLibrary(
             reactor, drives=drives, slots=slots, mail_slots=2, cartridges=cartridges
         )
+        self.heads = [Head() for _ in range(drives)]
+        """Where each drive's head is over the tape in it."""
+        self._wraps: dict[str, Wraps] = {}
         self.power = PowerDomain()
         self.power_reactor = PowerReactor(reactor, self)
         self.dead: set[int] = set()
@@ -140,6 +144,18 @@ class Floor:
         self.history: History | None = None
         """For story and picture; None: nobody watches."""
 
+    def wraps(self, barcode: str) -> Wraps:
+        """The true wraps of a cartridge."""
+        if barcode not in self._wraps:
+            hidden = self.chance.stream(f"wraps of {barcode}")
+            self._wraps[barcode] = Wraps(self.tapes.medium(barcode).capacity_bytes, hidden)
+        return self._wraps[barcode]
+
+    def rewound(self, drive: int) -> Head:
+        """A drive's head is at the load point, and has no past; return what it was."""
+        before, self.heads[drive] = self.heads[drive], Head()
+        return before
+
     def cut_power(self) -> None:
         """Programs end where they are, mounts without an index; robot and drives keep what they have."""
         self.power.is_over = True
@@ -147,6 +163,8 @@ class Floor:
         for drive in sorted(self.tapes.mounts):
             self.tapes.kill(drive)
         self.at_work.clear()
+        for drive in range(len(self.heads)):
+            self.rewound(drive)
         if self.history is not None:
             self.history.cut_power(self.reactor.seconds())
 
@@ -417,7 +435,7 @@ class LifeDrive:
     def offline(self) -> "Deferred[None]":
         """See ``IDrive``."""
         self._life.effect(f"offline of drive {self.number}")
-        self._drive.offline_seconds = self._floor.times.offline()
+        self._drive.offline_seconds = self._floor.times.offline(self._floor.rewound(self.number))
         if self._floor.chance.happens("drive keeps its tape"):
             self._drive.fault = DriveFailed(
                 device=self.device, attempted="taking offline", reason="the drive keeps its tape"
@@ -444,6 +462,11 @@ class ModelFilesystem(SimulatedTapeFilesystem):
         self._number = drive
         self._limits = limits
         self._begun: list[tuple[Deferred[None], float, float, int]] = []
+        self._spans: Sequence[Span] = ()
+
+    def passes_over(self, spans: Sequence[Span]) -> None:
+        """See ``SimulatedTapeFilesystem``."""
+        self._spans = spans
 
     def seconds_of(self, operation: str, size_bytes: int) -> float:
         """See ``SimulatedTapeFilesystem``."""
@@ -461,7 +484,7 @@ class ModelFilesystem(SimulatedTapeFilesystem):
     async def take_time(self, operation: str, size_bytes: int) -> None:
         """See ``SimulatedTapeFilesystem``."""
         chance, number = self._floor.chance, self._number
-        seconds = self.seconds_of(operation, size_bytes)
+        seconds = self.seconds_of(operation, size_bytes) + self._positioning_seconds(operation)
         fault: Exception | None = None
         if number in self._floor.dead and operation not in ("adopt",):
             fault = MediumFault("", operation, EIO, "the drive does not answer")
@@ -495,6 +518,25 @@ class ModelFilesystem(SimulatedTapeFilesystem):
             ended(_why(failure))
             raise
         ended("")
+
+    def _positioning_seconds(self, operation: str) -> float:
+        """Move the drive's head to where the operation leaves it; return how long it takes apart from the operation itself."""
+        floor, spans, self._spans = self._floor, self._spans, ()
+        barcode = self.loaded()
+        if barcode is None:
+            return 0.0
+        head, wraps = floor.heads[self._number], floor.wraps(barcode)
+        end_bytes = floor.tapes.medium(barcode).written_bytes
+        if operation in ("write", "verify", "read"):
+            head.has_written |= operation == "write"
+            return floor.times.locate(head, wraps, spans)
+        if operation == "sync":
+            return floor.times.locate(head, wraps, [(end_bytes, 0)])
+        if operation == "unmount":
+            return floor.times.close(head, wraps, end_bytes)
+        if operation in ("format", "check", "mount"):
+            head.place, head.has_written = LOAD_POINT, False
+        return 0.0
 
     def _transfer_fault(
         self, operation: str, size_bytes: int, seconds: float

@@ -350,7 +350,7 @@ EVICT = Scenario(
     act=_nothing,
     is_done=Stage.is_at_rest,
     effects=("commit", "unlink /state/staging/files/", "mover 0 put_file", "volume 0 unmount", "moving"),
-    least=33,
+    least=22,
 )
 
 

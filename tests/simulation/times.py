@@ -3,19 +3,24 @@ Model time: how long things take, of which the appliance knows only averages.
 
 Figures of an LTO-9 drive and a mid-size library; the true ones of this library deviate, mount times by up to 30 %, transfers by a few
 percent, and each act by some more. Sizes are those of the simulated world, where a cartridge holds some megabytes: transfers are as slow as that
-makes them long.
+makes them long. Its tape is as long as a real one, so that what lies on it is as far apart: see ``wraps``.
 """
 
+from collections.abc import Sequence
 from random import Random
+
+from tests.simulation.wraps import LOAD_POINT, Head, Span, Wraps, rewind_seconds
 
 MOVE_SECONDS = 15.0
 LOAD_SECONDS = 16.0
 FIRST_LOAD_SECONDS = 2400.0
 """Media optimisation of a new LTO-9 cartridge: 40 minutes on average, up to 132."""
 FIRST_LOAD_MOST_SECONDS = 7900.0
-REWIND_SECONDS = (62.0, 124.0, 186.0)
+TENSION_SECONDS = 62.0
+"""A run over the tape before it comes out, one when something was moved, two when much was (published: 62, 124, 186 s in all)."""
+LITTLE_PART, MUCH_PART = 5 / 17_610, 50 / 17_610
+"""Something and much: 5 and 50 GB of the 17.61 TB of a cartridge."""
 EJECT_SECONDS = 56.0
-LOCATE_SECONDS = 65.0
 MOUNT_SECONDS = 30.0
 FORMAT_SECONDS = 180.0
 CHECK_SECONDS = 240.0
@@ -54,9 +59,21 @@ class Times:
             return min(FIRST_LOAD_MOST_SECONDS, FIRST_LOAD_SECONDS * self._each.lognormvariate(0.0, 0.4))
         return self._about(LOAD_SECONDS)
 
-    def offline(self) -> float:
-        """A drive rewinds and lets go of its tape."""
-        return self._about(self._each.choice(REWIND_SECONDS) + EJECT_SECONDS)
+    def offline(self, head: Head) -> float:
+        """A drive rewinds, evens out the tension of the tape, and lets go of it."""
+        runs = (head.moved_bytes >= LITTLE_PART * TAPE_BYTES) + (head.moved_bytes >= MUCH_PART * TAPE_BYTES)
+        return self._about(rewind_seconds(head.place) + TENSION_SECONDS * runs + EJECT_SECONDS)
+
+    def locate(self, head: Head, wraps: Wraps, spans: Sequence[Span]) -> float:
+        """A drive gets to bytes, one span after the other, and passes over them; without the bytes' own time."""
+        return self._about(head.pass_over(wraps, spans))
+
+    def close(self, head: Head, wraps: Wraps, end_bytes: int) -> float:
+        """A volume that was written gets its index behind the last file, and then at the load point."""
+        if not head.has_written:
+            return 0.0
+        head.has_written = False
+        return self.locate(head, wraps, [(end_bytes, 0)]) + self._about(INDEX_SECONDS + head.go(LOAD_POINT))
 
     def operation(self, name: str, size_bytes: int) -> float:
         """The tape file system or the mover does something."""
@@ -65,7 +82,7 @@ class Times:
         if name in ("write", "put"):
             return self.transfer(size_bytes) + self._about(1.0)
         if name in ("verify", "read"):
-            return self.transfer(size_bytes) + self._about(LOCATE_SECONDS)
+            return self.transfer(size_bytes)
         return self._about(
             {"format": FORMAT_SECONDS, "check": CHECK_SECONDS, "sync": INDEX_SECONDS}.get(name, 0.2)
         )
