@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from coldstore.model.objects import Tier
-from coldstore.plan.jobs import DoArchive, DoRecall, DriveView, Job, MountPolicy, TierPolicy
+from coldstore.plan.jobs import DoArchive, DoRecall, DoUnload, DriveView, Job, MountPolicy, TierPolicy
 from coldstore.plan.recall import TIER_RANK, Batch
 
 Urgency = tuple[int, float, int, str]
@@ -72,16 +72,23 @@ def urgency(batch: Batch, now: float, tiers: Mapping[Tier, TierPolicy]) -> Urgen
 
 def engaged(drives: Sequence[DriveView], now: float, policy: MountPolicy) -> frozenset[str]:
     """
-    Return cartridges of which a recall had better read another copy: those that are on their way out of a drive; and while a
-    drive is idle, those that are written, or recalled for long already. When none is idle, no mount is quicker than waiting.
+    Return cartridges of which a recall had better read another copy: those that are on their way out of a drive, which can take
+    as long as an unmount may; and while a drive is idle, those that are written, or recalled for long already. When none is idle,
+    no mount is quicker than waiting.
     """
-    found = {drive.barcode for drive in drives if drive.is_leaving and drive.barcode is not None}
+    found = {drive.barcode for drive in drives if drive.barcode is not None and _is_on_its_way_out(drive)}
     if any(drive.is_up and not drive.is_busy for drive in drives):
         for drive in drives:
             has_had_its_time = now - drive.held_since >= policy.max_hold_seconds
             if isinstance(drive.job, DoArchive) or (isinstance(drive.job, DoRecall) and has_had_its_time):
                 found.add(drive.job.barcode)
     return frozenset(found)
+
+
+def _is_on_its_way_out(drive: DriveView) -> bool:
+    """Whether the cartridge in a drive is being put away: for itself, for that of the present job, or by order."""
+    is_for_another = drive.job is not None and drive.job.barcode != drive.barcode
+    return drive.is_leaving or is_for_another or isinstance(drive.job, DoUnload)
 
 
 def plan_give_way(

@@ -636,6 +636,16 @@ class TurnTests(PlanCase):
         self.assertEqual(engaged([*at_work, leaving], 3600, POLICY), {"L"})
         self.assertEqual(engaged([*at_work, leaving, drive(4)], 3600, POLICY), {"L", "A", "R1"})
 
+    def test_on_its_way_out(self) -> None:
+        """What is being put away, for itself or for another cartridge, may take hours to come out: another copy is read."""
+        unloading = drive(0, job=DoUnload(drive=0, barcode="U"))
+        swapping = replace(recalling(1, "R"), barcode="S")
+        empty = replace(recalling(2, "Q"), barcode=None)
+        self.assertEqual(engaged([unloading, swapping, empty, drive(3, barcode="I")], 0, POLICY), {"U", "S"})
+        items = [wanted(1, "U", "V")]
+        plan = plan_batches(items, readable={"U", "V"}, loaded={"U"}, engaged=engaged([unloading], 0, POLICY))
+        self.assertEqual([batch.barcode for batch in plan.batches], ["V"])
+
 
 class BatchTests(SynchronousTestCase):
     """``plan_batches``."""
