@@ -11,7 +11,7 @@ import time
 from tests.bench.results import Figure, Report, Wanted, middle
 from tests.simulation.chance import NO_FAULTS, Rates
 from tests.simulation.invariants import Judge
-from tests.simulation.trial_run import LOOK_HOURS, silence
+from tests.simulation.trial_run import LOOK_HOURS, Watch, silence
 from tests.simulation.world import World
 
 WANTED = 1_000_000
@@ -32,7 +32,7 @@ def one(seed: int, hours: float, rates: Rates | None) -> tuple[float, float, dic
     """Live so many hours; return the processor seconds, those of the yardstick beside them, and what went on in an hour."""
     begun = time.process_time()
     world = World(seed, rates=rates)
-    judge = Judge(world)
+    watch = Watch(world, Judge(world))
     world.begin()
     seconds = time.process_time() - begun
     beside = []
@@ -40,10 +40,9 @@ def one(seed: int, hours: float, rates: Rates | None) -> tuple[float, float, dic
     while passed < hours:
         beside.append(yardstick())
         begun = time.process_time()
-        world.pass_hours(min(LOOK_HOURS, hours - passed))
-        complaints = judge.complaints() + world.complaints
+        watch.pass_hours(min(LOOK_HOURS, hours - passed))
         seconds += time.process_time() - begun
-        assert not complaints, complaints
+        assert not watch.found, watch.found
         passed += LOOK_HOURS
     went_on = {
         "operations": sum(client.operations for client in world.clients) / hours,

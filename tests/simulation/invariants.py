@@ -1,5 +1,6 @@
 """
-What must hold, at every moment and at the end. Each check returns sentences about what does not.
+What must hold, at every moment and at the end. Each check returns sentences about what does not; cheap ones are made every few minutes of a
+world's time, the others a few times a day.
 
 The judge looks at the world itself, disk, tapes, library and database, and never asks the appliance.
 """
@@ -16,12 +17,16 @@ from coldstore.disk.addresses import SliceAddress
 from coldstore.disk.framing import taken_bytes
 from coldstore.disk.index import ContainerIndex
 from coldstore.disk.layout import BLOCKS, RECORDS, SCRATCH, Layout
+from tests.simulation.restores import COMPLETED, FAILED, Restores
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
 BUNDLES = "coldstore/bundles"
-COMPLETED, FAILED = "s3:ObjectRestore:Completed", "coldstore:Restore:Failed"
+CLAIM_SECONDS = 2 * 3600.0
+"""How long a bundle may be filling: a round of the packer takes seconds, and what a dead one was filling is taken up at the start."""
+ACCOUNT_SECONDS = 3600.0
+"""How long the account of the disk may be wrong: it is while bytes come, and no upload or recall takes so long."""
 
 
 class Judge:
@@ -31,11 +36,43 @@ class Judge:
         """:param account_slack_bytes: how far the appliance may be wrong about what its disk holds"""
         self._world = world
         self._account_slack_bytes = account_slack_bytes
+        self.restores = Restores(world)
+        self._lasts: dict[str, float] = {}
         self._off_disk: set[int] = set()
+        self._renewed: set[str] = set()
+        """Bundles that have lost a copy: it is made anew, long after their members left the disk."""
         self._digests: dict[int, tuple[bytes, str]] = {}
 
     def _rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         return self._world.database.connection.execute(query, values).fetchall()
+
+    def look(self) -> list[str]:
+        """What is wrong at a glance. Some of it may be so for a while, and that is reckoned from look to look."""
+        if not self._rows("SELECT 1 FROM sqlite_master WHERE name = 'versions'"):
+            return []
+        self._renewed.update(
+            bundle_id for (bundle_id,) in self._rows("SELECT bundle_id FROM copies WHERE state = 'lost'")
+        )
+        found = [*self._world.complaints, *self._world.floor.violations, *self.restores.look()]
+        lasts: dict[str, float] = {}
+        for name, sentence, limit_seconds in self._temporary():
+            lasts[name] = self._lasts.get(name, 0.0) + (
+                self.restores.able_seconds if name in self._lasts else 0
+            )
+            if lasts[name] > limit_seconds:
+                found.append(
+                    f"{sentence}, for {limit_seconds / 3600:g} hours in which nothing was in the way"
+                )
+        self._lasts = lasts
+        return found
+
+    def _temporary(self) -> Iterator[tuple[str, str, float]]:
+        """What may be so for a while: a name, a sentence, and for how many seconds."""
+        for (bundle_id,) in self._rows("SELECT bundle_id FROM bundles WHERE state = 'filling'"):
+            yield bundle_id, f"bundle {bundle_id} is being filled", CLAIM_SECONDS
+        if self._world.run is not None and self._world.run.is_serving:
+            for sentence in self.account():
+                yield f"account of life {self._world.lives}", sentence, ACCOUNT_SECONDS
 
     def complaints(self) -> list[str]:
         """What is wrong now."""
@@ -73,7 +110,10 @@ class Judge:
                 "SELECT m.bundle_id, c.state FROM members m LEFT JOIN copies c USING (bundle_id) WHERE m.version_uid = ?",
                 uid,
             )
-            if not states or any(state not in ("verified", "lost") for _, state in states):
+            if not states or any(
+                state not in ("verified", "lost") and bundle_id not in self._renewed
+                for bundle_id, state in states
+            ):
                 yield f"version {uid} has left the disk, and its copies are {states}"
         self._off_disk = gone
 

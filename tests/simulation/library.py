@@ -138,6 +138,8 @@ class Floor:
         """Files on cartridges that are not what was written, or cannot be read: barcode and path."""
         self.bad: set[tuple[str, str]] = set()
         """Those of them that cannot be read."""
+        self.hanging: set[str] = set()
+        """What is at something that will not end before it is given up: ``robot``, ``drive-0`` and so on."""
         self.is_library_away = False
         self.counts: dict[str, int] = {}
         """How often drives have begun each kind of work."""
@@ -163,6 +165,7 @@ class Floor:
         for drive in sorted(self.tapes.mounts):
             self.tapes.kill(drive)
         self.at_work.clear()
+        self.hanging.clear()
         for drive in range(len(self.heads)):
             self.rewound(drive)
         if self.history is not None:
@@ -333,8 +336,10 @@ class LifeLibrary:
         if floor.is_library_away:
             return self._life.heard(fail(_unreachable(attempted)))
         library.move_seconds = floor.times.move()
-        if floor.chance.happens("robot hangs"):
+        does_hang = floor.chance.happens("robot hangs")
+        if does_hang:
             library.move_seconds = self._limits.move_seconds * 3
+            floor.hanging.add("robot")
         if floor.chance.happens("robot refuses"):
             library.fail_next(
                 MoveFailed(
@@ -347,6 +352,8 @@ class LifeLibrary:
         late = self._life.reactor.callLater(self._limits.move_seconds, _late, told, attempted)
 
         def moved(outcome: Any) -> None:
+            if does_hang:
+                floor.hanging.discard("robot")
             if not told.called:
                 late.cancel()
                 told.callback(outcome)
@@ -486,6 +493,7 @@ class ModelFilesystem(SimulatedTapeFilesystem):
         chance, number = self._floor.chance, self._number
         seconds = self.seconds_of(operation, size_bytes) + self._positioning_seconds(operation)
         fault: Exception | None = None
+        does_hang = False
         if number in self._floor.dead and operation not in ("adopt",):
             fault = MediumFault("", operation, EIO, "the drive does not answer")
             if operation in ("format", "check", "mount"):
@@ -500,12 +508,17 @@ class ModelFilesystem(SimulatedTapeFilesystem):
             fault = MountFailed("ltfs: the index could not be read")
         elif operation == "mount" and chance.happens("mount hangs"):
             seconds, fault = self._limits.mount_seconds, OutcomeUnknown("ltfs did not get ready in time")
+            does_hang = True
         elif operation == "sync" and chance.happens("sync fails"):
             fault = SyncFailed("the index could not be written")
         elif operation == "unmount" and chance.happens("unmount hangs"):
             seconds, fault = self._limits.unmount_seconds, OutcomeUnknown("ltfs has not ended in time")
+            does_hang = True
         elif operation in ("write", "verify", "read"):
             fault, seconds = self._transfer_fault(operation, size_bytes, seconds)
+            does_hang = isinstance(fault, MoverTimeout)
+        if does_hang:
+            self._floor.hanging.add(f"drive-{number}")
         ended = self._floor.note(number, operation, size_bytes=size_bytes)
         try:
             if operation in MOVER_WORK:
@@ -517,6 +530,8 @@ class ModelFilesystem(SimulatedTapeFilesystem):
         except Exception as failure:
             ended(_why(failure))
             raise
+        finally:
+            self._floor.hanging.discard(f"drive-{number}")
         ended("")
 
     def _positioning_seconds(self, operation: str) -> float:

@@ -24,13 +24,16 @@ from coldstore.s3.integrity import IntegrityPlan
 from coldstore.testing.filesystem import SimulatedMover, SimulatedVolume
 from coldstore.util.checksums import crc64nvme
 from coldstore.util.loops import Loop
-from coldstore.work import writing
+from coldstore.work import dispatcher, writing
 from coldstore.work.bay import Bay
+from coldstore.work.completing import Completer
 from coldstore.work.deliverer import Deliverer
 from coldstore.work.inventory import InventoryKeeper
 from coldstore.work.packer import Packer
+from coldstore.work.queues import RecallQueue
 from tests.simulation.disk import SimulatedFileSystem
 from tests.simulation.library import LifeLock
+from tests.simulation.restores import NOT_DONE, NOT_TOLD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +41,7 @@ class Precaution:
     """
     :ivar rates: of the faults in which its lack shows; all others are off
     :ivar seeds: within so many its lack must be found
+    :ivar found_by: words of the complaint that must be among those
     """
 
     what: str
@@ -45,6 +49,7 @@ class Precaution:
     rates: Mapping[str, float] = field(default_factory=dict)
     seeds: int = 4
     settings: str = ""
+    found_by: str = ""
 
 
 def _skips(method: str, concerns: Callable[[str], bool]) -> Callable[[], AbstractContextManager[Any]]:
@@ -187,6 +192,39 @@ def _keeps_promises_of_room() -> AbstractContextManager[Any]:
     return both()
 
 
+def _forgets_a_batch() -> AbstractContextManager[Any]:
+    inner = dispatcher.plan_batches
+
+    def plan(*args: Any, **facts: Any) -> Any:
+        found = inner(*args, **facts)
+        return replace(found, batches=found.batches[:-1])
+
+    return patch.object(dispatcher, "plan_batches", plan)
+
+
+def _tries_once() -> AbstractContextManager[Any]:
+    inner: Any = RecallQueue.look
+
+    async def look(self: Any, **facts: Any) -> Any:
+        work = await inner(self, **facts)
+        untried = (item for item in work.wanted if not any(source.failures for source in item.sources))
+        return replace(work, wanted=tuple(untried))
+
+    return patch.object(RecallQueue, "look", look)
+
+
+def _forgets_restores() -> AbstractContextManager[Any]:
+    async def complete(self: Any, version_uid: int) -> bool:
+        version = await self._store.version(version_uid)
+        if version is not None and version.restore is not None:
+            await self._store.change_restore(
+                version_uid, revision=version.revision, restore=None, messages=[]
+            )
+        return False
+
+    return patch.object(Completer, "complete", complete)
+
+
 POWER = {"power cut": 0.6}
 KILLS = {"kill": 0.6, "kill while starting": 0.3}
 
@@ -272,6 +310,22 @@ PRECAUTIONS: Mapping[str, Precaution] = {
     "told in the same step": Precaution(
         what="the end of a restore is announced in the step that records it",
         removed=_loses_messages,
+    ),
+    "no batch is lost": Precaution(
+        what="each batch of a plan gets a drive some day, the last one too",
+        removed=_forgets_a_batch,
+        found_by=NOT_DONE,
+    ),
+    "recalls tried again": Precaution(
+        what="a recall that failed is tried again",
+        removed=_tries_once,
+        rates={"tape read error": 0.3},
+        found_by=NOT_DONE,
+    ),
+    "an end is told": Precaution(
+        what="a restore does not end without a word",
+        removed=_forgets_restores,
+        found_by=NOT_TOLD,
     ),
     "claimed bytes stay": Precaution(
         what="the bytes of a deleted object stay as long as a bundle needs them",

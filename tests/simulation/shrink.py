@@ -11,6 +11,7 @@ from math import ceil
 
 from tests.simulation.case import Case
 from tests.simulation.report import Report
+from tests.simulation.restores import AT_THAT_TIME
 
 _NAMES = (
     (re.compile(r'File "[^"]*/((coldstore|tests|site-packages)/[^"]*)"'), r"\1"),
@@ -32,6 +33,7 @@ _Now = Callable[[], Report]
 def kind(complaint: str) -> str:
     """A complaint without what differs from world to world; of a traceback the first line, the place and the error."""
     lines = [line.strip() for line in complaint.strip().splitlines()] or [""]
+    lines = [line for line in lines if not line.startswith(AT_THAT_TIME)]
     if "Traceback" in complaint:
         places = [line for line in lines if line.startswith("File ")]
         lines = [lines[0].partition("Traceback")[0], *places[-1:], lines[-1]]

@@ -47,7 +47,11 @@ class PrecautionTests(SynchronousTestCase):
         """Play without a precaution until a judge complains."""
         precaution = PRECAUTIONS[name]
         with precaution.removed():
-            found = any(not played(precaution, seed).is_good for seed in range(1, precaution.seeds + 1))
+            found = any(
+                precaution.found_by in complaint
+                for seed in range(1, precaution.seeds + 1)
+                for complaint in played(precaution, seed).complaints
+            )
         self.assertTrue(found, f"without this nobody complained: {precaution.what}")
 
     def test_many(self) -> None:

@@ -14,7 +14,10 @@ from tests.simulation.invariants import Judge
 from tests.simulation.narrator import narrate
 from tests.simulation.world import Shape, World
 
+LOOK_SECONDS = 300.0
+"""Between glances of the judge."""
 LOOK_HOURS = 6.0
+"""Between his looks at everything."""
 SETTLE_HOURS = 4 * 24.0
 """What waits longest waits for an operator, who comes a few times a day; what was put off is tried again after an hour."""
 READ_HOURS = 4 * 24.0
@@ -85,15 +88,43 @@ def play(
         globalLogPublisher.removeObserver(world.heard)
 
 
+class Watch:
+    """Lets a world's time go by under the eyes of its judge. ``found`` is what is wrong: from then on time stands still."""
+
+    def __init__(self, world: World, judge: Judge) -> None:
+        self._world = world
+        self._judge = judge
+        self.found: list[str] = []
+
+    def pass_hours(self, hours: float) -> None:
+        """Let so many hours go by, and look at everything at their end."""
+        self.until(lambda: False, hours=hours)
+        if not self.found:
+            self.found += self._judge.complaints()
+
+    def until(self, condition: Callable[[], bool], *, hours: float) -> bool:
+        """Let time go by until a condition holds, so many hours at most; return whether it does."""
+        came = self._world.until(
+            lambda: self._is_anything_wrong() or condition(), hours=hours, every_seconds=LOOK_SECONDS
+        )
+        return came and not self.found
+
+    def _is_anything_wrong(self) -> bool:
+        if not self.found:
+            self.found += self._judge.look()
+        return bool(self.found)
+
+
 def _played(world: World, judge: Judge, hours: float, settle_hours: float | None) -> Verdict:
     verdict = Verdict(world.seed, world=world)
     begun = world.reactor.seconds()
     world.begin()
+    watch = Watch(world, judge)
     passed = 0.0
-    while passed < hours and not verdict.complaints:
-        world.pass_hours(min(LOOK_HOURS, hours - passed))
+    while passed < hours and not watch.found:
+        watch.pass_hours(min(LOOK_HOURS, hours - passed))
         passed += LOOK_HOURS
-        verdict.complaints += judge.complaints() + world.complaints
+    verdict.complaints += watch.found
     if not verdict.complaints and settle_hours is not None:
         verdict.complaints += settle(world, judge, hours=settle_hours)
     verdict.virtual_seconds = world.reactor.seconds() - begun
@@ -105,24 +136,31 @@ def _played(world: World, judge: Judge, hours: float, settle_hours: float | None
 def settle(world: World, judge: Judge, *, hours: float = SETTLE_HOURS) -> list[str]:
     """Switch the faults off and see that everything finishes and every acknowledged object is there."""
     world.quieten()
-    world.until(lambda: world.run is not None and world.run.is_serving, hours=24)
-    world.until(lambda: not judge.unfinished(), hours=hours)
+    watch = Watch(world, judge)
+    watch.until(lambda: world.run is not None and world.run.is_serving, hours=24)
+    watch.until(lambda: not judge.unfinished(), hours=hours)
+    if watch.found:
+        return watch.found
     complaints = [f"at the end {what}" for what in judge.unfinished()] + judge.account()
     if complaints:
         return complaints + judge.complaints()
     # What this life left behind is found by the next one, which sweeps at its start.
     world.kill()
-    world.pass_hours(SWEEP_HOURS)
+    watch.pass_hours(SWEEP_HOURS)
     readers = [Reader(client, spoiled=world.spoiled_keys) for client in world.clients]
     for reader in readers:
         reader.begin()
-    if not world.until(lambda: all(reader.is_done for reader in readers), hours=READ_HOURS):
+    if not watch.until(lambda: all(reader.is_done for reader in readers), hours=READ_HOURS):
+        if watch.found:
+            return watch.found
         complaints += [
             f"{reader.client.name} could not read {reader.missing()}"
             for reader in readers
             if not reader.is_done
         ]
-    world.pass_hours(2)
+    watch.pass_hours(2)
+    if watch.found:
+        return complaints + watch.found
     return complaints + judge.complaints() + world.complaints + judge.leaks() + judge.untold()
 
 

@@ -133,7 +133,7 @@ class World:
         self.operator = Operator(self)
         self.database.loss = self._loss
         self.disk.fault = self._disk_fault
-        self._is_disk_full = self._is_disk_read_only = False
+        self.is_disk_full = self.is_disk_read_only = False
         self.spoiled_keys: set[str] = set()
         """Keys of which bytes were changed on the disk: they need not be served any more, and never as they are."""
         self.are_faults_on = True
@@ -293,8 +293,8 @@ class World:
             ("power cut", self.cut_power),
             ("database away", lambda: self._for_a_while(self.database, "is_away")),
             ("webhook away", lambda: self._for_a_while(self.target, "is_away")),
-            ("disk full", lambda: self._for_a_while(self, "_is_disk_full")),
-            ("disk read-only", lambda: self._for_a_while(self, "_is_disk_read_only")),
+            ("disk full", lambda: self._for_a_while(self, "is_disk_full")),
+            ("disk read-only", lambda: self._for_a_while(self, "is_disk_read_only")),
             ("tape rot", lambda: self._spoil_on_tape(self._rot)),
             ("bad block", lambda: self._spoil_on_tape(self.floor.bad.add)),
             ("barcode unreadable", lambda: self._mislabel(floor.unreadable)),
@@ -404,10 +404,10 @@ class World:
         return None
 
     def _disk_fault(self, operation: str, _path: str) -> int | None:
-        if self._is_disk_read_only and operation not in ("read", "open", "list"):
+        if self.is_disk_read_only and operation not in ("read", "open", "list"):
             return EROFS
         if operation in ("write", "allocate", "create"):
-            if self._is_disk_full:
+            if self.is_disk_full:
                 return ENOSPC
             return EIO if self.chance.happens("disk write error") else None
         if operation in ("sync", "sync folder"):
@@ -436,7 +436,7 @@ class World:
         self.tell("the faults are off")
         self.are_faults_on = False
         self.chance.off()
-        self.database.is_away = self.target.is_away = self._is_disk_full = self._is_disk_read_only = False
+        self.database.is_away = self.target.is_away = self.is_disk_full = self.is_disk_read_only = False
         self.floor.dead.clear()
         self.clock_error = 0.0
         for those in (self.floor.unreadable, self.floor.vanished, self.floor.double):
