@@ -40,7 +40,7 @@ from coldstore.ontape import paths
 from coldstore.ontape.volume import VolumeLabel, readme_text, volume_json
 from coldstore.work.activity import ActivityBoard
 from coldstore.work.records import change_cartridge
-from coldstore.work.trouble import WORLD_FAULTS, CartridgeFull, TapeTrouble, as_trouble
+from coldstore.work.trouble import WORLD_FAULTS, CartridgeFull, JobLost, TapeTrouble, as_trouble
 
 APPLIANCE = "coldstore"
 """Who changes records when no person does."""
@@ -86,6 +86,7 @@ class Bay:
         self.barcode: str | None = None
         self.volume: IMountedVolume | None = None
         self.job = "look"
+        self.has_lost_job = False
         self.last_end: UnmountVerdict | None = None
         """How the last mount of this drive ended."""
         self.unclean_ends: list[tuple[str, UnmountVerdict]] = []
@@ -181,6 +182,7 @@ class Bay:
         :param pool: the pool that it is to be written for (an admitted blank one is formatted then), None to read.
         :raise TapeTrouble: it cannot be had
         :raise CartridgeFull: it takes no more bundles, as is recorded by now
+        :raise JobLost: while another cartridge was put away, ``has_lost_job`` was set
         """
         if self.volume is not None and (self.volume.barcode != barcode or not self.volume.is_alive()):
             await self._unmount()
@@ -287,6 +289,8 @@ class Bay:
         was_here = self.barcode == barcode
         if self.barcode is not None and not was_here:
             await self.empty()
+            if self.has_lost_job:
+                raise JobLost
         if not was_here:
             self.tell("loading", detail=barcode)
             with as_trouble(f"loading {barcode} into drive {self.index}"):

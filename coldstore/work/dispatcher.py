@@ -35,7 +35,7 @@ from coldstore.work.reading import RecallSession, RecallWaitsForSpace
 from coldstore.work.records import change_cartridge
 from coldstore.work.renewing import Renewals, RenewalWork
 from coldstore.work.stations import Station
-from coldstore.work.trouble import CartridgeFull, TapeTrouble
+from coldstore.work.trouble import CartridgeFull, JobLost, TapeTrouble
 from coldstore.work.writing import ArchiveSession
 
 LOOK_SECONDS = 60.0
@@ -154,11 +154,13 @@ class Dispatcher:
         self._forget_failures(records)
         for station in self._stations.values():
             self._mind(station, records.get(station.bay.index))
+            self._mind_exchange(station, now)
         drives = self._views(records)
         await self._notices.records(records, cartridges)
         if self._notices.does_library_fail():
             self._search()
-        rests_until = [station.rests_until for station in self._stations.values()]
+        stations = self._stations.values()
+        rests_until = [at for station in stations for at in (station.rests_until, station.exchange_until)]
         if self._is_draining:
             for station in self._stations.values():
                 station.gives_way = station.session is not None
@@ -313,6 +315,21 @@ class Dispatcher:
             )
             station.session.cancel()
 
+    def _mind_exchange(self, station: Station, now: float) -> None:
+        """
+        Leave to others what a drive was to do that does not get rid of the cartridge in it. That can hang for hours, and other
+        drives and other copies are there.
+        """
+        if station.job is None or not station.has_overrun_exchange(now):
+            return
+        self.log.warn(
+            "drive {drive} takes long to put {held} away: what it was to do with {wanted} is left to other drives",
+            drive=station.bay.index,
+            held=station.bay.barcode,
+            wanted=station.job.barcode,
+        )
+        station.lose_job()
+
     async def _look_at(self, station: Station) -> None:
         try:
             await station.bay.adopt()
@@ -459,6 +476,8 @@ class Dispatcher:
             await self._note_unclean_ends(station)
         except CartridgeFull as full:
             self.log.info("{reason}", reason=full)
+        except JobLost:
+            self.log.info("drive {drive} is empty at last", drive=bay.index)
         except RecallWaitsForSpace as full:
             self._space_wait_until = self._clock.seconds() + RETRY_SECONDS
             self._is_space_short = True
@@ -483,7 +502,7 @@ class Dispatcher:
             station.rest(self._clock.seconds())
             await self._notices.session_is_a_mistake(bay.index, barcode)
         finally:
-            station.end(self._clock.seconds(), was_archive=isinstance(job, DoArchive))
+            station.end(self._clock.seconds())
             bay.job = "idle"
             bay.tell("idle")
             self._bell.ring()

@@ -15,6 +15,8 @@ PATIENCE_SECONDS = 120.0
 """So long a drive that was put down may stand still with a file on tape before the transfer is broken off."""
 LEAVING_SECONDS = 900.0
 """A cartridge that is so long on its way out of a drive counts as stuck in it."""
+EXCHANGE_SECONDS = 900.0
+"""So long a drive may take to put a cartridge away before what it was to do with the next one is left to other drives."""
 TRANSFERS = frozenset({"writing", "verifying", "reading"})
 """Steps that only a mover does: it may be killed at any time. Robot, drive and LTFS are never interrupted."""
 KINDS = {DoArchive: "archive", DoRecall: "recall", DoUnload: "unload"}
@@ -44,6 +46,8 @@ class Station:
     last_was_archive: bool = False
     rests: int = 0
     rests_until: float = 0.0
+    exchange_until: float = 0.0
+    """By when the job's cartridge is to be in the drive, if another one is in it."""
     _leaving_since: float = 0.0
     _still: tuple[str, str, int] = ("", "", 0)
     _still_since: float = 0.0
@@ -74,9 +78,11 @@ class Station:
             self.held_since = now
         self.job = job
         self.gives_way = False
+        self.exchange_until = now + EXCHANGE_SECONDS
         if isinstance(job, DoArchive):
             self.in_hand = {(copy.bundle_id, copy.pool) for copy in job.verify}
         self.bay.job = KINDS[type(job)]
+        self.bay.has_lost_job = False
         self.bay.last_end = None
 
     def fail(self, barcode: str) -> None:
@@ -84,11 +90,23 @@ class Station:
         self.in_hand.clear()
         self.job = DoUnload(drive=self.bay.index, barcode=barcode)
 
-    def end(self, now: float, *, was_archive: bool) -> None:
+    def has_overrun_exchange(self, now: float) -> bool:
+        """Whether another cartridge than the job's is still in the drive, and has been for too long."""
+        is_another = self.job is not None and self.bay.barcode not in (None, self.job.barcode)
+        return is_another and now >= self.exchange_until
+
+    def lose_job(self) -> None:
+        """Leave what was to be done with the next cartridge to other drives: this one still has to put away that in it."""
+        assert self.bay.barcode is not None
+        self.fail(self.bay.barcode)
+        self.bay.has_lost_job = True
+
+    def end(self, now: float) -> None:
         """Note the end of a session."""
-        self.last_was_archive = was_archive
+        self.last_was_archive = isinstance(self.job, DoArchive)
         self.idle_since = now
         self.in_hand.clear()
+        self.exchange_until = 0.0
         self.session = None
         self.job = None
 

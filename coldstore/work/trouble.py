@@ -60,6 +60,10 @@ class CartridgeFull(Exception):
     """The cartridge takes no more, as the record says by now: no trouble, the work goes on with another one."""
 
 
+class JobLost(Exception):
+    """What was to be done with the next cartridge was left to others meanwhile: no trouble."""
+
+
 @contextmanager
 def as_trouble(doing: str, *, barcode: str | None = None) -> Iterator[None]:
     """

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail
@@ -10,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from coldstore.interfaces.library import LibraryUnreachable
 from coldstore.model.cartridges import CartridgeState, DriveState
 from coldstore.model.objects import ObjectVersion, Tier
+from coldstore.work.stations import EXCHANGE_SECONDS
 from tests.unit.test_work_faults import medium_fault
 from tests.unit.work_rig import MIB, Run, World, now_of
 
@@ -52,6 +54,22 @@ class DrivesCase(SynchronousTestCase):
             )
         )
         run.bells["dispatcher"].ring()
+
+    def hang(self, run: Run, index: int, awaited: str) -> "Deferred[None]":
+        """Have a drive's next operation of a kind go on until the returned one fires."""
+        filesystem = run.filesystems[index]
+        original: Callable[[str, int], Coroutine[Any, Any, None]] = filesystem.take_time
+        end: Deferred[None] = Deferred()
+        hung: list[Deferred[None]] = []
+
+        async def take_time(operation: str, size_bytes: int) -> None:
+            if operation == awaited and not hung:
+                hung.append(end)
+                await hung[0]
+            await original(operation, size_bytes)
+
+        filesystem.take_time = take_time  # type: ignore[method-assign]
+        return end
 
     def put(self, world: World, count: int, size_bytes: int = SIZE) -> list[ObjectVersion]:
         """Have so many objects arrive."""
@@ -214,6 +232,35 @@ class ParallelTests(DrivesCase):
         self.assertEqual(set(world.drive_states()), {DriveState.UP})
         self.assert_whole(world, versions)
 
+    def test_exchange_that_hangs(self) -> None:
+        """What is to be read once a cartridge is out of a drive is read by another drive when that one does not come out."""
+        world = World(drives=2, cartridges=4)
+        run = self.start(world, idle_unload_seconds=1e6)
+        (old,) = self.put(world, 1)
+        run.until(lambda: world.is_cold(old))
+        for barcode in world.where(old):
+            record = now_of(world.store.cartridge(barcode))
+            full = replace(record, state=CartridgeState.FULL)
+            now_of(world.store.record_cartridge(full, audit=""))
+        (new,) = self.put(world, 1)
+        run.until(lambda: world.is_cold(new))
+        hang = self.hang(run, 0, "unmount")
+        world.ask_back(old)
+        run.bells["dispatcher"].ring()
+        run.let_pass(EXCHANGE_SECONDS - 60)
+        self.assertEqual(self.steps(run)[0], "recall: unmounting: writing the index")
+        self.assertFalse(world.is_restored(old))
+        run.let_pass(120)
+        self.assertTrue(world.is_restored(old))
+        hung = run.bays[0].barcode
+        loads = world.library.moves
+        hang.callback(None)
+        run.let_pass(30)
+        self.assertIsNone(run.bays[0].barcode, "it was put away, and nothing else is to be had")
+        self.assertEqual(world.library.moves, loads + 1)
+        self.assertIn(hung, world.states())
+        self.assertEqual(world.alerts(), {})
+
     def count_begun(self, world: World, versions: list[ObjectVersion]) -> int:
         """How many copies were begun."""
         return sum(copy.state.value != "planned" for version in versions for copy in world.copies(version))
@@ -283,20 +330,6 @@ class DownTests(DrivesCase):
         self.assertIsNone(world.library.drives[index].barcode)
         self.assertEqual(world.states()[str(barcode)], CartridgeState.FILLING)
         self.assertEqual(world.alerts(), {})
-
-    def hang(self, run: Run, index: int, awaited: str) -> None:
-        """Have a drive's next operation of a kind never end."""
-        filesystem = run.filesystems[index]
-        original: Callable[[str, int], Coroutine[Any, Any, None]] = filesystem.take_time
-        hung: list[Deferred[None]] = []
-
-        async def take_time(operation: str, size_bytes: int) -> None:
-            if operation == awaited and not hung:
-                hung.append(Deferred())
-                await hung[0]
-            await original(operation, size_bytes)
-
-        filesystem.take_time = take_time  # type: ignore[method-assign]
 
     def test_write_error(self) -> None:
         """While a drive that failed is still putting its cartridge away, others write what it had not begun."""
