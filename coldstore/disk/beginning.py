@@ -35,10 +35,12 @@ class Beginning:
 
     def attempt(self) -> None:
         """
-        Do what is left. Repeatable; when the disk takes nothing, ``trouble`` says so.
+        Do what is left, nothing once all is done: what arrives then is this run's own. When the disk takes nothing, ``trouble`` says so.
 
         :raise OSError: the disk failed
         """
+        if not self.trouble:
+            return
         for directory in self._layout.directories():
             self._system.make_directory(directory)
         if self._left_open is None:
