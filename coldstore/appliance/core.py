@@ -207,6 +207,7 @@ class Core(MultiService):
             renewals=renewals,
             contents=contents,
             make_room=make_room,
+            on_idle=bells["packer"].ring,
         )
         packer = Packer(
             store=store,

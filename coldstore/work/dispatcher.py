@@ -84,8 +84,12 @@ class Dispatcher:
         renewals: Renewals,
         contents: Contents,
         make_room: Callable[[], None],
+        on_idle: Callable[[], None],
     ) -> None:
-        """:param make_room: is called when the disk is too full for a recall"""
+        """
+        :param make_room: is called when the disk is too full for a recall
+        :param on_idle: is called when some drive has nothing to do, and before none had
+        """
         self._store = store
         self._clock = clock
         self._keeper = keeper
@@ -99,6 +103,8 @@ class Dispatcher:
         self._recall_session = recall_session
         self._contents = contents
         self._make_room = make_room
+        self._on_idle = on_idle
+        self._was_any_idle = False
         self._stations = {
             index: Station(bay=bay, idle_since=clock.seconds(), held_since=clock.seconds())
             for index, bay in sorted(bays.items())
@@ -137,6 +143,11 @@ class Dispatcher:
         return self._is_reconciled and any(
             station.is_up and station.session is None for station in self._stations.values()
         )
+
+    def _tell_of_idle_drives(self) -> None:
+        was_any_idle, self._was_any_idle = self._was_any_idle, self.is_any_drive_idle()
+        if self._was_any_idle and not was_any_idle:
+            self._on_idle()
 
     # ── one round ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -213,6 +224,7 @@ class Dispatcher:
             return SHORTEST_REST_SECONDS
         for job in plan.jobs:
             self._start(job)
+        self._tell_of_idle_drives()
         times = [self._space_wait_until, *rests_until, *avoid.values()]
         if plan.look_again_at is not None:
             times.append(max(plan.look_again_at, now + SHORTEST_REST_SECONDS))

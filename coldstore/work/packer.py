@@ -101,7 +101,10 @@ class Packer:
     async def one_round(self) -> float:
         """Freeze what is due; return the seconds until something can become due by age."""
         if self._was_cut_off:
-            await self.recover()
+            try:
+                await self.recover()
+            finally:
+                self._drives_bell.ring()
         is_urgent = self._is_urgent or self._is_disk_pressing()
         is_urgent = is_urgent or (self._is_room_wanted and self._is_drive_idle())
         if is_urgent:

@@ -446,6 +446,7 @@ class Run:
         cartridge_share: float = 1.0,
         members_max: int = 100,
         another_drive_bytes: int = 1 << 40,
+        trigger_age: float = 30.0,
         without: Collection[str] = (),
     ) -> None:
         """:param without: names of loops that do not run"""
@@ -596,6 +597,7 @@ class Run:
             renewals=renewals,
             contents=contents,
             make_room=self._make_room,
+            on_idle=self.bells["packer"].ring,
         )
         self.packer = Packer(
             store=self.store,
@@ -610,7 +612,7 @@ class Run:
                 bundle_members_max=members_max,
                 trigger_bytes=1 << 40,
                 trigger_objects=1000,
-                trigger_age=30,
+                trigger_age=trigger_age,
                 idle_age=10,
             ),
             epoch=epoch,
