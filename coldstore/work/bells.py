@@ -88,7 +88,8 @@ class CalmBell:
         if self._due is not None:
             return
         gap_seconds = max(self._gap_seconds, min(APART_MOST_SECONDS, ROUNDS_APART * self._bell.round_seconds))
-        wait_seconds = self._rung_at + gap_seconds - self._clock.seconds()
+        # Somebody may have set the clock back.
+        wait_seconds = min(gap_seconds, self._rung_at + gap_seconds - self._clock.seconds())
         if wait_seconds > 0:
             self._due = self._clock.callLater(wait_seconds, self._pass_on)
         else:

@@ -9,6 +9,7 @@ from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from coldstore.appliance.clocks import TimeOfDay
 from coldstore.util.loops import PAUSE_MOST_SECONDS, Loop
 from coldstore.work.bells import CalmBell, ReactorBell
 
@@ -108,6 +109,18 @@ class CalmBellTests(SynchronousTestCase):
         self.clock.advance(1)
         self.bell.ring()
         self.assertEqual(self.heard, [0, 0, 1])
+
+    def test_clock_set_back(self) -> None:
+        """Somebody sets the clock back: a ring waits for the gap at most, not until the clock is where it was."""
+        set_back = [0.0]
+        day = TimeOfDay(self.clock, seconds=lambda: self.clock.seconds() - set_back[0])
+        self.rope = CalmBell(self.bell, day, gap_seconds=10)
+        self.rope.ring()
+        self.clock.advance(5)
+        set_back[0] = 86_400.0
+        self.rope.ring()
+        self.clock.advance(10)
+        self.assertEqual(self.heard, [0, 15])
 
     def rings_heard(self, round_seconds: float) -> list[float]:
         """Return when a rope that is pulled eight times a second is heard by a loop whose rounds take so long."""
