@@ -27,10 +27,13 @@ class Alerts:
         """Have this alert open with this sentence."""
         if self._open.get((kind, subject)) == sentence:
             return
+        # Until the record says that it is open, it may be or not.
+        has_looked, self._has_looked = self._has_looked, False
         await self._store.raise_alert(
             kind=kind, subject=subject, severity=severity, sentence=sentence, at=self._clock.seconds()
         )
         self._open[kind, subject] = sentence
+        self._has_looked = has_looked
 
     async def close(self, kind: str, subject: str) -> None:
         """Have this alert closed."""

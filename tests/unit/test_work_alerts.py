@@ -5,8 +5,10 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from coldstore.metadata.sqlite.store import SqliteStore
+from coldstore.model.errors import MetadataUnavailable
 from coldstore.model.events import Severity
 from coldstore.work.alerts import Alerts
+from tests.unit.work_rig import FailingStore
 
 
 class AlertsTests(SynchronousTestCase):
@@ -70,3 +72,15 @@ class AlertsTests(SynchronousTestCase):
         self.successResultOf(self.store.clear_alert(kind="disk-full", subject="a", at=1.0))
         self.do(self.alerts.follow("disk-full", {"a": "full"}, Severity.CRITICAL))
         self.assertEqual(self.is_open(), ["disk-full"])
+
+    def test_opened_although_that_failed(self) -> None:
+        """An alert that was opened, and of which that was not heard, is closed when it is over."""
+        store = FailingStore(self.store, fails_at=None, takes_effect=True)
+        alerts = Alerts(store=store, clock=Clock())  # type: ignore[arg-type]
+        self.do(alerts.follow("full", {}, Severity.CRITICAL))
+        store.fail_first("raise_alert")
+        opening = Deferred.fromCoroutine(alerts.follow("full", {"disk": "full"}, Severity.CRITICAL))
+        self.failureResultOf(opening, MetadataUnavailable)
+        self.assertEqual(self.is_open(), ["full"])
+        self.do(alerts.follow("full", {}, Severity.CRITICAL))
+        self.assertEqual(self.is_open(), [])
