@@ -115,7 +115,7 @@ class Renewals:
     ) -> None:
         """
         :param attempts_max: attempts to read a bundle that may fail, all its copies together
-        :param on_held: is called when a bundle was read
+        :param on_held: is called when a bundle was read, and when the next look has more to give up
         """
         self._store = store
         self._staging = staging
@@ -223,6 +223,7 @@ class Renewals:
             record.barcode: record for record in cartridges.values() if record.state is CartridgeState.BROKEN
         }
         self._given_up = {barcode: each for barcode, each in self._given_up.items() if barcode in broken}
+        is_any_lost = False
         for barcode, record in broken.items():
             revision, until = self._given_up.get(barcode, (-1, 0.0))
             if left <= 0 or (revision == record.revision and now < until):
@@ -236,7 +237,10 @@ class Renewals:
                 reason = f"{barcode} is not to be read any more: {record.reason}"
                 with suppress(Conflict):
                     await self._store.lose_copy(bundle_id=copy.bundle_id, pool=copy.pool, reason=reason)
+                    is_any_lost = True
             left -= len(good)
+        if left <= 0 and is_any_lost:
+            self._on_held()
 
     async def _forget_all_but(self, lost: Collection[str]) -> None:
         """Give back what is held of bundles that have all their copies, and forget what failed with others than the lost ones."""

@@ -92,6 +92,18 @@ class RenewingTests(SynchronousTestCase):
         (tar,) = [file.content for path, file in files.items() if member.bundle_id in path]
         return tar[member.bundle_offset_bytes : member.bundle_offset_bytes + member.length_bytes]
 
+    def test_condemned_cartridge_with_many_copies(self) -> None:
+        """A round gives up a few copies of a broken cartridge only, and the next one follows at once: also when no drive has work."""
+        self.patch(renewing, "GIVEN_UP_PER_ROUND", 1)
+        world = World(cartridges=2)
+        run = self.start(world)
+        versions = self.cold(world, run, count=6)
+        self.condemn(world, run, "A00001L8")
+        run.let_pass(5)
+        states = [copy.state for version in versions for copy in world.copies(version)]
+        self.assertEqual(states.count(CopyState.LOST), 6)
+        run.let_pass(3000, steps=5000)
+
     def test_condemned_cartridge(self) -> None:
         """What was on a cartridge that is condemned is made anew on another one, whatever was deleted meanwhile."""
         world = World(cartridges=4)
