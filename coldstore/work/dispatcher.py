@@ -156,6 +156,11 @@ class Dispatcher:
         if not self._is_reconciled and not await self._reconcile():
             return RETRY_SECONDS
         now = self._clock.seconds()
+        # Somebody may have set the clock back: nothing waits longer than it would have.
+        self._space_wait_until = min(self._space_wait_until, now + RETRY_SECONDS)
+        self._search_again_at = min(self._search_again_at, now + LOOK_SECONDS)
+        for station in self._stations.values():
+            station.bound_waits(now)
         await self._notices.look()
         for station in self._stations.values():
             if station.stop_reason is not None:

@@ -116,6 +116,11 @@ class Station:
         pause = REST_FIRST_SECONDS * 2.0 ** min(20, self.rests - 1)
         self.rests_until = now + min(REST_MOST_SECONDS, pause)
 
+    def bound_waits(self, now: float) -> None:
+        """Wait no longer than if nobody had set the clock back."""
+        self.rests_until = min(self.rests_until, now + REST_MOST_SECONDS)
+        self.exchange_until = min(self.exchange_until, now + EXCHANGE_SECONDS)
+
     def is_over(self, has_worked: bool) -> bool:
         """Whether the session is to end at this boundary."""
         return self.is_leaving or (self.gives_way and has_worked)

@@ -1,5 +1,6 @@
 """Loops rest long: whoever makes work for one wakes it, or it knows itself when to look. Nobody hurries them here."""
 
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from coldstore.model.cartridges import DriveState
@@ -48,3 +49,28 @@ class PackerTests(SynchronousTestCase):
         run.until(lambda: world.is_archived(version), seconds=SOON_SECONDS, hurry=False)
         self.assertEqual(store.failed, "freeze_bundle")
         self.flushLoggedErrors(MetadataUnavailable)
+
+
+class DispatcherTests(SynchronousTestCase):
+    """What the dispatcher finds by itself."""
+
+    def test_clock_set_back(self) -> None:
+        """A cartridge that restores wait for is searched for also when somebody sets the clock back, not a day later."""
+        world = World(drives=1)
+        run = Run(world).start()
+        version = world.put("k", 5000)
+        run.until(lambda: world.is_cold(version))
+        run.let_pass(200)
+        away = {slot: world.library.take_away(slot) for slot in (1, 2)}
+        now_of(Deferred.fromCoroutine(run.dispatcher.look_at_library()))
+        world.ask_back(version)
+        run.bells["dispatcher"].ring()
+        run.let_pass(70)
+        self.assertIn("cartridge-offline", world.alerts())
+        steady = world.clock.current
+        world.clock.seconds = lambda: steady.seconds() - 86_400.0
+        for slot, barcode in away.items():
+            world.library.put(slot, barcode)
+        for _ in range(300):
+            steady.advance(1.0)
+        self.assertTrue(world.is_restored(version))
