@@ -23,6 +23,7 @@ from coldstore.plan.turns import (
     is_expedited,
     is_turn_of_archives,
     plan_give_way,
+    rises_at,
     shares,
     urgency,
 )
@@ -84,7 +85,8 @@ def plan_drives(
     )
     give_way, turn_at = plan_give_way(now, drives, desk.jobs, unserved, policy)
     unload_at = _unload(now, desk, policy)
-    times = [at for at in (recalls.held_until, unload_at, turn_at) if at is not None]
+    rises = (rises_at(batch, now, policy.tiers) for batch in unserved.recalls)
+    times = [at for at in (recalls.held_until, unload_at, turn_at, *rises) if at is not None]
     return DrivePlan(
         jobs=tuple(desk.jobs),
         give_way=give_way,

@@ -65,9 +65,19 @@ def urgency(batch: Batch, now: float, tiers: Mapping[Tier, TierPolicy]) -> Urgen
     after it, it is served some day.
     """
     limit_seconds = tiers[batch.tier].limit_seconds
-    passed = int(max(0.0, now - batch.oldest_at) / limit_seconds)
-    rank = max(0, TIER_RANK[batch.tier] - passed)
+    rank = max(0, TIER_RANK[batch.tier] - _limits_passed(batch, now, limit_seconds))
     return rank, batch.oldest_at + limit_seconds, -len(batch.items), batch.barcode
+
+
+def rises_at(batch: Batch, now: float, tiers: Mapping[Tier, TierPolicy]) -> float | None:
+    """Return when waiting alone will rank a batch one tier faster; None: it is of the fastest by now."""
+    limit_seconds = tiers[batch.tier].limit_seconds
+    passed = _limits_passed(batch, now, limit_seconds)
+    return batch.oldest_at + (passed + 1) * limit_seconds if passed < TIER_RANK[batch.tier] else None
+
+
+def _limits_passed(batch: Batch, now: float, limit_seconds: float) -> int:
+    return int(max(0.0, now - batch.oldest_at) / limit_seconds)
 
 
 def engaged(drives: Sequence[DriveView], now: float, policy: MountPolicy) -> frozenset[str]:

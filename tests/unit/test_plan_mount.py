@@ -407,6 +407,16 @@ class MountTests(PlanCase):
             plan = self.plan(now=now, drives=[drive(0)], batches=batches, cartridges=[])
             self.assertEqual(self.recalls(plan)[:1], [(0, first)])
 
+    def test_rank_rises_in_time(self) -> None:
+        """The plan says when a batch that waits for a drive will be ranked faster: it may have one give way then."""
+        waiting = [batch("R", tier=Tier.STANDARD, at=-16_000)]
+        at_work = [recalling(0, "E", tier=Tier.EXPEDITED, at=1990.0, since=-4000.0)]
+        before = self.plan(now=1999.0, drives=at_work, batches=waiting)
+        self.assertEqual((before.give_way, before.look_again_at), (frozenset(), 2000.0))
+        self.assertEqual(self.plan(now=2000.0, drives=at_work, batches=waiting).give_way, {0})
+        fastest = [batch("R", tier=Tier.STANDARD, at=-99_000)]
+        self.assertIsNone(self.plan(now=1999.0, drives=at_work, batches=fastest).look_again_at)
+
     def test_mounted_serves_all_tiers(self) -> None:
         """What lies in a drive is served before slower mounts, until it has had its time; an expedited one goes before it."""
         bulk, standard = batch("R1", tier=Tier.BULK), batch("R2", tier=Tier.STANDARD, at=-600)
