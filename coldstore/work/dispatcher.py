@@ -495,6 +495,7 @@ class Dispatcher:
             self.log.info("{reason}", reason=full)
         except JobLost:
             self.log.info("drive {drive} is empty at last", drive=bay.index)
+            await self._note_unclean_ends(station)
         except RecallWaitsForSpace as full:
             self._space_wait_until = self._clock.seconds() + RETRY_SECONDS
             self._is_space_short = True
