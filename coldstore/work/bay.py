@@ -182,7 +182,7 @@ class Bay:
         :param pool: the pool that it is to be written for (an admitted blank one is formatted then), None to read.
         :raise TapeTrouble: it cannot be had
         :raise CartridgeFull: it takes no more bundles, as is recorded by now
-        :raise JobLost: while another cartridge was put away, ``has_lost_job`` was set
+        :raise JobLost: ``has_lost_job`` was set while another cartridge was put away, or this one was mounted
         """
         if self.volume is not None and (self.volume.barcode != barcode or not self.volume.is_alive()):
             await self._unmount()
@@ -196,7 +196,10 @@ class Bay:
             await self._load(record)
             if is_new:
                 return await self._format(record, pool or "")
-            return await self._mount(record, is_for_writing=pool is not None)
+            volume = await self._mount(record, is_for_writing=pool is not None)
+            if self.has_lost_job:
+                raise JobLost
+            return volume
         if is_new:
             # Mounted by an earlier run that was cut off before it had labelled the volume.
             return await self._take_into_use(self.volume, record)

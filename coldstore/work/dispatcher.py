@@ -334,13 +334,13 @@ class Dispatcher:
 
     def _mind_exchange(self, station: Station, now: float) -> None:
         """
-        Leave to others what a drive was to do that does not get rid of the cartridge in it. That can hang for hours, and other
+        Leave to others what a drive was to do that does not get to it: an unmount, a load or a mount can hang for hours, and other
         drives and other copies are there.
         """
         if station.job is None or not station.has_overrun_exchange(now):
             return
         self.log.warn(
-            "drive {drive} takes long to put {held} away: what it was to do with {wanted} is left to other drives",
+            "drive {drive} (with {held}) takes long to get ready for {wanted}: what it was to do with it is left to others",
             drive=station.bay.index,
             held=station.bay.barcode,
             wanted=station.job.barcode,
@@ -494,7 +494,7 @@ class Dispatcher:
         except CartridgeFull as full:
             self.log.info("{reason}", reason=full)
         except JobLost:
-            self.log.info("drive {drive} is empty at last", drive=bay.index)
+            self.log.info("drive {drive} has got that over at last", drive=bay.index)
             await self._note_unclean_ends(station)
         except RecallWaitsForSpace as full:
             self._space_wait_until = self._clock.seconds() + RETRY_SECONDS

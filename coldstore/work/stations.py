@@ -16,7 +16,10 @@ PATIENCE_SECONDS = 120.0
 LEAVING_SECONDS = 900.0
 """A cartridge that is so long on its way out of a drive counts as stuck in it."""
 EXCHANGE_SECONDS = 900.0
-"""So long a drive may take to put a cartridge away before what it was to do with the next one is left to other drives."""
+"""
+So long a drive may take to get rid of a cartridge before what it was to do with the next one is left to others; for a recall,
+until that one is mounted: another copy may be at hand.
+"""
 TRANSFERS = frozenset({"writing", "verifying", "reading"})
 """Steps that only a mover does: it may be killed at any time. Robot, drive and LTFS are never interrupted."""
 KINDS = {DoArchive: "archive", DoRecall: "recall", DoUnload: "unload"}
@@ -47,7 +50,7 @@ class Station:
     rests: int = 0
     rests_until: float = 0.0
     exchange_until: float = 0.0
-    """By when the job's cartridge is to be in the drive, if another one is in it."""
+    """By when the drive is to be at its job."""
     _leaving_since: float = 0.0
     _still: tuple[str, str, int] = ("", "", 0)
     _still_since: float = 0.0
@@ -91,14 +94,17 @@ class Station:
         self.job = DoUnload(drive=self.bay.index, barcode=barcode)
 
     def has_overrun_exchange(self, now: float) -> bool:
-        """Whether another cartridge than the job's is still in the drive, and has been for too long."""
-        is_another = self.job is not None and self.bay.barcode not in (None, self.job.barcode)
-        return is_another and now >= self.exchange_until
+        """Whether the job should have begun by now, and something hangs: that which was in the drive, or what a recall reads from."""
+        if self.job is None or now < self.exchange_until:
+            return False
+        if isinstance(self.job, DoRecall):
+            return self.bay.volume is None or self.bay.volume.barcode != self.job.barcode
+        return self.bay.barcode not in (None, self.job.barcode)
 
     def lose_job(self) -> None:
-        """Leave what was to be done with the next cartridge to other drives: this one still has to put away that in it."""
-        assert self.bay.barcode is not None
-        self.fail(self.bay.barcode)
+        """Leave what was to be done to others: this drive has to come to an end with the cartridge that hangs in it."""
+        assert self.job is not None
+        self.fail(self.bay.barcode or self.job.barcode)
         self.bay.has_lost_job = True
 
     def end(self, now: float) -> None:

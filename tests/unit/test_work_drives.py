@@ -261,6 +261,26 @@ class ParallelTests(DrivesCase):
         self.assertIn(hung, world.states())
         self.assertEqual(world.alerts(), {})
 
+    def test_mount_that_hangs(self) -> None:
+        """What is to be read from a cartridge whose mount hangs is read from another copy, and the drive goes on when that is over."""
+        world = World(drives=2, cartridges=4)
+        run = self.start(world)
+        (old,) = self.put(world, 1)
+        run.until(lambda: world.is_cold(old))
+        run.until(lambda: not any(drive.barcode for drive in world.library.drives), hurry=False)
+        hang = self.hang(run, 0, "mount")
+        world.ask_back(old)
+        run.bells["dispatcher"].ring()
+        run.let_pass(EXCHANGE_SECONDS - 60)
+        self.assertEqual(self.steps(run)[0].partition(" ")[0], "recall:")
+        self.assertFalse(world.is_restored(old))
+        run.let_pass(120)
+        self.assertTrue(world.is_restored(old))
+        hang.callback(None)
+        run.let_pass(30)
+        self.assertEqual(self.steps(run)[0], "idle: idle")
+        self.assertEqual(world.alerts(), {})
+
     def count_begun(self, world: World, versions: list[ObjectVersion]) -> int:
         """How many copies were begun."""
         return sum(copy.state.value != "planned" for version in versions for copy in world.copies(version))
