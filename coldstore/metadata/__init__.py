@@ -1,6 +1,6 @@
 """
-Implementations of ``coldstore.interfaces.metadata.IMetadataStore``, one package per technology.
+Implementations of ``coldstore.interfaces.metadata.IMetadataStore``, one package per technology, and what those of SQL share (``sql``).
 
-May import the model, interfaces and util; never another adapter. Each backend keeps the whole contract of
-``tests/contract/metadata_contract.py`` and owns every statement that it sends to its database.
+May import the model, interfaces and util; never another adapter, nor one backend another. Each backend keeps the whole contract of
+``tests/contract/metadata_contract.py``.
 """

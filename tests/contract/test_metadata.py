@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -23,7 +24,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
 from coldstore.interfaces.metadata import IMetadataStore, SchemaTooNew, StepTooLarge
-from coldstore.metadata.sqlite import (
+from coldstore.metadata.sql import (
     backlog,
     bundles,
     copies,
@@ -33,13 +34,19 @@ from coldstore.metadata.sqlite import (
     telling,
     uploads,
     versions,
-    writer,
 )
-from coldstore.metadata.sqlite.groupcommit import Step, commit_together, read_together
-from coldstore.metadata.sqlite.rows import signed, unsigned
-from coldstore.metadata.sqlite.runs import Runs, runs_text
+from coldstore.metadata.sql.database import Database, Dialect
+from coldstore.metadata.sql.executor import Step
+from coldstore.metadata.sql.rows import signed, unsigned
+from coldstore.metadata.sql.runs import Runs, runs_text
+from coldstore.metadata.sql.store import SqlStore
+from coldstore.metadata.sqlite import writer
+from coldstore.metadata.sqlite.connection import IN_MEMORY
+from coldstore.metadata.sqlite.driver import Connection, finished
+from coldstore.metadata.sqlite.executors import InlineExecutor
+from coldstore.metadata.sqlite.groupcommit import commit_together, read_together
 from coldstore.metadata.sqlite.schema import Migration, MigrationAltered, migrate, shipped_migrations
-from coldstore.metadata.sqlite.store import SqliteStore
+from coldstore.metadata.sqlite.store import SqliteStore, prepare
 from coldstore.model.bundles import BundleState
 from coldstore.model.errors import MetadataFull, MetadataUnavailable, NoSuchKey, PreconditionFailed
 from coldstore.model.objects import StorageClass
@@ -115,6 +122,65 @@ class OnThreadsModelTests(OnThreads, MetadataModel, TestCase):
 
     seeds = range(100, 101)
     steps = 150
+
+
+class CommonSql(Connection):
+    """SQLite with another dialect, that refuses what databases of SQL do not have in common."""
+
+    dialect = Dialect(greatest="greatest", nested_join="JOIN", index_hint="")
+    is_strict = False
+    uncommon = re.compile(
+        r"\bOR\s+(REPLACE|IGNORE)\b|\bINDEXED\b|\bCROSS\b|\browid\b|\bIN\s*\(\s*\)|\bmax\([^()]*,|\bON CONFLICT DO\b"
+        r"|\bDO UPDATE\s+SET\b.*= ([a-z_]+) [-+*/]|==|\b(ifnull|iif|json_\w+|GLOB|PRAGMA)\b|[`$%]|(?<!coalesce\()\bsum\((?=.*\bFROM\b)",
+        re.IGNORECASE | re.DOTALL,
+    )
+
+    def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:
+        """See ``sqlite3.Connection``."""
+        if self.is_strict and self.uncommon.search(sql):
+            raise AssertionError(f"not all databases understand {sql}")
+        return super().execute(sql, *arguments)
+
+
+class InCommonSqlTests(MetadataContract, TestCase):
+    """The contract in SQL that all databases understand: what a step says of SQLite's own it has from the dialect."""
+
+    def make_store(self) -> IMetadataStore:
+        """Return a store in memory."""
+
+        def connect() -> CommonSql:
+            connection = sqlite3.connect(IN_MEMORY, factory=CommonSql, isolation_level=None)
+            connection.create_function("greatest", 2, max, deterministic=True)
+            prepare(connection, shipped_migrations(), new_appliance_id=lambda: "one")
+            connection.is_strict = True
+            return connection
+
+        return SqlStore(InlineExecutor(connect=connect))
+
+    def test_uncommon(self) -> None:
+        """What is refused."""
+        connection = sqlite3.connect(IN_MEMORY, factory=CommonSql)
+        self.addCleanup(connection.close)
+        connection.is_strict = True
+        for sql in (
+            "INSERT OR REPLACE INTO t (a) VALUES (1)",
+            "SELECT a FROM t INDEXED BY x",
+            "SELECT a FROM t CROSS JOIN u ON t.a = u.a",
+            "SELECT a FROM t WHERE rowid = 1",
+            "SELECT a FROM t WHERE a IN ()",
+            "SELECT max(a, b) FROM t",
+            "SELECT sum(a) FROM t",
+            "INSERT INTO t (a) VALUES (1) ON CONFLICT DO NOTHING",
+            "INSERT INTO t (a) VALUES (1) ON CONFLICT (a) DO UPDATE SET b = excluded.b, a = a + 1",
+        ):
+            with self.assertRaises(AssertionError):
+                connection.execute(sql)
+        for sql in (
+            "CREATE TABLE t (a INTEGER PRIMARY KEY, b INTEGER)",
+            "INSERT INTO t (a) VALUES (1) ON CONFLICT (a) DO UPDATE SET b = excluded.b, a = t.a + 1",
+            "SELECT max(a), CAST(coalesce(sum(a), 0) AS bigint) FROM t GROUP BY b HAVING sum(a) > 0",
+        ):
+            connection.execute(sql)
 
 
 class FaultTests(Faulty, TestCase):
@@ -193,7 +259,7 @@ class FullTests(TestCase):
         store = SqliteStore(self.mktemp(), reactor=reactor)
         await store.open()
         await store.create_bucket(name="b", owner_id="o", region="r", created_at=1.0, default_class=None)
-        await store._write(lambda connection: connection.execute("PRAGMA max_page_count = 200").fetchone())
+        await store._write(lambda db: db.row("PRAGMA max_page_count = 200"))
         acknowledged = await self.fill(store)
         self.assertGreater(len(acknowledged), 20)
         await self.check(store, acknowledged)
@@ -204,7 +270,7 @@ class FullTests(TestCase):
         acknowledged -= set(gone)
         await self.check(store, acknowledged)
         await self.publish(store, b"again")
-        await store._write(lambda connection: connection.execute("PRAGMA max_page_count = 100000").fetchone())
+        await store._write(lambda db: db.row("PRAGMA max_page_count = 100000"))
         for number in range(50):
             await self.publish(store, b"with room %d" % number)
         await self.check(
@@ -298,7 +364,7 @@ class TransactionTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """A table with a constraint that is checked at the commit."""
-        self.connection = sqlite3.connect(":memory:", isolation_level=None)
+        self.connection = sqlite3.connect(":memory:", factory=Connection, isolation_level=None)
         self.addCleanup(self.connection.close)
         self.connection.execute("PRAGMA foreign_keys = ON")
         self.connection.execute("CREATE TABLE parents (id INTEGER PRIMARY KEY)")
@@ -316,8 +382,8 @@ class TransactionTests(SynchronousTestCase):
         outcomes = commit_together(
             self.connection,
             [
-                lambda connection: connection.execute("INSERT INTO parents VALUES (1)"),
-                lambda connection: connection.execute("INSERT INTO children VALUES (9)"),
+                lambda db: db.do("INSERT INTO parents VALUES (1)"),
+                lambda db: db.do("INSERT INTO children VALUES (9)"),
             ],
         )
         self.assertEqual([type(outcome.error) for outcome in outcomes], [MetadataUnavailable] * 2)
@@ -326,9 +392,9 @@ class TransactionTests(SynchronousTestCase):
     def test_lost_transaction(self) -> None:
         """When SQLite gives the transaction up in the middle nothing is taken for done, not even what came before."""
         steps = [
-            lambda connection: connection.execute("INSERT INTO parents VALUES (1)"),
-            lambda connection: connection.execute("INSERT OR ROLLBACK INTO parents VALUES (1)"),
-            lambda connection: connection.execute("INSERT INTO parents VALUES (2)"),
+            lambda db: db.do("INSERT INTO parents VALUES (1)"),
+            lambda db: db.do("INSERT OR ROLLBACK INTO parents VALUES (1)"),
+            lambda db: db.do("INSERT INTO parents VALUES (2)"),
         ]
         outcomes = commit_together(self.connection, steps)
         self.assertEqual([type(outcome.error) for outcome in outcomes], [MetadataUnavailable] * 3)
@@ -337,10 +403,12 @@ class TransactionTests(SynchronousTestCase):
     def test_rows(self) -> None:
         """A step that changes more than 100 rows is undone alone."""
 
-        def many(number: int) -> Step:
-            return lambda connection: connection.executemany(
-                "INSERT INTO parents VALUES (?)", [(number * 1000 + n,) for n in range(number)]
-            )
+        def many(number: int) -> Step[None]:
+            async def step(db: Database) -> None:
+                for n in range(number):
+                    await db.insert("parents", "id", (number * 1000 + n,))
+
+            return step
 
         outcomes = commit_together(self.connection, [many(100), many(101)])
         self.assertIsNone(outcomes[0].error)
@@ -350,14 +418,14 @@ class TransactionTests(SynchronousTestCase):
     def test_steps_that_fail_late(self) -> None:
         """A step that fails after it changed something is undone alone, one that fails before has nothing to undo."""
 
-        def insert(number: int) -> Step:
-            return lambda connection: connection.execute("INSERT INTO parents VALUES (?)", (number,))
+        def insert(number: int) -> Step[None]:
+            return lambda db: db.insert("parents", "id", (number,))
 
-        def late(connection: sqlite3.Connection) -> None:
-            insert(7)(connection)
+        async def late(db: Database) -> None:
+            await insert(7)(db)
             raise PreconditionFailed("late")
 
-        def early(connection: sqlite3.Connection) -> None:
+        async def early(db: Database) -> None:
             raise PreconditionFailed("early")
 
         for steps, count in (([insert(1), early, insert(2)], 2), ([insert(3), late, insert(4), early], 4)):
@@ -375,12 +443,12 @@ class TransactionTests(SynchronousTestCase):
     def test_bugs_stay_bugs(self) -> None:
         """Bad SQL is not mistaken for a fault of the world, in a write or a read."""
         for together in (commit_together, read_together):
-            (outcome,) = together(self.connection, [lambda connection: connection.execute("SELECT nonsense")])
+            (outcome,) = together(self.connection, [lambda db: db.rows("SELECT nonsense")])
             self.assertIsInstance(outcome.error, sqlite3.OperationalError)
             self.assertFalse(self.connection.in_transaction)
 
 
-class Ailing(sqlite3.Connection):
+class Ailing(Connection):
     """A connection on which statements can be made to fail."""
 
     failing: frozenset[str] = frozenset()
@@ -409,18 +477,18 @@ class AilingTests(TestCase):
         ailing = writer.Writer(connect=self.connect, reactor=reactor, batch_max=100)
         await ailing.open()
         self.addCleanup(ailing.close)
-        await ailing.write(lambda connection: connection.execute("CREATE TABLE t (a)"))
+        await ailing.write(lambda db: db.do("CREATE TABLE t (a)"))
 
-        def change_and_fail(connection: sqlite3.Connection) -> None:
-            connection.execute("INSERT INTO t VALUES (1)")
+        async def change_and_fail(db: Database) -> None:
+            await db.do("INSERT INTO t VALUES (1)")
             self.connection.failing = frozenset({"ROLLBACK", "ROLLBACK TO step"})
             raise ValueError("in the middle")
 
         for _ in range(3):
             await self.assertFailure(ailing.write(change_and_fail), MetadataUnavailable)
         self.connection.failing = frozenset()
-        await ailing.write(lambda connection: connection.execute("INSERT INTO t VALUES (2)"))
-        found = await ailing.write(lambda connection: connection.execute("SELECT a FROM t").fetchall())
+        await ailing.write(lambda db: db.do("INSERT INTO t VALUES (2)"))
+        found = await ailing.write(lambda db: db.rows("SELECT a FROM t"))
         self.assertEqual(found, [(2,)])
 
 
@@ -671,7 +739,7 @@ class PlanTests(SynchronousTestCase):
     def test_plans(self) -> None:
         """No question of a loop, a listing or a request reads a table from end to end, or sorts one."""
         statements: list[str] = []
-        connection = sqlite3.connect(":memory:", isolation_level=None)
+        connection = sqlite3.connect(":memory:", factory=Connection, isolation_level=None)
         self.addCleanup(connection.close)
         migrate(connection, shipped_migrations(), new_appliance_id=lambda: "id")
         connection.execute(
@@ -679,34 +747,37 @@ class PlanTests(SynchronousTestCase):
         )
         connection.set_trace_callback(statements.append)
         classes = [StorageClass.GLACIER]
-        versions.current_in(connection, 1, b"k")
-        versions.listed(connection, "b", from_key=b"a", before_key=b"b", limit=9)
-        versions.listed_objects(connection, "b", from_key=b"a", before_key=None, limit=9)
-        versions.found_under(connection, "b", b"k")
-        versions.by_uid(connection, 1)
-        bundles.pending(connection, classes=classes, after_sequence=3, limit=9)
-        bundles.listed(connection, states=list(BundleState), settled=None, after="", limit=9)
-        bundles.members(connection, "x", after_position=3, limit=9)
-        bundles.extents(connection, 1)
-        copies.listed(connection, bundle_id=None, barcode="T", version_uid=None)
-        copies.listed(connection, bundle_id=None, barcode=None, version_uid=1)
-        copies.unfinished(connection, 9)
-        copies.unmanifested(connection, "T")
-        restores.evictable(connection, classes=classes, archived_before=9.0, limit=9)
-        restores.wanted_extents(connection, after=(1, 1), limit=9)
-        restores.ongoing(connection, on_disk=True, limit=9)
-        restores.expired(connection, now=9.0, limit=9)
-        uploads.listed(connection, "b", prefix=b"a", after_key=b"", after_upload_id="", limit=9)
-        layouts.pieces(connection, "l", after_ordinal=3, limit=9)
-        layouts.referenced(connection, ["x"])
-        layouts.pieces_at(connection, ["x", "y"])
-        layouts.first_pieces(connection, ["x", "y"])
-        layouts.move(connection, {"x": "y"})
-        shares.in_use(connection, owner_id="o", bucket=None)
-        shares.in_use(connection, owner_id=None, bucket="b")
-        layouts.tidy(connection)
-        telling.due_messages(connection, now=9.0, limit=9)
-        backlog.backlog(connection)
+        for question in (
+            versions.current_in(connection, 1, b"k"),
+            versions.listed(connection, "b", from_key=b"a", before_key=b"b", limit=9),
+            versions.listed_objects(connection, "b", from_key=b"a", before_key=None, limit=9),
+            versions.found_under(connection, "b", b"k"),
+            versions.by_uid(connection, 1),
+            bundles.pending(connection, classes=classes, after_sequence=3, limit=9),
+            bundles.listed(connection, states=list(BundleState), settled=None, after="", limit=9),
+            bundles.members(connection, "x", after_position=3, limit=9),
+            bundles.extents(connection, 1),
+            copies.listed(connection, bundle_id=None, barcode="T", version_uid=None),
+            copies.listed(connection, bundle_id=None, barcode=None, version_uid=1),
+            copies.unfinished(connection, 9),
+            copies.unmanifested(connection, "T"),
+            restores.evictable(connection, classes=classes, archived_before=9.0, limit=9),
+            restores.wanted_extents(connection, after=(1, 1), limit=9),
+            restores.ongoing(connection, on_disk=True, limit=9),
+            restores.expired(connection, now=9.0, limit=9),
+            uploads.listed(connection, "b", prefix=b"a", after_key=b"", after_upload_id="", limit=9),
+            layouts.pieces(connection, "l", after_ordinal=3, limit=9),
+            layouts.referenced(connection, ["x"]),
+            layouts.pieces_at(connection, ["x", "y"]),
+            layouts.first_pieces(connection, ["x", "y"]),
+            layouts.move(connection, {"x": "y"}),
+            shares.in_use(connection, owner_id="o", bucket=None),
+            shares.in_use(connection, owner_id=None, bucket="b"),
+            layouts.tidy(connection),
+            telling.due_messages(connection, now=9.0, limit=9),
+            backlog.backlog(connection),
+        ):
+            finished(question)
         connection.set_trace_callback(None)
         self.assertGreater(len(statements), 20)
         for statement in statements:
@@ -716,18 +787,18 @@ class PlanTests(SynchronousTestCase):
 
     def test_prepared_once(self) -> None:
         """What is asked for over and over again is prepared once, whatever values it is asked with."""
-        connection = sqlite3.connect(":memory:", isolation_level=None)
+        connection = sqlite3.connect(":memory:", factory=Connection, isolation_level=None)
         self.addCleanup(connection.close)
         migrate(connection, shipped_migrations(), new_appliance_id=lambda: "one")
         prepared: list[int] = []
         connection.set_authorizer(lambda action, *_: prepared.append(action) or sqlite3.SQLITE_OK)
         for _ in range(2):
             for on_disk in (True, False):
-                restores.ongoing(connection, on_disk=on_disk, limit=9)
+                finished(restores.ongoing(connection, on_disk=on_disk, limit=9))
         self.assertTrue(prepared)
         prepared.clear()
         for on_disk in (True, False):
-            restores.ongoing(connection, on_disk=on_disk, limit=9)
+            finished(restores.ongoing(connection, on_disk=on_disk, limit=9))
         self.assertEqual(prepared, [])
 
 

@@ -11,11 +11,13 @@ from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, fail, succeed
 
+from coldstore.metadata.sql.executor import Executor, Step
+from coldstore.metadata.sql.store import SqlStore
 from coldstore.metadata.sqlite.connection import IN_MEMORY, STATEMENTS_KEPT
-from coldstore.metadata.sqlite.executors import Executor
-from coldstore.metadata.sqlite.groupcommit import Outcome, Step, commit_together, outcome_of
+from coldstore.metadata.sqlite.driver import Connection
+from coldstore.metadata.sqlite.groupcommit import Outcome, commit_together, outcome_of
 from coldstore.metadata.sqlite.schema import shipped_migrations
-from coldstore.metadata.sqlite.store import SqliteStore, prepare
+from coldstore.metadata.sqlite.store import prepare
 from coldstore.model.errors import MetadataUnavailable
 from tests.simulation.life import Life
 
@@ -40,14 +42,16 @@ class Database:
     """
 
     def __init__(self) -> None:
-        self.connection = sqlite3.connect(IN_MEMORY, isolation_level=None, cached_statements=STATEMENTS_KEPT)
+        self.connection = sqlite3.connect(
+            IN_MEMORY, factory=Connection, isolation_level=None, cached_statements=STATEMENTS_KEPT
+        )
         self.connection.execute("PRAGMA foreign_keys = ON")
         self.loss: Callable[[], Loss | None] = lambda: None
         self.is_away = False
 
-    def store(self, life: Life, seconds: Callable[[], float]) -> SqliteStore:
+    def store(self, life: Life, seconds: Callable[[], float]) -> SqlStore:
         """Return what one process has of it; ``seconds`` gives the time that the next transaction takes."""
-        return SqliteStore(IN_MEMORY, executor=LifeExecutor(self, life, seconds))
+        return SqlStore(LifeExecutor(self, life, seconds))
 
 
 class LifeExecutor(Executor):
@@ -57,7 +61,7 @@ class LifeExecutor(Executor):
         self._database = database
         self._life = life
         self._seconds = seconds
-        self._waiting: list[tuple[Step, Deferred[Any]]] = []
+        self._waiting: list[tuple[Step[Any], Deferred[Any]]] = []
         self._is_busy = False
         self._is_open = False
         self._under_way = 0
@@ -81,7 +85,7 @@ class LifeExecutor(Executor):
         self._closing.append(closed)
         return closed
 
-    def write(self, step: Callable[[sqlite3.Connection], _T]) -> "Deferred[_T]":
+    def write(self, step: Step[_T]) -> "Deferred[_T]":
         """See ``Executor``."""
         self._life.look()
         if not self._is_open:
@@ -116,7 +120,7 @@ class LifeExecutor(Executor):
         for (_, told), outcome in zip(batch, outcomes, strict=True):
             self._tell(told, outcome)
 
-    def read(self, step: Callable[[sqlite3.Connection], _T]) -> "Deferred[_T]":
+    def read(self, step: Step[_T]) -> "Deferred[_T]":
         """See ``Executor``."""
         self._life.look()
         if not self._is_open:
@@ -126,16 +130,16 @@ class LifeExecutor(Executor):
         self._later(self._read, step, told, seconds=0.0)
         return told
 
-    def _read(self, step: Step, told: "Deferred[Any]") -> None:
+    def _read(self, step: Step[Any], told: "Deferred[Any]") -> None:
         self._tell(told, self._outcome(step))
 
-    def _outcome(self, step: Step) -> Outcome:
+    def _outcome(self, step: Step[Any]) -> Outcome:
         if self._database.is_away:
             return Outcome(error=MetadataUnavailable("the database is away"))
         # Nobody else can write meanwhile, so it needs no transaction to see one state.
         return outcome_of(self._database.connection, step)
 
-    def look_up(self, step: Callable[[sqlite3.Connection], _T]) -> "Deferred[_T]":
+    def look_up(self, step: Step[_T]) -> "Deferred[_T]":
         """See ``Executor``."""
         self._life.look()
         if not self._is_open:

@@ -19,7 +19,9 @@ from coldstore.disk.reading import PieceReader
 from coldstore.disk.staging import DiskStaging
 from coldstore.interfaces.filesystem import StartBlock, SyncedIndex
 from coldstore.interfaces.mover import RangeState
-from coldstore.metadata.sqlite import copies, restores, versions
+from coldstore.metadata.sql import copies, restores, versions
+from coldstore.metadata.sql.database import Database
+from coldstore.model.bundles import Bundle
 from coldstore.s3.integrity import IntegrityPlan
 from coldstore.testing.filesystem import SimulatedMover, SimulatedVolume
 from coldstore.util.checksums import crc64nvme
@@ -79,9 +81,9 @@ async def _nothing_later(*_args: object, **_kwargs: object) -> None:
 def _archived_by_one() -> AbstractContextManager[Any]:
     inner = copies.verified
 
-    def verified(connection: Any, *, bundle_id: str, pool: str, epoch: int, at: float) -> Any:
-        bundle = inner(connection, bundle_id=bundle_id, pool=pool, epoch=epoch, at=at)
-        connection.execute("UPDATE bundles SET state = 'archived' WHERE bundle_id = ?", (bundle_id,))
+    async def verified(db: Database, *, bundle_id: str, pool: str, epoch: int, at: float) -> Bundle:
+        bundle = await inner(db, bundle_id=bundle_id, pool=pool, epoch=epoch, at=at)
+        await db.do("UPDATE bundles SET state = 'archived' WHERE bundle_id = ?", (bundle_id,))
         return bundle
 
     return patch.object(copies, "verified", verified)
@@ -157,11 +159,14 @@ def _marks_first() -> AbstractContextManager[Any]:
 
 
 def _loses_messages() -> AbstractContextManager[Any]:
-    return patch.object(restores, "write_messages", _nothing)
+    return patch.object(restores, "write_messages", _nothing_later)
 
 
 def _frees_at_once() -> AbstractContextManager[Any]:
-    return patch.object(versions, "is_claimed", lambda _connection, _uid: False)
+    async def is_claimed(_db: Database, _version_uid: int) -> bool:
+        return False
+
+    return patch.object(versions, "is_claimed", is_claimed)
 
 
 def _dies_of_a_fault() -> AbstractContextManager[Any]:

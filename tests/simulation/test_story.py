@@ -5,6 +5,8 @@ from xml.etree import ElementTree
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from coldstore.metadata.sql.database import Database
+from coldstore.metadata.sqlite.driver import Connection
 from coldstore.metadata.sqlite.groupcommit import commit_together
 from tests.simulation.chance import NO_FAULTS, Rates
 from tests.simulation.history import Act, History, Mark
@@ -90,21 +92,21 @@ class WitnessTests(SynchronousTestCase):
 
     def test_commits_only(self) -> None:
         """A step that fails is not told, those of the same transaction are, in order and once."""
-        connection = sqlite3.connect(":memory:", isolation_level=None)
+        connection = sqlite3.connect(":memory:", factory=Connection, isolation_level=None)
         told: list[tuple[str, str, str]] = []
         Witness(connection, lambda *said: told.append(said))
 
-        def alert(subject: str) -> None:
-            connection.execute(
+        async def alert(db: Database, subject: str) -> None:
+            await db.do(
                 "INSERT INTO alerts (kind, subject, severity, sentence, raised_at, last_seen_at, count)"
                 f" VALUES ('drive', '{subject}', 'warning', '{subject} is slow', 0, 0, 1)"
             )
 
-        def failing(connection: sqlite3.Connection) -> None:
-            alert("drive 1")
+        async def failing(db: Database) -> None:
+            await alert(db, "drive 1")
             raise ValueError("no")
 
-        steps = (lambda _: alert("drive 0"), failing, lambda _: alert("drive 2"))
+        steps = (lambda db: alert(db, "drive 0"), failing, lambda db: alert(db, "drive 2"))
         outcomes = commit_together(connection, steps)
         self.assertEqual([outcome.error is None for outcome in outcomes], [True, False, True])
         self.assertEqual(

@@ -3,7 +3,7 @@
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from coldstore.metadata.sqlite.kept import Kept
+from coldstore.metadata.sql.kept import Kept
 from coldstore.metadata.sqlite.pace import AWAY_SECONDS, Pace
 
 

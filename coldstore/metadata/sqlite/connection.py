@@ -4,6 +4,7 @@ import os
 import sqlite3
 from pathlib import Path
 
+from coldstore.metadata.sqlite.driver import Connection
 from coldstore.model.errors import MetadataFull, MetadataUnavailable
 
 IN_MEMORY = ":memory:"
@@ -13,7 +14,7 @@ STATEMENTS_KEPT = 512
 """The store has some 200 distinct statements. Python keeps 128 prepared, and preparing one takes longer than most of them run."""
 
 
-def open_for_writing(path: str) -> sqlite3.Connection:
+def open_for_writing(path: str) -> Connection:
     """
     Open the database, which is made if it is missing, with mode 0600: it holds users' secrets.
 
@@ -30,6 +31,7 @@ def open_for_writing(path: str) -> sqlite3.Connection:
     # The writer's thread and the reactor's use it in turn.
     connection = sqlite3.connect(
         path,
+        factory=Connection,
         timeout=_BUSY_TIMEOUT_SECONDS,
         isolation_level=None,
         check_same_thread=False,
@@ -48,11 +50,12 @@ def open_for_writing(path: str) -> sqlite3.Connection:
     return connection
 
 
-def open_for_reading(path: str) -> sqlite3.Connection:
+def open_for_reading(path: str) -> Connection:
     """Open an existing database in a way that cannot change it."""
     uri = f"{Path(path).absolute().as_uri()}?mode=ro"
     connection = sqlite3.connect(
         uri,
+        factory=Connection,
         uri=True,
         timeout=_BUSY_TIMEOUT_SECONDS,
         isolation_level=None,

@@ -1,15 +1,16 @@
 """Where steps run: on threads of their own, or at once."""
 
-import sqlite3
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, fail, succeed
 
+from coldstore.metadata.sql.executor import Step
 from coldstore.metadata.sqlite.connection import told_apart
-from coldstore.metadata.sqlite.groupcommit import Outcome, Step, commit_together, read_together
+from coldstore.metadata.sqlite.driver import Connection, finished
+from coldstore.metadata.sqlite.groupcommit import Outcome, commit_together, read_together
 from coldstore.metadata.sqlite.pace import Pace
 from coldstore.metadata.sqlite.writer import QUEUE_MAX, Writer, closed
 from coldstore.model.errors import MetadataUnavailable
@@ -17,8 +18,8 @@ from coldstore.util.asynchronous import returns_deferred
 from coldstore.util.workers import Reactor
 
 _T = TypeVar("_T")
-_Connect = Callable[[], sqlite3.Connection]
-_Job = tuple[Step, Deferred[Any]]
+_Connect = Callable[[], Connection]
+_Job = tuple[Step[Any], Deferred[Any]]
 
 READERS = 2
 READ_BATCH_MAX = 16
@@ -27,46 +28,27 @@ SLOW_SECONDS = 0.01
 """Average of a look-up."""
 
 
-class Executor(Protocol):
-    """Runs steps. A write's Deferred fires after its commit; a read sees every commit that was told before it began."""
-
-    def open(self) -> Deferred[None]:
-        """Get ready."""
-
-    def write(self, step: Callable[[sqlite3.Connection], _T]) -> Deferred[_T]:
-        """Run a changing step in a transaction."""
-
-    def read(self, step: Callable[[sqlite3.Connection], _T]) -> Deferred[_T]:
-        """Run a step that changes nothing."""
-
-    def look_up(self, step: Callable[[sqlite3.Connection], _T]) -> Deferred[_T]:
-        """Run a step that is one statement and reads a few rows by their keys; at once where that is quick."""
-
-    def close(self) -> Deferred[None]:
-        """Finish what was given, then let go of the connections."""
-
-
 class InlineExecutor:
     """Runs every step at once on the caller's thread, on one connection: Deferreds have fired when they are returned."""
 
     def __init__(self, *, connect: _Connect) -> None:
         self._connect = connect
-        self._connection: sqlite3.Connection | None = None
+        self._connection: Connection | None = None
 
     def open(self) -> Deferred[None]:
         """Connect."""
         self._connection = self._connect()
         return succeed(None)
 
-    def write(self, step: Callable[[sqlite3.Connection], _T]) -> Deferred[_T]:
+    def write(self, step: Step[_T]) -> Deferred[_T]:
         """Run a changing step in a transaction of its own."""
         return self._run(commit_together, step)
 
-    def read(self, step: Callable[[sqlite3.Connection], _T]) -> Deferred[_T]:
+    def read(self, step: Step[_T]) -> Deferred[_T]:
         """Run a step that changes nothing."""
         return self._run(read_together, step)
 
-    def look_up(self, step: Callable[[sqlite3.Connection], _T]) -> Deferred[_T]:
+    def look_up(self, step: Step[_T]) -> Deferred[_T]:
         """Run a step that changes nothing."""
         return self._run(read_together, step)
 
@@ -78,7 +60,7 @@ class InlineExecutor:
         return succeed(None)
 
     def _run(
-        self, together: Callable[[sqlite3.Connection, Sequence[Step]], list[Outcome]], step: Step
+        self, together: Callable[[Connection, Sequence[Step[Any]]], list[Outcome]], step: Step[Any]
     ) -> Deferred[Any]:
         if self._connection is None:
             return fail(closed())
@@ -105,7 +87,7 @@ class ThreadedExecutor:
             _Reader(f"metadata-reader-{n}", self._reads, connect_reader, reactor) for n in range(READERS)
         ]
         self._started: list[_Reader] = []
-        self._near: sqlite3.Connection | None = None
+        self._near: Connection | None = None
         self._pace = Pace(SLOW_SECONDS)
 
     @returns_deferred
@@ -119,11 +101,11 @@ class ThreadedExecutor:
         # Whoever holds a lock is waited for by the threads, not by the reactor.
         self._near.execute("PRAGMA busy_timeout = 0")
 
-    def write(self, step: Callable[[sqlite3.Connection], _T]) -> Deferred[_T]:
+    def write(self, step: Step[_T]) -> Deferred[_T]:
         """Queue a changing step for the next transaction."""
         return self._writer.write(step)
 
-    def read(self, step: Callable[[sqlite3.Connection], _T]) -> Deferred[_T]:
+    def read(self, step: Step[_T]) -> Deferred[_T]:
         """Queue a reading step."""
         if self._near is None:
             return fail(closed())
@@ -133,13 +115,13 @@ class ThreadedExecutor:
         self._reads.put((step, told))
         return told
 
-    def look_up(self, step: Callable[[sqlite3.Connection], _T]) -> Deferred[_T]:
+    def look_up(self, step: Step[_T]) -> Deferred[_T]:
         """Run a step of one statement here and now, or in a thread while that is slow."""
         begun = self._reactor.seconds()
         if self._near is None or not self._pace.is_quick(begun):
             return self.read(step)
         try:
-            result = step(self._near)
+            result = finished(step(self._near))
         except Exception as error:  # noqa: BLE001 - it belongs to whoever waits for this step, and reaches him
             fault = told_apart(error)
             if not isinstance(fault, MetadataUnavailable):

@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from coldstore.metadata.sqlite.bounds import ChangedRows
+from coldstore.metadata.sql.bounds import check_changes
+from coldstore.metadata.sql.executor import Step
 from coldstore.metadata.sqlite.connection import told_apart
+from coldstore.metadata.sqlite.driver import Connection, finished
 from coldstore.model.errors import MetadataUnavailable
-
-Step = Callable[[sqlite3.Connection], Any]
 
 
 class Outcome(NamedTuple):
@@ -19,7 +19,7 @@ class Outcome(NamedTuple):
     error: Exception | None = None
 
 
-def commit_together(connection: sqlite3.Connection, steps: Sequence[Step]) -> list[Outcome]:
+def commit_together(connection: Connection, steps: Sequence[Step[Any]]) -> list[Outcome]:
     """
     Run the steps one after the other in one transaction and commit it; return what each came to, in order.
 
@@ -35,7 +35,7 @@ def commit_together(connection: sqlite3.Connection, steps: Sequence[Step]) -> li
 
 
 def run_together(
-    connection: sqlite3.Connection, steps: Sequence[Step], is_enough: Callable[[], bool] = lambda: False
+    connection: Connection, steps: Sequence[Step[Any]], is_enough: Callable[[], bool] = lambda: False
 ) -> list[Outcome]:
     """
     Run steps in a new transaction; return what each came to, in order. ``commit`` must follow.
@@ -61,7 +61,7 @@ def run_together(
         return _gone(connection, steps, error)
 
 
-def commit(connection: sqlite3.Connection, outcomes: list[Outcome]) -> list[Outcome]:
+def commit(connection: Connection, outcomes: list[Outcome]) -> list[Outcome]:
     """Commit what ``run_together`` did, if any of it succeeded; return the outcomes, or as many failures."""
     if all(outcome.error is not None for outcome in outcomes):
         _roll_back(connection)
@@ -74,20 +74,20 @@ def commit(connection: sqlite3.Connection, outcomes: list[Outcome]) -> list[Outc
     return outcomes
 
 
-def _begin(connection: sqlite3.Connection) -> None:
+def _begin(connection: Connection) -> None:
     """Begin a transaction that writes, after the end of one that was not to be."""
     if connection.in_transaction:
         connection.execute("ROLLBACK")
     connection.execute("BEGIN IMMEDIATE")
 
 
-def _gone(connection: sqlite3.Connection, steps: Sequence[Step], error: Exception) -> list[Outcome]:
+def _gone(connection: Connection, steps: Sequence[Step[Any]], error: Exception) -> list[Outcome]:
     """Give a transaction up: every step has failed."""
     _roll_back(connection)
     return _all_failed(steps, error.error if isinstance(error, _Lost) else error)
 
 
-def _roll_back(connection: sqlite3.Connection) -> None:
+def _roll_back(connection: Connection) -> None:
     """End a transaction without a trace. One that a disk with errors does not let end is ended before the next one begins."""
     with suppress(sqlite3.Error):
         if connection.in_transaction:
@@ -103,20 +103,20 @@ class _Lost(Exception):
 
 
 def _all_of_one(
-    connection: sqlite3.Connection, steps: Sequence[Step], is_enough: Callable[[], bool]
+    connection: Connection, steps: Sequence[Step[Any]], is_enough: Callable[[], bool]
 ) -> list[Outcome] | None:
     """Run steps without savepoints; None when one failed that had changed something already."""
     outcomes = []
     for step in steps:
-        changed = ChangedRows(connection)
+        changes_before = connection.total_changes
         try:
-            outcome = Outcome(result=step(connection))
-            changed.check()
+            outcome = Outcome(result=finished(step(connection)))
+            check_changes(connection.total_changes - changes_before)
         except Exception as error:  # noqa: BLE001 - it belongs to whoever waits for this step, and reaches him
             outcome = Outcome(error=told_apart(error))
         if not connection.in_transaction:
             raise _Lost(outcome)
-        if outcome.error is not None and changed.count:
+        if outcome.error is not None and connection.total_changes > changes_before:
             return None
         outcomes.append(outcome)
         if is_enough():
@@ -125,7 +125,7 @@ def _all_of_one(
 
 
 def _each_in_a_savepoint(
-    connection: sqlite3.Connection, steps: Sequence[Step], is_enough: Callable[[], bool]
+    connection: Connection, steps: Sequence[Step[Any]], is_enough: Callable[[], bool]
 ) -> list[Outcome]:
     outcomes = []
     for step in steps:
@@ -137,7 +137,7 @@ def _each_in_a_savepoint(
     return outcomes
 
 
-def read_together(connection: sqlite3.Connection, steps: Sequence[Step]) -> list[Outcome]:
+def read_together(connection: Connection, steps: Sequence[Step[Any]]) -> list[Outcome]:
     """Run the reading steps on one snapshot, taken now; return what each came to, in order."""
     try:
         connection.execute("BEGIN")
@@ -150,12 +150,12 @@ def read_together(connection: sqlite3.Connection, steps: Sequence[Step]) -> list
             connection.execute("ROLLBACK")
 
 
-def _in_savepoint(connection: sqlite3.Connection, step: Step) -> Outcome:
-    changed = ChangedRows(connection)
+def _in_savepoint(connection: Connection, step: Step[Any]) -> Outcome:
+    changes_before = connection.total_changes
     connection.execute("SAVEPOINT step")
     try:
-        result = step(connection)
-        changed.check()
+        result = finished(step(connection))
+        check_changes(connection.total_changes - changes_before)
         connection.execute("RELEASE step")
     except Exception as error:  # noqa: BLE001 - it belongs to whoever waits for this step, and reaches him
         if connection.in_transaction:
@@ -165,10 +165,10 @@ def _in_savepoint(connection: sqlite3.Connection, step: Step) -> Outcome:
     return Outcome(result=result)
 
 
-def outcome_of(connection: sqlite3.Connection, step: Step) -> Outcome:
+def outcome_of(connection: Connection, step: Step[Any]) -> Outcome:
     """Run a step in whatever transaction there is; return what it came to."""
     try:
-        return Outcome(result=step(connection))
+        return Outcome(result=finished(step(connection)))
     except Exception as error:  # noqa: BLE001 - it belongs to whoever waits for this step, and reaches him
         return Outcome(error=told_apart(error))
 

@@ -9,7 +9,9 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
-from coldstore.metadata.sqlite.groupcommit import Outcome, Step, commit, commit_together, run_together
+from coldstore.metadata.sql.executor import Step
+from coldstore.metadata.sqlite.driver import Connection
+from coldstore.metadata.sqlite.groupcommit import Outcome, commit, commit_together, run_together
 from coldstore.metadata.sqlite.pace import Pace
 from coldstore.model.errors import MetadataUnavailable
 from coldstore.util.asynchronous import returns_deferred
@@ -36,17 +38,15 @@ class Writer:
     interpreter at every statement; what can really go on beside it is the fsync of the commit.
     """
 
-    def __init__(
-        self, *, connect: Callable[[], sqlite3.Connection], reactor: Reactor, batch_max: int
-    ) -> None:
+    def __init__(self, *, connect: Callable[[], Connection], reactor: Reactor, batch_max: int) -> None:
         """:param connect: makes a connection that two threads may use in turn; called in a thread."""
         self._connect = connect
         self._reactor = reactor
         self._batch_max = batch_max
         self._workers = Workers(reactor, 1, "metadata-writer")
         self._pace = Pace(SLOW_SECONDS)
-        self._waiting: deque[tuple[Step, Deferred[Any]]] = deque()
-        self._connection: sqlite3.Connection | None = None
+        self._waiting: deque[tuple[Step[Any], Deferred[Any]]] = deque()
+        self._connection: Connection | None = None
         self._is_busy = False
         self._is_open = False
         self._drained: list[Deferred[None]] = []
@@ -57,7 +57,7 @@ class Writer:
         self._connection = await self._workers.run(self._connect)
         self._is_open = True
 
-    def write(self, step: Step) -> Deferred[Any]:
+    def write(self, step: Step[Any]) -> Deferred[Any]:
         """Queue a step for the next transaction."""
         if not self._is_open:
             return fail(closed())
@@ -101,7 +101,7 @@ class Writer:
             done = self._workers.run(commit, connection, outcomes)
         done.addBoth(self._committed, len(steps))
 
-    def _run_here(self, connection: sqlite3.Connection, steps: list[Step]) -> list[Outcome] | None:
+    def _run_here(self, connection: Connection, steps: list[Step[Any]]) -> list[Outcome] | None:
         """Run steps up to the commit; None when that is for a thread to do, from the beginning."""
         now = self._reactor.seconds
         begun = now()
@@ -130,6 +130,6 @@ class Writer:
                 each.callback(outcome.result)
 
 
-def _commit_patiently(connection: sqlite3.Connection, steps: list[Step]) -> list[Outcome]:
+def _commit_patiently(connection: Connection, steps: list[Step[Any]]) -> list[Outcome]:
     connection.execute("PRAGMA busy_timeout = 10000")
     return commit_together(connection, steps)

@@ -1,12 +1,12 @@
 """Layouts, their pieces, and the duty to free pieces that nothing needs any more."""
 
-import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from coldstore.interfaces.metadata import Conflict, DiscardedPiece
-from coldstore.metadata.sqlite import shares
-from coldstore.metadata.sqlite.rows import PIECE_COLUMNS, discarded_of, marks, piece_of, piece_row
-from coldstore.metadata.sqlite.runs import Runs
+from coldstore.metadata.sql import shares
+from coldstore.metadata.sql.database import Database, Duplicate
+from coldstore.metadata.sql.rows import PIECE_COLUMNS, discarded_of, marks, piece_of, piece_row
+from coldstore.metadata.sql.runs import Runs
 from coldstore.model.objects import Piece
 
 _INSERT_PIECE = (
@@ -18,36 +18,33 @@ _ROWS_MAX = 90
 _ROWS_LEAST = 4
 """With fewer rows left a tidying step cannot go on."""
 _SCAN_MAX = 2_000
-"""Pieces that one tidying step looks at in search of unlisted ones."""
+"""Pieces that are looked at together in search of unlisted ones, or of those that are not."""
 
 
-def begin(connection: sqlite3.Connection, layout_id: str, *, state: str, share_uid: int | None) -> None:
+async def begin(db: Database, layout_id: str, *, state: str, share_uid: int | None) -> None:
     """
     Begin a layout without pieces; ``Conflict`` when the id is in use.
 
     :param share_uid: whose share of the disk its pieces count in; None: nobody's yet
     """
     try:
-        connection.execute(
-            "INSERT INTO layouts (layout_id, state, share_uid) VALUES (?, ?, ?)",
-            (layout_id, state, share_uid),
-        )
-    except sqlite3.IntegrityError:
+        await db.insert("layouts", "layout_id, state, share_uid", (layout_id, state, share_uid))
+    except Duplicate:
         raise Conflict(f"layout {layout_id} exists") from None
 
 
-def set_state(connection: sqlite3.Connection, layout_id: str, state: str) -> None:
+async def set_state(db: Database, layout_id: str, state: str) -> None:
     """Give a layout to another owner, or (``doomed``) to nobody."""
-    connection.execute("UPDATE layouts SET state = ? WHERE layout_id = ?", (state, layout_id))
+    await db.do("UPDATE layouts SET state = ? WHERE layout_id = ?", (state, layout_id))
 
 
-def add_pieces(connection: sqlite3.Connection, layout_id: str, pieces: Sequence[Piece]) -> None:
+async def add_pieces(db: Database, layout_id: str, pieces: Sequence[Piece]) -> None:
     """Refer to new pieces, and count them in the share of the layout; ``Conflict`` as ``insert_pieces``."""
-    insert_pieces(connection, layout_id, pieces)
-    shares.use(connection, layout_id, sum(piece.length_bytes for piece in pieces))
+    await insert_pieces(db, layout_id, pieces)
+    await shares.use(db, layout_id, sum(piece.length_bytes for piece in pieces))
 
 
-def insert_pieces(connection: sqlite3.Connection, layout_id: str, pieces: Iterable[Piece]) -> None:
+async def insert_pieces(db: Database, layout_id: str, pieces: Iterable[Piece]) -> None:
     """
     Refer to new pieces, which somebody else counts.
 
@@ -55,47 +52,50 @@ def insert_pieces(connection: sqlite3.Connection, layout_id: str, pieces: Iterab
     """
     for piece in pieces:
         try:
-            added = connection.execute(_INSERT_PIECE, (layout_id, *piece_row(piece), piece.address))
-        except sqlite3.IntegrityError:
+            added = await db.change(_INSERT_PIECE, (layout_id, *piece_row(piece), piece.address))
+        except Duplicate:
             raise Conflict(
                 f"piece {piece.address} or ordinal {piece.ordinal} of {layout_id} is in use"
             ) from None
-        if added.rowcount == 0:
+        if added == 0:
             raise _about_to_be_freed(piece.address)
 
 
-def piece_at(connection: sqlite3.Connection, layout_id: str, ordinal: int) -> Piece | None:
+async def piece_at(db: Database, layout_id: str, ordinal: int) -> Piece | None:
     """Return one piece of a layout, listed or not."""
-    row = connection.execute(
+    row = await db.row(
         f"SELECT {PIECE_COLUMNS} FROM pieces WHERE layout_id = ? AND ordinal = ?", (layout_id, ordinal)
-    ).fetchone()
+    )
     return None if row is None else piece_of(row)
 
 
-def pieces(connection: sqlite3.Connection, layout_id: str, *, after_ordinal: int, limit: int) -> list[Piece]:
+async def pieces(db: Database, layout_id: str, *, after_ordinal: int, limit: int) -> list[Piece]:
     """Return listed pieces by ordinal."""
     found: list[Piece] = []
-    listed: Runs | None = None
-    rows = connection.execute(
-        f"SELECT listed, {PIECE_COLUMNS} FROM pieces JOIN layouts USING (layout_id)"
-        " WHERE layout_id = ? AND ordinal > ? ORDER BY ordinal",
-        (layout_id, after_ordinal),
-    )
-    for listed_text, *row in rows:
-        if len(found) >= limit:
-            break
-        if listed is None:
-            listed = Runs(listed_text)
-        if row[0] in listed:
-            found.append(piece_of(row))
-    return found
+    count_max = limit
+    while True:
+        rows = await db.rows(
+            f"SELECT listed, {PIECE_COLUMNS} FROM pieces JOIN layouts USING (layout_id)"
+            " WHERE layout_id = ? AND ordinal > ? ORDER BY ordinal LIMIT ?",
+            (layout_id, after_ordinal, count_max),
+        )
+        if not rows:
+            return found
+        listed = Runs(rows[0][0])
+        found += [piece_of(row) for _, *row in rows if row[0] in listed]
+        if len(rows) < count_max or len(found) >= limit:
+            return found[:limit]
+        # Unlisted ones are in between, perhaps thousands, until they are dropped.
+        after_ordinal, count_max = rows[-1][1], max(limit, min(2 * count_max, _SCAN_MAX))
 
 
-def first_pieces(connection: sqlite3.Connection, layout_ids: Collection[str]) -> dict[str, Piece]:
+async def first_pieces(db: Database, layout_ids: Collection[str]) -> dict[str, Piece]:
     """Return the first piece of each layout whose pieces all count."""
     asked = tuple(layout_ids)
-    found = connection.execute(
-        f"SELECT layout_id, {PIECE_COLUMNS} FROM layouts CROSS JOIN pieces USING (layout_id)"
+    if not asked:
+        return {}
+    found = await db.rows(
+        f"SELECT layout_id, {PIECE_COLUMNS} FROM layouts {db.dialect.nested_join} pieces USING (layout_id)"
         f" WHERE layout_id IN ({marks(asked)}) AND listed = ''"
         " AND ordinal = (SELECT min(ordinal) FROM pieces AS p WHERE p.layout_id = layouts.layout_id)",
         asked,
@@ -103,57 +103,58 @@ def first_pieces(connection: sqlite3.Connection, layout_ids: Collection[str]) ->
     return {row[0]: piece_of(row[1:]) for row in found}
 
 
-def discard_pieces(connection: sqlite3.Connection, layout_id: str, ordinals: Iterable[int]) -> None:
+async def discard_pieces(db: Database, layout_id: str, ordinals: Iterable[int]) -> None:
     """Turn pieces into duties to free them."""
     freed_bytes = 0
     for ordinal in ordinals:
-        address, length_bytes = connection.execute(
+        address, length_bytes = await db.row(
             "DELETE FROM pieces WHERE layout_id = ? AND ordinal = ? RETURNING address, length_bytes",
             (layout_id, ordinal),
-        ).fetchone()
-        connection.execute(
-            "INSERT INTO discards (address, length_bytes) VALUES (?, ?)", (address, length_bytes)
         )
+        await db.insert("discards", "address, length_bytes", (address, length_bytes))
         freed_bytes += length_bytes
-    shares.use(connection, layout_id, -freed_bytes)
+    await shares.use(db, layout_id, -freed_bytes)
 
 
-def remove_piece(connection: sqlite3.Connection, layout_id: str, ordinal: int) -> None:
+async def remove_piece(db: Database, layout_id: str, ordinal: int) -> None:
     """Take a piece off a layout whose bytes another row is about to name."""
-    (length_bytes,) = connection.execute(
+    (length_bytes,) = await db.row(
         "DELETE FROM pieces WHERE layout_id = ? AND ordinal = ? RETURNING length_bytes", (layout_id, ordinal)
-    ).fetchone()
-    shares.use(connection, layout_id, -length_bytes)
+    )
+    await shares.use(db, layout_id, -length_bytes)
 
 
-def discards(connection: sqlite3.Connection, limit: int, *, after: int) -> list[DiscardedPiece]:
+async def discards(db: Database, limit: int, *, after: int) -> list[DiscardedPiece]:
     """Return duties behind one, oldest first."""
-    found = connection.execute(
+    found = await db.rows(
         "SELECT discard_id, address, length_bytes FROM discards WHERE discard_id > ? ORDER BY discard_id LIMIT ?",
         (after, limit),
     )
     return [discarded_of(row) for row in found]
 
 
-def forget_discards(connection: sqlite3.Connection, discard_ids: Sequence[int]) -> None:
+async def forget_discards(db: Database, discard_ids: Sequence[int]) -> None:
     """Forget duties that are done."""
-    connection.execute(f"DELETE FROM discards WHERE discard_id IN ({marks(discard_ids)})", tuple(discard_ids))
+    if discard_ids:
+        await db.do(f"DELETE FROM discards WHERE discard_id IN ({marks(discard_ids)})", tuple(discard_ids))
 
 
-def add_discards(connection: sqlite3.Connection, addresses: Iterable[str], *, length_bytes: int = 0) -> None:
+async def add_discards(db: Database, addresses: Iterable[str], *, length_bytes: int = 0) -> None:
     """Record the duty to free pieces that no row names."""
     for address in addresses:
-        connection.execute(
+        await db.do(
             "INSERT INTO discards (address, length_bytes) SELECT ?, ?"
             " WHERE NOT EXISTS (SELECT 1 FROM pieces WHERE address = ?) ON CONFLICT (address) DO NOTHING",
             (address, length_bytes, address),
         )
 
 
-def referenced(connection: sqlite3.Connection, addresses: Collection[str]) -> frozenset[str]:
+async def referenced(db: Database, addresses: Collection[str]) -> frozenset[str]:
     """Return those addresses that a piece or a duty names."""
     asked = tuple(addresses)
-    found = connection.execute(
+    if not asked:
+        return frozenset()
+    found = await db.rows(
         f"SELECT address FROM pieces WHERE address IN ({marks(asked)})"
         f" UNION SELECT address FROM discards WHERE address IN ({marks(asked)})",
         (*asked, *asked),
@@ -161,28 +162,30 @@ def referenced(connection: sqlite3.Connection, addresses: Collection[str]) -> fr
     return frozenset(address for (address,) in found)
 
 
-def pieces_at(connection: sqlite3.Connection, addresses: Collection[str]) -> list[Piece]:
+async def pieces_at(db: Database, addresses: Collection[str]) -> list[Piece]:
     """Return the pieces at these addresses."""
     asked = tuple(addresses)
-    found = connection.execute(f"SELECT {PIECE_COLUMNS} FROM pieces WHERE address IN ({marks(asked)})", asked)
+    if not asked:
+        return []
+    found = await db.rows(f"SELECT {PIECE_COLUMNS} FROM pieces WHERE address IN ({marks(asked)})", asked)
     return [piece_of(row) for row in found]
 
 
-def move(connection: sqlite3.Connection, moves: Mapping[str, str]) -> frozenset[str]:
+async def move(db: Database, moves: Mapping[str, str]) -> frozenset[str]:
     """Give pieces new addresses; return the old ones of those that were there."""
     moved = set()
     for old, new in moves.items():
-        _check_not_freed(connection, new)
+        await _check_not_freed(db, new)
         try:
-            changed = connection.execute("UPDATE pieces SET address = ? WHERE address = ?", (new, old))
-        except sqlite3.IntegrityError:
+            changed = await db.change("UPDATE pieces SET address = ? WHERE address = ?", (new, old))
+        except Duplicate:
             raise Conflict(f"piece {new} is in use") from None
-        if changed.rowcount:
+        if changed:
             moved.add(old)
     return frozenset(moved)
 
 
-def tidy(connection: sqlite3.Connection) -> bool:
+async def tidy(db: Database) -> bool:
     """
     Take a bounded step towards freeing what nobody needs; tell whether there may be more to do.
 
@@ -190,15 +193,15 @@ def tidy(connection: sqlite3.Connection) -> bool:
     """
     rows_left = _ROWS_MAX
     for stage in (_bury_versions, _take_apart, _drop_unlisted):
-        rows_left = stage(connection, rows_left)
+        rows_left = await stage(db, rows_left)
         if rows_left < _ROWS_LEAST:
             return True
     return False
 
 
-def _check_not_freed(connection: sqlite3.Connection, address: str) -> None:
+async def _check_not_freed(db: Database, address: str) -> None:
     """Refuse an address whose bytes may be gone the next moment."""
-    held = connection.execute("SELECT 1 FROM discards WHERE address = ?", (address,)).fetchone()
+    held = await db.row("SELECT 1 FROM discards WHERE address = ?", (address,))
     if held is not None:
         raise _about_to_be_freed(address)
 
@@ -207,28 +210,24 @@ def _about_to_be_freed(address: str) -> Conflict:
     return Conflict(f"piece {address} is about to be freed")
 
 
-def _bury_versions(connection: sqlite3.Connection, rows_left: int) -> int:
+async def _bury_versions(db: Database, rows_left: int) -> int:
     """Change so many rows at most; return how many more may be changed, none when there is more to bury. So the following."""
     # Of each version two layouts and its own row.
     count_max = rows_left // 3
-    due = connection.execute(
+    due = await db.rows(
         "SELECT version_uid, layout_id, recall_layout_id FROM versions WHERE disposal = 'due'"
         " ORDER BY version_uid LIMIT ?",
         (count_max,),
-    ).fetchall()
+    )
     for version_uid, layout_id, recall_layout_id in due:
         for doomed in (layout_id, recall_layout_id):
             if doomed:
-                set_state(connection, doomed, "doomed")
-        if (
-            connection.execute(
-                "SELECT 1 FROM members WHERE version_uid = ? LIMIT 1", (version_uid,)
-            ).fetchone()
-            is None
-        ):
-            connection.execute("DELETE FROM versions WHERE version_uid = ?", (version_uid,))
+                await set_state(db, doomed, "doomed")
+        member = await db.row("SELECT 1 FROM members WHERE version_uid = ? LIMIT 1", (version_uid,))
+        if member is None:
+            await db.do("DELETE FROM versions WHERE version_uid = ?", (version_uid,))
         else:
-            connection.execute(
+            await db.do(
                 "UPDATE versions SET disposal = NULL, layout_id = '', recall_layout_id = NULL, on_disk = 0,"
                 " revision = revision + 1 WHERE version_uid = ?",
                 (version_uid,),
@@ -236,37 +235,37 @@ def _bury_versions(connection: sqlite3.Connection, rows_left: int) -> int:
     return 0 if len(due) == count_max else rows_left - 3 * len(due)
 
 
-def _take_apart(connection: sqlite3.Connection, rows_left: int) -> int:
+async def _take_apart(db: Database, rows_left: int) -> int:
     count_max = rows_left // 3
-    doomed = connection.execute(
+    doomed = await db.rows(
         "SELECT layout_id FROM layouts WHERE state = 'doomed' ORDER BY layout_id LIMIT ?", (count_max,)
-    ).fetchall()
+    )
     for (layout_id,) in doomed:
         # Two rows for each piece, one for the share that it counted in, one for the layout itself.
-        ordinals = _ordinals(connection, layout_id, after=-1, limit=(rows_left - 1) // 2)
-        discard_pieces(connection, layout_id, ordinals)
+        ordinals = await _ordinals(db, layout_id, after=-1, limit=(rows_left - 1) // 2)
+        await discard_pieces(db, layout_id, ordinals)
         rows_left -= 2 * len(ordinals) + 1
-        if _ordinals(connection, layout_id, after=-1, limit=1):
+        if await _ordinals(db, layout_id, after=-1, limit=1):
             return 0
-        connection.execute("DELETE FROM layouts WHERE layout_id = ?", (layout_id,))
+        await db.do("DELETE FROM layouts WHERE layout_id = ?", (layout_id,))
         rows_left -= 1
         if rows_left < _ROWS_LEAST:
             return 0
     return 0 if len(doomed) == count_max else rows_left
 
 
-def _drop_unlisted(connection: sqlite3.Connection, rows_left: int) -> int:
-    row = connection.execute(
+async def _drop_unlisted(db: Database, rows_left: int) -> int:
+    row = await db.row(
         "SELECT layout_id, listed, leftovers_after FROM layouts WHERE leftovers_after IS NOT NULL"
         " ORDER BY layout_id LIMIT 1"
-    ).fetchone()
+    )
     if row is None:
         return rows_left
     layout_id, listed_text, after = row
     listed = Runs(listed_text)
     cursor: int | None = after
     dropped: list[int] = []
-    seen = _ordinals(connection, layout_id, after=after, limit=_SCAN_MAX)
+    seen = await _ordinals(db, layout_id, after=after, limit=_SCAN_MAX)
     for ordinal in seen:
         if ordinal not in listed:
             dropped.append(ordinal)
@@ -276,14 +275,14 @@ def _drop_unlisted(connection: sqlite3.Connection, rows_left: int) -> int:
     else:
         if len(seen) < _SCAN_MAX:
             cursor = None
-    discard_pieces(connection, layout_id, dropped)
-    connection.execute("UPDATE layouts SET leftovers_after = ? WHERE layout_id = ?", (cursor, layout_id))
+    await discard_pieces(db, layout_id, dropped)
+    await db.do("UPDATE layouts SET leftovers_after = ? WHERE layout_id = ?", (cursor, layout_id))
     # One layout at a time: there may be others.
     return 0
 
 
-def _ordinals(connection: sqlite3.Connection, layout_id: str, *, after: int, limit: int) -> list[int]:
-    found: Iterator[tuple[int]] = connection.execute(
+async def _ordinals(db: Database, layout_id: str, *, after: int, limit: int) -> list[int]:
+    found = await db.rows(
         "SELECT ordinal FROM pieces WHERE layout_id = ? AND ordinal > ? ORDER BY ordinal LIMIT ?",
         (layout_id, after, limit),
     )

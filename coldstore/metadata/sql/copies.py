@@ -1,18 +1,18 @@
 """Copies of bundles on cartridges, and the session manifests that name them."""
 
-import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
 from coldstore.interfaces.metadata import Conflict, CopyCount
-from coldstore.metadata.sqlite import bundles
-from coldstore.metadata.sqlite.rows import BUNDLE_COLUMNS, COPY_COLUMNS, bundle_of, copy_of, marks
+from coldstore.metadata.sql import bundles
+from coldstore.metadata.sql.database import Database
+from coldstore.metadata.sql.rows import BUNDLE_COLUMNS, COPY_COLUMNS, bundle_of, copy_of, marks
 from coldstore.model.bundles import COPY_TRANSITIONS, Bundle, BundleState, Copy, CopyEvent, CopyState
 from coldstore.model.states import ImpossibleTransition, after
 
 
-def listed(
-    connection: sqlite3.Connection, *, bundle_id: str | None, barcode: str | None, version_uid: int | None
+async def listed(
+    db: Database, *, bundle_id: str | None, barcode: str | None, version_uid: int | None
 ) -> list[Copy]:
     """Return copies of a bundle, on a cartridge or of a version's bundles."""
     if [bundle_id, barcode, version_uid].count(None) != 2:
@@ -24,50 +24,50 @@ def listed(
     else:
         which = "c.bundle_id IN (SELECT bundle_id FROM members WHERE version_uid = ?)"
     argument = next(named for named in (bundle_id, barcode, version_uid) if named is not None)
-    return _selected(connection, f"WHERE {which} ORDER BY c.bundle_id, c.pool", (argument,))
+    return await _selected(db, f"WHERE {which} ORDER BY c.bundle_id, c.pool", (argument,))
 
 
-def unfinished(connection: sqlite3.Connection, limit: int) -> list[Copy]:
+async def unfinished(db: Database, limit: int) -> list[Copy]:
     """Return copies that are not verified yet."""
-    return _selected(
-        connection,
-        "INDEXED BY unfinished_copies WHERE c.state IN ('planned', 'writing', 'synced') ORDER BY c.bundle_id, c.pool LIMIT ?",
+    return await _selected(
+        db,
+        f"{db.dialect.by_index('unfinished_copies')} WHERE c.state IN ('planned', 'writing', 'synced')"
+        " ORDER BY c.bundle_id, c.pool LIMIT ?",
         (limit,),
     )
 
 
-def lost_ones(connection: sqlite3.Connection, limit: int) -> list[Copy]:
+async def lost_ones(db: Database, limit: int) -> list[Copy]:
     """Return copies that are to be made anew."""
-    return _selected(
-        connection,
-        "INDEXED BY lost_copies WHERE c.state = 'lost' ORDER BY c.bundle_id, c.pool LIMIT ?",
+    return await _selected(
+        db,
+        f"{db.dialect.by_index('lost_copies')} WHERE c.state = 'lost' ORDER BY c.bundle_id, c.pool LIMIT ?",
         (limit,),
     )
 
 
-def readable(connection: sqlite3.Connection, bundle_id: str) -> tuple[Copy, ...]:
+async def readable(db: Database, bundle_id: str) -> tuple[Copy, ...]:
     """Return the copies of a bundle that can be read from tape, lost ones last: they may still hold other members."""
-    return tuple(
-        _selected(
-            connection,
-            "WHERE c.bundle_id = ? AND c.state IN ('synced', 'verified', 'lost') ORDER BY c.state = 'lost', c.pool",
-            (bundle_id,),
-        )
+    found = await _selected(
+        db,
+        "WHERE c.bundle_id = ? AND c.state IN ('synced', 'verified', 'lost') ORDER BY c.state = 'lost', c.pool",
+        (bundle_id,),
     )
+    return tuple(found)
 
 
-def start(connection: sqlite3.Connection, *, bundle_id: str, pool: str, barcode: str, epoch: int) -> Copy:
+async def start(db: Database, *, bundle_id: str, pool: str, barcode: str, epoch: int) -> Copy:
     """Begin to write a copy."""
-    copy = _one(connection, bundle_id, pool)
+    copy = await _one(db, bundle_id, pool)
     state = _after(copy, CopyEvent.START)
-    other = connection.execute(
+    other = await db.row(
         "SELECT pool FROM copies WHERE bundle_id = ? AND barcode = ? AND pool <> ? AND state <> 'planned'",
         (bundle_id, barcode, pool),
-    ).fetchone()
+    )
     if other is not None:
         raise Conflict(f"cartridge {barcode} holds the copy of bundle {bundle_id} for {other[0]}")
-    return _changed(
-        connection,
+    return await _changed(
+        db,
         copy,
         state=state.value,
         barcode=barcode,
@@ -81,8 +81,8 @@ def start(connection: sqlite3.Connection, *, bundle_id: str, pool: str, barcode:
     )
 
 
-def synced(
-    connection: sqlite3.Connection,
+async def synced(
+    db: Database,
     *,
     bundle_id: str,
     pool: str,
@@ -94,17 +94,17 @@ def synced(
     at: float,
 ) -> Copy:
     """Record that a copy is on tape, the same bytes as every other copy of its bundle."""
-    copy = _of_epoch(connection, bundle_id, pool, epoch)
+    copy = await _of_epoch(db, bundle_id, pool, epoch)
     state = _after(copy, CopyEvent.SYNC)
-    bundle = _bundle(connection, bundle_id)
+    bundle = await _bundle(db, bundle_id)
     if size_bytes != bundle.size_bytes:
         raise Conflict(f"a copy of bundle {bundle_id} has {size_bytes} bytes, the plan {bundle.size_bytes}")
     if bundle.sha256 == "":
-        connection.execute("UPDATE bundles SET sha256 = ? WHERE bundle_id = ?", (sha256, bundle_id))
+        await db.do("UPDATE bundles SET sha256 = ? WHERE bundle_id = ?", (sha256, bundle_id))
     elif bundle.sha256 != sha256:
         raise Conflict(f"a copy of bundle {bundle_id} hashes to {sha256}, the first one to {bundle.sha256}")
-    return _changed(
-        connection,
+    return await _changed(
+        db,
         copy,
         state=state.value,
         partition=partition,
@@ -114,90 +114,90 @@ def synced(
     )
 
 
-def verified(connection: sqlite3.Connection, *, bundle_id: str, pool: str, epoch: int, at: float) -> Bundle:
+async def verified(db: Database, *, bundle_id: str, pool: str, epoch: int, at: float) -> Bundle:
     """Record that a copy was read back; the last one archives its bundle."""
-    copy = _of_epoch(connection, bundle_id, pool, epoch)
-    _changed(connection, copy, state=_after(copy, CopyEvent.VERIFY).value, verified_at=at)
-    missing = connection.execute(
+    copy = await _of_epoch(db, bundle_id, pool, epoch)
+    await _changed(db, copy, state=_after(copy, CopyEvent.VERIFY).value, verified_at=at)
+    missing = await db.row(
         "SELECT 1 FROM copies WHERE bundle_id = ? AND state <> 'verified' LIMIT 1", (bundle_id,)
-    ).fetchone()
+    )
     if missing is None:
-        connection.execute(
+        await db.do(
             "UPDATE bundles SET state = ? WHERE bundle_id = ? AND state = ?",
             (BundleState.ARCHIVED.value, bundle_id, BundleState.FROZEN.value),
         )
-    return _bundle(connection, bundle_id)
+    return await _bundle(db, bundle_id)
 
 
-def failed(connection: sqlite3.Connection, *, bundle_id: str, pool: str, reason: str) -> Copy:
+async def failed(db: Database, *, bundle_id: str, pool: str, reason: str) -> Copy:
     """Give an attempt up."""
-    copy = _one(connection, bundle_id, pool)
+    copy = await _one(db, bundle_id, pool)
     if copy.state is CopyState.PLANNED:
         return copy
-    is_archived = _bundle(connection, bundle_id).state is BundleState.ARCHIVED
-    state = _after(
-        copy, CopyEvent.LOSE if is_archived and copy.state is not CopyState.VERIFIED else CopyEvent.FAIL
-    )
-    return _given_up(connection, copy, state, reason)
+    bundle = await _bundle(db, bundle_id)
+    is_lost = bundle.state is BundleState.ARCHIVED and copy.state is not CopyState.VERIFIED
+    state = _after(copy, CopyEvent.LOSE if is_lost else CopyEvent.FAIL)
+    return await _given_up(db, copy, state, reason)
 
 
-def resume(connection: sqlite3.Connection, *, bundle_id: str, pool: str, epoch: int) -> Copy:
+async def resume(db: Database, *, bundle_id: str, pool: str, epoch: int) -> Copy:
     """Take over a SYNCED copy."""
-    copy = _one(connection, bundle_id, pool)
+    copy = await _one(db, bundle_id, pool)
     if copy.state is not CopyState.SYNCED:
         raise Conflict(f"the copy of bundle {bundle_id} for {pool} is {copy.state.value}, not synced")
-    return _changed(connection, copy, epoch=epoch)
+    return await _changed(db, copy, epoch=epoch)
 
 
-def lost(connection: sqlite3.Connection, *, bundle_id: str, pool: str, reason: str) -> Copy:
+async def lost(db: Database, *, bundle_id: str, pool: str, reason: str) -> Copy:
     """Record that a good copy is no longer readable."""
-    copy = _one(connection, bundle_id, pool)
+    copy = await _one(db, bundle_id, pool)
     if copy.state is CopyState.LOST:
         return copy
     state = _after(copy, CopyEvent.LOSE)
-    if _bundle(connection, bundle_id).state is BundleState.FROZEN:
+    bundle = await _bundle(db, bundle_id)
+    if bundle.state is BundleState.FROZEN:
         # Its members are still on disk: the copy is simply made again, and the bundle cannot be archived without it.
-        return _given_up(connection, copy, after(COPY_TRANSITIONS, state, CopyEvent.RENEW), reason)
-    return _changed(connection, copy, state=state.value, failures=copy.failures + 1, reason=reason)
+        return await _given_up(db, copy, after(COPY_TRANSITIONS, state, CopyEvent.RENEW), reason)
+    return await _changed(db, copy, state=state.value, failures=copy.failures + 1, reason=reason)
 
 
-def count(connection: sqlite3.Connection, version_uid: int, *, wanted: int) -> CopyCount:
+async def count(db: Database, version_uid: int, *, wanted: int) -> CopyCount:
     """Count the verified copies of the least copied extent."""
-    extents, extent_count, verified_copies = connection.execute(
+    extents, extent_count, verified_copies = await db.row(
         "SELECT count(*), max(extent_count), min((SELECT count(*) FROM copies AS c"
         " WHERE c.bundle_id = m.bundle_id AND c.state = 'verified')) FROM members AS m WHERE version_uid = ?",
         (version_uid,),
-    ).fetchone()
+    )
     is_whole = extents > 0 and extents == extent_count
     return CopyCount(verified=verified_copies if is_whole else 0, wanted=wanted)
 
 
-def unmanifested(connection: sqlite3.Connection, barcode: str) -> list[Bundle]:
+async def unmanifested(db: Database, barcode: str) -> list[Bundle]:
     """Return bundles of copies on the cartridge that no proven manifest names."""
-    found = connection.execute(
+    found = await db.rows(
         f"SELECT {BUNDLE_COLUMNS} FROM bundles WHERE bundle_id IN (SELECT c.bundle_id FROM copies AS c"
-        " INDEXED BY unmanifested_copies WHERE c.barcode = ? AND c.session_id = '' AND c.state IN ('synced', 'verified'))"
-        " ORDER BY bundle_id",
+        f" {db.dialect.by_index('unmanifested_copies')} WHERE c.barcode = ? AND c.session_id = ''"
+        " AND c.state IN ('synced', 'verified')) ORDER BY bundle_id",
         (barcode,),
     )
     return [bundle_of(row) for row in found]
 
 
-def mark_manifested(
-    connection: sqlite3.Connection, *, barcode: str, session_id: str, bundle_ids: Sequence[str]
-) -> None:
+async def mark_manifested(db: Database, *, barcode: str, session_id: str, bundle_ids: Sequence[str]) -> None:
     """Record which session's manifest names the copies of these bundles on the cartridge."""
-    connection.execute(
+    if not bundle_ids:
+        return
+    await db.do(
         f"UPDATE copies SET session_id = ? WHERE barcode = ? AND bundle_id IN ({marks(bundle_ids)})"
         " AND state IN ('synced', 'verified')",
         (session_id, barcode, *bundle_ids),
     )
 
 
-def _given_up(connection: sqlite3.Connection, copy: Copy, state: CopyState, reason: str) -> Copy:
+async def _given_up(db: Database, copy: Copy, state: CopyState, reason: str) -> Copy:
     """Plan a copy anew. Without any other that was good, the hash of the bundle is no longer known for certain."""
-    changed = _changed(
-        connection,
+    changed = await _changed(
+        db,
         copy,
         state=state.value,
         barcode=None,
@@ -209,7 +209,7 @@ def _given_up(connection: sqlite3.Connection, copy: Copy, state: CopyState, reas
         failures=copy.failures + 1,
         reason=reason,
     )
-    connection.execute(
+    await db.do(
         "UPDATE bundles SET sha256 = '' WHERE bundle_id = ? AND sha256 <> '' AND NOT EXISTS"
         " (SELECT 1 FROM copies WHERE bundle_id = ? AND state IN ('synced', 'verified', 'lost'))",
         (copy.bundle_id, copy.bundle_id),
@@ -217,27 +217,27 @@ def _given_up(connection: sqlite3.Connection, copy: Copy, state: CopyState, reas
     return changed
 
 
-def _selected(connection: sqlite3.Connection, rest: str, arguments: Sequence[object]) -> list[Copy]:
-    found = connection.execute(f"SELECT {COPY_COLUMNS} FROM copies AS c {rest}", tuple(arguments))
+async def _selected(db: Database, rest: str, arguments: Sequence[object]) -> list[Copy]:
+    found = await db.rows(f"SELECT {COPY_COLUMNS} FROM copies AS c {rest}", tuple(arguments))
     return [copy_of(row) for row in found]
 
 
-def _one(connection: sqlite3.Connection, bundle_id: str, pool: str) -> Copy:
-    found = _selected(connection, "WHERE c.bundle_id = ? AND c.pool = ?", (bundle_id, pool))
+async def _one(db: Database, bundle_id: str, pool: str) -> Copy:
+    found = await _selected(db, "WHERE c.bundle_id = ? AND c.pool = ?", (bundle_id, pool))
     if not found:
         raise Conflict(f"bundle {bundle_id} has no copy for {pool}")
     return found[0]
 
 
-def _of_epoch(connection: sqlite3.Connection, bundle_id: str, pool: str, epoch: int) -> Copy:
-    copy = _one(connection, bundle_id, pool)
+async def _of_epoch(db: Database, bundle_id: str, pool: str, epoch: int) -> Copy:
+    copy = await _one(db, bundle_id, pool)
     if copy.epoch != epoch:
         raise Conflict(f"the copy of bundle {bundle_id} for {pool} is of epoch {copy.epoch}, not {epoch}")
     return copy
 
 
-def _bundle(connection: sqlite3.Connection, bundle_id: str) -> Bundle:
-    bundle = bundles.one(connection, bundle_id)
+async def _bundle(db: Database, bundle_id: str) -> Bundle:
+    bundle = await bundles.one(db, bundle_id)
     assert bundle is not None, bundle_id
     return bundle
 
@@ -249,10 +249,10 @@ def _after(copy: Copy, event: CopyEvent) -> CopyState:
         raise Conflict(f"the copy of bundle {copy.bundle_id} for {copy.pool}: {impossible}") from None
 
 
-def _changed(connection: sqlite3.Connection, copy: Copy, **columns: Any) -> Copy:
+async def _changed(db: Database, copy: Copy, **columns: Any) -> Copy:
     assignments = ", ".join(f"{column} = ?" for column in columns)
-    connection.execute(
+    await db.do(
         f"UPDATE copies SET {assignments} WHERE bundle_id = ? AND pool = ?",
         (*columns.values(), copy.bundle_id, copy.pool),
     )
-    return _one(connection, copy.bundle_id, copy.pool)
+    return await _one(db, copy.bundle_id, copy.pool)

@@ -1,8 +1,7 @@
 """Buckets."""
 
-import sqlite3
-
-from coldstore.metadata.sqlite.rows import BUCKET_COLUMNS, bucket_of
+from coldstore.metadata.sql.database import Database
+from coldstore.metadata.sql.rows import BUCKET_COLUMNS, bucket_of
 from coldstore.model.errors import BucketAlreadyOwned, BucketExists, BucketNotEmpty, NoSuchBucket
 from coldstore.model.objects import Bucket, StorageClass
 
@@ -12,8 +11,8 @@ _SHARES_MAX = 8
 """Shares of each that are removed with it: its owner's, of every class."""
 
 
-def create(
-    connection: sqlite3.Connection,
+async def create(
+    db: Database,
     *,
     name: str,
     owner_id: str,
@@ -22,42 +21,36 @@ def create(
     default_class: StorageClass | None,
 ) -> Bucket:
     """Create a bucket."""
-    held = connection.execute(
-        "SELECT owner_id FROM buckets WHERE name = ? AND is_gone = 0", (name,)
-    ).fetchone()
+    held = await db.row("SELECT owner_id FROM buckets WHERE name = ? AND is_gone = 0", (name,))
     if held is not None:
         raise BucketAlreadyOwned(name) if held[0] == owner_id else BucketExists(name)
-    row = connection.execute(
+    row = await db.row(
         "INSERT INTO buckets (name, owner_id, region, created_at, default_class) VALUES (?, ?, ?, ?, ?)"
         f" RETURNING {BUCKET_COLUMNS}",
         (name, owner_id, region, created_at, None if default_class is None else default_class.value),
-    ).fetchone()
+    )
     return bucket_of(row)
 
 
-def named(connection: sqlite3.Connection, name: str) -> Bucket:
+async def named(db: Database, name: str) -> Bucket:
     """Return a bucket."""
-    row = connection.execute(
-        f"SELECT {BUCKET_COLUMNS} FROM buckets WHERE name = ? AND is_gone = 0", (name,)
-    ).fetchone()
+    row = await db.row(f"SELECT {BUCKET_COLUMNS} FROM buckets WHERE name = ? AND is_gone = 0", (name,))
     if row is None:
         raise NoSuchBucket(name)
     return bucket_of(row)
 
 
-def uid(connection: sqlite3.Connection, name: str) -> int:
+async def uid(db: Database, name: str) -> int:
     """Return the uid of a bucket, or raise ``NoSuchBucket``."""
-    row = connection.execute(
-        "SELECT bucket_uid FROM buckets WHERE name = ? AND is_gone = 0", (name,)
-    ).fetchone()
+    row = await db.row("SELECT bucket_uid FROM buckets WHERE name = ? AND is_gone = 0", (name,))
     if row is None:
         raise NoSuchBucket(name)
     return int(row[0])
 
 
-def listed(connection: sqlite3.Connection, *, owner_id: str | None, after: str, limit: int) -> list[Bucket]:
+async def listed(db: Database, *, owner_id: str | None, after: str, limit: int) -> list[Bucket]:
     """Return buckets by name."""
-    found = connection.execute(
+    found = await db.rows(
         f"SELECT {BUCKET_COLUMNS} FROM buckets WHERE is_gone = 0 AND name > ? AND (? IS NULL OR owner_id = ?)"
         " ORDER BY name LIMIT ?",
         (after, owner_id, owner_id, limit),
@@ -65,39 +58,37 @@ def listed(connection: sqlite3.Connection, *, owner_id: str | None, after: str, 
     return [bucket_of(row) for row in found]
 
 
-def set_default_class(
-    connection: sqlite3.Connection, *, name: str, default_class: StorageClass | None
-) -> None:
+async def set_default_class(db: Database, *, name: str, default_class: StorageClass | None) -> None:
     """Set or clear the default class."""
-    changed = connection.execute(
+    changed = await db.change(
         "UPDATE buckets SET default_class = ? WHERE name = ? AND is_gone = 0",
         (None if default_class is None else default_class.value, name),
     )
-    if changed.rowcount == 0:
+    if changed == 0:
         raise NoSuchBucket(name)
 
 
-def set_quota(connection: sqlite3.Connection, *, name: str, quota_bytes: int | None) -> Bucket:
+async def set_quota(db: Database, *, name: str, quota_bytes: int | None) -> Bucket:
     """Set a bucket's quota on the staging disk."""
-    row = connection.execute(
+    row = await db.row(
         f"UPDATE buckets SET staging_quota_bytes = ? WHERE name = ? AND is_gone = 0 RETURNING {BUCKET_COLUMNS}",
         (quota_bytes, name),
-    ).fetchone()
+    )
     if row is None:
         raise NoSuchBucket(name)
     return bucket_of(row)
 
 
-def delete(connection: sqlite3.Connection, name: str) -> None:
+async def delete(db: Database, name: str) -> None:
     """Mark an empty bucket as gone, and remove gone ones that nothing refers to any more."""
-    bucket_uid = uid(connection, name)
-    holds_one = connection.execute(
+    bucket_uid = await uid(db, name)
+    holds_one = await db.row(
         "SELECT 1 FROM versions WHERE bucket_uid = ? AND deleted_at IS NULL LIMIT 1", (bucket_uid,)
-    ).fetchone()
+    )
     if holds_one is not None:
         raise BucketNotEmpty(name)
-    connection.execute("UPDATE buckets SET is_gone = 1 WHERE bucket_uid = ?", (bucket_uid,))
-    reaped = connection.execute(
+    await db.do("UPDATE buckets SET is_gone = 1 WHERE bucket_uid = ?", (bucket_uid,))
+    reaped = await db.rows(
         """
         DELETE FROM buckets WHERE bucket_uid IN (
             SELECT bucket_uid FROM buckets AS gone WHERE is_gone = 1
@@ -110,8 +101,9 @@ def delete(connection: sqlite3.Connection, name: str) -> None:
         RETURNING bucket_uid
         """,
         (_REAPED_MAX,),
-    ).fetchall()
-    connection.executemany(
-        "DELETE FROM shares WHERE rowid IN (SELECT rowid FROM shares WHERE bucket_uid = ? LIMIT ?)",
-        [(bucket_uid, _SHARES_MAX) for (bucket_uid,) in reaped],
     )
+    for (reaped_uid,) in reaped:
+        await db.do(
+            "DELETE FROM shares WHERE share_uid IN (SELECT share_uid FROM shares WHERE bucket_uid = ? LIMIT ?)",
+            (reaped_uid, _SHARES_MAX),
+        )

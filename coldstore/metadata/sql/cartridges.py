@@ -1,12 +1,12 @@
 """Cartridges and drives as recorded."""
 
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
 
 from coldstore.interfaces.metadata import Conflict
-from coldstore.metadata.sqlite import telling
-from coldstore.metadata.sqlite.rows import (
+from coldstore.metadata.sql import telling
+from coldstore.metadata.sql.database import Database
+from coldstore.metadata.sql.rows import (
     CARTRIDGE_COLUMNS,
     DRIVE_COLUMNS,
     cartridge_of,
@@ -17,45 +17,41 @@ from coldstore.metadata.sqlite.rows import (
 from coldstore.model.cartridges import Cartridge, Drive, DriveState
 
 
-def everything(connection: sqlite3.Connection) -> list[Cartridge]:
+async def everything(db: Database) -> list[Cartridge]:
     """Return all cartridges by barcode."""
-    return [
-        cartridge_of(row)
-        for row in connection.execute(f"SELECT {CARTRIDGE_COLUMNS} FROM cartridges ORDER BY barcode")
-    ]
+    found = await db.rows(f"SELECT {CARTRIDGE_COLUMNS} FROM cartridges ORDER BY barcode")
+    return [cartridge_of(row) for row in found]
 
 
-def one(connection: sqlite3.Connection, barcode: str) -> Cartridge | None:
+async def one(db: Database, barcode: str) -> Cartridge | None:
     """Return a cartridge."""
-    row = connection.execute(
-        f"SELECT {CARTRIDGE_COLUMNS} FROM cartridges WHERE barcode = ?", (barcode,)
-    ).fetchone()
+    row = await db.row(f"SELECT {CARTRIDGE_COLUMNS} FROM cartridges WHERE barcode = ?", (barcode,))
     return None if row is None else cartridge_of(row)
 
 
-def add(connection: sqlite3.Connection, cartridges: Sequence[Cartridge]) -> None:
+async def add(db: Database, cartridges: Sequence[Cartridge]) -> None:
     """Record cartridges that are new."""
     for cartridge in cartridges:
         row = cartridge_row(cartridge)
-        connection.execute(
+        await db.do(
             f"INSERT INTO cartridges ({CARTRIDGE_COLUMNS}) VALUES ({marks(row)}) ON CONFLICT (barcode) DO NOTHING",
             row,
         )
 
 
-def record(connection: sqlite3.Connection, cartridge: Cartridge, *, audit: str) -> Cartridge:
+async def record(db: Database, cartridge: Cartridge, *, audit: str) -> Cartridge:
     """Replace a record that nobody else has changed."""
     renewed = replace(cartridge, revision=cartridge.revision + 1)
     row = cartridge_row(renewed)
-    changed = connection.execute(
+    changed = await db.change(
         f"UPDATE cartridges SET ({CARTRIDGE_COLUMNS}) = ({marks(row)}) WHERE barcode = ? AND revision = ?",
         (*row, cartridge.barcode, cartridge.revision),
     )
-    if changed.rowcount == 0:
+    if changed == 0:
         raise Conflict(f"cartridge {cartridge.barcode} has no revision {cartridge.revision} now")
     if audit:
-        telling.audit(
-            connection,
+        await telling.audit(
+            db,
             at=cartridge.changed_at,
             who=cartridge.changed_by,
             what=audit,
@@ -65,17 +61,18 @@ def record(connection: sqlite3.Connection, cartridge: Cartridge, *, audit: str) 
     return renewed
 
 
-def drives(connection: sqlite3.Connection) -> list[Drive]:
+async def drives(db: Database) -> list[Drive]:
     """Return all drives by index."""
-    return [
-        drive_of(row) for row in connection.execute(f"SELECT {DRIVE_COLUMNS} FROM drives ORDER BY element")
-    ]
+    found = await db.rows(f"SELECT {DRIVE_COLUMNS} FROM drives ORDER BY element")
+    return [drive_of(row) for row in found]
 
 
-def record_drive(connection: sqlite3.Connection, drive: Drive, *, audit: str) -> None:
+async def record_drive(db: Database, drive: Drive, *, audit: str) -> None:
     """Insert or replace a drive's record."""
-    connection.execute(
-        f"INSERT OR REPLACE INTO drives ({DRIVE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",
+    await db.do(
+        f"INSERT INTO drives ({DRIVE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (element) DO UPDATE SET"
+        " serial = excluded.serial, state = excluded.state, reason = excluded.reason, failures = excluded.failures,"
+        " changed_at = excluded.changed_at, changed_by = excluded.changed_by",
         (
             drive.index,
             drive.serial,
@@ -87,28 +84,28 @@ def record_drive(connection: sqlite3.Connection, drive: Drive, *, audit: str) ->
         ),
     )
     if audit:
-        _audit_drive(connection, drive, what=audit)
+        await _audit_drive(db, drive, what=audit)
 
 
-def set_drive_state(
-    connection: sqlite3.Connection, *, index: int, state: DriveState, reason: str, at: float, by: str
+async def set_drive_state(
+    db: Database, *, index: int, state: DriveState, reason: str, at: float, by: str
 ) -> Drive:
     """Put a drive up or down."""
-    row = connection.execute(
+    row = await db.row(
         "UPDATE drives SET state = ?, reason = ?, changed_at = ?, changed_by = ? WHERE element = ?"
         f" RETURNING {DRIVE_COLUMNS}",
         (state.value, reason, at, by, index),
-    ).fetchone()
+    )
     if row is None:
         raise Conflict(f"there is no drive {index}")
     drive = drive_of(row)
-    _audit_drive(connection, drive, what=f"drive {state.value}")
+    await _audit_drive(db, drive, what=f"drive {state.value}")
     return drive
 
 
-def _audit_drive(connection: sqlite3.Connection, drive: Drive, *, what: str) -> None:
-    telling.audit(
-        connection,
+async def _audit_drive(db: Database, drive: Drive, *, what: str) -> None:
+    await telling.audit(
+        db,
         at=drive.changed_at,
         who=drive.changed_by,
         what=what,

@@ -1,9 +1,9 @@
 """What is not yet on every tape: sums per class, kept in the steps that change them."""
 
-import sqlite3
 from collections import Counter
 
 from coldstore.interfaces.metadata import Backlog
+from coldstore.metadata.sql.database import Database
 from coldstore.model.objects import ArchiveState, ObjectVersion, StorageClass
 
 _WAITING = frozenset({ArchiveState.PENDING, ArchiveState.CLAIMED})
@@ -24,14 +24,11 @@ class Tally:
         """A version, as it was before, is deleted or archived."""
         self._count(version, -1)
 
-    def write(self, connection: sqlite3.Connection) -> None:
+    async def write(self, db: Database) -> None:
         """Write the sums down."""
         for storage_class, count in self._objects.items():
-            connection.execute(
-                "INSERT INTO backlogs (storage_class, object_count, size_bytes) VALUES (?, ?, ?) ON CONFLICT DO UPDATE"
-                " SET object_count = object_count + excluded.object_count, size_bytes = size_bytes + excluded.size_bytes",
-                (storage_class.value, count, self._bytes[storage_class]),
-            )
+            row = (storage_class.value, count, self._bytes[storage_class])
+            await db.add("backlogs", "storage_class", "object_count, size_bytes", row)
 
     def _count(self, version: ObjectVersion, by: int) -> None:
         if version.archive_state in _WAITING:
@@ -39,12 +36,12 @@ class Tally:
             self._bytes[version.facts.storage_class] += by * version.facts.size_bytes
 
 
-def backlog(connection: sqlite3.Connection) -> list[Backlog]:
+async def backlog(db: Database) -> list[Backlog]:
     """Return the sums of every class of which something waits, with the time of its oldest version."""
-    found = connection.execute(
-        """
+    found = await db.rows(
+        f"""
         SELECT storage_class, object_count, size_bytes, (
-            SELECT min(created_at) FROM versions INDEXED BY backlog_ages
+            SELECT min(created_at) FROM versions {db.dialect.by_index("backlog_ages")}
             WHERE versions.storage_class = backlogs.storage_class
                 AND archive_state IN ('pending', 'claimed') AND deleted_at IS NULL)
         FROM backlogs WHERE object_count > 0 ORDER BY storage_class

@@ -49,9 +49,8 @@ UPLOAD_COLUMNS = """
 BUNDLE_COLUMNS = (
     "bundle_id, state, pools, created_at, epoch, member_count, size_bytes, content_bytes, sha256, is_settled"
 )
-MEMBER_COLUMNS = """
-    m.bundle_id, m.position, m.version_uid, m.extent, m.extent_count, m.object_offset_bytes, m.length_bytes, m.crc64nvme,
-    m.bundle_offset_bytes"""
+MEMBER_COLUMNS = "bundle_id, position, version_uid, extent, extent_count, object_offset_bytes, length_bytes, crc64nvme, bundle_offset_bytes"
+MEMBER_COLUMNS_OF_M = ", ".join(f"m.{column}" for column in MEMBER_COLUMNS.split(", "))
 MEMBER_WIDTH = 9
 COPY_COLUMNS = """
     c.bundle_id, c.pool, c.state, c.barcode, c.partition, c.start_block, c.epoch, c.session_id, c.synced_at, c.verified_at,
@@ -112,6 +111,11 @@ def checksum_of(algorithm: str | None, value: str | None, kind: str | None) -> C
 def marks(values: Sequence[object]) -> str:
     """Return as many placeholders as there are values: ``?,?,?``."""
     return ",".join("?" * len(values))
+
+
+def total(column: str) -> str:
+    """Return the sum of a column of whole numbers, 0 of no rows; a database may make its sums of another type."""
+    return f"CAST(coalesce(sum({column}), 0) AS bigint)"
 
 
 def user_of(row: Row) -> User:

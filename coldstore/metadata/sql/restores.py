@@ -1,19 +1,19 @@
 """What leaves the disk and what comes back: eviction, restores, recalls."""
 
-import sqlite3
 from collections.abc import Collection, Mapping, Sequence
 
 from coldstore.interfaces.metadata import Conflict, WantedExtent
-from coldstore.metadata.sqlite import bundles, copies, layouts, shares, versions
-from coldstore.metadata.sqlite.rows import (
-    MEMBER_COLUMNS,
+from coldstore.metadata.sql import bundles, copies, layouts, shares, versions
+from coldstore.metadata.sql.database import Database
+from coldstore.metadata.sql.rows import (
+    MEMBER_COLUMNS_OF_M,
     MEMBER_WIDTH,
     VERSION_COLUMNS,
     member_of,
     restore_row,
     version_of,
 )
-from coldstore.metadata.sqlite.telling import write_messages
+from coldstore.metadata.sql.telling import write_messages
 from coldstore.model.bundles import Bundle, Copy
 from coldstore.model.events import NewMessage
 from coldstore.model.objects import (
@@ -35,17 +35,17 @@ _RESTORE = (
 )
 
 
-def evictable(
-    connection: sqlite3.Connection, *, classes: Collection[StorageClass], archived_before: float, limit: int
+async def evictable(
+    db: Database, *, classes: Collection[StorageClass], archived_before: float, limit: int
 ) -> list[ObjectVersion]:
     """Return what may leave the disk, least recently archived or read first; each class is one range of an index."""
     found: list[ObjectVersion] = []
     for storage_class in sorted(set(classes)):
-        found += versions.selected(
-            connection,
+        found += await versions.selected(
+            db,
             "WHERE v.archive_state = 'archived' AND v.on_disk = 1 AND v.restore_phase IS NULL AND v.deleted_at IS NULL"
             " AND v.size_bytes > 0 AND v.storage_class = ? AND v.archived_at < ?"
-            " ORDER BY max(v.archived_at, v.last_read_at), v.version_uid LIMIT ?",
+            f" ORDER BY {db.dialect.greatest}(v.archived_at, v.last_read_at), v.version_uid LIMIT ?",
             (storage_class.value, archived_before, limit),
         )
     return sorted(
@@ -54,21 +54,21 @@ def evictable(
     )[:limit]
 
 
-def evict(connection: sqlite3.Connection, version_uid: int, *, revision: int) -> None:
+async def evict(db: Database, version_uid: int, *, revision: int) -> None:
     """Take a version off the disk."""
-    version = _unmoved(connection, version_uid, revision)
+    version = await _unmoved(db, version_uid, revision)
     if (
         version.archive_state is not ArchiveState.ARCHIVED
         or version.restore is not None
         or not version.on_disk
     ):
         raise Conflict(f"version {version_uid} may not leave the disk")
-    layouts.set_state(connection, version.layout_id, "doomed")
-    versions.move(connection, version_uid, {"on_disk": 0, "layout_id": ""})
+    await layouts.set_state(db, version.layout_id, "doomed")
+    await versions.move(db, version_uid, {"on_disk": 0, "layout_id": ""})
 
 
-def change(
-    connection: sqlite3.Connection,
+async def change(
+    db: Database,
     version_uid: int,
     *,
     revision: int,
@@ -76,37 +76,36 @@ def change(
     messages: Sequence[NewMessage],
 ) -> ObjectVersion:
     """Begin, extend, upgrade or end a restore."""
-    version = _unmoved(connection, version_uid, revision)
+    version = await _unmoved(db, version_uid, revision)
     if restore is not None and restore.phase is RestorePhase.RESTORED and not version.on_disk:
         raise Conflict(f"version {version_uid} is not on disk: only complete_recall makes it restored")
     changes: dict[str, object] = dict(zip(_RESTORE, restore_row(restore), strict=True))
     if restore is None:
-        _drop_recall(connection, version_uid)
+        await _drop_recall(db, version_uid)
         changes["recall_layout_id"] = None
-    return _changed(connection, version, changes, messages)
+    return await _changed(db, version, changes, messages)
 
 
-def wanted_extents(
-    connection: sqlite3.Connection, *, after: tuple[int, int], limit: int
-) -> list[WantedExtent]:
+async def wanted_extents(db: Database, *, after: tuple[int, int], limit: int) -> list[WantedExtent]:
     """Return extents that ongoing restores lack."""
-    found = connection.execute(
-        f"SELECT {MEMBER_COLUMNS}, {VERSION_COLUMNS} FROM versions AS v INDEXED BY recalled_versions"
-        " CROSS JOIN members AS m ON m.version_uid = v.version_uid CROSS JOIN buckets AS b ON b.bucket_uid = v.bucket_uid"
+    join = db.dialect.nested_join
+    found = await db.rows(
+        f"SELECT {MEMBER_COLUMNS_OF_M}, {VERSION_COLUMNS} FROM versions AS v {db.dialect.by_index('recalled_versions')}"
+        f" {join} members AS m ON m.version_uid = v.version_uid {join} buckets AS b ON b.bucket_uid = v.bucket_uid"
         " WHERE v.restore_phase = 'ongoing' AND v.on_disk = 0 AND v.version_uid >= ?"
         " AND (v.version_uid > ? OR m.extent > ?) AND NOT EXISTS (SELECT 1 FROM pieces AS p"
         " WHERE p.layout_id = v.recall_layout_id AND p.ordinal = m.extent + 1)"
         " ORDER BY v.version_uid, m.extent LIMIT ?",
         (after[0], after[0], after[1], limit),
-    ).fetchall()
+    )
     sources: dict[str, tuple[Bundle, tuple[Copy, ...]]] = {}
     wanted = []
     for row in found:
         member = member_of(row[:MEMBER_WIDTH])
         if member.bundle_id not in sources:
-            bundle = bundles.one(connection, member.bundle_id)
+            bundle = await bundles.one(db, member.bundle_id)
             assert bundle is not None, member
-            sources[member.bundle_id] = bundle, copies.readable(connection, member.bundle_id)
+            sources[member.bundle_id] = bundle, await copies.readable(db, member.bundle_id)
         bundle, readable = sources[member.bundle_id]
         wanted.append(
             WantedExtent(
@@ -120,24 +119,22 @@ def wanted_extents(
     return wanted
 
 
-def ongoing(connection: sqlite3.Connection, *, on_disk: bool, limit: int) -> list[ObjectVersion]:
+async def ongoing(db: Database, *, on_disk: bool, limit: int) -> list[ObjectVersion]:
     """Return versions with an ongoing restore, oldest request first."""
     # A literal: as a parameter SQLite would prepare it anew for each value, because a partial index might fit one of them.
-    return versions.selected(
-        connection,
+    return await versions.selected(
+        db,
         f"WHERE v.restore_phase = 'ongoing' AND v.on_disk = {int(on_disk)}"
         " ORDER BY v.restore_requested_at, v.version_uid LIMIT ?",
         (limit,),
     )
 
 
-def add_recalled(
-    connection: sqlite3.Connection, version_uid: int, *, extent: int, layout_id: str, piece: Piece
-) -> bool:
+async def add_recalled(db: Database, version_uid: int, *, extent: int, layout_id: str, piece: Piece) -> bool:
     """Record an extent that came back, as part of the recall if that still wants it."""
     if piece.ordinal != extent + 1:
         raise ValueError(f"extent {extent} comes back as ordinal {extent + 1}, not {piece.ordinal}")
-    version = versions.by_uid(connection, version_uid)
+    version = await versions.by_uid(db, version_uid)
     is_wanted = (
         version is not None
         and version.deleted_at is None
@@ -146,36 +143,36 @@ def add_recalled(
         and version.restore.phase is RestorePhase.ONGOING
     )
     if is_wanted:
-        _check_extent(connection, version_uid, extent, piece)
-        recall = recall_layout(connection, version_uid)
+        await _check_extent(db, version_uid, extent, piece)
+        recall = await recall_layout(db, version_uid)
         if recall is None:
             recall = layout_id
             # Until the recall is complete its bytes count as promised.
-            layouts.begin(connection, layout_id, state="recalling", share_uid=None)
+            await layouts.begin(db, layout_id, state="recalling", share_uid=None)
             # The revision stays: nothing that a version shows has changed.
-            connection.execute(
+            await db.do(
                 "UPDATE versions SET recall_layout_id = ? WHERE version_uid = ?", (layout_id, version_uid)
             )
-        there = layouts.piece_at(connection, recall, piece.ordinal)
+        there = await layouts.piece_at(db, recall, piece.ordinal)
         if there is None:
-            layouts.add_pieces(connection, recall, [piece])
+            await layouts.add_pieces(db, recall, [piece])
             return True
         if there.address == piece.address:
             return True
-    layouts.add_discards(connection, [piece.address], length_bytes=piece.length_bytes)
+    await layouts.add_discards(db, [piece.address], length_bytes=piece.length_bytes)
     return False
 
 
-def recall_layout(connection: sqlite3.Connection, version_uid: int) -> str | None:
+async def recall_layout(db: Database, version_uid: int) -> str | None:
     """Return the layout of the recall under way."""
-    row = connection.execute(
+    row = await db.row(
         "SELECT recall_layout_id FROM versions WHERE version_uid = ? AND deleted_at IS NULL", (version_uid,)
-    ).fetchone()
+    )
     return None if row is None else row[0]
 
 
-def complete(
-    connection: sqlite3.Connection,
+async def complete(
+    db: Database,
     version_uid: int,
     *,
     revision: int,
@@ -183,7 +180,7 @@ def complete(
     messages: Sequence[NewMessage],
 ) -> ObjectVersion:
     """Make an ongoing restore restored."""
-    version = _unmoved(connection, version_uid, revision)
+    version = await _unmoved(db, version_uid, revision)
     if version.restore is None or version.restore.phase is not RestorePhase.ONGOING:
         raise Conflict(f"version {version_uid} has no ongoing restore")
     changes: dict[str, object] = {
@@ -192,70 +189,70 @@ def complete(
         "recall_layout_id": None,
     }
     if version.on_disk:
-        _drop_recall(connection, version_uid)
+        await _drop_recall(db, version_uid)
     else:
-        recall = _whole_recall(connection, version_uid)
-        layouts.set_state(connection, recall, "live")
-        shares.count_in(connection, recall, shares.of_version(connection, version))
+        recall = await _whole_recall(db, version_uid)
+        await layouts.set_state(db, recall, "live")
+        await shares.count_in(db, recall, await shares.of_version(db, version))
         changes |= {"on_disk": 1, "layout_id": recall}
-    return _changed(connection, version, changes, messages)
+    return await _changed(db, version, changes, messages)
 
 
-def expired(connection: sqlite3.Connection, *, now: float, limit: int) -> list[ObjectVersion]:
+async def expired(db: Database, *, now: float, limit: int) -> list[ObjectVersion]:
     """Return promises that have ended, earliest first."""
-    return versions.selected(
-        connection,
+    return await versions.selected(
+        db,
         "WHERE v.restore_phase = 'restored' AND v.restore_expires_at <= ?"
         " ORDER BY v.restore_expires_at, v.version_uid LIMIT ?",
         (now, limit),
     )
 
 
-def _existing(connection: sqlite3.Connection, version_uid: int) -> ObjectVersion:
-    version = versions.by_uid(connection, version_uid)
+async def _existing(db: Database, version_uid: int) -> ObjectVersion:
+    version = await versions.by_uid(db, version_uid)
     if version is None or version.deleted_at is not None:
         raise Conflict(f"version {version_uid} is deleted")
     return version
 
 
-def _changed(
-    connection: sqlite3.Connection,
+async def _changed(
+    db: Database,
     version: ObjectVersion,
     changes: Mapping[str, object],
     messages: Sequence[NewMessage],
 ) -> ObjectVersion:
-    versions.move(connection, version.version_uid, changes)
-    changed = _existing(connection, version.version_uid)
-    shares.promise(connection, version, changed)
-    write_messages(connection, messages)
+    await versions.move(db, version.version_uid, changes)
+    changed = await _existing(db, version.version_uid)
+    await shares.promise(db, version, changed)
+    await write_messages(db, messages)
     return changed
 
 
-def _unmoved(connection: sqlite3.Connection, version_uid: int, revision: int) -> ObjectVersion:
-    version = _existing(connection, version_uid)
+async def _unmoved(db: Database, version_uid: int, revision: int) -> ObjectVersion:
+    version = await _existing(db, version_uid)
     if version.revision != revision:
         raise Conflict(f"version {version_uid} has revision {version.revision}, not {revision}")
     return version
 
 
-def _check_extent(connection: sqlite3.Connection, version_uid: int, extent: int, piece: Piece) -> None:
+async def _check_extent(db: Database, version_uid: int, extent: int, piece: Piece) -> None:
     """Check that what came back is what the archive holds: nothing else may ever be shown as the object."""
-    held = [member for member in bundles.extents(connection, version_uid) if member.extent == extent]
+    held = [member for member in await bundles.extents(db, version_uid) if member.extent == extent]
     if not held or (held[0].length_bytes, held[0].crc64nvme) != (piece.length_bytes, piece.crc64nvme):
         raise ValueError(f"piece {piece.address} is not extent {extent} of version {version_uid}")
 
 
-def _whole_recall(connection: sqlite3.Connection, version_uid: int) -> str:
+async def _whole_recall(db: Database, version_uid: int) -> str:
     """Return the layout of a recall that has brought every extent."""
-    recall = recall_layout(connection, version_uid)
-    (there,) = connection.execute("SELECT count(*) FROM pieces WHERE layout_id = ?", (recall,)).fetchone()
-    extents = bundles.extents(connection, version_uid)
+    recall = await recall_layout(db, version_uid)
+    (there,) = await db.row("SELECT count(*) FROM pieces WHERE layout_id = ?", (recall,))
+    extents = await bundles.extents(db, version_uid)
     if recall is None or not extents or not there == len(extents) == extents[0].extent_count:
         raise Conflict(f"version {version_uid} has {there} of {len(extents)} extents back")
     return recall
 
 
-def _drop_recall(connection: sqlite3.Connection, version_uid: int) -> None:
-    recall = recall_layout(connection, version_uid)
+async def _drop_recall(db: Database, version_uid: int) -> None:
+    recall = await recall_layout(db, version_uid)
     if recall is not None:
-        layouts.set_state(connection, recall, "doomed")
+        await layouts.set_state(db, recall, "doomed")

@@ -1,22 +1,25 @@
 """Multipart uploads and their parts."""
 
-import sqlite3
 from collections.abc import Sequence
 
 from coldstore.interfaces.metadata import Conflict, WriteCondition
-from coldstore.metadata.sqlite import buckets, layouts, shares, versions
-from coldstore.metadata.sqlite.rows import UPLOAD_COLUMNS, marks, pairs_text, upload_of
-from coldstore.metadata.sqlite.runs import Runs
+from coldstore.metadata.sql import buckets, layouts, shares, versions
+from coldstore.metadata.sql.database import Database
+from coldstore.metadata.sql.rows import UPLOAD_COLUMNS, pairs_text, upload_of
+from coldstore.metadata.sql.runs import Runs
 from coldstore.model.errors import NoSuchBucket, NoSuchUpload
 from coldstore.model.events import NewMessage
 from coldstore.model.objects import ObjectVersion, Piece, Upload, VersionFacts
 
+_NEW_COLUMNS = """
+    upload_id, bucket_uid, key, owner_id, storage_class, headers, user_metadata, checksum_algorithm, checksum_kind,
+    created_at"""
 _JOINED = "uploads AS u JOIN buckets AS b ON b.bucket_uid = u.bucket_uid"
 
 
-def create(connection: sqlite3.Connection, upload: Upload) -> None:
+async def create(db: Database, upload: Upload) -> None:
     """Begin an upload with an empty layout of its own."""
-    bucket_uid = buckets.uid(connection, upload.bucket)
+    bucket_uid = await buckets.uid(db, upload.bucket)
     row = (
         upload.upload_id,
         bucket_uid,
@@ -29,33 +32,29 @@ def create(connection: sqlite3.Connection, upload: Upload) -> None:
         None if upload.checksum_kind is None else upload.checksum_kind.value,
         upload.created_at,
     )
-    share_uid = shares.uid(
-        connection,
+    share_uid = await shares.uid(
+        db,
         owner_id=upload.owner_id,
         bucket_uid=bucket_uid,
         storage_class=upload.storage_class.value,
     )
-    layouts.begin(connection, upload.upload_id, state="open", share_uid=share_uid)
-    connection.execute(
-        "INSERT INTO uploads (upload_id, bucket_uid, key, owner_id, storage_class, headers, user_metadata,"
-        f" checksum_algorithm, checksum_kind, created_at) VALUES ({marks(row)})",
-        row,
-    )
+    await layouts.begin(db, upload.upload_id, state="open", share_uid=share_uid)
+    await db.insert("uploads", _NEW_COLUMNS, row)
 
 
-def one(connection: sqlite3.Connection, bucket: str, key: bytes, upload_id: str) -> Upload:
+async def one(db: Database, bucket: str, key: bytes, upload_id: str) -> Upload:
     """Return an upload of this key."""
-    row = connection.execute(
+    row = await db.row(
         f"SELECT {UPLOAD_COLUMNS} FROM {_JOINED} WHERE u.upload_id = ? AND u.bucket_uid = ? AND u.key = ?",
-        (upload_id, buckets.uid(connection, bucket), key),
-    ).fetchone()
+        (upload_id, await buckets.uid(db, bucket), key),
+    )
     if row is None:
         raise NoSuchUpload(upload_id)
     return upload_of(row)
 
 
-def listed(
-    connection: sqlite3.Connection,
+async def listed(
+    db: Database,
     bucket: str,
     *,
     prefix: bytes,
@@ -65,7 +64,7 @@ def listed(
 ) -> list[Upload]:
     """Return uploads by key and upload id."""
     clauses = ["u.bucket_uid = ?", "u.key >= ?"]
-    arguments: list[object] = [buckets.uid(connection, bucket), max(prefix, after_key)]
+    arguments: list[object] = [await buckets.uid(db, bucket), max(prefix, after_key)]
     end = _after_prefix(prefix)
     if end is not None:
         clauses.append("u.key < ?")
@@ -76,34 +75,34 @@ def listed(
     elif after_key:
         clauses.append("u.key > ?")
         arguments.append(after_key)
-    found = connection.execute(
+    found = await db.rows(
         f"SELECT {UPLOAD_COLUMNS} FROM {_JOINED} WHERE {' AND '.join(clauses)} ORDER BY u.key, u.upload_id LIMIT ?",
         (*arguments, limit),
     )
     return [upload_of(row) for row in found]
 
 
-def put_part(connection: sqlite3.Connection, upload_id: str, piece: Piece) -> None:
+async def put_part(db: Database, upload_id: str, piece: Piece) -> None:
     """Record a part in place of an earlier one of its number."""
-    _check_open(connection, upload_id)
-    earlier = layouts.piece_at(connection, upload_id, piece.ordinal)
+    await _check_open(db, upload_id)
+    earlier = await layouts.piece_at(db, upload_id, piece.ordinal)
     if earlier is not None and earlier.address == piece.address:
         # The same step again after an unknown outcome: discarding "the earlier one" would discard this one.
-        layouts.remove_piece(connection, upload_id, piece.ordinal)
+        await layouts.remove_piece(db, upload_id, piece.ordinal)
     elif earlier is not None:
-        layouts.discard_pieces(connection, upload_id, [piece.ordinal])
-    layouts.add_pieces(connection, upload_id, [piece])
-    connection.execute("UPDATE uploads SET revision = revision + 1 WHERE upload_id = ?", (upload_id,))
+        await layouts.discard_pieces(db, upload_id, [piece.ordinal])
+    await layouts.add_pieces(db, upload_id, [piece])
+    await db.do("UPDATE uploads SET revision = revision + 1 WHERE upload_id = ?", (upload_id,))
 
 
-def parts(connection: sqlite3.Connection, upload_id: str, *, after_ordinal: int, limit: int) -> list[Piece]:
+async def parts(db: Database, upload_id: str, *, after_ordinal: int, limit: int) -> list[Piece]:
     """Return parts by number."""
-    _check_open(connection, upload_id)
-    return layouts.pieces(connection, upload_id, after_ordinal=after_ordinal, limit=limit)
+    await _check_open(db, upload_id)
+    return await layouts.pieces(db, upload_id, after_ordinal=after_ordinal, limit=limit)
 
 
-def complete(
-    connection: sqlite3.Connection,
+async def complete(
+    db: Database,
     upload_id: str,
     facts: VersionFacts,
     *,
@@ -114,24 +113,24 @@ def complete(
     revision: int | None,
 ) -> ObjectVersion:
     """Publish the parts whose numbers ``listed`` names as runs."""
-    bucket_uid, replaced = versions.found_under(connection, facts.bucket, facts.key)
-    row = connection.execute(
+    bucket_uid, replaced = await versions.found_under(db, facts.bucket, facts.key)
+    row = await db.row(
         "SELECT revision FROM uploads WHERE upload_id = ? AND bucket_uid = ? AND key = ?",
         (upload_id, bucket_uid, facts.key),
-    ).fetchone()
+    )
     if row is None:
         raise NoSuchUpload(upload_id)
     if revision is not None and row[0] != revision:
         raise Conflict(f"parts of upload {upload_id} came in meanwhile")
-    has_leftovers = _check_parts(connection, upload_id, listed, size_bytes=facts.size_bytes)
+    has_leftovers = await _check_parts(db, upload_id, listed, size_bytes=facts.size_bytes)
     versions.check_condition(condition, replaced)
-    connection.execute("DELETE FROM uploads WHERE upload_id = ?", (upload_id,))
-    connection.execute(
+    await db.do("DELETE FROM uploads WHERE upload_id = ?", (upload_id,))
+    await db.do(
         "UPDATE layouts SET state = 'live', listed = ?, leftovers_after = ? WHERE layout_id = ?",
         (listed, 0 if has_leftovers else None, upload_id),
     )
-    return versions.make_current(
-        connection,
+    return await versions.make_current(
+        db,
         facts,
         bucket_uid=bucket_uid,
         replaced=replaced,
@@ -142,59 +141,56 @@ def complete(
     )
 
 
-def completed(
-    connection: sqlite3.Connection, bucket: str, key: bytes, upload_id: str
-) -> ObjectVersion | None:
+async def completed(db: Database, bucket: str, key: bytes, upload_id: str) -> ObjectVersion | None:
     """Return the current version that this upload became."""
     try:
-        bucket_uid = buckets.uid(connection, bucket)
+        bucket_uid = await buckets.uid(db, bucket)
     except NoSuchBucket:
         return None
-    found = versions.selected(
-        connection,
+    found = await versions.selected(
+        db,
         "WHERE v.bucket_uid = ? AND v.key = ? AND v.deleted_at IS NULL AND v.upload_id = ?",
         (bucket_uid, key, upload_id),
     )
     return next(iter(found), None)
 
 
-def abort(connection: sqlite3.Connection, bucket: str, key: bytes, upload_id: str) -> None:
+async def abort(db: Database, bucket: str, key: bytes, upload_id: str) -> None:
     """End an upload of this key."""
-    one(connection, bucket, key, upload_id)
-    abandon(connection, upload_id)
+    await one(db, bucket, key, upload_id)
+    await abandon(db, upload_id)
 
 
-def abandoned(connection: sqlite3.Connection, limit: int) -> list[Upload]:
+async def abandoned(db: Database, limit: int) -> list[Upload]:
     """Return uploads of gone buckets."""
-    found = connection.execute(
-        f"SELECT {UPLOAD_COLUMNS} FROM buckets AS b CROSS JOIN uploads AS u ON u.bucket_uid = b.bucket_uid"
+    found = await db.rows(
+        f"SELECT {UPLOAD_COLUMNS} FROM buckets AS b"
+        f" {db.dialect.nested_join} uploads AS u ON u.bucket_uid = b.bucket_uid"
         " WHERE b.is_gone = 1 ORDER BY b.bucket_uid, u.key, u.upload_id LIMIT ?",
         (limit,),
     )
     return [upload_of(row) for row in found]
 
 
-def abandon(connection: sqlite3.Connection, upload_id: str) -> None:
+async def abandon(db: Database, upload_id: str) -> None:
     """End an upload whatever its bucket."""
-    ended = connection.execute("DELETE FROM uploads WHERE upload_id = ?", (upload_id,))
-    if ended.rowcount:
-        layouts.set_state(connection, upload_id, "doomed")
+    ended = await db.change("DELETE FROM uploads WHERE upload_id = ?", (upload_id,))
+    if ended:
+        await layouts.set_state(db, upload_id, "doomed")
 
 
-def _check_open(connection: sqlite3.Connection, upload_id: str) -> None:
-    found = connection.execute(
-        f"SELECT 1 FROM {_JOINED} WHERE u.upload_id = ? AND b.is_gone = 0", (upload_id,)
-    ).fetchone()
+async def _check_open(db: Database, upload_id: str) -> None:
+    found = await db.row(f"SELECT 1 FROM {_JOINED} WHERE u.upload_id = ? AND b.is_gone = 0", (upload_id,))
     if found is None:
         raise NoSuchUpload(upload_id)
 
 
-def _check_parts(connection: sqlite3.Connection, upload_id: str, listed: str, *, size_bytes: int) -> bool:
+async def _check_parts(db: Database, upload_id: str, listed: str, *, size_bytes: int) -> bool:
     """Check that the listed parts are there and make up the object; return whether there are others."""
     runs = Runs(listed)
     wanted = runs.count()
     found = length_bytes = others = 0
-    rows = connection.execute("SELECT ordinal, length_bytes FROM pieces WHERE layout_id = ?", (upload_id,))
+    rows = await db.rows("SELECT ordinal, length_bytes FROM pieces WHERE layout_id = ?", (upload_id,))
     for ordinal, part_bytes in rows:
         if ordinal in runs:
             found += 1

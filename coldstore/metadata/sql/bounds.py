@@ -5,7 +5,6 @@ They are etcd's limits with room to spare; SQLite would take more, and then a ca
 on another backend.
 """
 
-import sqlite3
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import lru_cache
 from operator import attrgetter
@@ -29,6 +28,16 @@ def check_arguments(arguments: Iterable[object], *, items_max: int) -> None:
     weight = weight_bytes(arguments)
     if weight > BYTES_MAX:
         raise StepTooLarge(f"{weight} bytes in one step, at most {BYTES_MAX}")
+
+
+def check_changes(row_count: int) -> None:
+    """
+    Refuse what a step has done when it was too much; the caller rolls it back.
+
+    :raise StepTooLarge: when it inserted, changed or deleted more than ``KEYS_MAX`` rows
+    """
+    if row_count > KEYS_MAX:
+        raise StepTooLarge(f"a step changed {row_count} rows, at most {KEYS_MAX}")
 
 
 @lru_cache
@@ -73,25 +82,3 @@ def _parts_of(kind: type) -> Callable[[Any], Iterable[Any]] | None:
     if issubclass(kind, Collection):
         return iter
     return None
-
-
-class ChangedRows:
-    """Counts the rows that a connection inserts, changes or deletes from now on."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-        self._before = connection.total_changes
-
-    def check(self) -> None:
-        """
-        Refuse what was done when it was too much; the caller rolls it back.
-
-        :raise StepTooLarge: when more than ``KEYS_MAX`` rows changed
-        """
-        if self.count > KEYS_MAX:
-            raise StepTooLarge(f"a step changed {self.count} rows, at most {KEYS_MAX}")
-
-    @property
-    def count(self) -> int:
-        """How many they are by now."""
-        return self._connection.total_changes - self._before

@@ -1,0 +1,676 @@
+"""The way in: every method of the interface as a step for the executor."""
+
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from twisted.internet.defer import Deferred, fail
+from zope.interface import implementer
+
+from coldstore.interfaces.metadata import (
+    BATCH_MAX,
+    KEYS_MAX,
+    Backlog,
+    CopyCount,
+    DiscardedPiece,
+    IMetadataStore,
+    MemberVersion,
+    StagingUse,
+    StepTooLarge,
+    StoreTotals,
+    WantedExtent,
+    WriteCondition,
+)
+from coldstore.metadata.sql import (
+    backlog,
+    buckets,
+    bundles,
+    cartridges,
+    copies,
+    layouts,
+    restores,
+    shares,
+    telling,
+    uploads,
+    users,
+    versions,
+)
+from coldstore.metadata.sql.bounds import check_arguments
+from coldstore.metadata.sql.cartridges import add as record_new
+from coldstore.metadata.sql.database import Database
+from coldstore.metadata.sql.executor import Executor
+from coldstore.metadata.sql.kept import Kept
+from coldstore.metadata.sql.runs import runs_text
+from coldstore.model.bundles import Bundle, BundleState, Copy, Member
+from coldstore.model.cartridges import Cartridge, Drive, DriveState
+from coldstore.model.events import Alert, AuditEvent, NewMessage, OutboxMessage, Severity
+from coldstore.model.objects import (
+    Bucket,
+    ListedObject,
+    ObjectVersion,
+    Piece,
+    Restore,
+    StorageClass,
+    Upload,
+    User,
+    VersionFacts,
+)
+from coldstore.util.asynchronous import all_of, returns_deferred, shielded
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+FEW = 16
+"""Rows of a page that are still looked up."""
+KEPT_MAX = 1_000
+"""Users, and buckets, that are kept in memory."""
+PAGE_MAX = 1_000
+"""Rows that one page of a long list may hold."""
+_TIDY_STEPS = 8
+"""Tidying steps that go into one commit."""
+
+
+@implementer(IMetadataStore)
+class SqlStore:
+    """
+    The metadata in a database of SQL.
+
+    :param executor: runs the steps
+    """
+
+    appliance_id = ""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self._users: Kept[User | None] = Kept(KEPT_MAX)
+        self._buckets: Kept[Bucket] = Kept(KEPT_MAX)
+
+    def _write(
+        self,
+        step: Callable[Concatenate[Database, _P], Coroutine[Any, Any, _T]],
+        /,
+        *args: _P.args,
+        **kwargs: _P.kwargs,
+    ) -> Deferred[_T]:
+        try:
+            check_arguments((*args, *kwargs.values()), items_max=BATCH_MAX)
+        except StepTooLarge as refusal:
+            return fail(refusal)
+        return self._executor.write(lambda db: step(db, *args, **kwargs))
+
+    def _change(
+        self,
+        kept: Kept[Any],
+        step: Callable[Concatenate[Database, _P], Coroutine[Any, Any, _T]],
+        /,
+        *args: _P.args,
+        **kwargs: _P.kwargs,
+    ) -> Deferred[_T]:
+        """Write to rows that are kept."""
+
+        def changed(outcome: Any) -> Any:
+            # Also after a failure: of a commit whose outcome is unknown it may have come.
+            kept.forget()
+            return outcome
+
+        # Not when whoever asked leaves: what is read between that and the commit would be kept for good.
+        return shielded(self._write(step, *args, **kwargs).addBoth(changed))
+
+    def _read(
+        self,
+        step: Callable[Concatenate[Database, _P], Coroutine[Any, Any, _T]],
+        /,
+        *args: _P.args,
+        **kwargs: _P.kwargs,
+    ) -> Deferred[_T]:
+        try:
+            check_arguments((*args, *kwargs.values()), items_max=KEYS_MAX)
+        except StepTooLarge as refusal:
+            return fail(refusal)
+        return self._executor.read(lambda db: step(db, *args, **kwargs))
+
+    def _look_up(
+        self,
+        step: Callable[Concatenate[Database, _P], Coroutine[Any, Any, _T]],
+        /,
+        *args: _P.args,
+        **kwargs: _P.kwargs,
+    ) -> Deferred[_T]:
+        return self._executor.look_up(lambda db: step(db, *args, **kwargs))
+
+    # ── life of the store ───────────────────────────────────────────────────────────────────────────────────────────
+
+    @returns_deferred
+    async def open(self) -> None:
+        """Connect and migrate."""
+        try:
+            await self._executor.open()
+            self.appliance_id = await self._read(users.appliance_id)
+        except BaseException:
+            await self._executor.close()
+            raise
+
+    def close(self) -> Deferred[None]:
+        """Finish what is under way."""
+        return self._executor.close()
+
+    def take_epoch(self, *, at: float) -> Deferred[int]:
+        """Begin a new run."""
+        return self._write(users.take_epoch, at)
+
+    def totals(self) -> Deferred[StoreTotals]:
+        """Count everything."""
+        return self._read(users.totals)
+
+    # ── users ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def create_user(self, user: User) -> Deferred[None]:
+        """Record a user."""
+        return self._change(self._users, users.create, user)
+
+    def user_by_access_key(self, access_key: str) -> Deferred[User | None]:
+        """Return who signs with this key."""
+        return self._users.get(access_key, lambda: self._look_up(users.by_access_key, access_key))
+
+    def users(self) -> Deferred[list[User]]:
+        """Return all users."""
+        return self._read(users.everybody)
+
+    def set_user_quota(self, *, name: str, quota_bytes: int | None) -> Deferred[User]:
+        """Set a user's quota."""
+        return self._change(self._users, users.set_quota, name=name, quota_bytes=quota_bytes)
+
+    def staging_use(
+        self, *, owner_id: str | None = None, bucket: str | None = None
+    ) -> Deferred[list[StagingUse]]:
+        """Return what an owner or a bucket has on the disk."""
+        return self._look_up(shares.in_use, owner_id=owner_id, bucket=bucket)
+
+    # ── buckets ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def create_bucket(
+        self, *, name: str, owner_id: str, region: str, created_at: float, default_class: StorageClass | None
+    ) -> Deferred[Bucket]:
+        """Create a bucket."""
+        return self._change(
+            self._buckets,
+            buckets.create,
+            name=name,
+            owner_id=owner_id,
+            region=region,
+            created_at=created_at,
+            default_class=default_class,
+        )
+
+    def bucket(self, name: str) -> Deferred[Bucket]:
+        """Return a bucket."""
+        return self._buckets.get(name, lambda: self._look_up(buckets.named, name))
+
+    def buckets(self, *, owner_id: str | None, after: str, limit: int) -> Deferred[list[Bucket]]:
+        """Return buckets by name."""
+        return self._read(buckets.listed, owner_id=owner_id, after=after, limit=limit)
+
+    def set_default_class(self, *, name: str, default_class: StorageClass | None) -> Deferred[None]:
+        """Set or clear a bucket's default class."""
+        return self._change(self._buckets, buckets.set_default_class, name=name, default_class=default_class)
+
+    def set_bucket_quota(self, *, name: str, quota_bytes: int | None) -> Deferred[Bucket]:
+        """Set a bucket's quota."""
+        return self._change(self._buckets, buckets.set_quota, name=name, quota_bytes=quota_bytes)
+
+    def delete_bucket(self, name: str) -> Deferred[None]:
+        """Remove an empty bucket."""
+        return self._change(self._buckets, buckets.delete, name)
+
+    # ── object versions ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def publish_version(
+        self,
+        facts: VersionFacts,
+        *,
+        layout_id: str,
+        pieces: Sequence[Piece],
+        wants_tape: bool,
+        condition: WriteCondition | None,
+        messages: Sequence[NewMessage],
+        bucket_uid: int | None = None,
+    ) -> Deferred[ObjectVersion]:
+        """Make a version current."""
+        return self._write(
+            versions.publish,
+            facts,
+            layout_id=layout_id,
+            pieces=pieces,
+            wants_tape=wants_tape,
+            condition=condition,
+            messages=messages,
+            wanted_bucket_uid=bucket_uid,
+        )
+
+    def current_version(self, bucket: str, key: bytes) -> Deferred[ObjectVersion]:
+        """Return what is under a key."""
+        return self._look_up(versions.current, bucket, key)
+
+    def current_content(self, bucket: str, key: bytes) -> Deferred[tuple[ObjectVersion, Piece | None]]:
+        """Return what is under a key, with the one piece that is all of it."""
+        return self._look_up(versions.current_content, bucket, key)
+
+    def version(self, version_uid: int) -> Deferred[ObjectVersion | None]:
+        """Return a version."""
+        return self._look_up(versions.by_uid, version_uid)
+
+    def list_current(
+        self, bucket: str, *, from_key: bytes, before_key: bytes | None, limit: int
+    ) -> Deferred[list[ObjectVersion]]:
+        """Return current versions by key."""
+        return self._read(versions.listed, bucket, from_key=from_key, before_key=before_key, limit=limit)
+
+    def list_objects(
+        self, bucket: str, *, from_key: bytes, before_key: bytes | None, limit: int
+    ) -> Deferred[list[ListedObject]]:
+        """Return current versions by key, as a listing shows them."""
+        return self._read(
+            versions.listed_objects, bucket, from_key=from_key, before_key=before_key, limit=limit
+        )
+
+    def delete_current(
+        self,
+        bucket: str,
+        keys: Sequence[bytes],
+        *,
+        at: float,
+        messages: Mapping[bytes, NewMessage],
+        if_match: str | None = None,
+    ) -> Deferred[list[ObjectVersion]]:
+        """Delete what is under the keys."""
+        return self._write(versions.delete_current, bucket, keys, at=at, messages=messages, if_match=if_match)
+
+    def pieces(self, layout_id: str, *, after_ordinal: int, limit: int) -> Deferred[list[Piece]]:
+        """Return the pieces of a layout."""
+        ask = self._look_up if limit <= FEW else self._read
+        return ask(layouts.pieces, layout_id, after_ordinal=after_ordinal, limit=limit)
+
+    def first_pieces(self, layout_ids: Collection[str]) -> Deferred[dict[str, Piece]]:
+        """Return the first pieces of layouts."""
+        return self._read(layouts.first_pieces, layout_ids)
+
+    def copy_count(self, version_uid: int, *, wanted: int) -> Deferred[CopyCount]:
+        """Return how many verified copies a version has."""
+        return self._look_up(copies.count, version_uid, wanted=wanted)
+
+    def note_reads(self, reads: Mapping[int, int], *, at: float) -> Deferred[None]:
+        """Count reads."""
+        return self._write(versions.note_reads, reads, at=at)
+
+    # ── multipart uploads ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def create_upload(self, upload: Upload) -> Deferred[None]:
+        """Begin an upload."""
+        return self._write(uploads.create, upload)
+
+    def upload(self, bucket: str, key: bytes, upload_id: str) -> Deferred[Upload]:
+        """Return an upload in progress."""
+        return self._read(uploads.one, bucket, key, upload_id)
+
+    def uploads(
+        self, bucket: str, *, prefix: bytes, after_key: bytes, after_upload_id: str, limit: int
+    ) -> Deferred[list[Upload]]:
+        """Return uploads in progress."""
+        return self._read(
+            uploads.listed,
+            bucket,
+            prefix=prefix,
+            after_key=after_key,
+            after_upload_id=after_upload_id,
+            limit=limit,
+        )
+
+    def put_part(self, upload_id: str, piece: Piece) -> Deferred[None]:
+        """Record a part."""
+        return self._write(uploads.put_part, upload_id, piece)
+
+    def parts(self, upload_id: str, *, after_ordinal: int, limit: int) -> Deferred[list[Piece]]:
+        """Return the parts of an upload in progress."""
+        return self._read(uploads.parts, upload_id, after_ordinal=after_ordinal, limit=limit)
+
+    def complete_upload(
+        self,
+        upload_id: str,
+        facts: VersionFacts,
+        *,
+        listed: Sequence[int],
+        wants_tape: bool,
+        condition: WriteCondition | None,
+        messages: Sequence[NewMessage],
+        revision: int | None = None,
+    ) -> Deferred[ObjectVersion]:
+        """Publish parts as a version."""
+        return self._write(
+            uploads.complete,
+            upload_id,
+            facts,
+            listed=runs_text(listed),
+            wants_tape=wants_tape,
+            condition=condition,
+            messages=messages,
+            revision=revision,
+        )
+
+    def completed_upload(self, bucket: str, key: bytes, upload_id: str) -> Deferred[ObjectVersion | None]:
+        """Return the current version that an upload became."""
+        return self._read(uploads.completed, bucket, key, upload_id)
+
+    def abort_upload(self, bucket: str, key: bytes, upload_id: str) -> Deferred[None]:
+        """End an upload."""
+        return self._write(uploads.abort, bucket, key, upload_id)
+
+    def abandoned_uploads(self, limit: int) -> Deferred[list[Upload]]:
+        """Return uploads whose bucket is gone."""
+        return self._read(uploads.abandoned, limit)
+
+    def abandon_upload(self, upload_id: str) -> Deferred[None]:
+        """End an upload whatever its bucket."""
+        return self._write(uploads.abandon, upload_id)
+
+    # ── discarding what nothing needs ───────────────────────────────────────────────────────────────────────────────
+
+    @returns_deferred
+    async def discards(self, limit: int, *, after: int = 0) -> list[DiscardedPiece]:
+        """Return pieces to free; makes more of them out of what is dead as long as that is too few."""
+        wanted = min(limit, PAGE_MAX)
+        while True:
+            is_all = not await self._write(layouts.tidy)
+            if not is_all:
+                # One alone mostly does all there is to do. Given together they share a commit.
+                is_all = not all(await all_of(self._write(layouts.tidy) for _ in range(_TIDY_STEPS)))
+            found = await self._read(layouts.discards, wanted, after=after)
+            if is_all or len(found) == wanted:
+                return found
+
+    def forget_discards(self, discard_ids: Sequence[int]) -> Deferred[None]:
+        """Forget freed pieces."""
+        return self._write(layouts.forget_discards, discard_ids)
+
+    def add_discards(self, addresses: Sequence[str]) -> Deferred[None]:
+        """Record pieces to free."""
+        return self._write(layouts.add_discards, addresses)
+
+    def referenced(self, addresses: Collection[str]) -> Deferred[frozenset[str]]:
+        """Return those addresses that are known."""
+        return self._read(layouts.referenced, addresses)
+
+    # ── moving what stays ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def pieces_at(self, addresses: Collection[str]) -> Deferred[list[Piece]]:
+        """Return the pieces at these addresses."""
+        return self._read(layouts.pieces_at, addresses)
+
+    def move_pieces(self, moves: Mapping[str, str]) -> Deferred[frozenset[str]]:
+        """Have pieces lie elsewhere."""
+        return self._write(layouts.move, moves)
+
+    # ── archive ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def backlog(self) -> Deferred[list[Backlog]]:
+        """Return what is not yet on every tape."""
+        return self._read(backlog.backlog)
+
+    def pending(
+        self, *, classes: Collection[StorageClass], after_sequence: int, limit: int
+    ) -> Deferred[list[ObjectVersion]]:
+        """Return what waits to be bundled."""
+        return self._read(
+            bundles.pending, classes=classes, after_sequence=after_sequence, limit=min(limit, PAGE_MAX)
+        )
+
+    def open_bundle(
+        self, *, bundle_id: str, pools: tuple[str, ...], created_at: float, epoch: int
+    ) -> Deferred[None]:
+        """Begin a bundle."""
+        return self._write(
+            bundles.open_bundle, bundle_id=bundle_id, pools=pools, created_at=created_at, epoch=epoch
+        )
+
+    def claim_members(
+        self, bundle_id: str, members: Sequence[Member], *, last_extents: Collection[int]
+    ) -> Deferred[list[Member]]:
+        """Add members to a bundle."""
+        return self._write(bundles.claim_members, bundle_id, members, last_extents=last_extents)
+
+    def fix_offsets(self, bundle_id: str, offsets: Mapping[int, int]) -> Deferred[None]:
+        """Record where members begin."""
+        return self._write(bundles.fix_offsets, bundle_id, offsets)
+
+    def freeze_bundle(
+        self, bundle_id: str, *, member_count: int, size_bytes: int, content_bytes: int
+    ) -> Deferred[Bundle]:
+        """Fix a bundle's plan."""
+        return self._write(
+            bundles.freeze,
+            bundle_id,
+            member_count=member_count,
+            size_bytes=size_bytes,
+            content_bytes=content_bytes,
+        )
+
+    def release_members(self, bundle_id: str) -> Deferred[bool]:
+        """Give claims back."""
+        return self._write(bundles.release, bundle_id)
+
+    def bundles(
+        self, *, states: Collection[BundleState], settled: bool | None, after: str, limit: int
+    ) -> Deferred[list[Bundle]]:
+        """Return bundles by id."""
+        return self._read(bundles.listed, states=states, settled=settled, after=after, limit=limit)
+
+    def bundle(self, bundle_id: str) -> Deferred[Bundle | None]:
+        """Return a bundle."""
+        return self._read(bundles.one, bundle_id)
+
+    def members(self, bundle_id: str, *, after_position: int, limit: int) -> Deferred[list[MemberVersion]]:
+        """Return members by position."""
+        return self._read(
+            bundles.members, bundle_id, after_position=after_position, limit=min(limit, PAGE_MAX)
+        )
+
+    def extents(self, version_uid: int) -> Deferred[list[Member]]:
+        """Return the extents of a version."""
+        return self._read(bundles.extents, version_uid)
+
+    def copies(
+        self, *, bundle_id: str | None = None, barcode: str | None = None, version_uid: int | None = None
+    ) -> Deferred[list[Copy]]:
+        """Return the copies of a bundle, a cartridge or a version."""
+        return self._read(copies.listed, bundle_id=bundle_id, barcode=barcode, version_uid=version_uid)
+
+    def unfinished_copies(self, limit: int) -> Deferred[list[Copy]]:
+        """Return copies that are to be made or verified."""
+        return self._read(copies.unfinished, limit)
+
+    def lost_copies(self, limit: int) -> Deferred[list[Copy]]:
+        """Return copies that are to be made anew."""
+        return self._read(copies.lost_ones, limit)
+
+    def start_copy(self, *, bundle_id: str, pool: str, barcode: str, epoch: int) -> Deferred[Copy]:
+        """Begin to write a copy."""
+        return self._write(copies.start, bundle_id=bundle_id, pool=pool, barcode=barcode, epoch=epoch)
+
+    def copy_synced(
+        self,
+        *,
+        bundle_id: str,
+        pool: str,
+        epoch: int,
+        partition: str,
+        start_block: int,
+        size_bytes: int,
+        sha256: str,
+        at: float,
+    ) -> Deferred[Copy]:
+        """Record that a copy is on tape."""
+        return self._write(
+            copies.synced,
+            bundle_id=bundle_id,
+            pool=pool,
+            epoch=epoch,
+            partition=partition,
+            start_block=start_block,
+            size_bytes=size_bytes,
+            sha256=sha256,
+            at=at,
+        )
+
+    def copy_verified(self, *, bundle_id: str, pool: str, epoch: int, at: float) -> Deferred[Bundle]:
+        """Record that a copy was read back."""
+        return self._write(copies.verified, bundle_id=bundle_id, pool=pool, epoch=epoch, at=at)
+
+    def copy_failed(self, *, bundle_id: str, pool: str, reason: str) -> Deferred[Copy]:
+        """Give an attempt up."""
+        return self._write(copies.failed, bundle_id=bundle_id, pool=pool, reason=reason)
+
+    def resume_copy(self, *, bundle_id: str, pool: str, epoch: int) -> Deferred[Copy]:
+        """Take over a copy that is to be verified."""
+        return self._write(copies.resume, bundle_id=bundle_id, pool=pool, epoch=epoch)
+
+    def lose_copy(self, *, bundle_id: str, pool: str, reason: str) -> Deferred[Copy]:
+        """Record that a copy can no longer be read."""
+        return self._write(copies.lost, bundle_id=bundle_id, pool=pool, reason=reason)
+
+    def settle_members(self, bundle_id: str, *, after_position: int, at: float) -> Deferred[int | None]:
+        """Derive what became of a batch of members."""
+        return self._write(bundles.settle, bundle_id, after_position=after_position, at=at)
+
+    def unmanifested(self, barcode: str) -> Deferred[list[Bundle]]:
+        """Return bundles that no proven manifest on the cartridge names."""
+        return self._read(copies.unmanifested, barcode)
+
+    def mark_manifested(self, *, barcode: str, session_id: str, bundle_ids: Sequence[str]) -> Deferred[None]:
+        """Record a proven manifest."""
+        return self._write(
+            copies.mark_manifested, barcode=barcode, session_id=session_id, bundle_ids=bundle_ids
+        )
+
+    # ── what stays on disk ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def evictable(
+        self, *, classes: Collection[StorageClass], archived_before: float, limit: int
+    ) -> Deferred[list[ObjectVersion]]:
+        """Return what may leave the disk."""
+        return self._read(restores.evictable, classes=classes, archived_before=archived_before, limit=limit)
+
+    def evict_version(self, version_uid: int, *, revision: int) -> Deferred[None]:
+        """Take a version off the disk."""
+        return self._write(restores.evict, version_uid, revision=revision)
+
+    # ── restore ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def change_restore(
+        self, version_uid: int, *, revision: int, restore: Restore | None, messages: Sequence[NewMessage]
+    ) -> Deferred[ObjectVersion]:
+        """Begin, extend, upgrade or end a restore."""
+        return self._write(
+            restores.change, version_uid, revision=revision, restore=restore, messages=messages
+        )
+
+    def wanted_extents(self, *, after: tuple[int, int], limit: int) -> Deferred[list[WantedExtent]]:
+        """Return extents that restores lack."""
+        return self._read(restores.wanted_extents, after=after, limit=min(limit, PAGE_MAX))
+
+    def ongoing_restores(self, *, on_disk: bool, limit: int) -> Deferred[list[ObjectVersion]]:
+        """Return versions that are being restored."""
+        return self._read(restores.ongoing, on_disk=on_disk, limit=limit)
+
+    def add_recalled(self, version_uid: int, *, extent: int, layout_id: str, piece: Piece) -> Deferred[bool]:
+        """Record an extent that came back."""
+        return self._write(
+            restores.add_recalled, version_uid, extent=extent, layout_id=layout_id, piece=piece
+        )
+
+    def recall_layout(self, version_uid: int) -> Deferred[str | None]:
+        """Return the layout of a recall under way."""
+        return self._read(restores.recall_layout, version_uid)
+
+    def complete_recall(
+        self, version_uid: int, *, revision: int, expires_at: float, messages: Sequence[NewMessage]
+    ) -> Deferred[ObjectVersion]:
+        """Make an ongoing restore restored."""
+        return self._write(
+            restores.complete, version_uid, revision=revision, expires_at=expires_at, messages=messages
+        )
+
+    def expired_restores(self, *, now: float, limit: int) -> Deferred[list[ObjectVersion]]:
+        """Return promises that have ended."""
+        return self._read(restores.expired, now=now, limit=limit)
+
+    # ── cartridges and drives ───────────────────────────────────────────────────────────────────────────────────────
+
+    def cartridges(self) -> Deferred[list[Cartridge]]:
+        """Return all cartridges."""
+        return self._read(cartridges.everything)
+
+    def cartridge(self, barcode: str) -> Deferred[Cartridge | None]:
+        """Return a cartridge."""
+        return self._read(cartridges.one, barcode)
+
+    def add_cartridges(self, cartridges: Sequence[Cartridge]) -> Deferred[None]:
+        """Record new cartridges."""
+        return self._write(record_new, cartridges)
+
+    def record_cartridge(self, cartridge: Cartridge, *, audit: str) -> Deferred[Cartridge]:
+        """Replace a cartridge's record."""
+        return self._write(cartridges.record, cartridge, audit=audit)
+
+    def drives(self) -> Deferred[list[Drive]]:
+        """Return all drives."""
+        return self._read(cartridges.drives)
+
+    def record_drive(self, drive: Drive, *, audit: str) -> Deferred[None]:
+        """Insert or replace a drive's record."""
+        return self._write(cartridges.record_drive, drive, audit=audit)
+
+    def set_drive_state(
+        self, *, index: int, state: DriveState, reason: str, at: float, by: str
+    ) -> Deferred[Drive]:
+        """Put a drive up or down."""
+        return self._write(cartridges.set_drive_state, index=index, state=state, reason=reason, at=at, by=by)
+
+    # ── telling others ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def due_messages(self, *, now: float, limit: int) -> Deferred[list[OutboxMessage]]:
+        """Return due messages."""
+        return self._read(telling.due_messages, now=now, limit=limit)
+
+    def message_delivered(self, message_id: int) -> Deferred[None]:
+        """Forget a message."""
+        return self._write(telling.message_delivered, message_id)
+
+    def message_failed(self, message_id: int, *, error: str, next_attempt_at: float) -> Deferred[None]:
+        """Put a message off."""
+        return self._write(telling.message_failed, message_id, error=error, next_attempt_at=next_attempt_at)
+
+    def message_dead(self, message_id: int, *, error: str, at: float) -> Deferred[None]:
+        """Give a message up."""
+        return self._write(telling.message_dead, message_id, error=error, at=at)
+
+    def raise_alert(
+        self, *, kind: str, subject: str, severity: Severity, sentence: str, at: float
+    ) -> Deferred[Alert]:
+        """Open an alert or count it."""
+        return self._write(
+            telling.raise_alert, kind=kind, subject=subject, severity=severity, sentence=sentence, at=at
+        )
+
+    def clear_alert(self, *, kind: str, subject: str, at: float) -> Deferred[None]:
+        """Close an alert."""
+        return self._write(telling.clear_alert, kind=kind, subject=subject, at=at)
+
+    def alerts(self, *, include_cleared: bool, limit: int) -> Deferred[list[Alert]]:
+        """Return alerts."""
+        return self._read(telling.alerts, include_cleared=include_cleared, limit=limit)
+
+    def audit(self, *, at: float, who: str, what: str, subject: str, detail: str) -> Deferred[None]:
+        """Write down who did what."""
+        return self._write(telling.audit, at=at, who=who, what=what, subject=subject, detail=detail)
+
+    def audit_trail(self, *, before_id: int | None, limit: int) -> Deferred[list[AuditEvent]]:
+        """Return the audit trail."""
+        return self._read(telling.audit_trail, before_id=before_id, limit=limit)

@@ -1,0 +1,86 @@
+"""Users and the appliance itself."""
+
+from coldstore.interfaces.metadata import Conflict, StoreTotals
+from coldstore.metadata.sql.database import Database, Duplicate
+from coldstore.metadata.sql.rows import USER_COLUMNS, total, user_of
+from coldstore.model.bundles import BundleState
+from coldstore.model.objects import User
+
+
+async def appliance_id(db: Database) -> str:
+    """Return the id that the store was given when it was new."""
+    (found,) = await db.row("SELECT appliance_id FROM store")
+    return str(found)
+
+
+async def take_epoch(db: Database, at: float) -> int:
+    """Begin an epoch."""
+    (epoch,) = await db.row("INSERT INTO epochs (began_at) VALUES (?) RETURNING epoch", (at,))
+    return int(epoch)
+
+
+async def create(db: Database, user: User) -> None:
+    """Record a user."""
+    row = (
+        user.user_id,
+        user.name,
+        user.access_key,
+        user.secret_key,
+        user.created_at,
+        user.staging_quota_bytes,
+    )
+    try:
+        await db.insert("users", USER_COLUMNS, row)
+    except Duplicate:
+        # The key and the secret stay out of the message.
+        raise Conflict(f"a user with the id, the name or the access key of {user.name} exists") from None
+
+
+async def by_access_key(db: Database, access_key: str) -> User | None:
+    """Return who signs with this key."""
+    row = await db.row(f"SELECT {USER_COLUMNS} FROM users WHERE access_key = ?", (access_key,))
+    return None if row is None else user_of(row)
+
+
+async def everybody(db: Database) -> list[User]:
+    """Return all users by name."""
+    found = await db.rows(f"SELECT {USER_COLUMNS} FROM users ORDER BY name")
+    return [user_of(row) for row in found]
+
+
+async def set_quota(db: Database, *, name: str, quota_bytes: int | None) -> User:
+    """Set a user's quota on the staging disk."""
+    row = await db.row(
+        f"UPDATE users SET staging_quota_bytes = ? WHERE name = ? RETURNING {USER_COLUMNS}",
+        (quota_bytes, name),
+    )
+    if row is None:
+        raise Conflict(f"there is no user {name}")
+    return user_of(row)
+
+
+async def totals(db: Database) -> StoreTotals:
+    """Count everything; reads whole indexes."""
+
+    async def number(statement: str, *arguments: object) -> int:
+        (found,) = await db.row(statement, arguments)
+        return int(found)
+
+    object_count, object_bytes = await db.row(
+        f"SELECT count(*), {total('size_bytes')} FROM versions WHERE deleted_at IS NULL"
+    )
+    return StoreTotals(
+        bucket_count=await number("SELECT count(*) FROM buckets WHERE is_gone = 0"),
+        object_count=object_count,
+        object_bytes=object_bytes,
+        on_disk_bytes=await number(
+            f"SELECT (SELECT {total('length_bytes')} FROM pieces) + (SELECT {total('length_bytes')} FROM discards)"
+        ),
+        on_tape_bytes=await number(
+            f"SELECT {total('content_bytes')} FROM bundles WHERE state = ?", BundleState.ARCHIVED.value
+        ),
+        ongoing_restores=await number("SELECT count(*) FROM versions WHERE restore_phase = 'ongoing'"),
+        restored_objects=await number("SELECT count(*) FROM versions WHERE restore_phase = 'restored'"),
+        outbox_messages=await number("SELECT count(*) FROM outbox WHERE dead_at IS NULL"),
+        open_alerts=await number("SELECT count(*) FROM alerts WHERE cleared_at IS NULL"),
+    )

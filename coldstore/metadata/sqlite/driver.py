@@ -1,0 +1,77 @@
+"""Steps on SQLite: whatever they ask is answered at once, so that a step never waits."""
+
+import sqlite3
+from collections.abc import Coroutine, Sequence
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from coldstore.metadata.sql.database import Dialect, Duplicate, Row
+
+_T = TypeVar("_T")
+_DUPLICATE = (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY)
+
+
+class Connection(sqlite3.Connection):
+    """A connection, and the ``Database`` of whatever transaction it is in."""
+
+    dialect = Dialect(greatest="max", nested_join="CROSS JOIN", index_hint="INDEXED BY {}")
+
+    async def rows(self, statement: str, arguments: Sequence[object] = ()) -> list[Row]:
+        """See ``Database``."""
+        return self.execute(statement, arguments).fetchall()
+
+    async def row(self, statement: str, arguments: Sequence[object] = ()) -> Any:
+        """See ``Database``."""
+        return self.execute(statement, arguments).fetchone()
+
+    async def change(self, statement: str, arguments: Sequence[object] = ()) -> int:
+        """See ``Database``."""
+        try:
+            return self.execute(statement, arguments).rowcount
+        except sqlite3.IntegrityError as error:
+            raise _named(error) from None
+
+    async def do(self, statement: str, arguments: Sequence[object] = ()) -> None:
+        """See ``Database``."""
+        self.execute(statement, arguments)
+
+    async def insert(self, table: str, columns: str, row: Sequence[object]) -> None:
+        """See ``Database``."""
+        try:
+            self.execute(_inserting(table, columns), row)
+        except sqlite3.IntegrityError as error:
+            raise _named(error) from None
+
+    async def add(self, table: str, key: str, sums: str, row: Sequence[object]) -> None:
+        """See ``Database``."""
+        self.execute(_adding(table, key, sums), row)
+
+
+def finished(step: Coroutine[Any, Any, _T]) -> _T:
+    """Run a step to its end; return what it returns, or raise what it raises."""
+    try:
+        step.send(None)
+    except StopIteration as end:
+        result: _T = end.value
+        return result
+    step.close()
+    raise AssertionError(f"{step} waits for something else than its database")
+
+
+@lru_cache
+def _inserting(table: str, columns: str) -> str:
+    return f"INSERT INTO {table} ({columns}) VALUES ({','.join('?' * len(columns.split(',')))})"
+
+
+@lru_cache
+def _adding(table: str, key: str, sums: str) -> str:
+    grown = (name.strip() for name in sums.split(","))
+    return (
+        f"{_inserting(table, f'{key}, {sums}')} ON CONFLICT ({key}) DO UPDATE SET"
+        f" {', '.join(f'{name} = {table}.{name} + excluded.{name}' for name in grown)}"
+    )
+
+
+def _named(error: sqlite3.IntegrityError) -> Exception:
+    """Tell a duplicate from other constraints, which only a bug can break."""
+    return Duplicate(str(error)) if error.sqlite_errorcode in _DUPLICATE else error
