@@ -680,6 +680,22 @@ class MetadataContract(MetadataSteps):
         await self.refused(NoSuchBucket, self.store.upload("nope", b"k", "u"))
         await self.refused(NoSuchBucket, self.store.abort_upload("nope", b"k", "u"))
 
+    async def test_parts_left_out(self) -> None:
+        """Pages of an object go past the parts that its client left out, be they ever so many."""
+        await self.store.create_upload(upload_of("u"))
+        for number in range(1, 41):
+            await self.store.put_part("u", piece_of(f"p{number}", number))
+        listed = [1, 3, 30, 38, 39]
+        version = await self.complete_of(listed)
+        for limit in (1, 2, 3, 5, 9, 99):
+            found: list[int] = []
+            while page := await self.store.pieces(
+                version.layout_id, after_ordinal=max(found, default=0), limit=limit
+            ):
+                self.assertEqual(len(page), min(limit, len(listed) - len(found)))
+                found += [piece.ordinal for piece in page]
+            self.assertEqual(found, listed)
+
     async def test_list_uploads(self) -> None:
         """Uploads are listed by key and id, from a marker on."""
         for upload_id, key in (
@@ -815,6 +831,22 @@ class MetadataContract(MetadataSteps):
         await self.store.forget_discards([found[0].discard_id])
         self.assertEqual(await self.store.discards(9), found[1:])
         self.assertEqual(await self.store.referenced(["x"]), frozenset())
+
+    async def test_about_nothing(self) -> None:
+        """Whoever asks about nothing gets nothing, and what is to be done with nothing changes nothing."""
+        version = await self.publish(b"k")
+        await self.store.add_discards(["x"])
+        self.assertEqual(await self.store.referenced([]), frozenset())
+        self.assertEqual(await self.store.pieces_at([]), [])
+        self.assertEqual(await self.store.first_pieces([]), {})
+        self.assertEqual(await self.store.move_pieces({}), frozenset())
+        self.assertEqual(await self.store.delete_current("b", [], at=2.0, messages={}), [])
+        await self.store.forget_discards([])
+        await self.store.add_discards([])
+        await self.store.note_reads({}, at=2.0)
+        await self.store.mark_manifested(barcode="T", session_id="s", bundle_ids=[])
+        self.assertEqual(await self.store.current_version("b", b"k"), version)
+        self.assertEqual(await self.drain(), ["x"])
 
     async def test_discards_limit(self) -> None:
         """No more duties are told than asked for, however many versions died, and none is forgotten over it."""

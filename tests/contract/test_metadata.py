@@ -26,6 +26,7 @@ from zope.interface.verify import verifyObject
 from coldstore.interfaces.metadata import IMetadataStore, SchemaTooNew, StepTooLarge
 from coldstore.metadata.sql import (
     backlog,
+    buckets,
     bundles,
     copies,
     layouts,
@@ -58,6 +59,7 @@ from tests.contract.metadata_contract import (
     MetadataContract,
     MetadataSteps,
     facts_of,
+    message_of,
     piece_of,
     upload_of,
 )
@@ -792,13 +794,36 @@ class PlanTests(SynchronousTestCase):
         migrate(connection, shipped_migrations(), new_appliance_id=lambda: "one")
         prepared: list[int] = []
         connection.set_authorizer(lambda action, *_: prepared.append(action) or sqlite3.SQLITE_OK)
-        for _ in range(2):
+        finished(
+            buckets.create(connection, name="b", owner_id="o", region="r", created_at=1.0, default_class=None)
+        )
+
+        def ask(number: int) -> None:
+            key = b"%d" % number
+            publication = versions.publish(
+                connection,
+                facts_of(key),
+                layout_id=f"l{number}",
+                pieces=[piece_of(f"p{number}")],
+                wants_tape=True,
+                condition=None,
+                messages=[message_of(key)],
+                wanted_bucket_uid=None,
+            )
+            finished(publication)
+            finished(versions.current(connection, "b", key))
+            finished(versions.note_reads(connection, {number: number}, at=2.0))
+            finished(bundles.members(connection, f"bundle{number}", after_position=number, limit=9))
+            finished(copies.unfinished(connection, number))
+            finished(backlog.backlog(connection))
             for on_disk in (True, False):
                 finished(restores.ongoing(connection, on_disk=on_disk, limit=9))
+
+        ask(1)
+        ask(2)
         self.assertTrue(prepared)
         prepared.clear()
-        for on_disk in (True, False):
-            finished(restores.ongoing(connection, on_disk=on_disk, limit=9))
+        ask(3)
         self.assertEqual(prepared, [])
 
 

@@ -1,0 +1,98 @@
+"""What SQLite answers to a step."""
+
+import sqlite3
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from coldstore.metadata.sql.database import Database, Duplicate
+from coldstore.metadata.sqlite.driver import Connection, finished
+
+
+class ConnectionTests(SynchronousTestCase):
+    """``Connection``."""
+
+    def setUp(self) -> None:
+        """Have a table with a key, and one with sums."""
+        self.connection = sqlite3.connect(":memory:", factory=Connection, isolation_level=None)
+        self.addCleanup(self.connection.close)
+        self.connection.execute("CREATE TABLE names (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)")
+        self.connection.execute("CREATE TABLE sums (a, b, c DEFAULT 7, d DEFAULT 8, PRIMARY KEY (a, b))")
+        self.connection.execute("INSERT INTO names VALUES (1, 'one'), (2, 'two')")
+
+    def names(self) -> list[tuple[int, str]]:
+        """What is in the table."""
+        return self.connection.execute("SELECT * FROM names ORDER BY number").fetchall()
+
+    def test_questions(self) -> None:
+        """Rows, a row, or none."""
+        rows = finished(self.connection.rows("SELECT name FROM names WHERE number > ? ORDER BY number", (0,)))
+        self.assertEqual(rows, [("one",), ("two",)])
+        self.assertEqual(finished(self.connection.rows("SELECT 1 FROM sums")), [])
+        self.assertEqual(finished(self.connection.row("SELECT number FROM names WHERE name = 'two'")), (2,))
+        self.assertIsNone(finished(self.connection.row("SELECT 1 FROM sums")))
+
+    def test_changes(self) -> None:
+        """How many rows changed, and what was inserted."""
+        self.assertEqual(finished(self.connection.change("DELETE FROM names WHERE number < ?", (9,))), 2)
+        self.assertEqual(finished(self.connection.change("DELETE FROM names")), 0)
+        finished(self.connection.do("INSERT INTO names VALUES (?, 'three')", (3,)))
+        finished(self.connection.insert("names", "name, number", ("four", 4)))
+        self.assertEqual(self.names(), [(3, "three"), (4, "four")])
+
+    def test_duplicates(self) -> None:
+        """A second row of a key is told from whatever else a row may not be, and changes nothing."""
+        for row in ((1, "x"), (3, "one")):
+            with self.assertRaises(Duplicate):
+                finished(self.connection.insert("names", "number, name", row))
+        with self.assertRaises(Duplicate):
+            finished(self.connection.change("UPDATE names SET name = 'one' WHERE number = 2"))
+        with self.assertRaises(sqlite3.IntegrityError):
+            finished(self.connection.insert("names", "number, name", (3, None)))
+        self.assertEqual(self.names(), [(1, "one"), (2, "two")])
+
+    def test_sums(self) -> None:
+        """Each sum of a key grows by what is added, other columns stay."""
+        for row in (("x", 1, 10), ("x", 2, 20), ("x", 1, -3)):
+            finished(self.connection.add("sums", "a, b", "c", row))
+        rows = self.connection.execute("SELECT * FROM sums ORDER BY b").fetchall()
+        self.assertEqual(rows, [("x", 1, 7, 8), ("x", 2, 20, 8)])
+
+
+class FinishedTests(SynchronousTestCase):
+    """``finished``."""
+
+    def test_result(self) -> None:
+        """A step gives its result or its error, also from within another one."""
+
+        async def inner(db: Database) -> int:
+            (number,) = await db.row("SELECT 20")
+            if number != 20:
+                raise ValueError(number)
+            return int(number)
+
+        async def outer(db: Database) -> int:
+            return await inner(db) + 1
+
+        async def failing(_db: Database) -> None:
+            raise KeyError("no")
+
+        connection = sqlite3.connect(":memory:", factory=Connection)
+        self.addCleanup(connection.close)
+        self.assertEqual(finished(outer(connection)), 21)
+        with self.assertRaises(KeyError):
+            finished(failing(connection))
+
+    def test_waiting(self) -> None:
+        """A step that waits for anything else is a bug, and goes no further."""
+        ended = []
+
+        async def waiting() -> None:
+            try:
+                await Deferred()
+            finally:
+                ended.append(True)
+
+        with self.assertRaises(AssertionError):
+            finished(waiting())
+        self.assertEqual(ended, [True])
