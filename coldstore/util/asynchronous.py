@@ -53,7 +53,7 @@ def shielded(inner: Deferred[_T], undo: Callable[[_T], object] = _left_alone) ->
 
     def left(outcome: Any) -> Any:
         nonlocal is_wanted
-        if isinstance(outcome, Failure) and isinstance(outcome.value, CancelledError) and not inner.called:
+        if isinstance(outcome, Failure) and isinstance(outcome.value, CancelledError):
             is_wanted = False
         return outcome
 
