@@ -1,0 +1,1 @@
+"""Real database servers of our own, a relay that goes wrong, and what speaks to them."""

@@ -1,0 +1,95 @@
+"""
+A private etcd 3.4, for the tests of one process; ``clear()`` empties it between two of them.
+
+Spoken to by its JSON gateway: keys and values are base64.
+"""
+
+import json
+from base64 import b64decode, b64encode
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+from urllib.error import URLError
+from urllib.request import ProxyHandler, Request, build_opener
+
+from tests.servers.processes import ServerProcess, SmallDisk, free_port, program
+
+CALL_SECONDS = 20.0
+_direct = build_opener(ProxyHandler({}))
+_ALL = b64encode(b"\0").decode()
+"""As key and as end of a range: every key."""
+
+
+class Etcd(ServerProcess):
+    """A cluster of one member."""
+
+    user = "nobody"
+
+    def __init__(self, *, quota_bytes: int = 0, disk: SmallDisk | None = None) -> None:
+        """
+        Start one.
+
+        :param quota_bytes: how large its file may become until it refuses to write; 0 is etcd's default
+        :raise SkipTest: etcd is not installed
+        """
+        self._quota_bytes = quota_bytes
+        self.program = program("etcd")
+        super().__init__(disk=disk)
+
+    @property
+    def url(self) -> str:
+        """Where clients find it."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def _command(self) -> Sequence[str]:
+        # Nobody calls there, but the member wants to listen.
+        peer = f"http://127.0.0.1:{free_port()}"
+        return [
+            self.program, "--name=one", f"--data-dir={self.folder}/data", "--log-level=warn", "--logger=zap",
+            f"--listen-client-urls={self.url}", f"--advertise-client-urls={self.url}",
+            f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}", f"--initial-cluster=one={peer}",
+            f"--quota-backend-bytes={self._quota_bytes}",
+        ]  # fmt: skip
+
+    def is_ready(self) -> bool:
+        """Whether it has a leader, which is what it needs to write."""
+        try:
+            with _direct.open(f"{self.url}/health", timeout=CALL_SECONDS) as answer:
+                return json.load(answer) == {"health": "true"}
+        except (URLError, OSError):
+            return False
+
+    def call(self, name: str, fields: Mapping[str, Any]) -> Any:
+        """
+        Call the gateway; return its answer. Blocks.
+
+        :raise urllib.error.HTTPError: it refused
+        """
+        request = Request(f"{self.url}/v3/{name}", data=json.dumps(fields).encode(), method="POST")
+        with _direct.open(request, timeout=CALL_SECONDS) as answer:
+            return json.load(answer)
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Set a key."""
+        self.call("kv/put", {"key": b64encode(key).decode(), "value": b64encode(value).decode()})
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return what a key is set to."""
+        rows = self.call("kv/range", {"key": b64encode(key).decode()}).get("kvs", [])
+        return b64decode(rows[0].get("value", "")) if rows else None
+
+    def clear(self) -> None:
+        """Delete every key and end every lease."""
+        self.call("kv/deleterange", {"key": _ALL, "range_end": _ALL})
+        for lease in self.call("lease/leases", {}).get("leases", []):
+            self.call("lease/revoke", {"ID": lease["ID"]})
+
+
+@cache
+def shared() -> Etcd:
+    """
+    Return the one of this process, which is not to be stopped; it is empty.
+
+    :raise SkipTest: etcd is not installed
+    """
+    return Etcd()
