@@ -29,10 +29,10 @@ from twisted.internet.interfaces import IAddress, IHostResolution, IResolutionRe
 from txpostgres import txpostgres
 from zope.interface import implementer
 
+from coldstore.metadata.sql.database import Duplicate, Row
 from coldstore.model.errors import MetadataFull, MetadataUnavailable
 from coldstore.util.asynchronous import returns_deferred, shielded
 
-Row = tuple[Any, ...]
 Hear = Callable[[str, str], None]
 """Is told of a NOTIFY: its channel, and what was said."""
 
@@ -56,10 +56,6 @@ WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND l.classid = %
 AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 """Who has an advisory lock on a 64-bit key (PostgreSQL 15, 54.12)."""
-
-
-class Duplicate(Exception):
-    """There is a row with this key already. The transaction is beyond use."""
 
 
 class Answer(NamedTuple):
