@@ -659,6 +659,10 @@ class SchemaTooNew(Exception):
     """The store was written by a newer ColdStore; this one must not touch it."""
 
 
+class SchemaTooOld(Exception):
+    """The store was written by an older ColdStore, and only an operator has it changed; says by which command."""
+
+
 __all__ = [
     "BATCH_MAX",
     "BYTES_MAX",
@@ -671,6 +675,7 @@ __all__ = [
     "IMetadataStore",
     "MemberVersion",
     "SchemaTooNew",
+    "SchemaTooOld",
     "StagingUse",
     "StepTooLarge",
     "StoreTotals",

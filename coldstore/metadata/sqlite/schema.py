@@ -1,50 +1,19 @@
-"""The schema as numbered migrations, each applied once, in a transaction, and never changed afterwards."""
+"""The schema of a file: the migrations that it needs, all in one transaction."""
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from hashlib import sha256
 from importlib.resources import files
-from importlib.resources.abc import Traversable
 
-from coldstore.interfaces.metadata import SchemaTooNew
+from coldstore.metadata.sql.migrations import Migration, missing, read_migrations
 
 _LEDGER = """
 CREATE TABLE IF NOT EXISTS migrations (number INTEGER PRIMARY KEY, checksum TEXT NOT NULL) STRICT
 """
 
 
-class MigrationAltered(Exception):
-    """A migration that this file has applied reads differently in the program: the schema cannot be trusted."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Migration:
-    """One change of the schema: SQL statements; ``checksum`` is the SHA-256 of its text in hex."""
-
-    number: int
-    statements: str
-
-    @property
-    def checksum(self) -> str:
-        """The SHA-256 of the text in hex."""
-        return sha256(self.statements.encode()).hexdigest()
-
-
-def shipped_migrations(folder: Traversable | None = None) -> list[Migration]:
-    """
-    Return the migrations of a folder (None: those of the program) by number, ``0001.sql`` being the first.
-
-    :raise ValueError: when the numbers do not run from 1 without a gap
-    """
-    folder = files("coldstore.metadata.sqlite").joinpath("migrations") if folder is None else folder
-    named = sorted((entry.name, entry) for entry in folder.iterdir() if entry.name.endswith(".sql"))
-    found = [Migration(number=int(name[:-4]), statements=entry.read_text("utf-8")) for name, entry in named]
-    if [migration.number for migration in found] != list(range(1, len(found) + 1)):
-        raise ValueError(
-            f"the migrations are not numbered from 1 without a gap: {[name for name, _ in named]}"
-        )
-    return found
+def shipped_migrations() -> list[Migration]:
+    """Return the migrations of the program by number."""
+    return read_migrations(files("coldstore.metadata.sqlite").joinpath("migrations"), first=1)
 
 
 def migrate(
@@ -60,17 +29,8 @@ def migrate(
     try:
         connection.execute(_LEDGER)
         applied = dict(connection.execute("SELECT number, checksum FROM migrations"))
-        if applied and max(applied) > len(migrations):
-            raise SchemaTooNew(
-                f"schema {max(applied)} was written by a newer program; this one knows {len(migrations)}"
-            )
-        for migration in migrations:
-            if migration.number not in applied:
-                _apply(connection, migration)
-            elif applied[migration.number] != migration.checksum:
-                raise MigrationAltered(
-                    f"migration {migration.number:04} is not the one that this file was made with"
-                )
+        for migration in missing(applied, migrations, is_upgrade=True):
+            _apply(connection, migration)
         if migrations:
             _name_store(connection, new_appliance_id)
         connection.execute("COMMIT")

@@ -6,11 +6,12 @@ from functools import partial
 from uuid import uuid4
 
 from coldstore.metadata.sql.executor import Executor
+from coldstore.metadata.sql.migrations import Migration
 from coldstore.metadata.sql.store import SqlStore
 from coldstore.metadata.sqlite.connection import IN_MEMORY, open_for_reading, open_for_writing, told_apart
 from coldstore.metadata.sqlite.driver import Connection
 from coldstore.metadata.sqlite.executors import InlineExecutor, ThreadedExecutor
-from coldstore.metadata.sqlite.schema import Migration, migrate, shipped_migrations
+from coldstore.metadata.sqlite.schema import migrate, shipped_migrations
 from coldstore.model.errors import MetadataUnavailable
 from coldstore.util.workers import Reactor
 
