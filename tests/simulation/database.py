@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, fail, succeed
 
-from coldstore.metadata.sql.executor import Executor, Step
+from coldstore.metadata.sql.executor import Executor, Outcome, Step
 from coldstore.metadata.sql.store import SqlStore
 from coldstore.metadata.sqlite.connection import IN_MEMORY, STATEMENTS_KEPT
 from coldstore.metadata.sqlite.driver import Connection
-from coldstore.metadata.sqlite.groupcommit import Outcome, commit_together, outcome_of
+from coldstore.metadata.sqlite.groupcommit import commit_together, outcome_of
 from coldstore.metadata.sqlite.schema import shipped_migrations
 from coldstore.metadata.sqlite.store import prepare
 from coldstore.model.errors import MetadataUnavailable

@@ -40,6 +40,7 @@ _PASSING_CLASSES = (
     "08",  # connection exceptions
     "25006",  # it only reads: a standby
     "40",  # transaction rollback: deadlock, serialization
+    "42501",  # we may not: for whoever administers it
     "53",  # insufficient resources
     "55P03",  # a lock was not to be had in time
     "57",  # operator intervention: shutdown, statement_timeout

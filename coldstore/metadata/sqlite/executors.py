@@ -7,12 +7,12 @@ from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, fail, succeed
 
-from coldstore.metadata.sql.executor import Step
+from coldstore.metadata.sql.executor import QUEUE_MAX, Outcome, Step, closed, too_many
 from coldstore.metadata.sqlite.connection import told_apart
 from coldstore.metadata.sqlite.driver import Connection, finished
-from coldstore.metadata.sqlite.groupcommit import Outcome, commit_together, read_together
+from coldstore.metadata.sqlite.groupcommit import commit_together, read_together
 from coldstore.metadata.sqlite.pace import Pace
-from coldstore.metadata.sqlite.writer import QUEUE_MAX, Writer, closed
+from coldstore.metadata.sqlite.writer import Writer
 from coldstore.model.errors import MetadataUnavailable
 from coldstore.util.asynchronous import returns_deferred
 from coldstore.util.workers import Reactor
@@ -110,7 +110,7 @@ class ThreadedExecutor:
         if self._near is None:
             return fail(closed())
         if self._reads.qsize() >= QUEUE_MAX:
-            return fail(MetadataUnavailable(f"{QUEUE_MAX} metadata steps are waiting"))
+            return fail(too_many())
         told: Deferred[Any] = Deferred()
         self._reads.put((step, told))
         return told
@@ -202,7 +202,4 @@ class _Reader:
 
 def _tell(batch: Sequence[_Job], outcomes: Sequence[Outcome]) -> None:
     for (_, told), outcome in zip(batch, outcomes, strict=True):
-        if outcome.error is not None:
-            told.errback(outcome.error)
-        else:
-            told.callback(outcome.result)
+        outcome.tell(told)

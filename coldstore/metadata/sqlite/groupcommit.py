@@ -3,20 +3,13 @@
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 from coldstore.metadata.sql.bounds import check_changes
-from coldstore.metadata.sql.executor import Step
+from coldstore.metadata.sql.executor import Outcome, Step
 from coldstore.metadata.sqlite.connection import told_apart
 from coldstore.metadata.sqlite.driver import Connection, finished
 from coldstore.model.errors import MetadataUnavailable
-
-
-class Outcome(NamedTuple):
-    """What a step came to: ``error``, or when that is None ``result``."""
-
-    result: Any = None
-    error: Exception | None = None
 
 
 def commit_together(connection: Connection, steps: Sequence[Step[Any]]) -> list[Outcome]:

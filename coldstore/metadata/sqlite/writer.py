@@ -9,9 +9,9 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
-from coldstore.metadata.sql.executor import Step
+from coldstore.metadata.sql.executor import QUEUE_MAX, Outcome, Step, closed, too_many
 from coldstore.metadata.sqlite.driver import Connection
-from coldstore.metadata.sqlite.groupcommit import Outcome, commit, commit_together, run_together
+from coldstore.metadata.sqlite.groupcommit import commit, commit_together, run_together
 from coldstore.metadata.sqlite.pace import Pace
 from coldstore.model.errors import MetadataUnavailable
 from coldstore.util.asynchronous import returns_deferred
@@ -21,13 +21,6 @@ SLOW_SECONDS = 0.02
 """Average of a step; one changes a hundred rows at most."""
 TURN_SECONDS = 0.005
 """How long the reactor is kept by the steps of one transaction; what is left waits for the next one."""
-QUEUE_MAX = 20_000
-"""Steps that may wait; more are refused, because nobody would still want their answers."""
-
-
-def closed() -> MetadataUnavailable:
-    """Return the refusal of a store that is not open."""
-    return MetadataUnavailable("the metadata store is not open")
 
 
 class Writer:
@@ -62,7 +55,7 @@ class Writer:
         if not self._is_open:
             return fail(closed())
         if len(self._waiting) >= QUEUE_MAX:
-            return fail(MetadataUnavailable(f"{QUEUE_MAX} metadata steps are waiting"))
+            return fail(too_many())
         told: Deferred[Any] = Deferred(lambda _: None)
         self._waiting.append((step, told))
         if not self._is_busy:
@@ -122,12 +115,7 @@ class Writer:
         told = [self._waiting.popleft()[1] for _ in outcomes]
         self._reactor.callLater(0, self._next)
         for each, outcome in zip(told, outcomes, strict=True):
-            if each.called:
-                continue
-            if outcome.error is not None:
-                each.errback(outcome.error)
-            else:
-                each.callback(outcome.result)
+            outcome.tell(each)
 
 
 def _commit_patiently(connection: Connection, steps: list[Step[Any]]) -> list[Outcome]:

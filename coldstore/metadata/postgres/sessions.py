@@ -1,0 +1,136 @@
+"""What belongs to every session of the store, and what to the one that writes."""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from coldstore.metadata.postgres.client import Backend, Connection
+from coldstore.metadata.postgres.schema import applied, migrate
+from coldstore.metadata.sql.migrations import Migration, missing
+from coldstore.model.errors import MetadataUnavailable
+
+FENCE = int.from_bytes(b"coldstor")
+"""The advisory lock of the one writer, of each database."""
+PAUSE_SECONDS = 0.25
+Make = Callable[[Callable[[MetadataUnavailable], None]], Connection]
+"""Makes a connection that tells of its end."""
+
+_PLANS = ("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "jit")
+"""Off, because every question has its index, and is not to be planned anew as tables grow (PostgreSQL 15, 20.7.1)."""
+
+
+async def settle(connection: Connection, *, answer_seconds: float, is_reader: bool = False) -> None:
+    """
+    Begin a session.
+
+    The server gives a statement up before we would, so that what became of it is known; it does not wait for ever for a client that
+    has fallen silent, in a transaction or by its network, because that one may have the fence.
+    """
+    limit_ms = int(answer_seconds * 900)
+    words = [
+        *(f"SET {name} = off" for name in _PLANS),
+        f"SET statement_timeout = {limit_ms}",
+        f"SET idle_in_transaction_session_timeout = {limit_ms}",
+        "SET tcp_keepalives_idle = 20",
+        "SET tcp_keepalives_interval = 5",
+        "SET tcp_keepalives_count = 4",
+        f"SET default_transaction_read_only = {'on' if is_reader else 'off'}",
+        # What is told is on the disk, whatever the server does for others.
+        "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'",
+    ]
+    await connection.run(";".join(words))
+
+
+class WriterSessions:
+    """
+    Begins the sessions of the one writer, one after the other, each behind the fence.
+
+    :ivar batch: the number of the last transaction that was committed, as of when the last session began or as ``committed`` said
+    """
+
+    log = Logger()
+
+    def __init__(self, migrations: Sequence[Migration], *, answer_seconds: float) -> None:
+        self.batch = 0
+        self._migrations = migrations
+        self._answer_seconds = answer_seconds
+        self._epoch: int | None = None
+        self._backends: deque[Backend] = deque(maxlen=8)
+
+    async def prepare(
+        self, make: Make, *, clock: Any, seconds: float, new_appliance_id: Callable[[], str]
+    ) -> None:
+        """
+        See that there is a server, that nobody else writes, and that the schema is the program's; make that of an empty database.
+
+        A server that is just starting, or a writer that is just ending, is waited for.
+
+        :raise MetadataUnavailable: within ``seconds`` it was not to be; says why
+        :raise SchemaTooNew, SchemaTooOld, MigrationAltered: the schema is another one
+        """
+
+        async def begun(connection: Connection) -> None:
+            await self._take_fence(connection)
+            await migrate(connection, self._migrations, new_appliance_id=new_appliance_id, is_upgrade=False)
+            await self._warn(connection)
+
+        end, pause = clock.seconds() + seconds, PAUSE_SECONDS
+        while True:
+            connection = make(lambda why: None)
+            try:
+                await connection.connect(max(PAUSE_SECONDS, end - clock.seconds()), begun)
+                return
+            except MetadataUnavailable:
+                if clock.seconds() + pause > end:
+                    raise
+            finally:
+                connection.close()
+            await deferLater(clock, pause)
+            pause *= 2
+
+    async def begun(self, connection: Connection) -> None:
+        """
+        Begin a session that writes.
+
+        :raise MetadataUnavailable: somebody else writes, or did so since our last session: what this process remembers is not so any more
+        :raise SchemaTooNew, SchemaTooOld, MigrationAltered: the schema was changed meanwhile
+        """
+        await settle(connection, answer_seconds=self._answer_seconds)
+        await self._take_fence(connection)
+        if missing(await applied(connection), self._migrations, is_upgrade=False):
+            raise MetadataUnavailable(f"{connection.address}: the schema has gone")
+        if self._epoch is None:
+            answer = await connection.run("UPDATE writer SET epoch = epoch + 1 RETURNING epoch, batch")
+        else:
+            answer = await connection.run("SELECT epoch, batch FROM writer")
+        ((epoch, self.batch),) = answer.rows
+        if self._epoch is not None and epoch != self._epoch:
+            raise MetadataUnavailable(
+                f"{connection.address}: another process has written since this one lost its connection;"
+                " this one is of no use any more and must be restarted"
+            )
+        self._epoch = epoch
+
+    def stamp(self) -> bytes:
+        """Return the statement that belongs to the next transaction; it fails when somebody else has become the writer."""
+        return b"UPDATE writer SET batch = %d, epoch = CASE WHEN epoch = %d THEN epoch END" % (
+            self.batch + 1,
+            self._epoch or 0,
+        )
+
+    def committed(self) -> None:
+        """The transaction with the last stamp was committed."""
+        self.batch += 1
+
+    async def _take_fence(self, connection: Connection) -> None:
+        self._backends.append(await connection.fence(FENCE, self._backends))
+
+    async def _warn(self, connection: Connection) -> None:
+        ((is_safe,),) = (await connection.run("SHOW fsync")).rows
+        if is_safe != "on":
+            self.log.warn(
+                "{address} has fsync off: what it commits may be lost", address=str(connection.address)
+            )

@@ -1,0 +1,175 @@
+"""The one writer: a queue of steps, one connection, many steps in a commit."""
+
+from collections import deque
+from collections.abc import Callable
+from itertools import islice
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail
+from twisted.logger import Logger
+
+from coldstore.metadata.postgres.client import Connection
+from coldstore.metadata.postgres.groupcommit import Run, Unsettled, commit_together, run_in_turn
+from coldstore.metadata.postgres.lasting import LastingConnection
+from coldstore.metadata.postgres.sessions import Make, WriterSessions
+from coldstore.metadata.sql.executor import QUEUE_MAX, Outcome, Step, closed, too_many
+from coldstore.model.errors import MetadataUnavailable
+from coldstore.util.asynchronous import returns_deferred
+
+ATTEMPTS_MAX = 3
+"""How often the same steps may lose their connection: perhaps it is they who end it."""
+
+
+class Writer:
+    """
+    Puts steps into transactions: what came while one was committed is the next one. Never waits to fill one.
+
+    Steps of a transaction that was not committed when its connection ended are run again on the next one. When the connection ended
+    while it was committed, the next session says whether it is: each transaction has a number, which is written by itself.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        make: Make,
+        sessions: WriterSessions,
+        *,
+        clock: Any,
+        batch_max: int,
+        connect_seconds: float,
+        new_appliance_id: Callable[[], str],
+        run: Run = run_in_turn,
+    ) -> None:
+        """
+        :param batch_max: most steps in one commit
+        :param connect_seconds: for each attempt to connect; also how long steps wait for a connection after an end
+        :param run: how the steps of a transaction are run
+        """
+        self._make = make
+        self._sessions = sessions
+        self._clock = clock
+        self._batch_max = batch_max
+        self._connect_seconds = connect_seconds
+        self._new_appliance_id = new_appliance_id
+        self._run = run
+        self._lasting = LastingConnection(
+            self._made, clock=clock, connect_seconds=connect_seconds, begun=sessions.begun
+        )
+        self._waiting: deque[tuple[Step[Any], Deferred[Any]]] = deque()
+        self._attempts = 0
+        self._lost_at = 0.0
+        self._is_open = False
+        self._is_busy = False
+        self._drained: list[Deferred[None]] = []
+
+    @returns_deferred
+    async def open(self) -> None:
+        """
+        Get ready.
+
+        :raise MetadataUnavailable: there is no server, or another process writes
+        :raise SchemaTooNew, SchemaTooOld, MigrationAltered: the schema is another one
+        """
+        await self._sessions.prepare(
+            self._make,
+            clock=self._clock,
+            seconds=self._connect_seconds,
+            new_appliance_id=self._new_appliance_id,
+        )
+        self._lasting.start()
+        await self._lasting.ready(self._connect_seconds)
+        self._is_open = True
+
+    def write(self, step: Step[Any]) -> Deferred[Any]:
+        """Queue a step for the next transaction."""
+        if not self._is_open:
+            return fail(closed())
+        if len(self._waiting) >= QUEUE_MAX:
+            return fail(too_many())
+        told: Deferred[Any] = Deferred(lambda _: None)
+        self._waiting.append((step, told))
+        if not self._is_busy:
+            self._is_busy = True
+            # Whatever else this turn of the reactor brings belongs to the same transaction.
+            self._clock.callLater(0, self._begin)
+        return told
+
+    @returns_deferred
+    async def close(self) -> None:
+        """Carry out what is queued, then disconnect. Repeatable."""
+        self._is_open = False
+        if self._is_busy:
+            drained: Deferred[None] = Deferred()
+            self._drained.append(drained)
+            await drained
+        await self._lasting.stop()
+
+    def _made(self, lost: Callable[[MetadataUnavailable], None]) -> Connection:
+        def has_ended(why: MetadataUnavailable) -> None:
+            self._lost_at = self._clock.seconds()
+            lost(why)
+
+        return self._make(has_ended)
+
+    def _begin(self) -> None:
+        Deferred.fromCoroutine(self._work()).addErrback(
+            lambda failure: self.log.failure("the metadata writer has stopped", failure)
+        )
+
+    async def _work(self) -> None:
+        """Carry out what is queued, and what comes meanwhile."""
+        while self._waiting:
+            try:
+                connection = await self._lasting.ready(self._patience_seconds())
+            except MetadataUnavailable as fault:
+                self._tell([Outcome(error=fault)] * len(self._waiting))
+                continue
+            await self._carry_out(connection)
+        self._is_busy = False
+        drained, self._drained = self._drained, []
+        for each in drained:
+            each.callback(None)
+
+    async def _carry_out(self, connection: Connection) -> None:
+        """Carry out the next transaction; its steps stay where they are when they are to be run again."""
+        steps = [step for step, _ in islice(self._waiting, self._batch_max)]
+        stamp = self._sessions.stamp()
+        batch = self._sessions.batch + 1
+        self._attempts += 1
+        outcomes: list[Outcome]
+        try:
+            outcomes = await commit_together(connection, steps, stamp=stamp, run=self._run)
+            if any(outcome.error is None for outcome in outcomes):
+                self._sessions.committed()
+        except Unsettled as unsettled:
+            try:
+                await self._lasting.ready(self._patience_seconds())
+            except MetadataUnavailable:
+                outcomes = [Outcome(error=MetadataUnavailable(str(unsettled)))] * len(steps)
+            else:
+                if self._sessions.batch == batch:
+                    outcomes = unsettled.outcomes
+                elif self._attempts < ATTEMPTS_MAX:
+                    return
+                else:
+                    outcomes = [Outcome(error=MetadataUnavailable("nothing was changed"))] * len(steps)
+        except MetadataUnavailable as fault:
+            if connection.ended is not None and self._attempts < ATTEMPTS_MAX:
+                return
+            outcomes = [Outcome(error=fault)] * len(steps)
+        except Exception as bug:  # noqa: BLE001 - it reaches whoever waits for one of these steps
+            outcomes = [Outcome(error=bug)] * len(steps)
+            connection.close()
+        self._attempts = 0
+        self._tell(outcomes)
+
+    def _tell(self, outcomes: list[Outcome]) -> None:
+        told = [self._waiting.popleft()[1] for _ in outcomes]
+        for each, outcome in zip(told, outcomes, strict=True):
+            outcome.tell(each)
+
+    def _patience_seconds(self) -> float:
+        """Return how long may be waited for a connection; nobody waits again once that was in vain."""
+        left: float = self._lost_at + self._connect_seconds - self._clock.seconds()
+        return max(0.0, left)
