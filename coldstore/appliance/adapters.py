@@ -61,8 +61,8 @@ class Adapters(Protocol):
         :raise OSError: a configured device is not there
         """
 
-    def record_free_bytes(self) -> int:
-        """What the file system of the record has left, in bytes."""
+    def record_free_bytes(self) -> int | None:
+        """What the file system of the record has left, in bytes; None when it is on a server, whose disks are looked after there."""
 
     def notifier(self) -> INotifier:
         """Delivery to the outside."""

@@ -1,4 +1,4 @@
-"""The adapters of a real machine: its disk, its database file, its library or a virtual one, its network."""
+"""The adapters of a real machine: its disk, its database, its library or a virtual one, its network."""
 
 import os
 from pathlib import Path
@@ -17,7 +17,7 @@ from coldstore.appliance.library import build_tape_side, check_recorded_cartridg
 from coldstore.config.schema import Configuration, Webhook
 from coldstore.disk.staging import DiskStaging
 from coldstore.interfaces.metadata import IMetadataStore
-from coldstore.metadata.sqlite.store import SqliteStore
+from coldstore.metadata.choice import folder_of, store_of
 from coldstore.model.cartridges import VolumeForm
 from coldstore.notify.webhook import WebhookNotifier, WebhookTarget
 from coldstore.util.workers import Workers
@@ -35,9 +35,9 @@ class Machine:
         self.unguessable: Random = SystemRandom()
         self.ordinary = Random(self.unguessable.getrandbits(128))
 
-    def store(self) -> SqliteStore:
+    def store(self) -> IMetadataStore:
         """See ``Adapters``."""
-        return SqliteStore(self._settings.sqlite_path, reactor=self.clock)
+        return store_of(self._settings, self._reactor)
 
     async def demand_match(self, store: IMetadataStore) -> None:
         """See ``Adapters``."""
@@ -71,9 +71,12 @@ class Machine:
             self._settings, self.clock, store=store, random=self.ordinary, board=board, sessions=sessions
         )
 
-    def record_free_bytes(self) -> int:
+    def record_free_bytes(self) -> int | None:
         """See ``Adapters``: for a process that is not root."""
-        state = os.statvfs(Path(self._settings.sqlite_path).parent)
+        folder = folder_of(self._settings)
+        if folder is None:
+            return None
+        state = os.statvfs(folder)
         return state.f_bavail * state.f_frsize
 
     def notifier(self) -> WebhookNotifier:

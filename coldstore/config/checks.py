@@ -12,6 +12,7 @@ def contradictions(configuration: Configuration) -> list[tuple[Path, str]]:
     """Return the settings that contradict others: the path of the one to change, and why."""
     return [
         *_endpoints(configuration),
+        *_metadata(configuration),
         *_disk(configuration),
         *_classes(configuration),
         *_scheduling(configuration),
@@ -32,6 +33,15 @@ def _endpoints(configuration: Configuration) -> Iterator[tuple[Path, str]]:
         yield (
             ("admin", "socket"),
             f"{configuration.admin_socket!r} is longer than the 107 bytes a socket's path may have",
+        )
+
+
+def _metadata(configuration: Configuration) -> Iterator[tuple[Path, str]]:
+    server = configuration.metadata.postgresql
+    if server.tls in ("verify-ca", "verify-full") and server.ca_file is None:
+        yield (
+            ("metadata", "postgresql", "ca_file"),
+            f"is missing: with tls: {server.tls} it says who may vouch for the server",
         )
 
 

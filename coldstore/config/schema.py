@@ -39,6 +39,9 @@ Domain = Annotated[
     Text(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*", "a domain name in lower case"),
 ]
 Port = Annotated[int, Whole(0, 65535)]
+ServerPort = Annotated[int, Whole(1, 65535)]
+# libpq takes a database's name with "=" or "://" in it for a whole list of parameters (PostgreSQL 15, 34.1.2).
+ServerName = Annotated[str, Text(r"[A-Za-z0-9_.@-]{1,63}", "a name (letters, digits and _.@-)")]
 Fraction = Annotated[float, Number(0, 1)]
 Executable = Annotated[str, Program()]
 Device = Annotated[str, Path()]
@@ -108,11 +111,40 @@ class Sqlite:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Postgresql:
+    """
+    A database in a PostgreSQL server. A ``host`` that begins with ``/`` is the folder of its socket.
+
+    :ivar tls: libpq's ``sslmode``
+    :ivar ca_file: the certificates that may vouch for the server's
+    :ivar connect_timeout_seconds: for each attempt; also how long a request waits when the server has gone
+    :ivar answer_timeout_seconds: for one statement
+    :ivar readers: connections for questions, beside the one that writes
+    """
+
+    host: Annotated[
+        str, Text(r"/.*|[A-Za-z0-9._:%-]+", "the folder of a socket, an IP address or a host name")
+    ] = "/var/run/postgresql"
+    port: ServerPort = 5432
+    database: ServerName = "coldstore"
+    user: ServerName = "coldstore"
+    password_file: SecretFile | None = None
+    tls: Annotated[str, Choice(("disable", "allow", "prefer", "require", "verify-ca", "verify-full"))] = (
+        "prefer"
+    )
+    ca_file: SecretFile | None = None
+    connect_timeout_seconds: SomeSeconds = 10.0
+    answer_timeout_seconds: SomeSeconds = 60.0
+    readers: Annotated[int, Whole(1, 100)] = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Metadata:
     """Where the metadata are kept."""
 
-    backend: Annotated[str, Choice(("sqlite",), planned=("postgresql", "etcd"))] = "sqlite"
+    backend: Annotated[str, Choice(("sqlite", "postgresql"), planned=("etcd",))] = "sqlite"
     sqlite: Sqlite = field(default_factory=Sqlite)
+    postgresql: Postgresql = field(default_factory=Postgresql)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,8 @@ ROOM_SHARE = 0.005
 class DiskFacts:
     """
     The staging disk (``upload_room`` is what a new upload can be promised, ``waiting`` what is not on every tape yet: only
-    looked at when the disk ``lacks_room``) and what the file system of the metadata has left; in bytes. ``staging_trouble`` is why the staging disk
+    looked at when the disk ``lacks_room``) and what the file system of the metadata has left
+    (None: a server keeps them, on disks of its own); in bytes. ``staging_trouble`` is why the staging disk
     takes nothing at all.
     """
 
@@ -21,7 +22,7 @@ class DiskFacts:
     used_bytes: int
     upload_room_bytes: int
     waiting_bytes: int
-    record_free_bytes: int
+    record_free_bytes: int | None
     record_path: str
     staging_trouble: str = ""
 
@@ -34,7 +35,7 @@ def lacks_room(upload_room_bytes: int, capacity_bytes: int) -> bool:
 def shortages(facts: DiskFacts) -> dict[str, str]:
     """Return what is short, each with a sentence for an operator."""
     found = {}
-    if facts.record_free_bytes < RECORD_FREE_BYTES:
+    if facts.record_free_bytes is not None and facts.record_free_bytes < RECORD_FREE_BYTES:
         found["metadata"] = (
             f"the file system of {facts.record_path} has {_size(facts.record_free_bytes)} left: uploads, deletions, restores "
             "and everything else that has to be recorded are refused (503) when there is no room, and go on by themselves "

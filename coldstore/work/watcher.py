@@ -28,11 +28,11 @@ class Watcher:
         staging: IStaging,
         clock: IReactorTime,
         record_path: str,
-        record_free_bytes: Callable[[], int],
+        record_free_bytes: Callable[[], int | None],
     ) -> None:
         """
         :param record_path: where the metadata are, for people
-        :param record_free_bytes: tells what their file system has left
+        :param record_free_bytes: tells what their file system has left; None when that is not this machine's matter
         """
         self._store = store
         self._staging = staging

@@ -184,8 +184,8 @@ class MistakesTests(ReadingTests):
             ("mount: {max_hold: 0s}", "mount.max_hold: 0s is out of range: 1ms to 3650d"),
             ("state_directory: cold", "state_directory: 'cold' is not an absolute path"),
             (
-                "metadata: {backend: postgresql}",
-                "metadata.backend: 'postgresql' is not supported by this release",
+                "metadata: {backend: etcd}",
+                "metadata.backend: 'etcd' is not supported by this release",
             ),
             ("pools: {Main: {}, main: {}, vault: {}}", "pools.Main: 'Main' is not a pool's name"),
             ("classes: {COLD: {}}", "classes.COLD: 'COLD' is not a storage class"),
@@ -293,6 +293,10 @@ class ContradictionsTests(ReadingTests):
                 "c.yaml:1: notify.webhooks[1].name: 'a' is that of webhooks[0] too",
             ),
             (f"admin: {{socket: /{'s' * 107}}}", "c.yaml:1: admin.socket: "),
+            (
+                "metadata:\n  postgresql:\n    tls: verify-full",
+                "c.yaml:2: metadata.postgresql.ca_file: is missing: with tls: verify-full",
+            ),
         ):
             found = self.mistakes(text)
             self.assertTrue(any(one.startswith(said) for one in found), f"{said!r} not in {found}")

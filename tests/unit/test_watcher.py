@@ -53,6 +53,10 @@ class ShortageTests(SynchronousTestCase):
         self.assertEqual(list(found), ["metadata"])
         self.assertIn("of /var/lib/coldstore/metadata.sqlite has 5 MiB left", found["metadata"])
 
+    def test_metadata_on_a_server(self) -> None:
+        """The disks of a server that keeps the record are not spoken of."""
+        self.assertEqual(shortages(replace(FINE, record_free_bytes=None)), {})
+
 
 class WatcherTests(SynchronousTestCase):
     """The loop."""
