@@ -39,6 +39,7 @@ Hear = Callable[[str, str], None]
 _PASSING_CLASSES = (
     "08",  # connection exceptions
     "25006",  # it only reads: a standby
+    "3F",  # there is no schema, or none that we may use
     "40",  # transaction rollback: deadlock, serialization
     "42501",  # we may not: for whoever administers it
     "53",  # insufficient resources
