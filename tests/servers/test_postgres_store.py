@@ -1,6 +1,6 @@
 """The store in PostgreSQL when something goes wrong: nothing is lost, nothing is done twice, and it goes on by itself."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 from twisted.internet import reactor
@@ -10,8 +10,11 @@ from twisted.python.failure import Failure
 
 from coldstore.interfaces.metadata import Conflict, SchemaTooNew
 from coldstore.metadata.postgres.client import Address
+from coldstore.metadata.postgres.database import Statements
+from coldstore.metadata.postgres.groupcommit import run_in_turn
 from coldstore.metadata.postgres.store import PostgresStore
 from coldstore.metadata.sql.database import Database
+from coldstore.metadata.sql.executor import Outcome, Step
 from coldstore.model.errors import MetadataFull, MetadataUnavailable
 from coldstore.model.events import Severity
 from coldstore.model.objects import User
@@ -207,6 +210,22 @@ class StepTests(StoreCase):
         self.assertEqual([is_good for is_good, _ in outcomes], [True, False])
         self.assertIsInstance(outcomes[1][1].value, MetadataUnavailable)
         self.assertEqual(self.sql("SELECT count(*) FROM epochs"), [(0,)])
+
+    async def test_bug_around_them(self) -> None:
+        """When something goes wrong with a transaction itself its steps fail, and the next one is on a fresh connection."""
+        transactions = 0
+
+        async def run(db: Statements, steps: Sequence[Step[Any]]) -> list[Outcome] | None:
+            nonlocal transactions
+            transactions += 1
+            if transactions == 2:
+                raise ZeroDivisionError("a bug")
+            return await run_in_turn(db, steps)
+
+        store = await self.opened(run=run)
+        await self.refused(self.publish(store, b"k"), ZeroDivisionError)
+        await self.publish(store, b"l")
+        self.assertEqual(await self.keys(store), {b"l"})
 
     async def test_nul(self) -> None:
         """Text that the server could not hold is held in another form."""

@@ -240,6 +240,10 @@ class Connection:
         self._has_begun = False
         self._end(MetadataUnavailable(f"{self.address}: the connection was closed"))
 
+    def give_up(self, why: str) -> None:
+        """End it as if it had been lost, because of something that leaves it in a state that nobody knows."""
+        self._end(MetadataUnavailable(f"{self.address}: {why}"))
+
     def _cursor(self) -> Any:
         if self.ended is not None:
             raise self.ended

@@ -76,6 +76,8 @@ async def commit_together(
                 raise Unsettled(outcomes, error) from error
             # The answer was no: nothing of it is there. What was held back is tried anew, where it shows whose it was.
             await connection.run(b"ROLLBACK")
+            if db.is_careful and isinstance(error, MetadataUnavailable):
+                raise
             if db.is_careful:
                 raise MetadataUnavailable(f"nothing could be committed: {error}") from error
             continue

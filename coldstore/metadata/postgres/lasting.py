@@ -56,6 +56,7 @@ class LastingConnection:
         self._up = up
         self._pause = PAUSE_FIRST_SECONDS
         self._is_running = False
+        self._was_lost = False
         self._next: IDelayedCall | None = None
         self._attempt: Connection | None = None
         self._trying: Deferred[None] | None = None
@@ -130,6 +131,9 @@ class LastingConnection:
             connection.close()
             self._rest(str(connection.ended))
             return
+        if self._was_lost:
+            self._was_lost = False
+            self.log.info("{address}: connected again", address=str(connection.address))
         self.connection, self.trouble, self._pause = connection, "", PAUSE_FIRST_SECONDS
         self._up()
         waiting, self._waiting = self._waiting, []
@@ -140,6 +144,7 @@ class LastingConnection:
         """The connection that was up is lost. One whose session was about to begin fails by itself."""
         if self.connection is not None:
             self.connection = None
+            self._was_lost = True
             self.log.warn("{why}", why=str(why))
             self._rest(str(why))
 

@@ -157,7 +157,7 @@ class Readers:
         if question.is_of_one_moment and connection.ended is None:
             try:
                 await connection.run(b"ROLLBACK")
-            except Exception:  # noqa: BLE001 - the answer was given, and the connection is not used again
-                connection.close()
+            except Exception as error:  # noqa: BLE001 - the answer was given, and the connection is not used again
+                connection.give_up(f"a transaction did not end: {error}")
         self._busy.discard(connection)
         self._next()

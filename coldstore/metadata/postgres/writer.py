@@ -160,7 +160,7 @@ class Writer:
             outcomes = [Outcome(error=fault)] * len(steps)
         except Exception as bug:  # noqa: BLE001 - it reaches whoever waits for one of these steps
             outcomes = [Outcome(error=bug)] * len(steps)
-            connection.close()
+            connection.give_up(f"a transaction was left: {bug}")
         self._attempts = 0
         self._tell(outcomes)
 
