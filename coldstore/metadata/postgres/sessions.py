@@ -18,7 +18,7 @@ PAUSE_SECONDS = 0.25
 Make = Callable[[Callable[[MetadataUnavailable], None]], Connection]
 """Makes a connection that tells of its end."""
 
-_PLANS = ("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "jit")
+_PLANS = ("enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin", "jit")
 """Off, because every question has its index, and is not to be planned anew as tables grow (PostgreSQL 15, 20.7.1)."""
 
 
