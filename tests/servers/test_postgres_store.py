@@ -1,10 +1,12 @@
 """The store in PostgreSQL when something goes wrong: nothing is lost, nothing is done twice, and it goes on by itself."""
 
 from collections.abc import Awaitable, Sequence
+from random import Random
 from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.task import deferLater
 from twisted.logger import LogLevel, capturedLogs
 from twisted.python.failure import Failure
 
@@ -323,14 +325,44 @@ class LossTests(StoreCase):
                 except MetadataUnavailable:
                     await self.until(lambda: True)
 
+    async def test_cut_anywhere(self) -> None:
+        """Wherever connections are cut: what was told to be done is there, what failed is not, and nothing is there twice."""
+        store = await self.opened()
+        random = Random(5)
+        told: set[bytes] = set()
+        given: list[Deferred[Any]] = []
+        for number in range(300):
+            key = b"%03d" % number
+            given.append(self.publish(store, key).addCallback(lambda _, key=key: told.add(key)))
+            given.append(store.list_current("b", from_key=b"", before_key=None, limit=3))
+            if number % 20 == 0:
+                self.proxy.at(
+                    Fault.CUT, random.choice(list(Way)), after_bytes=random.randrange(2_000, 40_000)
+                )
+            await deferLater(reactor, 0.003)  # type: ignore[arg-type]
+        outcomes = await DeferredList(given, consumeErrors=True)
+        self.proxy.moments.clear()
+        failed = [result.value for is_good, result in outcomes if not is_good]
+        self.assertEqual({type(each) for each in failed} - {MetadataUnavailable}, set())
+        self.assertEqual(await self.keys(store), told)
+        self.assertGreater(len(told), 200)
+        ((pieces, layouts),) = self.sql(
+            "SELECT (SELECT count(*) FROM pieces), (SELECT count(*) FROM layouts)"
+        )
+        self.assertEqual((pieces, layouts), (len(told), len(told)))
+        self.assertGreater(self.proxy.accepted, 8)
+
     async def test_poison(self) -> None:
-        """A step that ends its connection each time is given up, and those after it go on."""
+        """A step that ends its connection each time is given up, and those around it are carried out."""
         store = await self.opened(self.direct)
         suicide = "SELECT pg_terminate_backend(pg_backend_pid())"
-        self.assertIn("lost", await self.refused(store._write(lambda db: db.row(suicide))))
+        given = [self.publish(store, b"%d" % number) for number in range(4)]
+        poison = store._write(lambda db: db.row(suicide))
+        given += [self.publish(store, b"%d" % number) for number in range(4, 8)]
+        self.assertIn("lost", await self.refused(poison))
         self.assertIn("lost", await self.refused(store._read(lambda db: db.row(suicide))))
-        await self.publish(store, b"k")
-        self.assertEqual(await self.keys(store), {b"k"})
+        await DeferredList(given, fireOnOneErrback=True)
+        self.assertEqual(len(await self.keys(store)), 8)
 
     async def test_somebody_else_wrote(self) -> None:
         """Who was away while another process wrote remembers what is not so any more: it is of no use, and says so."""

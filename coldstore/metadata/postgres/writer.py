@@ -1,7 +1,7 @@
 """The one writer: a queue of steps, one connection, many steps in a commit."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any
 
@@ -17,7 +17,9 @@ from coldstore.model.errors import MetadataUnavailable
 from coldstore.util.asynchronous import returns_deferred
 
 ATTEMPTS_MAX = 3
-"""How often the same steps may lose their connection: perhaps it is they who end it."""
+"""How often a step may lose its connection, at last alone: perhaps it is what ends it."""
+_FEWER = 16
+"""By how much fewer steps are together after their connection was lost; with each commit they are twice as many again."""
 
 
 class Writer:
@@ -58,6 +60,7 @@ class Writer:
         )
         self._waiting: deque[tuple[Step[Any], Deferred[Any]]] = deque()
         self._attempts = 0
+        self._together = batch_max
         self._lost_at = 0.0
         self._is_open = False
         self._is_busy = False
@@ -123,6 +126,7 @@ class Writer:
             try:
                 connection = await self._lasting.ready(self._patience_seconds())
             except MetadataUnavailable as fault:
+                self._attempts = 0
                 self._tell([Outcome(error=fault)] * len(self._waiting))
                 continue
             await self._carry_out(connection)
@@ -133,7 +137,7 @@ class Writer:
 
     async def _carry_out(self, connection: Connection) -> None:
         """Carry out the next transaction; its steps stay where they are when they are to be run again."""
-        steps = [step for step, _ in islice(self._waiting, self._batch_max)]
+        steps = [step for step, _ in islice(self._waiting, self._together)]
         stamp = self._sessions.stamp()
         batch = self._sessions.batch + 1
         self._attempts += 1
@@ -150,19 +154,25 @@ class Writer:
             else:
                 if self._sessions.batch == batch:
                     outcomes = unsettled.outcomes
-                elif self._attempts < ATTEMPTS_MAX:
+                elif self._is_again(steps):
                     return
                 else:
                     outcomes = [Outcome(error=MetadataUnavailable("nothing was changed"))] * len(steps)
         except MetadataUnavailable as fault:
-            if connection.ended is not None and self._attempts < ATTEMPTS_MAX:
+            if connection.ended is not None and self._is_again(steps):
                 return
             outcomes = [Outcome(error=fault)] * len(steps)
         except Exception as bug:  # noqa: BLE001 - it reaches whoever waits for one of these steps
             outcomes = [Outcome(error=bug)] * len(steps)
             connection.give_up(f"a transaction was left: {bug}")
         self._attempts = 0
+        self._together = min(self._batch_max, self._together * 2)
         self._tell(outcomes)
+
+    def _is_again(self, steps: Sequence[Step[Any]]) -> bool:
+        """Whether steps whose connection ended, and of which nothing is there, are to be run again: fewer together then."""
+        self._together = max(1, self._together // _FEWER)
+        return self._attempts < ATTEMPTS_MAX or len(steps) > 1
 
     def _tell(self, outcomes: list[Outcome]) -> None:
         told = [self._waiting.popleft()[1] for _ in outcomes]
