@@ -421,6 +421,20 @@ class ServerTests(StoreCase):
         (use,) = await store.staging_use(bucket="b")
         self.assertEqual(use.used_bytes, 1100)
 
+    @returns_deferred
+    async def test_frozen(self) -> None:
+        """A server that falls silent is given up; once it speaks again what was asked is carried out, once."""
+        store = await self.opened(self.direct, answer_seconds=3.0)
+        await self.publish(store, b"before")
+        with capturedLogs() as logged:
+            self.cluster.freeze()
+            publishing = self.publish(store, b"k")
+            await self.until(lambda: any("no answer within 3 s" in str(event.get("why")) for event in logged))
+            self.cluster.thaw()
+        version = await publishing
+        self.assertEqual(await store.current_version("b", b"k"), version)
+        self.assertEqual(await self.keys(store), {b"before", b"k"})
+
 
 class FullTests(StoreCase):
     """A server whose disk has no room."""

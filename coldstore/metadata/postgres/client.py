@@ -311,6 +311,10 @@ class Connection:
             "options": "",
             # It blocks while it speaks to Kerberos.
             "gssencmode": "disable",
+            # A host that has gone without a word is noticed while nobody asks it anything, too.
+            "keepalives_idle": 20,
+            "keepalives_interval": 5,
+            "keepalives_count": 4,
         }
         if host_address is not None:
             parameters["hostaddr"] = host_address
