@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -36,7 +37,7 @@ from coldstore.metadata.sql import (
     uploads,
     versions,
 )
-from coldstore.metadata.sql.database import Database, Dialect
+from coldstore.metadata.sql.database import Database, Dialect, Row
 from coldstore.metadata.sql.executor import Step
 from coldstore.metadata.sql.migrations import Migration, MigrationAltered
 from coldstore.metadata.sql.rows import signed, unsigned
@@ -820,6 +821,89 @@ class PlanTests(SynchronousTestCase):
         prepared.clear()
         ask(3)
         self.assertEqual(prepared, [])
+
+
+class _Asked(Connection):
+    """Counts what a step has to wait for: a database across a network answers each with a round trip."""
+
+    count = 0
+
+    async def rows(self, statement: str, arguments: Sequence[object] = ()) -> list[Row]:
+        """Count it."""
+        self.count += 1
+        return await super().rows(statement, arguments)
+
+    async def row(self, statement: str, arguments: Sequence[object] = ()) -> Any:
+        """Count it."""
+        self.count += 1
+        return await super().row(statement, arguments)
+
+    async def rows_of_each(self, statement: str, each: Sequence[Sequence[object]]) -> list[list[Row]]:
+        """Count it once, however many it asks."""
+        self.count += bool(each)
+        return await super().rows_of_each(statement, each)
+
+    async def change(self, statement: str, arguments: Sequence[object] = ()) -> int:
+        """Count it."""
+        self.count += 1
+        return await super().change(statement, arguments)
+
+
+class RoundTripTests(MetadataSteps, SynchronousTestCase):
+    """A batch asks its database as often as a single one does."""
+
+    def make_store(self) -> SqlStore:
+        """A store in memory that counts."""
+        self.connection = sqlite3.connect(":memory:", factory=_Asked, isolation_level=None)
+        prepare(self.connection, shipped_migrations(), new_appliance_id=lambda: "id")
+        return SqlStore(InlineExecutor(connect=lambda: self.connection))
+
+    def setUp(self) -> None:
+        """Open it."""
+        self.successResultOf(Deferred.fromCoroutine(super().setUp()))
+
+    def test_batches(self) -> None:
+        """Claiming, placing, settling and giving back members, deleted ones among them; counting reads; extents of bundles."""
+        counts = [self.successResultOf(Deferred.fromCoroutine(self.counted(size))) for size in (2, 12, 40)]
+        self.assertEqual(counts[1:], counts[:1] * 2)
+        self.assertLess(max(counts[0].values()), 8, counts[0])
+
+    async def counted(self, size: int) -> dict[str, int]:
+        """Return how often each step asks for a batch of this size."""
+        store, counts = self.store, dict[str, int]()
+
+        async def asked(name: str, step: Callable[..., "Deferred[Any]"], *args: Any, **kwargs: Any) -> Any:
+            self.connection.count = 0
+            result = await step(*args, **kwargs)
+            counts[name] = self.connection.count
+            return result
+
+        found = [await self.publish(self.unique("key").encode()) for _ in range(size)]
+        uids = [version.version_uid for version in found]
+        offsets = {position: 512 * (position + 1) for position in range(size)}
+        for is_given_back in (True, False):
+            bundle_id = await self.open_bundle()
+            members = [self.member(bundle_id, version, position) for position, version in enumerate(found)]
+            claimed = await asked("claim", store.claim_members, bundle_id, members, last_extents=set(uids))
+            self.assertEqual(len(claimed), size)
+            await asked("fix", store.fix_offsets, bundle_id, offsets)
+            if is_given_back:
+                await asked("release", store.release_members, bundle_id)
+        await store.delete_current("b", [found[0].facts.key], at=1.0, messages={}, if_match=None)
+        await self.freeze(bundle_id)
+        await self.write(bundle_id)
+        await asked("settle", store.settle_members, bundle_id, after_position=-1, at=2.0)
+        await self.settle(bundle_id)
+        await asked("note", store.note_reads, dict.fromkeys(uids, 1), at=3.0)
+        for archived in found[1:]:
+            version = await self.again(archived)
+            await store.evict_version(version.version_uid, revision=version.revision)
+            await self.ask_restore(version)
+        wanted = await asked("wanted", store.wanted_extents, after=(0, 0), limit=100)
+        self.assertEqual(len(wanted), size - 1)
+        for version in found[1:]:
+            await self.ask_restore(version, None)
+        return counts
 
 
 class ValueTests(SynchronousTestCase):

@@ -25,6 +25,7 @@ from coldstore.model.bundles import Bundle, BundleState, CopyState, Member
 from coldstore.model.objects import ArchiveState, ObjectVersion, StorageClass
 
 _T = TypeVar("_T")
+_ONE = f"SELECT {BUNDLE_COLUMNS} FROM bundles WHERE bundle_id = ?"
 
 
 async def pending(
@@ -63,37 +64,46 @@ async def claim_members(
     """Add those members that can be claimed."""
     await _require(db, bundle_id, BundleState.FILLING)
     last_position = await _last_position(db, bundle_id)
+    holders = await _holders(db, members)
+    claimable = await _claimable(db, {member.version_uid for member in members})
     taken = []
     for member in members:
-        held = await _holder(db, member)
-        if held is not None:
-            if held.bundle_id == bundle_id:
-                taken.append(held)
+        extent = member.version_uid, member.extent
+        if extent in holders:
+            if holders[extent].bundle_id == bundle_id:
+                taken.append(holders[extent])
             continue
-        if not await _is_claimable(db, member.version_uid):
+        if member.version_uid not in claimable:
             continue
         if member.bundle_id != bundle_id or member.position <= last_position:
             raise Conflict(f"position {member.position} of {member.bundle_id} does not continue {bundle_id}")
         claimed = replace(member, bundle_offset_bytes=-1)
         await db.insert("members", MEMBER_COLUMNS, member_row(claimed))
         last_position = member.position
+        holders[extent] = claimed
         taken.append(claimed)
-    added = sorted({member.version_uid for member in taken} & set(last_extents))
-    for version_uid in added:
-        await _claim_wholly(db, version_uid)
+    # Those that are not claimable were claimed before this repetition, or deleted between two calls.
+    await _claim_wholly(db, sorted({member.version_uid for member in taken} & claimable & set(last_extents)))
     return taken
 
 
 async def fix_offsets(db: Database, bundle_id: str, offsets: Mapping[int, int]) -> None:
     """Record where members begin in the tar."""
     await _require(db, bundle_id, BundleState.FILLING)
+    if not offsets:
+        return
+    found = await db.rows(
+        "SELECT position FROM members WHERE bundle_id = ? AND position BETWEEN ? AND ?",
+        (bundle_id, min(offsets), max(offsets)),
+    )
+    missing = offsets.keys() - {position for (position,) in found}
+    if missing:
+        raise Conflict(f"bundle {bundle_id} has no position {min(missing)}")
     for position, offset in offsets.items():
-        changed = await db.change(
+        await db.do(
             "UPDATE members SET bundle_offset_bytes = ? WHERE bundle_id = ? AND position = ?",
             (offset, bundle_id, position),
         )
-        if changed == 0:
-            raise Conflict(f"bundle {bundle_id} has no position {position}")
 
 
 async def freeze(
@@ -130,12 +140,14 @@ async def release(db: Database, bundle_id: str) -> bool:
         " (SELECT position FROM members WHERE bundle_id = ? ORDER BY position LIMIT ?) RETURNING version_uid",
         (bundle_id, bundle_id, BATCH_MAX),
     )
-    for version in await versions.some(db, {version_uid for (version_uid,) in released}):
+    freed = await versions.some(db, {version_uid for (version_uid,) in released})
+    held = await versions.claimed(db, _deleted(freed))
+    for version in freed:
         changes: dict[str, object] = {}
         if version.archive_state is ArchiveState.CLAIMED:
             changes["archive_state"] = ArchiveState.PENDING.value
         if changes or version.deleted_at is not None:
-            changes["disposal"] = await _disposal(db, version)
+            changes["disposal"] = _disposal(version, is_held=version.version_uid in held)
             await versions.move(db, version.version_uid, changes)
     if await _last_position(db, bundle_id) >= 0:
         return False
@@ -150,14 +162,18 @@ async def settle(db: Database, bundle_id: str, *, after_position: int, at: float
         "SELECT position, version_uid FROM members WHERE bundle_id = ? AND position > ? ORDER BY position LIMIT ?",
         (bundle_id, after_position, BATCH_MAX),
     )
+    settling = await versions.some(db, {version_uid for _, version_uid in batch})
+    claimed = [v.version_uid for v in settling if v.archive_state is ArchiveState.CLAIMED]
+    on_tape = await _on_tape(db, claimed)
+    pinned_in_vain = await _pinned_in_vain(db, _deleted(settling))
     tally = Tally()
-    for version in await versions.some(db, {version_uid for _, version_uid in batch}):
+    for version in settling:
         changes: dict[str, object] = {}
-        if version.archive_state is ArchiveState.CLAIMED and await _is_on_tape(db, version.version_uid):
+        if version.version_uid in on_tape:
             changes = {"archive_state": ArchiveState.ARCHIVED.value, "archived_at": at}
             if version.deleted_at is None:
                 tally.leaves(version)
-        if version.deleted_at is not None and await _is_pinned_in_vain(db, version):
+        if version.version_uid in pinned_in_vain:
             changes["disposal"] = "due"
         if changes:
             await versions.move(db, version.version_uid, changes)
@@ -191,8 +207,14 @@ async def listed(
 
 async def one(db: Database, bundle_id: str) -> Bundle | None:
     """Return a bundle."""
-    row = await db.row(f"SELECT {BUNDLE_COLUMNS} FROM bundles WHERE bundle_id = ?", (bundle_id,))
+    row = await db.row(_ONE, (bundle_id,))
     return None if row is None else bundle_of(row)
+
+
+async def several(db: Database, bundle_ids: Sequence[str]) -> dict[str, Bundle]:
+    """Return bundles, all of which exist, by their ids."""
+    found = await db.rows_of_each(_ONE, [(bundle_id,) for bundle_id in bundle_ids])
+    return {bundle_id: bundle_of(row) for bundle_id, (row,) in zip(bundle_ids, found, strict=True)}
 
 
 async def members(db: Database, bundle_id: str, *, after_position: int, limit: int) -> list[MemberVersion]:
@@ -232,55 +254,66 @@ async def _last_position(db: Database, bundle_id: str) -> int:
     return -1 if last is None else int(last)
 
 
-async def _holder(db: Database, member: Member) -> Member | None:
-    """Return the member that this extent is already, in whichever bundle."""
-    row = await db.row(
+async def _holders(db: Database, members: Sequence[Member]) -> dict[tuple[int, int], Member]:
+    """Return what these extents are already, in whichever bundle, by version and extent."""
+    found = await db.rows_of_each(
         f"SELECT {MEMBER_COLUMNS} FROM members WHERE version_uid = ? AND extent = ?",
-        (member.version_uid, member.extent),
+        [(member.version_uid, member.extent) for member in members],
     )
-    return None if row is None else member_of(row)
+    held = [member_of(row) for rows in found for row in rows]
+    return {(member.version_uid, member.extent): member for member in held}
 
 
-async def _is_claimable(db: Database, version_uid: int) -> bool:
-    found = await db.row(
+async def _claimable(db: Database, version_uids: Iterable[int]) -> set[int]:
+    """Return those versions that no bundle has wholly, and nobody deleted."""
+    return await versions.those(
+        db,
+        version_uids,
         "SELECT 1 FROM versions WHERE version_uid = ? AND archive_state = 'pending' AND deleted_at IS NULL",
-        (version_uid,),
     )
-    return found is not None
 
 
-async def _claim_wholly(db: Database, version_uid: int) -> None:
-    if not await _is_claimable(db, version_uid):
-        return  # claimed before this repetition, or deleted between two calls
-    count, wanted = await db.row(
-        "SELECT count(*), max(extent_count) FROM members WHERE version_uid = ?", (version_uid,)
+async def _claim_wholly(db: Database, version_uids: Sequence[int]) -> None:
+    """The last extent of these versions is in a bundle."""
+    counted = await db.rows_of_each(
+        "SELECT count(*), max(extent_count) FROM members WHERE version_uid = ?",
+        [(version_uid,) for version_uid in version_uids],
     )
-    if count != wanted:
-        raise Conflict(
-            f"version {version_uid} has {count} of {wanted} extents in bundles, and this was to be the last"
-        )
-    await versions.move(db, version_uid, {"archive_state": ArchiveState.CLAIMED.value})
+    for version_uid, ((count, wanted),) in zip(version_uids, counted, strict=True):
+        if count != wanted:
+            raise Conflict(
+                f"version {version_uid} has {count} of {wanted} extents in bundles, and this was to be the last"
+            )
+    for version_uid in version_uids:
+        await versions.move(db, version_uid, {"archive_state": ArchiveState.CLAIMED.value})
 
 
-async def _is_on_tape(db: Database, version_uid: int) -> bool:
-    """Tell whether every extent is in an archived bundle."""
-    count, wanted = await db.row(
-        "SELECT count(*), max(extent_count) FROM members JOIN bundles USING (bundle_id)"
-        " WHERE version_uid = ? AND bundles.state = 'archived'",
-        (version_uid,),
+async def _on_tape(db: Database, version_uids: Iterable[int]) -> set[int]:
+    """Return those versions of which every extent is in an archived bundle."""
+    return await versions.those(
+        db,
+        version_uids,
+        "SELECT 1 FROM members JOIN bundles USING (bundle_id) WHERE version_uid = ? AND bundles.state = 'archived'"
+        " GROUP BY version_uid HAVING count(*) = max(extent_count)",
     )
-    return wanted is not None and count == wanted
 
 
-async def _is_pinned_in_vain(db: Database, version: ObjectVersion) -> bool:
-    (disposal,) = await db.row("SELECT disposal FROM versions WHERE version_uid = ?", (version.version_uid,))
-    return disposal == "pinned" and not await versions.is_claimed(db, version.version_uid)
+async def _pinned_in_vain(db: Database, version_uids: Iterable[int]) -> set[int]:
+    """Return those versions whose bytes are kept for a bundle, and there is none that still needs them."""
+    pinned = await versions.those(
+        db, version_uids, "SELECT 1 FROM versions WHERE version_uid = ? AND disposal = 'pinned'"
+    )
+    return pinned - await versions.claimed(db, pinned)
 
 
-async def _disposal(db: Database, version: ObjectVersion) -> str | None:
+def _deleted(found: Iterable[ObjectVersion]) -> list[int]:
+    return [version.version_uid for version in found if version.deleted_at is not None]
+
+
+def _disposal(version: ObjectVersion, *, is_held: bool) -> str | None:
     if version.deleted_at is None:
         return None
-    return "pinned" if await versions.is_claimed(db, version.version_uid) else "due"
+    return "pinned" if is_held else "due"
 
 
 def _first(found: Iterable[_T], order: Callable[[_T], int | str], limit: int) -> list[_T]:

@@ -46,14 +46,18 @@ async def lost_ones(db: Database, limit: int) -> list[Copy]:
     )
 
 
-async def readable(db: Database, bundle_id: str) -> tuple[Copy, ...]:
-    """Return the copies of a bundle that can be read from tape, lost ones last: they may still hold other members."""
-    found = await _selected(
-        db,
-        "WHERE c.bundle_id = ? AND c.state IN ('synced', 'verified', 'lost') ORDER BY c.state = 'lost', c.pool",
-        (bundle_id,),
+async def readable(db: Database, bundle_ids: Sequence[str]) -> dict[str, tuple[Copy, ...]]:
+    """
+    Return the copies of bundles that can be read from tape, by the bundles' ids.
+
+    Lost ones come last: they may still hold other members.
+    """
+    found = await db.rows_of_each(
+        f"SELECT {COPY_COLUMNS} FROM copies AS c WHERE c.bundle_id = ? AND c.state IN ('synced', 'verified', 'lost')"
+        " ORDER BY c.state = 'lost', c.pool",
+        [(bundle_id,) for bundle_id in bundle_ids],
     )
-    return tuple(found)
+    return {bundle_id: tuple(map(copy_of, rows)) for bundle_id, rows in zip(bundle_ids, found, strict=True)}
 
 
 async def start(db: Database, *, bundle_id: str, pool: str, barcode: str, epoch: int) -> Copy:

@@ -59,6 +59,9 @@ class Database(Protocol):
     async def row(self, statement: str, arguments: Sequence[object] = ()) -> Any:
         """Return the first row that a statement finds, or (``RETURNING``) the one that it has changed; None when there is none."""
 
+    async def rows_of_each(self, statement: str, each: Sequence[Sequence[object]]) -> list[list[Row]]:
+        """Ask one question with many arguments; return all rows that it finds with each, in their order."""
+
     async def change(self, statement: str, arguments: Sequence[object] = ()) -> int:
         """
         Return how many rows a statement has changed.

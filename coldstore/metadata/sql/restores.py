@@ -14,7 +14,6 @@ from coldstore.metadata.sql.rows import (
     version_of,
 )
 from coldstore.metadata.sql.telling import write_messages
-from coldstore.model.bundles import Bundle, Copy
 from coldstore.model.events import NewMessage
 from coldstore.model.objects import (
     ArchiveState,
@@ -98,25 +97,20 @@ async def wanted_extents(db: Database, *, after: tuple[int, int], limit: int) ->
         " ORDER BY v.version_uid, m.extent LIMIT ?",
         (after[0], after[0], after[1], limit),
     )
-    sources: dict[str, tuple[Bundle, tuple[Copy, ...]]] = {}
-    wanted = []
-    for row in found:
-        member = member_of(row[:MEMBER_WIDTH])
-        if member.bundle_id not in sources:
-            bundle = await bundles.one(db, member.bundle_id)
-            assert bundle is not None, member
-            sources[member.bundle_id] = bundle, await copies.readable(db, member.bundle_id)
-        bundle, readable = sources[member.bundle_id]
-        wanted.append(
-            WantedExtent(
-                version=version_of(row[MEMBER_WIDTH:]),
-                member=member,
-                copies=readable,
-                bundle_size_bytes=bundle.size_bytes,
-                bundle_sha256=bundle.sha256,
-            )
+    members = [member_of(row[:MEMBER_WIDTH]) for row in found]
+    bundle_ids = list(dict.fromkeys(member.bundle_id for member in members))
+    their_bundles = await bundles.several(db, bundle_ids)
+    their_copies = await copies.readable(db, bundle_ids)
+    return [
+        WantedExtent(
+            version=version_of(row[MEMBER_WIDTH:]),
+            member=member,
+            copies=their_copies[member.bundle_id],
+            bundle_size_bytes=their_bundles[member.bundle_id].size_bytes,
+            bundle_sha256=their_bundles[member.bundle_id].sha256,
         )
-    return wanted
+        for row, member in zip(found, members, strict=True)
+    ]
 
 
 async def ongoing(db: Database, *, on_disk: bool, limit: int) -> list[ObjectVersion]:

@@ -35,6 +35,10 @@ _CONTENT = (
     " LEFT JOIN pieces AS p ON p.layout_id = v.layout_id AND p.ordinal = 1 AND p.length_bytes = v.size_bytes"
     " AND p.crc64nvme = v.crc64nvme AND v.part_sizes = '' WHERE b.name = ? AND b.is_gone = 0"
 )
+_CLAIMED = (
+    "SELECT 1 FROM members JOIN bundles USING (bundle_id)"
+    " WHERE version_uid = ? AND bundles.state IN ('filling', 'frozen') LIMIT 1"
+)
 _NEW_COLUMNS = """
     version_uid, sequence, bucket_uid, key, version_id, size_bytes, etag, storage_class, headers, user_metadata,
     checksum_algorithm, checksum_value, checksum_kind, crc64nvme, part_sizes, created_at, owner_id, upload_id, layout_id,
@@ -250,14 +254,21 @@ async def delete_current(
     return gone
 
 
+async def those(db: Database, version_uids: Iterable[int], question: str) -> set[int]:
+    """Return those versions with which a question finds a row."""
+    asked = list(version_uids)
+    found = await db.rows_of_each(question, [(version_uid,) for version_uid in asked])
+    return {version_uid for version_uid, rows in zip(asked, found, strict=True) if rows}
+
+
+async def claimed(db: Database, version_uids: Iterable[int]) -> set[int]:
+    """Return those versions of which a bundle that is not archived holds an extent: their bytes are still needed."""
+    return await those(db, version_uids, _CLAIMED)
+
+
 async def is_claimed(db: Database, version_uid: int) -> bool:
     """Tell whether a bundle that is not archived holds an extent of the version: its bytes are still needed then."""
-    found = await db.row(
-        "SELECT 1 FROM members JOIN bundles USING (bundle_id)"
-        " WHERE version_uid = ? AND bundles.state IN ('filling', 'frozen') LIMIT 1",
-        (version_uid,),
-    )
-    return found is not None
+    return await db.row(_CLAIMED, (version_uid,)) is not None
 
 
 async def note_reads(db: Database, reads: Mapping[int, int], *, at: float) -> None:

@@ -24,6 +24,10 @@ class Connection(sqlite3.Connection):
         """See ``Database``."""
         return self.execute(statement, arguments).fetchone()
 
+    async def rows_of_each(self, statement: str, each: Sequence[Sequence[object]]) -> list[list[Row]]:
+        """See ``Database``."""
+        return [self.execute(statement, arguments).fetchall() for arguments in each]
+
     async def change(self, statement: str, arguments: Sequence[object] = ()) -> int:
         """See ``Database``."""
         try:
