@@ -25,6 +25,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from coldstore.admin.client import Client, NotRunning
+from tests.endtoend.databases import Metadata, chosen
 from tests.endtoend.wire import Keys, RawClient
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
@@ -97,19 +98,24 @@ def mounts_below(folder: Path) -> list[str]:
 
 
 class Appliance:
-    """One appliance: its folder, its configuration, its process and the keys of its two users."""
+    """One appliance: its folder, its configuration, its metadata, its process and the keys of its two users."""
 
     start_seconds = START_SECONDS
 
     def __init__(
-        self, settings: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None
+        self,
+        settings: Mapping[str, Any] | None = None,
+        environment: Mapping[str, str] | None = None,
+        metadata: Metadata | None = None,
     ) -> None:
         """
         Write the configuration; nothing is started.
 
         :param settings: laid over those of a small, quick appliance that archives when it is told to
         :param environment: variables of its process besides ours
+        :param metadata: where they are (None: as the environment of the tests says)
         """
+        self.metadata = chosen() if metadata is None else metadata
         # A short path: the socket below it may have 107 bytes.
         self.folder = Path(tempfile.mkdtemp(prefix="cs-e2e-"))
         self.state = self.folder / "state"
@@ -122,6 +128,7 @@ class Appliance:
         self.settings = merged(
             {
                 "state_directory": str(self.state),
+                "metadata": self.metadata.settings,
                 "server": {"port": self.port},
                 "operator": {"port": self.operator_port},
                 "staging": {"capacity": "2GiB", "min_free": "64MiB"},
@@ -262,6 +269,7 @@ class Appliance:
                 self.kill()
         complaints += self._swept()
         shutil.rmtree(self.folder, ignore_errors=True)
+        self.metadata.remove()
         if complaints:
             raise AssertionError("; ".join(complaints))
 

@@ -30,6 +30,15 @@ class Victim(StrEnum):
     MTX_AND_APPLIANCE = "a running mtx and the appliance"
     TOOL = "a running mkltfs, ltfsck or mt"
     ANY = "any process that it started"
+    DATABASE = "the database server"
+    CONNECTION = "connections to the database"
+    DATABASE_AND_APPLIANCE = "the database server and the appliance"
+
+
+SERVERS = frozenset({Victim.DATABASE, Victim.CONNECTION, Victim.DATABASE_AND_APPLIANCE})
+"""Those that there are only where another process keeps the metadata."""
+AWAY_SECONDS = (0.0, 0.0, 1.0, 3.0)
+"""How long a server stays away; one of these."""
 
 
 PATTERNS = {
@@ -83,6 +92,9 @@ def kill(appliance: Appliance, victim: Victim, random: Random, *, patience_secon
         kill_all([appliance.process.pid, *processes_of(folder)])
         appliance.kill()
         return True
+    if victim in SERVERS:
+        _kill_database(appliance, victim, random)
+        return True
     present = others(appliance, victim, patience_seconds)
     found = [random.choice(present)] if present else []
     if victim is Victim.SHIM_AND_LTFS:
@@ -91,6 +103,25 @@ def kill(appliance: Appliance, victim: Victim, random: Random, *, patience_secon
     if found and victim is Victim.MTX_AND_APPLIANCE:
         appliance.kill()
     return bool(found)
+
+
+def victims_of(appliance: Appliance) -> list[Victim]:
+    """Return who can be killed around an appliance."""
+    return [victim for victim in Victim if victim not in SERVERS or appliance.metadata.server is not None]
+
+
+def _kill_database(appliance: Appliance, victim: Victim, random: Random) -> None:
+    """Kill what keeps the metadata, or cut it off, and bring it back after some time."""
+    server = appliance.metadata.server
+    assert server is not None
+    if victim is Victim.CONNECTION:
+        appliance.metadata.disconnect()
+        return
+    server.kill()
+    if victim is Victim.DATABASE_AND_APPLIANCE:
+        appliance.kill()
+    time.sleep(random.choice(AWAY_SECONDS))
+    server.start()
 
 
 def others(appliance: Appliance, victim: Victim, patience_seconds: float) -> list[int]:

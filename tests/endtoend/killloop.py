@@ -13,7 +13,6 @@ import contextlib
 import json
 import os
 import shutil
-import sqlite3
 import sys
 import threading
 import time
@@ -23,12 +22,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random, SystemRandom
 from typing import Any
-from urllib.request import pathname2url
 
 from coldstore.vtl.fuse import fuse_available
 from coldstore.vtl.library import Library
 from tests.endtoend.appliance import TRACES, Appliance, NotInTime, processes_of, wait_until
-from tests.endtoend.killing import Victim, Watch, kill
+from tests.endtoend.databases import KINDS
+from tests.endtoend.killing import Victim, Watch, kill, victims_of
 from tests.endtoend.load import LoadClient, Refused, asked, read_whole
 
 SKIPPED_STATUS = 77
@@ -91,10 +90,10 @@ class Tally:
 class Life:
     """One appliance from its first start to an empty disk; every check that fails is an ``AssertionError``."""
 
-    def __init__(self, seed: int, tally: Tally) -> None:
+    def __init__(self, seed: int, tally: Tally, metadata: str) -> None:
         self._random = Random(seed)
         self._tally = tally
-        self.appliance = Appliance(settings_of_a_life(self._random))
+        self.appliance = Appliance(settings_of_a_life(self._random), metadata=KINDS[metadata]())
         self._is_up = threading.Event()
         self._clients: list[LoadClient] = []
 
@@ -163,7 +162,7 @@ class Life:
     # ── killing ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _kill_again_and_again(self) -> None:
-        victims = list(Victim)
+        victims = victims_of(self.appliance)
         order = [victims[number % len(victims)] for number in range(KILLS_PER_LIFE)]
         self._random.shuffle(order)
         while order:
@@ -290,20 +289,17 @@ class Life:
 
     def _check_copies(self) -> None:
         """The record has no two copies of a bundle on one cartridge, and no bundle that nobody works on."""
-        database = f"file:{pathname2url(str(self.appliance.state / 'metadata.sqlite'))}?mode=ro"
-        with contextlib.closing(sqlite3.connect(database, uri=True)) as connection:
-            (verified,) = connection.execute(
-                "SELECT count(*) FROM copies WHERE state = 'verified'"
-            ).fetchone()
-            twice = connection.execute(
-                "SELECT bundle_id, barcode FROM copies WHERE barcode IS NOT NULL GROUP BY 1, 2 HAVING count(*) > 1"
-            ).fetchall()
-            stuck = connection.execute(
-                "SELECT * FROM bundles WHERE state IN ('filling', 'frozen')"
-            ).fetchall()
+        ((verified,),) = self._record("SELECT count(*) FROM copies WHERE state = 'verified'")
+        twice = self._record(
+            "SELECT bundle_id, barcode FROM copies WHERE barcode IS NOT NULL GROUP BY 1, 2 HAVING count(*) > 1"
+        )
+        stuck = self._record("SELECT * FROM bundles WHERE state IN ('filling', 'frozen')")
         assert not twice, f"two copies of one bundle on one cartridge: {twice}"
         assert not stuck, f"bundles that nobody works on: {stuck}"
         assert verified > 1, "nothing was archived"
+
+    def _record(self, statement: str) -> list[Any]:
+        return self.appliance.metadata.rows(self.appliance.state, statement)
 
     def _check_log(self) -> None:
         traces = [
@@ -335,10 +331,10 @@ def say(sentence: str) -> None:
     print(f"[kill loop] {time.strftime('%H:%M:%S')} {sentence}", flush=True)
 
 
-def ends_well(seed: int, tally: Tally, keep: Path) -> bool:
+def ends_well(seed: int, tally: Tally, keep: Path, metadata: str) -> bool:
     """Live one life; tell whether it ended well, and when not, what was wrong."""
     say(f"life {tally.lives + 1}, seed {seed}")
-    life = Life(seed, tally)
+    life = Life(seed, tally, metadata)
     is_good = False
     try:
         life.live()
@@ -368,6 +364,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--keep", type=Path, default=Path("killloop-failures"), help="where the logs of failed lives are kept"
     )
+    parser.add_argument("--metadata", choices=sorted(KINDS), default="sqlite", help="where they are kept")
     options = parser.parse_args(arguments)
     has_fuse, why_not = fuse_available()
     if not has_fuse:
@@ -379,7 +376,7 @@ def main(arguments: list[str]) -> int:
     end = time.monotonic() + 60 * options.minutes
     next_seed = seed
     while lives < options.lives and time.monotonic() < end and (not failures or options.go_on):
-        failures += not ends_well(next_seed, tally, options.keep)
+        failures += not ends_well(next_seed, tally, options.keep, options.metadata)
         lives += 1
         next_seed = seeds.getrandbits(32)
     tally.say()

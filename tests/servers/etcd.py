@@ -78,6 +78,12 @@ class Etcd(ServerProcess):
         rows = self.call("kv/range", {"key": b64encode(key).decode()}).get("kvs", [])
         return b64decode(rows[0].get("value", "")) if rows else None
 
+    def remove_below(self, prefix: str) -> None:
+        """Delete every key that begins with this."""
+        begin = prefix.encode()
+        end = begin[:-1] + bytes([begin[-1] + 1])
+        self.call("kv/deleterange", {"key": b64encode(begin).decode(), "range_end": b64encode(end).decode()})
+
     def clear(self) -> None:
         """Delete every key and end every lease."""
         self.call("kv/deleterange", {"key": _ALL, "range_end": _ALL})
