@@ -9,6 +9,7 @@ Who may import whom (kept by ``tests/unit/test_architecture.py``)::
     model  <-  plan, ontape                  pure: values and decisions
     model  <-  interfaces                    what adapters promise
     model, interfaces, util  <-  metadata, disk, tape, notify, testing      adapters, never each other
+    plan  <-  metadata                       what to ask for next is a decision
     model, plan, ontape, interfaces, util  <-  s3, admin, work              the parts that act, never each other
     everything but testing  <-  appliance  <-  tap
     util  <-  vtl                            the virtual library's programs stand alone

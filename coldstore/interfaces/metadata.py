@@ -23,7 +23,7 @@ from coldstore.model.events import Alert, AuditEvent, NewMessage, OutboxMessage,
 from coldstore.model.objects import (
     ArchiveState,
     Bucket,
-    ListedObject,
+    ListedPage,
     ObjectVersion,
     Piece,
     Restore,
@@ -254,10 +254,20 @@ class IMetadataStore(Interface):
         Fails with ``NoSuchBucket``. Cost follows ``limit``, not what is in the bucket.
         """
 
-    def list_objects(
-        bucket: str, *, from_key: bytes, before_key: bytes | None, limit: int
-    ) -> Deferred[list[ListedObject]]:
-        """Return what ``list_current`` does, in the form of a listing."""
+    def list_page(
+        bucket: str, *, prefix: bytes, delimiter: bytes, after: bytes, max_entries: int
+    ) -> Deferred[ListedPage]:
+        """
+        Return a page of what is current, as it is at one moment: keys that begin with ``prefix``, in ascending bytewise order.
+
+        Keys in which ``delimiter`` (UTF-8; empty: none) follows behind the prefix are shown as one entry for all that share what
+        is before it.
+
+        :param after: entries up to and including this key or common prefix are left out; empty: none
+        :param max_entries: up to 1,000
+
+        Fails with ``NoSuchBucket``. Cost follows what is shown, not what is in the bucket.
+        """
 
     def delete_current(
         bucket: str,

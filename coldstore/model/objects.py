@@ -197,6 +197,28 @@ of these: they stay as they come from the store, since an object made of each wo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ListedPage:
+    """
+    A page of a bucket: keys, and (with a delimiter) what keys have in common up to it.
+
+    :ivar rows: what is shown itself, by key
+    :ivar prefixes: the common prefixes, in order
+    :ivar last: the last entry, a key or a common prefix, behind which the next page begins
+    :ivar is_truncated: whether there is more behind it
+    """
+
+    rows: list[ListedObject]
+    prefixes: list[bytes]
+    last: bytes
+    is_truncated: bool
+
+    @property
+    def entry_count(self) -> int:
+        """How many entries it has."""
+        return len(self.rows) + len(self.prefixes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Upload:
     """
     A multipart upload in progress; ``upload_id`` is also the layout that its parts will form.

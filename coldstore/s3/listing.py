@@ -2,16 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from operator import itemgetter
 
-from coldstore.model.objects import ListedObject
+from coldstore.model.objects import ListedPage
 from coldstore.s3.answers import Answer, xml_answer
 from coldstore.s3.call import Call
 from coldstore.s3.contents import contents
 from coldstore.s3.errors import S3Error
 from coldstore.s3.fields import Query
-from coldstore.s3.listing_plan import ListingPlan, position_of, token_of
 from coldstore.s3.services import Services
+from coldstore.s3.tokens import position_of, token_of
 from coldstore.s3.xml import Node, Written, element, node, url_encoded
 
 KEYS_MAX = 1000
@@ -53,16 +52,6 @@ class ListingRequest:
         """How keys and prefixes are written in the answer."""
         return url_encoded if self.is_url_encoded else _plain
 
-    def plan(self, after: bytes) -> ListingPlan[ListedObject]:
-        """Return the plan of a page of objects behind ``after``."""
-        return ListingPlan(
-            prefix=self.prefix.encode("utf-8"),
-            delimiter=self.delimiter.encode("utf-8"),
-            after=after,
-            max_entries=self.max_entries,
-            key_of=itemgetter(0),
-        )
-
 
 class ListingOperations:
     """The operations of this family."""
@@ -76,20 +65,20 @@ class ListingOperations:
         asked = ListingRequest.of(call.query, "max-keys")
         wants_restore = wants_restore_status(call)
         marker = call.query.one("marker") or ""
-        plan = await self._filled(call.bucket_name, asked.plan(marker.encode("utf-8")))
+        page = await self._page(call, asked, after=marker.encode("utf-8"))
         shown = asked.shown
-        has_next = plan.is_truncated and bool(asked.delimiter)
+        has_next = page.is_truncated and bool(asked.delimiter)
         return xml_answer(
             node(
                 "ListBucketResult",
                 node("Name", call.bucket_name),
                 node("Prefix", shown(asked.prefix)),
                 node("Marker", shown(marker)),
-                node("NextMarker", shown(plan.last)) if has_next else None,
+                node("NextMarker", shown(page.last)) if has_next else None,
                 node("MaxKeys", asked.max_entries),
-                *_common(asked, plan),
-                self._contents(call, plan, asked, with_owner=True, with_restore=wants_restore),
-                *prefix_nodes(plan.prefixes, shown),
+                *_common(asked, page),
+                self._contents(call, page, asked, with_owner=True, with_restore=wants_restore),
+                *prefix_nodes(page.prefixes, shown),
             )
         )
 
@@ -100,7 +89,7 @@ class ListingOperations:
         wants_restore = wants_restore_status(call)
         start_after, token = call.query.one("start-after"), call.query.one("continuation-token")
         after = _position(token) if token else (start_after or "").encode("utf-8")
-        plan = await self._filled(call.bucket_name, asked.plan(after))
+        page = await self._page(call, asked, after=after)
         shown = asked.shown
         with_owner = (call.query.one("fetch-owner") or "").lower() == "true"
         return xml_answer(
@@ -110,37 +99,35 @@ class ListingOperations:
                 node("Prefix", shown(asked.prefix)),
                 node("StartAfter", shown(start_after)) if start_after else None,
                 node("ContinuationToken", token) if token is not None else None,
-                node("NextContinuationToken", token_of(plan.last)) if plan.is_truncated else None,
-                node("KeyCount", plan.entry_count),
+                node("NextContinuationToken", token_of(page.last)) if page.is_truncated else None,
+                node("KeyCount", page.entry_count),
                 node("MaxKeys", asked.max_entries),
-                *_common(asked, plan),
-                self._contents(call, plan, asked, with_owner=with_owner, with_restore=wants_restore),
-                *prefix_nodes(plan.prefixes, shown),
+                *_common(asked, page),
+                self._contents(call, page, asked, with_owner=with_owner, with_restore=wants_restore),
+                *prefix_nodes(page.prefixes, shown),
             )
         )
 
-    async def _filled(self, bucket: str, plan: ListingPlan[ListedObject]) -> ListingPlan[ListedObject]:
-        while (fetch := plan.next_fetch()) is not None:
-            rows = await self._services.store.list_objects(
-                bucket,
-                from_key=max(fetch.after_key + b"\x00" if fetch.after_key else b"", fetch.from_key),
-                before_key=fetch.before_key,
-                limit=fetch.limit,
-            )
-            plan.take(fetch, rows)
-        return plan
+    async def _page(self, call: Call, asked: ListingRequest, *, after: bytes) -> ListedPage:
+        return await self._services.store.list_page(
+            call.bucket_name,
+            prefix=asked.prefix.encode("utf-8"),
+            delimiter=asked.delimiter.encode("utf-8"),
+            after=after,
+            max_entries=asked.max_entries,
+        )
 
     def _contents(
         self,
         call: Call,
-        plan: ListingPlan[ListedObject],
+        page: ListedPage,
         asked: ListingRequest,
         *,
         with_owner: bool,
         with_restore: bool,
     ) -> Written:
         return contents(
-            plan.rows,
+            page.rows,
             is_url_encoded=asked.is_url_encoded,
             owner=(lambda user_id: element(owner_node("Owner", user_id, call))) if with_owner else None,
             restores_at=self._services.now() if with_restore else None,
@@ -194,11 +181,11 @@ def owner_node(name: str, user_id: str, call: Call) -> Node:
     return node(name, node("ID", user_id), node("DisplayName", display))
 
 
-def _common(asked: ListingRequest, plan: ListingPlan[ListedObject]) -> list[Node]:
+def _common(asked: ListingRequest, page: ListedPage) -> list[Node]:
     nodes = [node("Delimiter", asked.shown(asked.delimiter))] if asked.delimiter else []
     if asked.is_url_encoded:
         nodes.append(node("EncodingType", "url"))
-    return [*nodes, node("IsTruncated", plan.is_truncated)]
+    return [*nodes, node("IsTruncated", page.is_truncated)]
 
 
 def _plain(text: str | bytes) -> str:

@@ -6,6 +6,7 @@ from coldstore.interfaces.metadata import Conflict, WriteCondition
 from coldstore.model.errors import ColdStoreError, NoSuchUpload
 from coldstore.model.objects import Bucket, Checksum, ChecksumKind, ObjectVersion, Piece, Upload
 from coldstore.model.precedence import Precedence
+from coldstore.plan.listing import ListingPlan
 from coldstore.plan.messages import iso_time
 from coldstore.s3.admission import Admitted
 from coldstore.s3.answers import Answer, xml_answer
@@ -15,7 +16,6 @@ from coldstore.s3.copying import CopySource
 from coldstore.s3.errors import S3Error
 from coldstore.s3.integrity import checksum_headers, object_checksum
 from coldstore.s3.listing import ListingRequest, bounded, owner_node, prefix_nodes
-from coldstore.s3.listing_plan import ListingPlan
 from coldstore.s3.multipart_plan import (
     COMPLETE_DOCUMENT_MAX_BYTES,
     DEFAULT_ALGORITHM,

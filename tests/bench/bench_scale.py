@@ -25,7 +25,6 @@ from coldstore.interfaces.metadata import BATCH_MAX, IMetadataStore
 from coldstore.metadata.sqlite.store import SqliteStore
 from coldstore.model.bundles import Member
 from coldstore.model.objects import ObjectVersion, StorageClass
-from coldstore.s3.listing_plan import ListingPlan
 from tests.bench.filling import Rows, fill, key_of, sums
 from tests.contract.metadata_contract import facts_of, piece_of
 
@@ -174,17 +173,7 @@ class Questions:
         await self._store.current_version("b", key_of(self._random.randint(self._first, self._last)))
 
     async def _page(self, after: bytes, delimiter: bytes) -> None:
-        plan: ListingPlan[Any] = ListingPlan(
-            prefix=b"", delimiter=delimiter, after=after, max_entries=1_000, key_of=lambda row: row[0]
-        )
-        while (fetch := plan.next_fetch()) is not None:
-            rows = await self._store.list_objects(
-                "b",
-                from_key=max(fetch.after_key + b"\x00" if fetch.after_key else b"", fetch.from_key),
-                before_key=fetch.before_key,
-                limit=fetch.limit,
-            )
-            plan.take(fetch, rows)
+        await self._store.list_page("b", prefix=b"", delimiter=delimiter, after=after, max_entries=1_000)
 
     async def _pending(self) -> list[ObjectVersion]:
         return await self._store.pending(classes=[StorageClass.GLACIER], after_sequence=0, limit=1_000)

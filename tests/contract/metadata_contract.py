@@ -455,8 +455,7 @@ class MetadataContract(MetadataSteps):
         await self.refused(NoSuchBucket, self.store.current_content("b", b"k"))
         await self.refused(NoSuchBucket, self.publish(b"k"))
         await self.refused(NoSuchBucket, self.delete(b"k"))
-        for ask in (self.store.list_current, self.store.list_objects):
-            await self.refused(NoSuchBucket, ask("b", from_key=b"", before_key=None, limit=1))
+        await self.refused(NoSuchBucket, self.store.list_current("b", from_key=b"", before_key=None, limit=1))
         self.assertEqual(await self.store.buckets(owner_id=None, after="", limit=9), [])
         after = await self.create_bucket("b", owner_id="other")
         self.assertNotEqual(after.bucket_uid, before.bucket_uid)
@@ -603,8 +602,6 @@ class MetadataContract(MetadataSteps):
 
         async def listed(from_key: bytes, before_key: bytes | None, limit: int = 100) -> list[bytes]:
             found = await self.store.list_current("b", from_key=from_key, before_key=before_key, limit=limit)
-            shown = await self.store.list_objects("b", from_key=from_key, before_key=before_key, limit=limit)
-            self.assertEqual(shown, [shown_of(version) for version in found])
             return [version.facts.key for version in found]
 
         self.assertEqual(await listed(b"", None), keys)
@@ -613,6 +610,47 @@ class MetadataContract(MetadataSteps):
         self.assertEqual(await listed(b"\xff\xff\x00", None), [])
         await self.delete(b"a/b")
         self.assertEqual(await listed(b"a", b"b"), [b"a", b"a\x00", b"a\xff"])
+
+    async def test_pages(self) -> None:
+        """Pages show keys and common prefixes, each once, as they follow each other; nothing beside the bucket or the prefix."""
+        keys = [
+            b"a",
+            b"a/",
+            b"a/b",
+            b"a/b/c",
+            b"a0",
+            b"b/x",
+            b"b/\xc3\xa4",
+            b"c\x00",
+            b"d/e",
+            b"\xf0\x9f\x93\xbc",
+        ]
+        found = {key: await self.publish(key) for key in reversed(keys)}
+        await self.create_bucket("a")
+
+        async def entries(prefix: bytes, delimiter: bytes, most: int, after: bytes = b"") -> list[bytes]:
+            page = await self.store.list_page(
+                "b", prefix=prefix, delimiter=delimiter, after=after, max_entries=most
+            )
+            self.assertEqual(page.rows, [shown_of(found[row[0]]) for row in page.rows])
+            shown = sorted([*(row[0] for row in page.rows), *page.prefixes])
+            self.assertEqual(page.entry_count, len(shown))
+            self.assertTrue(len(shown) == most or not page.is_truncated)
+            if not page.is_truncated:
+                return shown
+            self.assertEqual(page.last, shown[-1])
+            return shown + await entries(prefix, delimiter, most, page.last)
+
+        for most in (1, 2, 3, 20):
+            self.assertEqual(await entries(b"", b"", most), keys)
+            self.assertEqual(
+                await entries(b"", b"/", most), [b"a", b"a/", b"a0", b"b/", b"c\x00", b"d/", keys[-1]]
+            )
+            self.assertEqual(await entries(b"a/", b"/", most), [b"a/", b"a/b", b"a/b/"])
+            self.assertEqual(await entries(b"b", b"", most, after=b"b/x"), [keys[6]])
+        await self.refused(
+            NoSuchBucket, self.store.list_page("c", prefix=b"", delimiter=b"", after=b"", max_entries=1)
+        )
 
     async def test_delete(self) -> None:
         """Deletion tells what was there, writes a message for each, and is harmless to repeat."""
@@ -1307,8 +1345,8 @@ class MetadataContract(MetadataSteps):
 
     async def check_shown(self, version: ObjectVersion) -> None:
         """Check that a listing shows the only version."""
-        shown = await self.store.list_objects("b", from_key=b"", before_key=None, limit=9)
-        self.assertEqual(shown, [shown_of(version)])
+        page = await self.store.list_page("b", prefix=b"", delimiter=b"", after=b"", max_entries=9)
+        self.assertEqual(page.rows, [shown_of(version)])
 
     async def test_change_restore_refused(self) -> None:
         """A restore is not changed by who saw an older state, nor on what is deleted, and nothing is told then."""

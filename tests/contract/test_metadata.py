@@ -748,7 +748,8 @@ class PlanTests(SynchronousTestCase):
         for question in (
             versions.current_in(connection, 1, b"k"),
             versions.listed(connection, "b", from_key=b"a", before_key=b"b", limit=9),
-            versions.listed_objects(connection, "b", from_key=b"a", before_key=None, limit=9),
+            versions.page(connection, "b", prefix=b"", delimiter=b"/", after=b"", max_entries=9),
+            versions.page(connection, "b", prefix=b"a", delimiter=b"", after=b"", max_entries=9),
             versions.found_under(connection, "b", b"k"),
             versions.by_uid(connection, 1),
             bundles.pending(connection, classes=classes, after_sequence=3, limit=9),

@@ -45,7 +45,7 @@ from coldstore.model.cartridges import Cartridge, Drive, DriveState
 from coldstore.model.events import Alert, AuditEvent, NewMessage, OutboxMessage, Severity
 from coldstore.model.objects import (
     Bucket,
-    ListedObject,
+    ListedPage,
     ObjectVersion,
     Piece,
     Restore,
@@ -264,12 +264,12 @@ class SqlStore:
         """Return current versions by key."""
         return self._read(versions.listed, bucket, from_key=from_key, before_key=before_key, limit=limit)
 
-    def list_objects(
-        self, bucket: str, *, from_key: bytes, before_key: bytes | None, limit: int
-    ) -> Deferred[list[ListedObject]]:
-        """Return current versions by key, as a listing shows them."""
+    def list_page(
+        self, bucket: str, *, prefix: bytes, delimiter: bytes, after: bytes, max_entries: int
+    ) -> Deferred[ListedPage]:
+        """Return a page of a bucket."""
         return self._read(
-            versions.listed_objects, bucket, from_key=from_key, before_key=before_key, limit=limit
+            versions.page, bucket, prefix=prefix, delimiter=delimiter, after=after, max_entries=max_entries
         )
 
     def delete_current(

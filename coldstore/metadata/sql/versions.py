@@ -1,6 +1,7 @@
 """Object versions: publishing, finding, listing, deleting."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 
 from coldstore.interfaces.metadata import WriteCondition
 from coldstore.metadata.sql import buckets, layouts, shares
@@ -21,7 +22,8 @@ from coldstore.metadata.sql.rows import (
 from coldstore.metadata.sql.telling import write_messages
 from coldstore.model.errors import NoSuchBucket, NoSuchKey, PreconditionFailed
 from coldstore.model.events import NewMessage
-from coldstore.model.objects import ArchiveState, ListedObject, ObjectVersion, Piece, VersionFacts
+from coldstore.model.objects import ArchiveState, ListedObject, ListedPage, ObjectVersion, Piece, VersionFacts
+from coldstore.plan.listing import ListingPlan
 
 _UNDER = (
     f"SELECT b.bucket_uid, {VERSION_COLUMNS} FROM buckets AS b LEFT JOIN versions AS v"
@@ -103,22 +105,30 @@ async def listed(
     db: Database, bucket: str, *, from_key: bytes, before_key: bytes | None, limit: int
 ) -> list[ObjectVersion]:
     """Return current versions by key."""
-    bounds = await _bounds(db, bucket, from_key, before_key)
+    bounds = _bounds(await buckets.uid(db, bucket), from_key, before_key)
     return await selected(db, _BY_KEY[len(bounds)], (*bounds, limit))
 
 
-async def listed_objects(
-    db: Database, bucket: str, *, from_key: bytes, before_key: bytes | None, limit: int
-) -> list[ListedObject]:
-    """Return current versions by key, as a listing shows them."""
-    bounds = await _bounds(db, bucket, from_key, before_key)
-    return await db.rows(
-        f"SELECT {LISTED_COLUMNS} FROM versions AS v {_BY_KEY[len(bounds)]}", (*bounds, limit)
+async def page(
+    db: Database, bucket: str, *, prefix: bytes, delimiter: bytes, after: bytes, max_entries: int
+) -> ListedPage:
+    """Return a page of a listing."""
+    bucket_uid = await buckets.uid(db, bucket)
+    plan: ListingPlan[ListedObject] = ListingPlan(
+        prefix=prefix, delimiter=delimiter, after=after, max_entries=max_entries, key_of=itemgetter(0)
     )
+    while (fetch := plan.next_fetch()) is not None:
+        from_key = max(fetch.after_key + b"\x00" if fetch.after_key else b"", fetch.from_key)
+        bounds = _bounds(bucket_uid, from_key, fetch.before_key)
+        found = await db.rows(
+            f"SELECT {LISTED_COLUMNS} FROM versions AS v {_BY_KEY[len(bounds)]}", (*bounds, fetch.limit)
+        )
+        plan.take(fetch, found)
+    return ListedPage(rows=plan.rows, prefixes=plan.prefixes, last=plan.last, is_truncated=plan.is_truncated)
 
 
-async def _bounds(db: Database, bucket: str, from_key: bytes, before_key: bytes | None) -> tuple[object, ...]:
-    bounds = (await buckets.uid(db, bucket), from_key)
+def _bounds(bucket_uid: int, from_key: bytes, before_key: bytes | None) -> tuple[object, ...]:
+    bounds = (bucket_uid, from_key)
     return bounds if before_key is None else (*bounds, before_key)
 
 

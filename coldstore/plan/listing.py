@@ -3,16 +3,12 @@ Which keys to ask for so that a page of a listing is full, and what the page sho
 
 Keys that share the part up to the delimiter are *rolled up* into one common prefix. When one is met, the rest of its
 keys is skipped by asking for keys behind all of them, so the cost of a page follows what it shows and not what lies
-below. What is asked for starts small where keys roll up and grows where they do not.
+below. What is asked for shrinks where keys roll up and grows where they do not.
 """
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from binascii import Error as Base64Error
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
-
-from coldstore.util.checksums import crc32
 
 T = TypeVar("T")
 
@@ -125,7 +121,9 @@ class ListingPlan(Generic[T]):
             self._after, self.after_row = self._key_of(rows[-1]), rows[-1]
         else:
             self._after, self.after_row = common + BEHIND_ALL, None
-        self._fetch_size = FETCH_FIRST if 2 * skipped > len(rows) else min(FETCH_MAX, 2 * self._fetch_size)
+        self._fetch_size = (
+            max(1, self._fetch_size // 4) if 2 * skipped > len(rows) else min(FETCH_MAX, 2 * self._fetch_size)
+        )
 
     def _take_plain(self, fetch: Fetch, rows: Sequence[T]) -> None:
         """Take what was found where nothing rolls up."""
@@ -136,27 +134,3 @@ class ListingPlan(Generic[T]):
         if self.rows:
             self.last_row = self.after_row = self.rows[-1]
             self.last = self._after = self._key_of(self.rows[-1])
-
-
-def token_of(position: bytes) -> str:
-    """Return a continuation token for the page behind ``position``."""
-    return urlsafe_b64encode(crc32(position).to_bytes(4, "big") + position).decode("ascii")
-
-
-def position_of(token: str) -> bytes:
-    """
-    Return the position that a token of ours holds.
-
-    :raise ValueError: for anything else
-    """
-    try:
-        content = urlsafe_b64decode(token.encode("ascii"))
-    except (Base64Error, ValueError):
-        raise ValueError("not a token") from None
-    if (
-        len(content) < 5
-        or crc32(content[4:]).to_bytes(4, "big") != content[:4]
-        or token_of(content[4:]) != token
-    ):
-        raise ValueError("not a token")
-    return content[4:]
