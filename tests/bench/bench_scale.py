@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, closing
+from io import StringIO
 from itertools import count, pairwise
 from pathlib import Path
 from random import Random
@@ -101,6 +102,71 @@ class Sqlite:
             self._filling.execute("PRAGMA cache_size = -1000000")
             self._filling.execute("BEGIN")
         return self._filling
+
+
+class Postgres:
+    """A server of its own, as large as an archive box has for it."""
+
+    settings = (
+        "shared_buffers=1GB", "effective_cache_size=4GB", "maintenance_work_mem=512MB", "max_wal_size=4GB",
+        "max_connections=60", "wal_level=minimal", "max_wal_senders=0", "checkpoint_timeout=15min",
+    )  # fmt: skip
+
+    def __init__(self, folder: str) -> None:
+        # Elsewhere nobody has psycopg2.
+        from tests.servers.postgres import OWNER, Cluster
+
+        self._cluster = Cluster(is_durable=True, settings=self.settings)
+        self._where = self._cluster.database()
+        self._owner = OWNER
+
+    def open(self, reactor: Any) -> IMetadataStore:
+        """See ``Backend``."""
+        from coldstore.metadata.postgres.client import Address
+        from coldstore.metadata.postgres.store import PostgresStore
+
+        host, port, database = self._where
+        address = Address(host=host, port=port, database=database, user=self._owner)
+        return PostgresStore(address, reactor=reactor, connect_seconds=30, answer_seconds=300, readers=4)
+
+    def insert(self, rows: Rows) -> None:
+        """See ``Backend``."""
+        lines = StringIO("".join("\t".join(map(_copied, row)) + "\n" for row in rows.rows))
+        with closing(self._connected()) as connection, connection, connection.cursor() as cursor:
+            cursor.copy_expert(f"COPY {rows.table} ({rows.columns}) FROM STDIN", lines)
+
+    def run(self, statement: str, arguments: Sequence[object] = ()) -> Any:
+        """See ``Backend``."""
+        with closing(self._connected()) as connection, connection, connection.cursor() as cursor:
+            cursor.execute(statement.replace("?", "%s"), arguments)
+            return cursor.fetchone() if cursor.description else None
+
+    def settle(self) -> None:
+        """See ``Backend``."""
+        self._cluster.sql("VACUUM ANALYZE", database=self._where.database)
+        self._cluster.sql("CHECKPOINT")
+
+    def size_bytes(self) -> int:
+        """See ``Backend``."""
+        ((size,),) = self._cluster.sql("SELECT pg_database_size(%s)", (self._where.database,))
+        return int(size)
+
+    def close(self) -> None:
+        """See ``Backend``."""
+        self._cluster.remove()
+
+    def _connected(self) -> Any:
+        import psycopg2
+
+        host, port, database = self._where
+        return psycopg2.connect(host=host, port=port, dbname=database, user=self._owner)
+
+
+def _copied(value: object) -> str:
+    """Return a value as COPY takes it; texts here have nothing that would be taken for something else."""
+    if value is None:
+        return "\\N"
+    return f"\\\\x{value.hex()}" if isinstance(value, bytes) else str(value)
 
 
 async def seconds(ask: Callable[[], Awaitable[object]]) -> float:
@@ -311,9 +377,10 @@ async def main(reactor: Any, kind: str, most: int, folder: str) -> None:
 
 def backend_of(kind: str, folder: str) -> Backend:
     """Return an empty database."""
-    if kind == "sqlite":
-        return Sqlite(folder)
-    raise SystemExit(f"{kind} is not among: sqlite")
+    kinds: dict[str, Callable[[str], Backend]] = {"sqlite": Sqlite, "postgresql": Postgres}
+    if kind not in kinds:
+        raise SystemExit(f"{kind} is not among: {', '.join(kinds)}")
+    return kinds[kind](folder)
 
 
 if __name__ == "__main__":

@@ -75,14 +75,17 @@ class Cluster(ServerProcess):
     # Fast shutdown: clients are cut off, what is committed is kept.
     stop_signal = signal.SIGINT
 
-    def __init__(self, *, is_durable: bool = False, disk: SmallDisk | None = None) -> None:
+    def __init__(
+        self, *, is_durable: bool = False, disk: SmallDisk | None = None, settings: Sequence[str] = SMALL
+    ) -> None:
         """
         Make a cluster and start it.
 
         :param is_durable: commits are on the disk when they are told, which takes milliseconds
+        :param settings: instead of those of a small server
         :raise SkipTest: PostgreSQL is not installed
         """
-        self._settings = (*SMALL, *(DURABLE if is_durable else FAST))
+        self._settings = (*settings, *(DURABLE if is_durable else FAST))
         self._databases = 0
         self._templates: dict[str, str] = {}
         self.program = program("postgres", PROGRAMS)
