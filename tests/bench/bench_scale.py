@@ -122,8 +122,9 @@ class Postgres:
 
     def open(self, reactor: Any) -> IMetadataStore:
         """See ``Backend``."""
-        from coldstore.metadata.postgres.client import Address
         from coldstore.metadata.postgres.store import PostgresStore
+
+        from coldstore.metadata.postgres.client import Address
 
         host, port, database = self._where
         address = Address(host=host, port=port, database=database, user=self._owner)
