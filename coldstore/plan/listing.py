@@ -1,9 +1,8 @@
 """
 Which keys to ask for so that a page of a listing is full, and what the page shows: pure.
 
-Keys that share the part up to the delimiter are *rolled up* into one common prefix. When one is met, the rest of its
-keys is skipped by asking for keys behind all of them, so the cost of a page follows what it shows and not what lies
-below. What is asked for shrinks where keys roll up and grows where they do not.
+Keys that share the part up to the delimiter are *rolled up* into one common prefix. Where most keys do, only the first of each
+is asked for, so the cost of a page follows what it shows and not what lies below.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +14,7 @@ T = TypeVar("T")
 FETCH_MAX = 1001
 """A full page, and the row that tells whether there is another."""
 FETCH_FIRST = 16
-"""How many keys are asked for at first where keys may roll up."""
+"""How many keys are asked for at first where keys may roll up; then twice as many each time, until that changes."""
 BEHIND_ALL = b"\xff"
 """A byte that no UTF-8 text holds: a prefix followed by it is greater than every key with that prefix."""
 
@@ -30,12 +29,17 @@ def rolled_up(key: bytes, prefix: bytes, delimiter: bytes) -> bytes | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetch:
-    """What to ask for: at most ``limit`` rows with ``from_key <= key < before_key`` and ``after_key < key``, in order."""
+    """
+    What to ask for: at most ``limit`` rows with ``from_key <= key < before_key`` and ``after_key < key``, in order.
+
+    :ivar is_by_entry: of keys that roll up into one common prefix only the first
+    """
 
     from_key: bytes
     after_key: bytes
     before_key: bytes | None
     limit: int
+    is_by_entry: bool
 
 
 class ListingPlan(Generic[T]):
@@ -58,8 +62,12 @@ class ListingPlan(Generic[T]):
         after: bytes,
         max_entries: int,
         key_of: Callable[[T], bytes],
+        can_ask_by_entry: bool = False,
     ) -> None:
-        """:param after: entries up to and including this one are left out (empty: none)"""
+        """
+        :param after: entries up to and including this one are left out (empty: none)
+        :param can_ask_by_entry: whether ``Fetch.is_by_entry`` is heeded
+        """
         self.rows: list[T] = []
         self.prefixes: list[bytes] = []
         self.last = b""
@@ -72,6 +80,8 @@ class ListingPlan(Generic[T]):
         self._key_of = key_of
         self._is_done = max_entries == 0
         self._fetch_size = FETCH_FIRST if delimiter else FETCH_MAX
+        self._is_by_entry = False
+        self._can_ask_by_entry = can_ask_by_entry
         common = rolled_up(after, prefix, delimiter)
         self._after = after if common is None else common + BEHIND_ALL
 
@@ -90,6 +100,7 @@ class ListingPlan(Generic[T]):
             after_key=self._after,
             before_key=self._prefix + BEHIND_ALL if self._prefix else None,
             limit=min(wanted, self._fetch_size),
+            is_by_entry=self._is_by_entry,
         )
 
     def take(self, fetch: Fetch, rows: Sequence[T]) -> None:
@@ -97,7 +108,7 @@ class ListingPlan(Generic[T]):
         if not self._delimiter:
             self._take_plain(fetch, rows)
             return
-        skipped = 0
+        plain_before, skipped = len(self.rows), 0
         common: bytes | None = None
         for row in rows:
             key = self._key_of(row)
@@ -121,9 +132,12 @@ class ListingPlan(Generic[T]):
             self._after, self.after_row = self._key_of(rows[-1]), rows[-1]
         else:
             self._after, self.after_row = common + BEHIND_ALL, None
+        plain = len(self.rows) - plain_before
+        rolls_up = 2 * plain < len(rows) if fetch.is_by_entry else 2 * skipped > len(rows)
         self._fetch_size = (
-            max(1, self._fetch_size // 4) if 2 * skipped > len(rows) else min(FETCH_MAX, 2 * self._fetch_size)
+            min(FETCH_MAX, 2 * self._fetch_size) if rolls_up == self._is_by_entry else FETCH_FIRST
         )
+        self._is_by_entry = rolls_up and self._can_ask_by_entry
 
     def _take_plain(self, fetch: Fetch, rows: Sequence[T]) -> None:
         """Take what was found where nothing rolls up."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import replace
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, gatherResults
@@ -47,6 +48,7 @@ from coldstore.model.objects import (
     User,
     VersionFacts,
 )
+from coldstore.plan.listing import rolled_up
 
 if TYPE_CHECKING:
     _Base = TestCase
@@ -651,6 +653,37 @@ class MetadataContract(MetadataSteps):
         await self.refused(
             NoSuchBucket, self.store.list_page("c", prefix=b"", delimiter=b"", after=b"", max_entries=1)
         )
+
+    async def test_pages_of_folders(self) -> None:
+        """Whatever keys look like, pages with a delimiter show what a slow and plain reading of them would."""
+        random = Random(5)
+        letters = ("a", "b", "/", "//", "\0", "é", "%", "?", "\U0001f4fc")
+        keys = {"".join(random.choices(letters, k=random.randint(1, 6))).encode() for _ in range(150)}
+        keys |= {b"big/%03d/%d" % (folder, number) for folder in range(40) for number in range(3)}
+        for key in sorted(keys):
+            await self.publish(key)
+        for prefix, delimiter in (
+            (b"", b"/"),
+            (b"big/", b"/"),
+            (b"", b"//"),
+            (b"a", "é".encode()),
+            (b"b", b"a\0"),
+            (b"/", b"%"),
+        ):
+            wanted = sorted(
+                {rolled_up(key, prefix, delimiter) or key for key in keys if key.startswith(prefix)}
+            )
+            for most in (7, 1000):
+                after, found = b"", list[bytes]()
+                while True:
+                    page = await self.store.list_page(
+                        "b", prefix=prefix, delimiter=delimiter, after=after, max_entries=most
+                    )
+                    found += sorted([*(row[0] for row in page.rows), *page.prefixes])
+                    after = page.last
+                    if not page.is_truncated:
+                        break
+                self.assertEqual(found, wanted, (prefix, delimiter, most))
 
     async def test_delete(self) -> None:
         """Deletion tells what was there, writes a message for each, and is harmless to repeat."""

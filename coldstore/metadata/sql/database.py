@@ -31,11 +31,15 @@ class Dialect:
     :ivar greatest: the function that returns the greatest of its arguments, none of which is NULL
     :ivar nested_join: joins for each row on its left the rows on its right, if the database leaves the order to the statement
     :ivar index_hint: follows the name of a table to have it read by an index, ``{}``; empty if the database decides that alone
+    :ivar bytes_type: what keys are
+    :ivar bytes_position: the number, from 1, of the byte of ``{whole}`` at which ``{part}`` begins; 0 when that is nowhere
     """
 
     greatest: str
     nested_join: str
     index_hint: str
+    bytes_type: str
+    bytes_position: str
 
     def by_index(self, name: str) -> str:
         """Return what follows the name of a table that is to be read by this index."""

@@ -23,7 +23,7 @@ from coldstore.metadata.sql.telling import write_messages
 from coldstore.model.errors import NoSuchBucket, NoSuchKey, PreconditionFailed
 from coldstore.model.events import NewMessage
 from coldstore.model.objects import ArchiveState, ListedObject, ListedPage, ObjectVersion, Piece, VersionFacts
-from coldstore.plan.listing import ListingPlan
+from coldstore.plan.listing import BEHIND_ALL, ListingPlan
 
 _UNDER = (
     f"SELECT b.bucket_uid, {VERSION_COLUMNS} FROM buckets AS b LEFT JOIN versions AS v"
@@ -115,16 +115,61 @@ async def page(
     """Return a page of a listing."""
     bucket_uid = await buckets.uid(db, bucket)
     plan: ListingPlan[ListedObject] = ListingPlan(
-        prefix=prefix, delimiter=delimiter, after=after, max_entries=max_entries, key_of=itemgetter(0)
+        prefix=prefix,
+        delimiter=delimiter,
+        after=after,
+        max_entries=max_entries,
+        key_of=itemgetter(0),
+        can_ask_by_entry=True,
     )
     while (fetch := plan.next_fetch()) is not None:
         from_key = max(fetch.after_key + b"\x00" if fetch.after_key else b"", fetch.from_key)
         bounds = _bounds(bucket_uid, from_key, fetch.before_key)
-        found = await db.rows(
-            f"SELECT {LISTED_COLUMNS} FROM versions AS v {_BY_KEY[len(bounds)]}", (*bounds, fetch.limit)
-        )
+        if fetch.is_by_entry:
+            found = await entries(
+                db, bounds, prefix_length=len(prefix), delimiter=delimiter, limit=fetch.limit
+            )
+        else:
+            found = await db.rows(
+                f"SELECT {LISTED_COLUMNS} FROM versions AS v {_BY_KEY[len(bounds)]}", (*bounds, fetch.limit)
+            )
         plan.take(fetch, found)
     return ListedPage(rows=plan.rows, prefixes=plan.prefixes, last=plan.last, is_truncated=plan.is_truncated)
+
+
+async def entries(
+    db: Database, bounds: tuple[object, ...], *, prefix_length: int, delimiter: bytes, limit: int
+) -> list[ListedObject]:
+    """
+    Return listed versions by key, of those that share what is before the delimiter only the first: one look into an index for each.
+
+    :param bounds: bucket, first key, and maybe the one behind the last
+    """
+    bucket_uid, _, *before_key = bounds
+    bytes_type, key = db.dialect.bytes_type, "entry.key"
+    position = db.dialect.bytes_position.format(whole=f"substr({key}, ?)", part="?")
+    below = "AND v.key < ?" if before_key else ""
+    found = await db.rows(
+        f"""
+        WITH RECURSIVE entry (key) AS (
+            SELECT (SELECT v.key FROM versions AS v WHERE v.bucket_uid = ? AND v.deleted_at IS NULL AND v.key >= ? {below}
+                ORDER BY v.key LIMIT 1)
+            UNION ALL SELECT (SELECT v.key FROM versions AS v WHERE v.bucket_uid = ? AND v.deleted_at IS NULL AND v.key >=
+                CASE {position} WHEN 0 THEN CAST({key} || ? AS {bytes_type})
+                ELSE CAST(substr({key}, 1, ? + {position}) || ? AS {bytes_type}) END {below}
+                ORDER BY v.key LIMIT 1) FROM entry WHERE {key} IS NOT NULL
+        )
+        SELECT {LISTED_COLUMNS} FROM (SELECT key FROM entry WHERE key IS NOT NULL LIMIT ?) AS shown
+            {db.dialect.nested_join} versions AS v ON v.bucket_uid = ? AND v.key = shown.key AND v.deleted_at IS NULL
+        """,
+        (
+            *bounds,
+            *(bucket_uid, prefix_length + 1, delimiter, b"\x00"),
+            *(prefix_length + len(delimiter) - 1, prefix_length + 1, delimiter, BEHIND_ALL, *before_key),
+            *(limit, bucket_uid),
+        ),
+    )
+    return sorted(found, key=itemgetter(0))
 
 
 def _bounds(bucket_uid: int, from_key: bytes, before_key: bytes | None) -> tuple[object, ...]:

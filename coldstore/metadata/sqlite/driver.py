@@ -14,7 +14,13 @@ _DUPLICATE = (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMAR
 class Connection(sqlite3.Connection):
     """A connection, and the ``Database`` of whatever transaction it is in."""
 
-    dialect = Dialect(greatest="max", nested_join="CROSS JOIN", index_hint="INDEXED BY {}")
+    dialect = Dialect(
+        greatest="max",
+        nested_join="CROSS JOIN",
+        index_hint="INDEXED BY {}",
+        bytes_type="BLOB",
+        bytes_position="instr({whole}, {part})",
+    )
 
     async def rows(self, statement: str, arguments: Sequence[object] = ()) -> list[Row]:
         """See ``Database``."""
