@@ -71,6 +71,7 @@ from tests.contract.metadata_model import MetadataModel
 reactor = cast(IReactorFromThreads, installed_reactor)
 HARMLESS_SCANS = {
     "SCAN CONSTANT ROW",
+    "SCAN asked",
     "SCAN entry",
     "SCAN shown",
     "SCAN backlogs",

@@ -146,26 +146,28 @@ async def entries(
     :param bounds: bucket, first key, and maybe the one behind the last
     """
     bucket_uid, _, *before_key = bounds
-    bytes_type, key = db.dialect.bytes_type, "entry.key"
-    position = db.dialect.bytes_position.format(whole=f"substr({key}, ?)", part="?")
-    below = "AND v.key < ?" if before_key else ""
+    bytes_type = db.dialect.bytes_type
+    position = db.dialect.bytes_position.format(
+        whole="substr(entry.key, asked.prefix_length + 1)", part="asked.delimiter"
+    )
+    of_bucket = "FROM versions AS v WHERE v.bucket_uid = ? AND v.deleted_at IS NULL AND v.key"
+    and_first = f"{'AND v.key < ? ' if before_key else ''}ORDER BY v.key LIMIT 1"
     found = await db.rows(
         f"""
-        WITH RECURSIVE entry (key) AS (
-            SELECT (SELECT v.key FROM versions AS v WHERE v.bucket_uid = ? AND v.deleted_at IS NULL AND v.key >= ? {below}
-                ORDER BY v.key LIMIT 1)
-            UNION ALL SELECT (SELECT v.key FROM versions AS v WHERE v.bucket_uid = ? AND v.deleted_at IS NULL AND v.key >=
-                CASE {position} WHEN 0 THEN CAST({key} || ? AS {bytes_type})
-                ELSE CAST(substr({key}, 1, ? + {position}) || ? AS {bytes_type}) END {below}
-                ORDER BY v.key LIMIT 1) FROM entry WHERE {key} IS NOT NULL
+        WITH RECURSIVE asked (prefix_length, delimiter, delimiter_length) AS (VALUES (?, ?, ?)), entry (key) AS (
+            SELECT (SELECT v.key {of_bucket} >= ? {and_first})
+            UNION ALL SELECT (SELECT v.key {of_bucket} >= CASE {position}
+                WHEN 0 THEN CAST(entry.key || ? AS {bytes_type})
+                ELSE CAST(substr(entry.key, 1, asked.prefix_length + {position} + asked.delimiter_length - 1) || ?
+                    AS {bytes_type}) END {and_first}) FROM entry CROSS JOIN asked WHERE entry.key IS NOT NULL
         )
         SELECT {LISTED_COLUMNS} FROM (SELECT key FROM entry WHERE key IS NOT NULL LIMIT ?) AS shown
             {db.dialect.nested_join} versions AS v ON v.bucket_uid = ? AND v.key = shown.key AND v.deleted_at IS NULL
         """,
         (
+            *(prefix_length, delimiter, len(delimiter)),
             *bounds,
-            *(bucket_uid, prefix_length + 1, delimiter, b"\x00"),
-            *(prefix_length + len(delimiter) - 1, prefix_length + 1, delimiter, BEHIND_ALL, *before_key),
+            *(bucket_uid, b"\x00", BEHIND_ALL, *before_key),
             *(limit, bucket_uid),
         ),
     )
