@@ -751,7 +751,7 @@ class PlanTests(SynchronousTestCase):
         connection.set_trace_callback(statements.append)
         classes = [StorageClass.GLACIER]
         for question in (
-            versions.current_in(connection, 1, b"k"),
+            versions.to_replace(connection, "b", b"k"),
             versions.listed(connection, "b", from_key=b"a", before_key=b"b", limit=9),
             versions.page(connection, "b", prefix=b"", delimiter=b"/", after=b"", max_entries=9),
             versions.page(connection, "b", prefix=b"a", delimiter=b"", after=b"", max_entries=9),

@@ -5,7 +5,7 @@ Each is something that a developer might leave out one day and that no ordinary 
 comparison. ``removed`` takes it away for as long as its context lasts; ``rates`` are the troubles in which it is missed.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -163,10 +163,10 @@ def _loses_messages() -> AbstractContextManager[Any]:
 
 
 def _frees_at_once() -> AbstractContextManager[Any]:
-    async def is_claimed(_db: Database, _version_uid: int) -> bool:
-        return False
+    async def claimed(_db: Database, _version_uids: Iterable[int]) -> set[int]:
+        return set()
 
-    return patch.object(versions, "is_claimed", is_claimed)
+    return patch.multiple(versions, claimed=claimed, disposal=lambda *, is_claimed: "due")
 
 
 def _dies_of_a_fault() -> AbstractContextManager[Any]:

@@ -90,3 +90,6 @@ class Database(Protocol):
 
         :param key: the columns of the table's key; ``sums`` those that grow; ``row`` has the key, then the amounts
         """
+
+    async def number(self) -> int:
+        """Return the next number of versions and publications, greater than every one before."""

@@ -9,10 +9,9 @@ from coldstore.metadata.sql.rows import PIECE_COLUMNS, discarded_of, marks, piec
 from coldstore.metadata.sql.runs import Runs
 from coldstore.model.objects import Piece
 
-_INSERT_PIECE = (
-    f"INSERT INTO pieces (layout_id, {PIECE_COLUMNS}) SELECT ?, {marks(PIECE_COLUMNS.split(','))}"
-    " WHERE NOT EXISTS (SELECT 1 FROM discards WHERE address = ?)"
-)
+KNOWN = "EXISTS (SELECT 1 FROM pieces WHERE address = ?), EXISTS (SELECT 1 FROM discards WHERE address = ?)"
+"""Columns for ``check_address``."""
+_NEW_PIECE = f"layout_id, {PIECE_COLUMNS}"
 _ROWS_MAX = 90
 """Rows that one tidying step may change."""
 _ROWS_LEAST = 4
@@ -39,26 +38,40 @@ async def set_state(db: Database, layout_id: str, state: str) -> None:
 
 
 async def add_pieces(db: Database, layout_id: str, pieces: Sequence[Piece]) -> None:
-    """Refer to new pieces, and count them in the share of the layout; ``Conflict`` as ``insert_pieces``."""
+    """Refer to new pieces, and count them in the share of the layout; ``Conflict`` as ``check_addresses`` and ``insert_pieces``."""
+    await check_addresses(db, [piece.address for piece in pieces])
     await insert_pieces(db, layout_id, pieces)
     await shares.use(db, layout_id, sum(piece.length_bytes for piece in pieces))
 
 
-async def insert_pieces(db: Database, layout_id: str, pieces: Iterable[Piece]) -> None:
-    """
-    Refer to new pieces, which somebody else counts.
+async def check_addresses(db: Database, addresses: Sequence[str]) -> None:
+    """Refuse addresses that may not be named by a new piece, as ``check_address``."""
+    known = await db.rows_of_each(f"SELECT {KNOWN}", [(address, address) for address in addresses])
+    for address, ((is_used, is_freed),) in zip(addresses, known, strict=True):
+        check_address(address, is_used=is_used, is_freed=is_freed)
 
-    ``Conflict`` when an address is in use, or is to be freed: its bytes may be gone the next moment.
+
+def check_address(address: str, *, is_used: object, is_freed: object) -> None:
     """
+    Refuse an address that may not be named by a new piece.
+
+    ``Conflict`` when it is in use, or is to be freed: its bytes may be gone the next moment.
+    """
+    if is_used:
+        raise Conflict(f"piece {address} is in use")
+    if is_freed:
+        raise _about_to_be_freed(address)
+
+
+async def insert_pieces(db: Database, layout_id: str, pieces: Iterable[Piece]) -> None:
+    """Refer to new pieces, whose addresses were checked and which somebody else counts; ``Conflict`` when an ordinal is in use."""
     for piece in pieces:
         try:
-            added = await db.change(_INSERT_PIECE, (layout_id, *piece_row(piece), piece.address))
+            await db.insert("pieces", _NEW_PIECE, (layout_id, *piece_row(piece)))
         except Duplicate:
             raise Conflict(
                 f"piece {piece.address} or ordinal {piece.ordinal} of {layout_id} is in use"
             ) from None
-        if added == 0:
-            raise _about_to_be_freed(piece.address)
 
 
 async def piece_at(db: Database, layout_id: str, ordinal: int) -> Piece | None:
@@ -114,14 +127,6 @@ async def discard_pieces(db: Database, layout_id: str, ordinals: Iterable[int]) 
         await db.insert("discards", "address, length_bytes", (address, length_bytes))
         freed_bytes += length_bytes
     await shares.use(db, layout_id, -freed_bytes)
-
-
-async def remove_piece(db: Database, layout_id: str, ordinal: int) -> None:
-    """Take a piece off a layout whose bytes another row is about to name."""
-    (length_bytes,) = await db.row(
-        "DELETE FROM pieces WHERE layout_id = ? AND ordinal = ? RETURNING length_bytes", (layout_id, ordinal)
-    )
-    await shares.use(db, layout_id, -length_bytes)
 
 
 async def discards(db: Database, limit: int, *, after: int) -> list[DiscardedPiece]:

@@ -14,20 +14,38 @@ async def uid(db: Database, *, owner_id: str, bucket_uid: int, storage_class: st
         "SELECT share_uid FROM shares WHERE owner_id = ? AND bucket_uid = ? AND storage_class = ?", key
     )
     if found is None:
-        found = await db.row(
-            "INSERT INTO shares (owner_id, bucket_uid, storage_class) VALUES (?, ?, ?) RETURNING share_uid",
-            key,
-        )
+        return await _made(db, *key)
     return int(found[0])
 
 
-async def grow(db: Database, *, owner_id: str, bucket_uid: int, storage_class: str, change_bytes: int) -> int:
-    """Count bytes in the share of an owner's objects of a class in a bucket, and return it, made if missing."""
+async def grow(
+    db: Database,
+    share_uid: int | None,
+    *,
+    owner_id: str,
+    bucket_uid: int,
+    storage_class: str,
+    change_bytes: int,
+) -> int:
+    """
+    Count bytes in the share of an owner's objects of a class in a bucket, and return it.
+
+    :param share_uid: of that share; None when it is missing, and made
+    """
+    if share_uid is None:
+        share_uid = await _made(db, owner_id, bucket_uid, storage_class)
+    row = (owner_id, bucket_uid, storage_class, change_bytes)
+    await db.add("shares", "owner_id, bucket_uid, storage_class", "used_bytes", row)
+    return share_uid
+
+
+async def _made(db: Database, owner_id: str, bucket_uid: int, storage_class: str) -> int:
+    # Another step beside this one may have found it missing, too.
     (share_uid,) = await db.row(
-        "INSERT INTO shares (owner_id, bucket_uid, storage_class, used_bytes) VALUES (?, ?, ?, ?)"
-        " ON CONFLICT (owner_id, bucket_uid, storage_class) DO UPDATE"
-        " SET used_bytes = shares.used_bytes + excluded.used_bytes RETURNING share_uid",
-        (owner_id, bucket_uid, storage_class, change_bytes),
+        "INSERT INTO shares (owner_id, bucket_uid, storage_class) VALUES (?, ?, ?)"
+        " ON CONFLICT (owner_id, bucket_uid, storage_class) DO UPDATE SET owner_id = excluded.owner_id"
+        " RETURNING share_uid",
+        (owner_id, bucket_uid, storage_class),
     )
     return int(share_uid)
 

@@ -38,6 +38,7 @@ from coldstore.metadata.sql.bounds import check_arguments
 from coldstore.metadata.sql.cartridges import add as record_new
 from coldstore.metadata.sql.database import Database
 from coldstore.metadata.sql.executor import Executor
+from coldstore.metadata.sql.footprints import BoundStep
 from coldstore.metadata.sql.kept import Kept
 from coldstore.metadata.sql.runs import runs_text
 from coldstore.model.bundles import Bundle, BundleState, Copy, Member
@@ -95,7 +96,7 @@ class SqlStore:
             check_arguments((*args, *kwargs.values()), items_max=BATCH_MAX)
         except StepTooLarge as refusal:
             return fail(refusal)
-        return self._executor.write(lambda db: step(db, *args, **kwargs))
+        return self._executor.write(BoundStep(step, args, kwargs))
 
     def _change(
         self,

@@ -16,6 +16,12 @@ _NEW_COLUMNS = """
     created_at"""
 _JOINED = "uploads AS u JOIN buckets AS b ON b.bucket_uid = u.bucket_uid"
 
+_TO_PUT = (
+    f"SELECT {layouts.KNOWN}, p.address, p.length_bytes FROM {_JOINED} LEFT JOIN pieces AS p"
+    " ON p.layout_id = u.upload_id AND p.ordinal = ? WHERE u.upload_id = ? AND b.is_gone = 0"
+)
+"""All that has to be known before a part is put, in one question."""
+
 
 async def create(db: Database, upload: Upload) -> None:
     """Begin an upload with an empty layout of its own."""
@@ -84,14 +90,20 @@ async def listed(
 
 async def put_part(db: Database, upload_id: str, piece: Piece) -> None:
     """Record a part in place of an earlier one of its number."""
-    await _check_open(db, upload_id)
-    earlier = await layouts.piece_at(db, upload_id, piece.ordinal)
-    if earlier is not None and earlier.address == piece.address:
-        # The same step again after an unknown outcome: discarding "the earlier one" would discard this one.
-        await layouts.remove_piece(db, upload_id, piece.ordinal)
-    elif earlier is not None:
-        await layouts.discard_pieces(db, upload_id, [piece.ordinal])
-    await layouts.add_pieces(db, upload_id, [piece])
+    row = await db.row(_TO_PUT, (piece.address, piece.address, piece.ordinal, upload_id))
+    if row is None:
+        raise NoSuchUpload(upload_id)
+    is_used, is_freed, earlier, earlier_bytes = row
+    change_bytes = piece.length_bytes - (earlier_bytes or 0)
+    # The same step again after an unknown outcome: discarding "the earlier one" would discard this one.
+    is_again = earlier == piece.address
+    layouts.check_address(piece.address, is_used=is_used and not is_again, is_freed=is_freed)
+    if earlier is not None:
+        await db.do("DELETE FROM pieces WHERE layout_id = ? AND ordinal = ?", (upload_id, piece.ordinal))
+    if earlier is not None and not is_again:
+        await db.insert("discards", "address, length_bytes", (earlier, earlier_bytes))
+    await layouts.insert_pieces(db, upload_id, [piece])
+    await shares.use(db, upload_id, change_bytes)
     await db.do("UPDATE uploads SET revision = revision + 1 WHERE upload_id = ?", (upload_id,))
 
 
@@ -113,17 +125,17 @@ async def complete(
     revision: int | None,
 ) -> ObjectVersion:
     """Publish the parts whose numbers ``listed`` names as runs."""
-    bucket_uid, replaced = await versions.found_under(db, facts.bucket, facts.key)
+    under = await versions.to_replace(db, facts.bucket, facts.key)
     row = await db.row(
         "SELECT revision FROM uploads WHERE upload_id = ? AND bucket_uid = ? AND key = ?",
-        (upload_id, bucket_uid, facts.key),
+        (upload_id, under.bucket_uid, facts.key),
     )
     if row is None:
         raise NoSuchUpload(upload_id)
     if revision is not None and row[0] != revision:
         raise Conflict(f"parts of upload {upload_id} came in meanwhile")
     has_leftovers = await _check_parts(db, upload_id, listed, size_bytes=facts.size_bytes)
-    versions.check_condition(condition, replaced)
+    versions.check_condition(condition, under.version)
     await db.do("DELETE FROM uploads WHERE upload_id = ?", (upload_id,))
     await db.do(
         "UPDATE layouts SET state = 'live', listed = ?, leftovers_after = ? WHERE layout_id = ?",
@@ -132,8 +144,7 @@ async def complete(
     return await versions.make_current(
         db,
         facts,
-        bucket_uid=bucket_uid,
-        replaced=replaced,
+        under=under,
         layout_id=upload_id,
         upload_id=upload_id,
         wants_tape=wants_tape,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
+from typing import Any, NamedTuple
 
 from coldstore.interfaces.metadata import WriteCondition
 from coldstore.metadata.sql import buckets, layouts, shares
@@ -25,21 +26,27 @@ from coldstore.model.events import NewMessage
 from coldstore.model.objects import ArchiveState, ListedObject, ListedPage, ObjectVersion, Piece, VersionFacts
 from coldstore.plan.listing import BEHIND_ALL, ListingPlan
 
-_UNDER = (
-    f"SELECT b.bucket_uid, {VERSION_COLUMNS} FROM buckets AS b LEFT JOIN versions AS v"
-    " ON v.bucket_uid = b.bucket_uid AND v.key = ? AND v.deleted_at IS NULL"
+_OF_KEY = (
+    " FROM buckets AS b LEFT JOIN versions AS v ON v.bucket_uid = b.bucket_uid AND v.key = ? AND v.deleted_at IS NULL"
     " WHERE b.name = ? AND b.is_gone = 0"
 )
+_UNDER = f"SELECT b.bucket_uid, {VERSION_COLUMNS}{_OF_KEY}"
+_CLAIMED = (
+    "SELECT 1 FROM members JOIN bundles USING (bundle_id)"
+    " WHERE version_uid = {} AND bundles.state IN ('filling', 'frozen') LIMIT 1"
+)
+_TO_REPLACE = f"b.bucket_uid, EXISTS ({_CLAIMED.format('v.version_uid')}), {VERSION_COLUMNS}{_OF_KEY}"
+_TO_PUBLISH = (
+    f"SELECT {layouts.KNOWN}, (SELECT share_uid FROM shares AS s"
+    f" WHERE s.owner_id = ? AND s.bucket_uid = b.bucket_uid AND s.storage_class = ?), {_TO_REPLACE}"
+)
+"""All that has to be known before a piece is published, in one question: the database may be far away."""
 _CONTENT = (
     f"SELECT {VERSION_COLUMNS}, {PIECE_COLUMNS_OF_P} FROM buckets AS b LEFT JOIN versions AS v"
     " ON v.bucket_uid = b.bucket_uid AND v.key = ? AND v.deleted_at IS NULL"
     # Equal in length and checksum, so it is all of the bytes.
     " LEFT JOIN pieces AS p ON p.layout_id = v.layout_id AND p.ordinal = 1 AND p.length_bytes = v.size_bytes"
     " AND p.crc64nvme = v.crc64nvme AND v.part_sizes = '' WHERE b.name = ? AND b.is_gone = 0"
-)
-_CLAIMED = (
-    "SELECT 1 FROM members JOIN bundles USING (bundle_id)"
-    " WHERE version_uid = ? AND bundles.state IN ('filling', 'frozen') LIMIT 1"
 )
 _NEW_COLUMNS = """
     version_uid, sequence, bucket_uid, key, version_id, size_bytes, etag, storage_class, headers, user_metadata,
@@ -65,12 +72,30 @@ async def by_uid(db: Database, version_uid: int) -> ObjectVersion | None:
     return next(iter(found), None)
 
 
-async def current_in(db: Database, bucket_uid: int, key: bytes) -> ObjectVersion | None:
-    """Return what is under a key of a bucket, None when nothing is."""
-    found = await selected(
-        db, "WHERE v.bucket_uid = ? AND v.key = ? AND v.deleted_at IS NULL", (bucket_uid, key)
-    )
-    return next(iter(found), None)
+class Under(NamedTuple):
+    """
+    What a key of a bucket is about to lose.
+
+    :ivar is_claimed: a bundle that is not archived holds an extent of it
+    """
+
+    bucket_uid: int
+    version: ObjectVersion | None
+    is_claimed: bool
+
+    @classmethod
+    def of(cls, row: Sequence[Any]) -> "Under":
+        """Of ``_TO_REPLACE``."""
+        bucket_uid, is_claimed, *columns = row
+        return cls(int(bucket_uid), None if columns[0] is None else version_of(columns), bool(is_claimed))
+
+
+async def to_replace(db: Database, bucket: str, key: bytes) -> Under:
+    """Return what is under a key that is about to get something else, or raise ``NoSuchBucket``."""
+    row = await db.row(f"SELECT {_TO_REPLACE}", (key, bucket))
+    if row is None:
+        raise NoSuchBucket(bucket)
+    return Under.of(row)
 
 
 async def found_under(db: Database, bucket: str, key: bytes) -> tuple[int, ObjectVersion | None]:
@@ -191,15 +216,26 @@ async def publish(
     wanted_bucket_uid: int | None,
 ) -> ObjectVersion:
     """Make a version of new pieces current."""
-    bucket_uid, replaced = await found_under(db, facts.bucket, facts.key)
-    if wanted_bucket_uid not in (None, bucket_uid):
+    storage_class = facts.storage_class.value
+    first = pieces[0].address if pieces else ""
+    row = await db.row(
+        _TO_PUBLISH, (first, first, facts.owner_id, storage_class, facts.key, facts.bucket)
+    )
+    if row is None:
         raise NoSuchBucket(facts.bucket)
-    check_condition(condition, replaced)
+    is_used, is_freed, share_uid, *columns = row
+    under = Under.of(columns)
+    if wanted_bucket_uid not in (None, under.bucket_uid):
+        raise NoSuchBucket(facts.bucket)
+    check_condition(condition, under.version)
+    layouts.check_address(first, is_used=is_used, is_freed=is_freed)
+    await layouts.check_addresses(db, [piece.address for piece in pieces[1:]])
     share_uid = await shares.grow(
         db,
+        share_uid,
         owner_id=facts.owner_id,
-        bucket_uid=bucket_uid,
-        storage_class=facts.storage_class.value,
+        bucket_uid=under.bucket_uid,
+        storage_class=storage_class,
         change_bytes=sum(piece.length_bytes for piece in pieces),
     )
     await layouts.begin(db, layout_id, state="live", share_uid=share_uid)
@@ -207,8 +243,7 @@ async def publish(
     return await make_current(
         db,
         facts,
-        bucket_uid=bucket_uid,
-        replaced=replaced,
+        under=under,
         layout_id=layout_id,
         upload_id=None,
         wants_tape=wants_tape,
@@ -220,8 +255,7 @@ async def make_current(
     db: Database,
     facts: VersionFacts,
     *,
-    bucket_uid: int,
-    replaced: ObjectVersion | None,
+    under: Under,
     layout_id: str,
     upload_id: str | None,
     wants_tape: bool,
@@ -229,10 +263,10 @@ async def make_current(
 ) -> ObjectVersion:
     """Put a version with an existing layout under its key, in place of what is there."""
     tally = Tally()
-    if replaced is not None:
-        await _retire(db, replaced, at=facts.created_at)
-        tally.leaves(replaced)
-    number = await _next_number(db)
+    if under.version is not None:
+        await _retire(db, under.version, is_claimed=under.is_claimed, at=facts.created_at)
+        tally.leaves(under.version)
+    number = await db.number()
     published = ObjectVersion(
         version_uid=number,
         sequence=number,
@@ -247,7 +281,7 @@ async def make_current(
         deleted_at=None,
         revision=0,
     )
-    row = _new_row(published, bucket_uid=bucket_uid, upload_id=upload_id)
+    row = _new_row(published, bucket_uid=under.bucket_uid, upload_id=upload_id)
     await db.insert("versions", _NEW_COLUMNS, row)
     tally.enters(published)
     await tally.write(db)
@@ -292,16 +326,19 @@ async def delete_current(
     """Delete what is under the keys."""
     if if_match is not None and len(keys) != 1:
         raise ValueError("if_match is for one key")
-    bucket_uid = await buckets.uid(db, bucket)
+    if not keys:
+        await buckets.uid(db, bucket)
     gone = []
     tally = Tally()
-    for key in dict.fromkeys(keys):
-        version = await current_in(db, bucket_uid, key)
+    for rows in await db.rows_of_each(f"SELECT {_TO_REPLACE}", [(key, bucket) for key in dict.fromkeys(keys)]):
+        if not rows:
+            raise NoSuchBucket(bucket)
+        _, version, claimed = Under.of(rows[0])
         if version is None:
             continue
         if if_match is not None and if_match not in ("*", version.facts.etag):
             raise PreconditionFailed(bucket)
-        await _retire(db, version, at=at)
+        await _retire(db, version, is_claimed=claimed, at=at)
         tally.leaves(version)
         gone.append(version)
     await tally.write(db)
@@ -320,12 +357,7 @@ async def those(db: Database, version_uids: Iterable[int], question: str) -> set
 
 async def claimed(db: Database, version_uids: Iterable[int]) -> set[int]:
     """Return those versions of which a bundle that is not archived holds an extent: their bytes are still needed."""
-    return await those(db, version_uids, _CLAIMED)
-
-
-async def is_claimed(db: Database, version_uid: int) -> bool:
-    """Tell whether a bundle that is not archived holds an extent of the version: its bytes are still needed then."""
-    return await db.row(_CLAIMED, (version_uid,)) is not None
+    return await those(db, version_uids, _CLAIMED.format("?"))
 
 
 async def note_reads(db: Database, reads: Mapping[int, int], *, at: float) -> None:
@@ -355,18 +387,22 @@ async def some(db: Database, uids: Iterable[int]) -> list[ObjectVersion]:
     return await selected(db, f"WHERE v.version_uid IN ({marks(wanted)}) ORDER BY v.version_uid", wanted)
 
 
-async def _retire(db: Database, version: ObjectVersion, *, at: float) -> None:
+async def _retire(db: Database, version: ObjectVersion, *, is_claimed: bool, at: float) -> None:
     """
     Mark a version deleted. Its layouts are taken apart later, so that a batch of deletions changes one row each.
     """
     await shares.promise(db, version, None)
-    disposal = "pinned" if await is_claimed(db, version.version_uid) else "due"
     await db.do(
         "UPDATE versions SET deleted_at = ?, disposal = ?, restore_phase = NULL, restore_tier = NULL,"
         " restore_days = NULL, restore_requested_at = NULL, restore_expires_at = NULL, restore_requested_by = NULL,"
         " revision = revision + 1 WHERE version_uid = ?",
-        (at, disposal, version.version_uid),
+        (at, disposal(is_claimed=is_claimed), version.version_uid),
     )
+
+
+def disposal(*, is_claimed: bool) -> str:
+    """Return what is to become of the bytes of a version that is deleted."""
+    return "pinned" if is_claimed else "due"
 
 
 def check_condition(condition: WriteCondition | None, found: ObjectVersion | None) -> None:
@@ -381,7 +417,3 @@ def check_condition(condition: WriteCondition | None, found: ObjectVersion | Non
         if condition.if_match not in ("*", found.facts.etag):
             raise PreconditionFailed("the ETag is another one")
 
-
-async def _next_number(db: Database) -> int:
-    (number,) = await db.row("UPDATE store SET last_version = last_version + 1 RETURNING last_version")
-    return int(number)

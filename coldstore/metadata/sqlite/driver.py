@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from coldstore.metadata.sql.database import Dialect, Duplicate, Row
 
 _T = TypeVar("_T")
+_NUMBER = "UPDATE store SET last_version = last_version + 1 RETURNING last_version"
 _DUPLICATE = (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY)
 
 
@@ -55,6 +56,11 @@ class Connection(sqlite3.Connection):
     async def add(self, table: str, key: str, sums: str, row: Sequence[object]) -> None:
         """See ``Database``."""
         self.execute(_adding(table, key, sums), row)
+
+    async def number(self) -> int:
+        """See ``Database``."""
+        (number,) = self.execute(_NUMBER).fetchone()
+        return int(number)
 
 
 def finished(step: Coroutine[Any, Any, _T]) -> _T:
