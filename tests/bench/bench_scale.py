@@ -122,9 +122,8 @@ class Postgres:
 
     def open(self, reactor: Any) -> IMetadataStore:
         """See ``Backend``."""
-        from coldstore.metadata.postgres.store import PostgresStore
-
         from coldstore.metadata.postgres.client import Address
+        from coldstore.metadata.postgres.store import PostgresStore
 
         host, port, database = self._where
         address = Address(host=host, port=port, database=database, user=self._owner)

@@ -575,6 +575,13 @@ class MetadataContract(MetadataSteps):
         await self.refused(Conflict, self.publish(b"l", pieces=[piece_of("used")]))
         await self.store.add_discards(["doomed", "used", "doomed"])
         await self.refused(Conflict, self.publish(b"l", pieces=[piece_of("doomed")]))
+        for second in ("used", "doomed", "new"):
+            pieces = [piece_of("new"), piece_of(second, 2)]
+            await self.refused(Conflict, self.publish(b"l", pieces=pieces))
+        await self.store.create_upload(upload_of("u"))
+        for address in ("used", "doomed"):
+            await self.refused(Conflict, self.store.put_part("u", piece_of(address)))
+        self.assertEqual(await self.store.referenced(["new"]), frozenset())
         self.assertEqual([one.address for one in await self.store.discards(9)], ["doomed"])
         again = self.store.publish_version(
             facts_of(b"l"),

@@ -21,10 +21,9 @@ ARROWS: Mapping[str, frozenset[str]] = {
     "ontape": frozenset({"model"}),
     "interfaces": frozenset({"model"}),
     **dict.fromkeys(ADAPTERS, frozenset({"model", "interfaces", "util"})),
-    "metadata": frozenset({"model", "plan", "interfaces", "util"}),
     "tape": frozenset({"model", "interfaces", "util", "ontape"}),
     # The choice among its backends is made by the settings.
-    "metadata": frozenset({"model", "interfaces", "util", "config"}),
+    "metadata": frozenset({"model", "plan", "interfaces", "util", "config"}),
     **dict.fromkeys(ACTING, frozenset({"model", "plan", "ontape", "interfaces", "util"})),
     "vtl": frozenset({"util"}),
     "config": frozenset({"model", "util"}),

@@ -58,6 +58,16 @@ class ConnectionTests(SynchronousTestCase):
         rows = self.connection.execute("SELECT * FROM sums ORDER BY b").fetchall()
         self.assertEqual(rows, [("x", 1, 7, 8), ("x", 2, 20, 8)])
 
+    def test_numbers(self) -> None:
+        """Each is greater than every one before, and belongs to the transaction."""
+        self.connection.execute("CREATE TABLE store (last_version INTEGER)")
+        self.connection.execute("INSERT INTO store VALUES (40)")
+        self.assertEqual([finished(self.connection.number()) for _ in range(3)], [41, 42, 43])
+        self.connection.execute("BEGIN")
+        finished(self.connection.number())
+        self.connection.execute("ROLLBACK")
+        self.assertEqual(finished(self.connection.number()), 44)
+
 
 class FinishedTests(SynchronousTestCase):
     """``finished``."""

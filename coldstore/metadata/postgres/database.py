@@ -1,35 +1,32 @@
-"""The ``Database`` on a connection: questions are sent at once, with all that was to be done before in front of them."""
+"""The ``Database`` on a connection: what a step asks or does is sent at once, in front of it whatever was held back."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from coldstore.metadata.postgres.client import Answer, Connection
 from coldstore.metadata.postgres.dialect import DIALECT, adding, inserting, plain, translated
+from coldstore.metadata.postgres.merging import TEXT_BYTES_MAX, Asked, Text, questions
 from coldstore.metadata.sql.database import Row
 
-HELD_BYTES_MAX = 256 * 1024
-"""Text that is held back; composing and sending more at once would keep the reactor."""
+
+def _no_number() -> int:
+    raise AssertionError("whoever only reads has no numbers to give")
 
 
 class Statements:
     """
     Statements on a connection, of the transaction that it is in or each in one of its own.
 
-    What ``do``, ``insert`` and ``add`` ask for is held back and goes in front of the next question, as one text; it must not be
-    forgotten: ``flush`` sends it. Errors of it show there, too.
-
-    :ivar changed: rows that were inserted, changed or deleted; of what was held back each statement counts as one
-    :ivar is_spoilt: whether the server refused something, which ends its transaction unless there is a savepoint
+    :ivar changed: rows that were inserted, changed or deleted
     """
 
     dialect = DIALECT
 
-    def __init__(self, connection: Connection, *, is_careful: bool = False) -> None:
-        """:param is_careful: hold nothing back, so that each error shows where it belongs, and rows are counted exactly"""
+    def __init__(self, connection: Connection, *, number: Callable[[], int] = _no_number) -> None:
+        """:param number: gives versions their numbers"""
         self.connection = connection
-        self.is_careful = is_careful
+        self.next_number = number
         self.changed = 0
-        self.is_spoilt = False
         self._held: list[bytes] = []
         self._held_bytes = 0
 
@@ -41,29 +38,52 @@ class Statements:
         """See ``Database``."""
         return next(iter((await self._ask(translated(statement), arguments)).rows), None)
 
+    async def rows_of_each(self, statement: str, each: Sequence[Sequence[object]]) -> list[list[Row]]:
+        """See ``Database``."""
+        found: list[list[Row]] = [[] for _ in each]
+        for question in questions(Asked(at, statement, arguments) for at, arguments in enumerate(each)):
+            answer = await self.ask(question.text)
+            for asked, rows in zip(question.of, question.answers(answer.rows), strict=True):
+                found[asked.asker] = rows
+        return found
+
     async def change(self, statement: str, arguments: Sequence[object] = ()) -> int:
         """See ``Database``."""
         return (await self._ask(translated(statement), arguments)).touched
 
     async def do(self, statement: str, arguments: Sequence[object] = ()) -> None:
         """See ``Database``."""
-        await self._do(translated(statement), arguments)
+        await self._ask(translated(statement), arguments)
 
     async def insert(self, table: str, columns: str, row: Sequence[object]) -> None:
         """See ``Database``."""
-        await self._do(inserting(table, columns), row)
+        await self._ask(inserting(table, columns), row)
 
     async def add(self, table: str, key: str, sums: str, row: Sequence[object]) -> None:
         """See ``Database``."""
-        await self._do(adding(table, key, sums), row)
+        await self._ask(adding(table, key, sums), row)
 
-    def hold(self, text: bytes) -> None:
-        """Have a statement, with its arguments in place, go in front of the next question."""
-        self._held.append(text)
-        self._held_bytes += len(text)
+    async def number(self) -> int:
+        """See ``Database``."""
+        return self.next_number()
+
+    async def ask(self, text: Text) -> Answer:
+        """Send a text, behind what is held back."""
+        return await self._ask(text.statement, text.arguments)
+
+    async def hold(self, text: Text) -> None:
+        """Have a text go in front of the next one; at once if that becomes much."""
+        self.hold_word(self._composed(text.statement, text.arguments))
+        if self._held_bytes > TEXT_BYTES_MAX:
+            await self.flush()
+
+    def hold_word(self, statement: bytes) -> None:
+        """Have a statement without arguments go in front of the next text."""
+        self._held.append(statement)
+        self._held_bytes += len(statement)
 
     def taken(self) -> bytes:
-        """Return what is held back, which is the caller's now to be sent."""
+        """Return what is held back, which is the caller's now, to be sent or forgotten."""
         text = b";".join(self._held)
         self._held.clear()
         self._held_bytes = 0
@@ -72,30 +92,19 @@ class Statements:
     async def flush(self) -> None:
         """Send what is held back."""
         if self._held:
-            await self._sent(self.taken())
+            await self.connection.run(self.taken())
 
-    async def _do(self, statement: str, arguments: Sequence[object]) -> None:
-        if self.is_careful:
-            await self._ask(statement, arguments)
-            return
-        self.changed += 1
-        self.hold(self._text(statement, arguments))
-        if self._held_bytes > HELD_BYTES_MAX:
-            await self.flush()
+    async def undo(self) -> None:
+        """Forget what is held back, and undo the transaction."""
+        self.taken()
+        await self.connection.run(b"ROLLBACK")
 
     async def _ask(self, statement: str, arguments: Sequence[object]) -> Answer:
-        self.hold(self._text(statement, arguments))
-        answer = await self._sent(self.taken())
+        self.hold_word(self._composed(statement, arguments))
+        answer = await self.connection.run(self.taken())
         if answer.touched > 0 and not answer.status.startswith("SELECT"):
             self.changed += answer.touched
         return answer
 
-    def _text(self, statement: str, arguments: Sequence[object]) -> bytes:
+    def _composed(self, statement: str, arguments: Sequence[object]) -> bytes:
         return self.connection.text(statement, [plain(each) for each in arguments])
-
-    async def _sent(self, text: bytes) -> Answer:
-        try:
-            return await self.connection.run(text)
-        except Exception:
-            self.is_spoilt = True
-            raise

@@ -5,7 +5,13 @@ from functools import lru_cache
 from coldstore.metadata.sql.database import Dialect
 
 # It joins in whatever order and by whatever index its planner finds best.
-DIALECT = Dialect(greatest="greatest", nested_join="JOIN", index_hint="")
+DIALECT = Dialect(
+    greatest="greatest",
+    nested_join="JOIN",
+    index_hint="",
+    bytes_type="bytea",
+    bytes_position="position({part} IN {whole})",
+)
 
 
 @lru_cache(maxsize=1024)

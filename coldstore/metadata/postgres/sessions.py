@@ -58,6 +58,8 @@ class WriterSessions:
         self._migrations = migrations
         self._answer_seconds = answer_seconds
         self._epoch: int | None = None
+        self._number = 0
+        self._number_written = 0
         self._backends: deque[Backend] = deque(maxlen=8)
 
     async def prepare(
@@ -103,10 +105,13 @@ class WriterSessions:
         if missing(await applied(connection), self._migrations, is_upgrade=False):
             raise MetadataUnavailable(f"{connection.address}: the schema has gone")
         if self._epoch is None:
-            answer = await connection.run("UPDATE writer SET epoch = epoch + 1 RETURNING epoch, batch")
+            answer = await connection.run(
+                "UPDATE writer SET epoch = epoch + 1 RETURNING epoch, batch, (SELECT last_version FROM store)"
+            )
         else:
-            answer = await connection.run("SELECT epoch, batch FROM writer")
-        ((epoch, self.batch),) = answer.rows
+            answer = await connection.run("SELECT epoch, batch, last_version FROM writer, store")
+        ((epoch, self.batch, self._number),) = answer.rows
+        self._number_written = self._number
         if self._epoch is not None and epoch != self._epoch:
             raise MetadataUnavailable(
                 f"{connection.address}: another process has written since this one lost its connection;"
@@ -115,15 +120,28 @@ class WriterSessions:
         self._epoch = epoch
 
     def stamp(self) -> bytes:
-        """Return the statement that belongs to the next transaction; it fails when somebody else has become the writer."""
-        return b"UPDATE writer SET batch = %d, epoch = CASE WHEN epoch = %d THEN epoch END" % (
+        """Return the statements at the end of the next transaction; they fail when somebody else has become the writer."""
+        stamp = b"UPDATE writer SET batch = %d, epoch = CASE WHEN epoch = %d THEN epoch END" % (
             self.batch + 1,
             self._epoch or 0,
         )
+        if self._number != self._number_written:
+            stamp += b";UPDATE store SET last_version = %d" % self._number
+        return stamp
+
+    def next_number(self) -> int:
+        """
+        Return the next number of versions and publications.
+
+        It comes from memory, because there is one writer; ``stamp`` writes the last one down. One whose transaction was undone is left out.
+        """
+        self._number += 1
+        return self._number
 
     def committed(self) -> None:
         """The transaction with the last stamp was committed."""
         self.batch += 1
+        self._number_written = self._number
 
     async def _take_fence(self, connection: Connection) -> None:
         self._backends.append(await connection.fence(FENCE, self._backends))

@@ -7,10 +7,10 @@ from uuid import uuid4
 from twisted.internet.defer import Deferred
 
 from coldstore.metadata.postgres.client import Address, Connection
-from coldstore.metadata.postgres.groupcommit import Run, run_in_turn
 from coldstore.metadata.postgres.readers import Readers
 from coldstore.metadata.postgres.schema import shipped_migrations
 from coldstore.metadata.postgres.sessions import WriterSessions
+from coldstore.metadata.postgres.waves import Shuffle
 from coldstore.metadata.postgres.writer import Writer
 from coldstore.metadata.sql.executor import Step
 from coldstore.metadata.sql.migrations import Migration
@@ -70,7 +70,7 @@ class PostgresStore(SqlStore):
     :param readers: connections for questions, beside the one that writes
     :param new_appliance_id: names a store that is new
     :param write_batch_max: most steps in one commit
-    :param run: how the steps of a transaction are run
+    :param shuffle: see ``run_in_waves``
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class PostgresStore(SqlStore):
         new_appliance_id: Callable[[], str] = _new_appliance_id,
         migrations: Sequence[Migration] | None = None,
         write_batch_max: int = WRITE_BATCH_MAX,
-        run: Run = run_in_turn,
+        shuffle: Shuffle | None = None,
     ) -> None:
         def make(lost: Callable[[MetadataUnavailable], None]) -> Connection:
             return Connection(address, reactor=reactor, answer_seconds=answer_seconds, lost=lost)
@@ -101,7 +101,7 @@ class PostgresStore(SqlStore):
                     batch_max=write_batch_max,
                     connect_seconds=connect_seconds,
                     new_appliance_id=new_appliance_id,
-                    run=run,
+                    shuffle=shuffle,
                 ),
                 Readers(
                     make,

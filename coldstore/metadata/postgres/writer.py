@@ -9,9 +9,10 @@ from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 
 from coldstore.metadata.postgres.client import Connection
-from coldstore.metadata.postgres.groupcommit import Run, Unsettled, commit_together, run_in_turn
+from coldstore.metadata.postgres.groupcommit import Unsettled, commit_together
 from coldstore.metadata.postgres.lasting import LastingConnection
 from coldstore.metadata.postgres.sessions import Make, WriterSessions
+from coldstore.metadata.postgres.waves import Shuffle
 from coldstore.metadata.sql.executor import QUEUE_MAX, Outcome, Step, closed, too_many
 from coldstore.model.errors import MetadataUnavailable
 from coldstore.util.asynchronous import returns_deferred
@@ -41,12 +42,12 @@ class Writer:
         batch_max: int,
         connect_seconds: float,
         new_appliance_id: Callable[[], str],
-        run: Run = run_in_turn,
+        shuffle: Shuffle | None = None,
     ) -> None:
         """
         :param batch_max: most steps in one commit
         :param connect_seconds: for each attempt to connect; also how long steps wait for a connection after an end
-        :param run: how the steps of a transaction are run
+        :param shuffle: see ``run_in_waves``
         """
         self._make = make
         self._sessions = sessions
@@ -54,7 +55,7 @@ class Writer:
         self._batch_max = batch_max
         self._connect_seconds = connect_seconds
         self._new_appliance_id = new_appliance_id
-        self._run = run
+        self._shuffle = shuffle
         self._lasting = LastingConnection(
             self._made, clock=clock, connect_seconds=connect_seconds, begun=sessions.begun
         )
@@ -138,12 +139,17 @@ class Writer:
     async def _carry_out(self, connection: Connection) -> None:
         """Carry out the next transaction; its steps stay where they are when they are to be run again."""
         steps = [step for step, _ in islice(self._waiting, self._together)]
-        stamp = self._sessions.stamp()
         batch = self._sessions.batch + 1
         self._attempts += 1
         outcomes: list[Outcome]
         try:
-            outcomes = await commit_together(connection, steps, stamp=stamp, run=self._run)
+            outcomes = await commit_together(
+                connection,
+                steps,
+                stamp=self._sessions.stamp,
+                number=self._sessions.next_number,
+                shuffle=self._shuffle,
+            )
             if any(outcome.error is None for outcome in outcomes):
                 self._sessions.committed()
         except Unsettled as unsettled:

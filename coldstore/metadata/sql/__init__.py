@@ -3,11 +3,13 @@ What every metadata store in a database of SQL has in common: all that is done w
 
 ``store.SqlStore`` is the way in; it turns every method of the interface into a step and gives it to an ``executor``, which runs it
 in a transaction. A step is a coroutine of a ``Database`` (``database``), so it reads like plain code and runs on SQLite in one go as
-well as on a server across a network; one module per family. ``bounds`` holds steps to the interface's limits, ``rows`` turns rows
+well as on a server across a network; one module per family. ``footprints`` says which may run
+side by side. ``bounds`` holds steps to the interface's limits, ``rows`` turns rows
 into the model and back, ``runs`` and ``kept`` save rows and questions.
 
 Decisions:
 
+- A step asks first, then writes, and asks as few times as it can: a database may be far away.
 - Nobody deletes pieces at once. A version that goes is only marked; ``discards`` takes it and its layout apart in bounded
   batches. So deleting 40 objects of 10,000 parts touches 40 rows.
 - A piece's address is in ``pieces`` or in ``discards``, never in both: as long as its bytes may exist somebody knows them.

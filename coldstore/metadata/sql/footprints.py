@@ -27,7 +27,10 @@ class BoundStep(Generic[_T]):
     __slots__ = ("arguments", "function", "named")
 
     def __init__(
-        self, function: Callable[..., Coroutine[Any, Any, _T]], arguments: tuple[Any, ...], named: dict[str, Any]
+        self,
+        function: Callable[..., Coroutine[Any, Any, _T]],
+        arguments: tuple[Any, ...],
+        named: dict[str, Any],
     ) -> None:
         """
         :param function: called with a database, then with ``arguments``, and ``named`` ones

@@ -218,9 +218,7 @@ async def publish(
     """Make a version of new pieces current."""
     storage_class = facts.storage_class.value
     first = pieces[0].address if pieces else ""
-    row = await db.row(
-        _TO_PUBLISH, (first, first, facts.owner_id, storage_class, facts.key, facts.bucket)
-    )
+    row = await db.row(_TO_PUBLISH, (first, first, facts.owner_id, storage_class, facts.key, facts.bucket))
     if row is None:
         raise NoSuchBucket(facts.bucket)
     is_used, is_freed, share_uid, *columns = row
@@ -330,7 +328,9 @@ async def delete_current(
         await buckets.uid(db, bucket)
     gone = []
     tally = Tally()
-    for rows in await db.rows_of_each(f"SELECT {_TO_REPLACE}", [(key, bucket) for key in dict.fromkeys(keys)]):
+    for rows in await db.rows_of_each(
+        f"SELECT {_TO_REPLACE}", [(key, bucket) for key in dict.fromkeys(keys)]
+    ):
         if not rows:
             raise NoSuchBucket(bucket)
         _, version, claimed = Under.of(rows[0])
@@ -416,4 +416,3 @@ def check_condition(condition: WriteCondition | None, found: ObjectVersion | Non
             raise NoSuchKey("there is nothing to match")
         if condition.if_match not in ("*", found.facts.etag):
             raise PreconditionFailed("the ETag is another one")
-
