@@ -184,7 +184,7 @@ async def entries(
             UNION ALL SELECT (SELECT v.key {of_bucket} >= CASE {position}
                 WHEN 0 THEN CAST(entry.key || ? AS {bytes_type})
                 ELSE CAST(substr(entry.key, 1, asked.prefix_length + {position} + asked.delimiter_length - 1) || ?
-                    AS {bytes_type}) END {and_first}) FROM entry CROSS JOIN asked WHERE entry.key IS NOT NULL
+                    AS {bytes_type}) END {and_first}) FROM entry, asked WHERE entry.key IS NOT NULL
         )
         SELECT {LISTED_COLUMNS} FROM (SELECT key FROM entry WHERE key IS NOT NULL LIMIT ?) AS shown
             {db.dialect.nested_join} versions AS v ON v.bucket_uid = ? AND v.key = shown.key AND v.deleted_at IS NULL
