@@ -102,7 +102,7 @@ class Core(MultiService):
         """
         Recover, then begin to work; nobody is served yet.
 
-        :raise MetadataUnavailable, SchemaTooNew: the record cannot be used
+        :raise MetadataUnavailable, SchemaTooNew, SchemaTooOld, RecordElsewhere: the record cannot be used
         :raise DiskFault: the staging disk cannot be used
         :raise OSError, VirtualCartridges: what the configuration names is not there, or is not what the record knows
         """

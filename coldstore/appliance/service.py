@@ -28,7 +28,7 @@ from coldstore.appliance.library import VirtualCartridges
 from coldstore.appliance.logs import observer
 from coldstore.appliance.machine import Machine
 from coldstore.config.schema import Configuration
-from coldstore.interfaces.metadata import SchemaTooNew, SchemaTooOld
+from coldstore.interfaces.metadata import RecordElsewhere, SchemaTooNew, SchemaTooOld
 from coldstore.interfaces.staging import DiskFault
 from coldstore.model.errors import MetadataUnavailable
 from coldstore.util.servicemanager import tell
@@ -40,6 +40,7 @@ PLAIN_FAULTS = (
     StateDirectoryInUse,
     DiskFault,
     MetadataUnavailable,
+    RecordElsewhere,
     SchemaTooNew,
     SchemaTooOld,
     VirtualCartridges,

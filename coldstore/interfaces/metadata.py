@@ -150,7 +150,12 @@ class IMetadataStore(Interface):
     # ── life of the store ───────────────────────────────────────────────────────────────────────────────────────────
 
     def open() -> Deferred[None]:
-        """Connect, apply migrations, refuse a newer schema (``SchemaTooNew``). Steps may be called once this fired."""
+        """
+        Connect; make the schema of a store that is new. Steps may be called once this fired.
+
+        It fails with ``SchemaTooNew`` or ``SchemaTooOld`` when the store was written by another ColdStore, with
+        ``RecordElsewhere`` when it does not hold the record, and then has changed nothing.
+        """
 
     def close() -> Deferred[None]:
         """Finish the steps under way, refuse new ones, let go of everything. Repeatable."""
@@ -673,6 +678,10 @@ class SchemaTooOld(Exception):
     """The store was written by an older ColdStore, and only an operator has it changed; says by which command."""
 
 
+class RecordElsewhere(Exception):
+    """The store is not the one that holds the record: it was moved away, or has not come whole; says what to do."""
+
+
 __all__ = [
     "BATCH_MAX",
     "BYTES_MAX",
@@ -684,6 +693,7 @@ __all__ = [
     "DiscardedPiece",
     "IMetadataStore",
     "MemberVersion",
+    "RecordElsewhere",
     "SchemaTooNew",
     "SchemaTooOld",
     "StagingUse",

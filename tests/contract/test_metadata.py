@@ -25,7 +25,13 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
-from coldstore.interfaces.metadata import IMetadataStore, SchemaTooNew, StepTooLarge
+from coldstore.interfaces.metadata import (
+    IMetadataStore,
+    RecordElsewhere,
+    SchemaTooNew,
+    SchemaTooOld,
+    StepTooLarge,
+)
 from coldstore.metadata.sql import (
     backlog,
     buckets,
@@ -572,12 +578,18 @@ class FileTests(TestCase):
             await SqliteStore(path, migrations=[altered, *rest]).open()
 
     async def test_from_every_version(self) -> None:
-        """A file of every earlier schema, none included, is brought up to date and works."""
+        """A new file gets its schema at once, one of an earlier schema when somebody wants that; then it works."""
         migrations = shipped_migrations()
         for version in range(len(migrations) + 1):
             path = self.mktemp()
             connection = sqlite3.connect(path, isolation_level=None)
             migrate(connection, migrations[:version], new_appliance_id=lambda: "id")
+            if 0 < version < len(migrations):
+                before = connection.execute("SELECT sql FROM sqlite_schema").fetchall()
+                with self.assertRaises(SchemaTooOld):
+                    await self.reopened(path)
+                self.assertEqual(connection.execute("SELECT sql FROM sqlite_schema").fetchall(), before)
+                migrate(connection, migrations, new_appliance_id=lambda: "id", is_upgrade=True)
             connection.close()
             store = await self.reopened(path)
             await store.create_bucket(name="b", owner_id="o", region="r", created_at=1.0, default_class=None)
@@ -593,6 +605,18 @@ class FileTests(TestCase):
                 len(await store.pending(classes=[StorageClass.GLACIER], after_sequence=0, limit=9)), 1
             )
 
+    async def test_record_elsewhere(self) -> None:
+        """A file that does not hold the record, or not all of it, is refused and not touched; the refusal says where it is."""
+        path = self.mktemp()
+        await (await self.reopened(path)).close()
+        for mark in ("arriving_from", "moved_to"):
+            with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+                connection.execute(f"UPDATE store SET {mark} = 'sqlite:/elsewhere'")
+                with self.assertRaisesRegex(RecordElsewhere, "sqlite:/elsewhere.*coldstore db"):
+                    await self.reopened(path)
+                connection.execute(f"UPDATE store SET {mark} = ''")
+        await self.reopened(path)
+
     async def test_use_is_counted_for_older_files(self) -> None:
         """A file from before the disk was counted is counted when it is brought up to date: exactly as a new one would be."""
         old, new = (SqliteStore(self.mktemp()) for _ in range(2))
@@ -603,6 +627,8 @@ class FileTests(TestCase):
             if store is old:
                 await store.close()
                 self.forget_shares(store._path)
+                with contextlib.closing(sqlite3.connect(store._path, isolation_level=None)) as connection:
+                    migrate(connection, shipped_migrations(), new_appliance_id=lambda: "id", is_upgrade=True)
                 store = await self.reopened(store._path)
             counts.append(await store.staging_use(owner_id="owner"))
             self.assertEqual(await store.staging_use(bucket="b"), counts[-1])

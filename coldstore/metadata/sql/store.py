@@ -27,6 +27,7 @@ from coldstore.metadata.sql import (
     cartridges,
     copies,
     layouts,
+    record,
     restores,
     shares,
     telling,
@@ -142,10 +143,10 @@ class SqlStore:
 
     @returns_deferred
     async def open(self) -> None:
-        """Connect and migrate."""
+        """Connect; see that the record is here."""
         try:
             await self._executor.open()
-            self.appliance_id = await self._read(users.appliance_id)
+            self.appliance_id = await self._read(record.appliance_id)
         except BaseException:
             await self._executor.close()
             raise

@@ -1,16 +1,10 @@
-"""Users and the appliance itself."""
+"""Users, and the runs of the appliance."""
 
 from coldstore.interfaces.metadata import Conflict, StoreTotals
 from coldstore.metadata.sql.database import Database, Duplicate
 from coldstore.metadata.sql.rows import USER_COLUMNS, total, user_of
 from coldstore.model.bundles import BundleState
 from coldstore.model.objects import User
-
-
-async def appliance_id(db: Database) -> str:
-    """Return the id that the store was given when it was new."""
-    (found,) = await db.row("SELECT appliance_id FROM store")
-    return str(found)
 
 
 async def take_epoch(db: Database, at: float) -> int:

@@ -17,19 +17,25 @@ def shipped_migrations() -> list[Migration]:
 
 
 def migrate(
-    connection: sqlite3.Connection, migrations: Sequence[Migration], *, new_appliance_id: Callable[[], str]
+    connection: sqlite3.Connection,
+    migrations: Sequence[Migration],
+    *,
+    new_appliance_id: Callable[[], str],
+    is_upgrade: bool = False,
 ) -> None:
     """
-    Bring the schema up to the last of the migrations, in one transaction; give a new store its id.
+    Make the schema of a new store, or bring that of an older one up to the last of the migrations, in one transaction; give a
+    new store its id.
 
+    :param is_upgrade: whether somebody wants an older store to be changed
     :raise SchemaTooNew: when a migration was applied that is not among these; nothing was touched
+    :raise SchemaTooOld: when it is an older store, and this no upgrade; nothing was touched
     :raise MigrationAltered: when one that was applied had another text; nothing was touched
     """
     connection.execute("BEGIN IMMEDIATE")
     try:
         connection.execute(_LEDGER)
-        applied = dict(connection.execute("SELECT number, checksum FROM migrations"))
-        for migration in missing(applied, migrations, is_upgrade=True):
+        for migration in missing(applied(connection), migrations, is_upgrade=is_upgrade):
             _apply(connection, migration)
         if migrations:
             _name_store(connection, new_appliance_id)
@@ -38,6 +44,13 @@ def migrate(
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def applied(connection: sqlite3.Connection) -> dict[int, str]:
+    """Return the ledger of a file, number to checksum; empty when it is new."""
+    if connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'migrations'").fetchone() is None:
+        return {}
+    return dict(connection.execute("SELECT number, checksum FROM migrations"))
 
 
 def _apply(connection: sqlite3.Connection, migration: Migration) -> None:

@@ -27,9 +27,9 @@ def prepare(
     connection: sqlite3.Connection, migrations: Sequence[Migration], *, new_appliance_id: Callable[[], str]
 ) -> None:
     """
-    Bring what a connection has to the newest schema.
+    Make the schema in what is new, and see that anything else has it.
 
-    :raise MetadataUnavailable, SchemaTooNew: it cannot be used
+    :raise MetadataUnavailable, SchemaTooNew, SchemaTooOld: it cannot be used
     """
     try:
         migrate(connection, migrations, new_appliance_id=new_appliance_id)
