@@ -1,0 +1,213 @@
+"""
+The lines of a dump: JSON, each row a line. Pure; ``FORMAT.md`` is the reference.
+
+Text is escaped to ASCII and numbers keep their kind and every digit, so that a row that is read is the row that was written.
+"""
+
+import json
+from base64 import b64decode, b64encode
+from binascii import Error as NotBase64
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from coldstore.metadata.portable.stores import Row, Standing
+from coldstore.metadata.sql.tables import Column, Kind, Table
+
+FORMAT = "coldstore-metadata"
+VERSION = 1
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+_TYPES = {Kind.INTEGER: int, Kind.REAL: float, Kind.TEXT: str, Kind.BYTES: str}
+
+
+class DumpDamaged(Exception):
+    """A file is no dump, or not a whole one, or was altered; says where."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """
+    What a dump says before its rows.
+
+    :ivar made_at: unix seconds
+    :ivar backend: what kind of store it was made of
+    """
+
+    standing: Standing
+    made_at: float
+    backend: str
+    tables: tuple[Table, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trailer:
+    """What a dump says behind its rows: the number of rows by table, and the SHA-256, in hex, of all before."""
+
+    rows: Mapping[str, int]
+    sha256: str
+
+
+def header_line(header: Header) -> bytes:
+    """Return the first line."""
+    standing = header.standing
+    return _line(
+        {
+            "format": FORMAT,
+            "version": VERSION,
+            "schema": standing.schema,
+            "appliance_id": standing.appliance_id,
+            "last_version": standing.last_version,
+            "epoch": standing.epoch,
+            "made_at": header.made_at,
+            "backend": header.backend,
+            "tables": [
+                {
+                    "name": table.name,
+                    "columns": [
+                        [column.name, column.kind.value, column.nullable] for column in table.columns
+                    ],
+                    "key": table.key,
+                }
+                for table in header.tables
+            ],
+        }
+    )
+
+
+def read_header(line: bytes) -> Header:
+    """
+    Return what a first line says.
+
+    :raise DumpDamaged: it is none
+    """
+    said = _read(line)
+    if not isinstance(said, dict) or said.get("format") != FORMAT:
+        raise DumpDamaged("this is not a dump of ColdStore's metadata")
+    if said.get("version") != VERSION:
+        raise DumpDamaged(
+            f"a dump of version {said.get('version')!r} is for a newer program; this one reads {VERSION}"
+        )
+    try:
+        return Header(
+            standing=Standing(
+                schema=_checked(said["schema"], int),
+                appliance_id=_checked(said["appliance_id"], str),
+                last_version=_checked(said["last_version"], int),
+                epoch=_checked(said["epoch"], int),
+                arriving_from="",
+                moved_to="",
+            ),
+            made_at=_checked(said["made_at"], float),
+            backend=_checked(said["backend"], str),
+            tables=tuple(_table(each) for each in said["tables"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DumpDamaged(f"the first line lacks something, or has it wrong: {error}") from None
+
+
+def _table(said: Mapping[str, Any]) -> Table:
+    table = Table(
+        name=_checked(said["name"], str),
+        columns=tuple(
+            Column(_checked(name, str), Kind(kind), _checked(nullable, bool))
+            for name, kind, nullable in said["columns"]
+        ),
+        key=tuple(said["key"]),
+    )
+    if not table.key or not table.key_places:
+        raise ValueError(f"{table.name} has no key")
+    return table
+
+
+def _checked(value: Any, kind: type) -> Any:
+    if type(value) is not kind:
+        raise TypeError(f"{value!r} is no {kind.__name__}")
+    return value
+
+
+def table_line(table: Table) -> bytes:
+    """Return the line before the rows of a table."""
+    return _line({"table": table.name})
+
+
+def trailer_line(trailer: Trailer) -> bytes:
+    """Return the last line."""
+    return _line({"rows": dict(trailer.rows), "sha256": trailer.sha256})
+
+
+def read_mark(line: bytes) -> str | Trailer:
+    """
+    Return what a line between rows says: the name of the table that follows, or the trailer.
+
+    :raise DumpDamaged: it says neither
+    """
+    match _read(line):
+        case {"table": str(name), **rest} if not rest:
+            return name
+        case {"rows": dict(rows), "sha256": str(digest), **rest} if not rest:
+            return Trailer(rows=rows, sha256=digest)
+    raise DumpDamaged("a line is neither a row nor anything else that belongs into a dump")
+
+
+def row_lines(table: Table, rows: Iterable[Row]) -> bytes:
+    """Return the lines of rows."""
+    places = [place for place, column in enumerate(table.columns) if column.kind is Kind.BYTES]
+    if places:
+        rows = [_with_text(row, places) for row in rows]
+    return "".join([_encode(row) + "\n" for row in rows]).encode("ascii")
+
+
+def _with_text(row: Row, places: Sequence[int]) -> Row:
+    """Write bytes as text."""
+    changed = list(row)
+    for place in places:
+        if changed[place] is not None:
+            changed[place] = b64encode(changed[place]).decode("ascii")
+    return tuple(changed)
+
+
+def reader_of(table: Table) -> Callable[[bytes], Row]:
+    """
+    Return what reads a line as a row of a table.
+
+    It raises ``DumpDamaged`` when a line is none: what is no JSON, or has other columns, or values of other kinds than the table's.
+    """
+    count = len(table.columns)
+    places = [place for place, column in enumerate(table.columns) if column.kind is Kind.BYTES]
+    allowed = [
+        (_TYPES[column.kind], type(None) if column.nullable else _TYPES[column.kind])
+        for column in table.columns
+    ]
+
+    def read(line: bytes) -> Row:
+        values = _read(line)
+        if type(values) is not list or len(values) != count:
+            _refuse(table, line)
+        for value, kinds in zip(values, allowed, strict=True):
+            if type(value) not in kinds:
+                _refuse(table, line)
+        for place in places:
+            if values[place] is not None:
+                try:
+                    values[place] = b64decode(values[place], validate=True)
+                except (NotBase64, ValueError):
+                    _refuse(table, line)
+        return tuple(values)
+
+    return read
+
+
+def _refuse(table: Table, line: bytes) -> NoReturn:
+    # Not what it holds: it may be a user's secret.
+    raise DumpDamaged(f"a line of {len(line)} bytes is no row of {table.name}")
+
+
+def _line(document: Mapping[str, Any]) -> bytes:
+    return f"{_encode(document)}\n".encode("ascii")
+
+
+def _read(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        raise DumpDamaged(f"a line of {len(line)} bytes is no JSON") from None

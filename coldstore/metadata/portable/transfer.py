@@ -1,0 +1,218 @@
+"""
+Bringing rows into a store: from another store, or from a dump.
+
+It can be broken off at any point, by an error or with the process, and begun again: it then goes on where it was. Until it is through,
+the store is marked as one that no appliance opens.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from coldstore.metadata.portable.stores import Key, Portable, Row, Snapshot, Standing
+from coldstore.metadata.sql.tables import TABLES, Table
+
+PAGE_ROWS = 2_000
+EMPTYING = " (what was here goes first)"
+LOADED = tuple(table for table in TABLES if table.name != "store")
+"""All but the row about the store itself, of which a part travels: see ``Portable.settle``."""
+
+
+class TransferRefused(Exception):
+    """The rows cannot go there; says why, and what helps. Nothing was changed."""
+
+
+class RowsDiffer(Exception):
+    """What arrived is not what was sent: the store stays marked. Says which row."""
+
+
+class Stage(Enum):
+    """What is going on."""
+
+    REMOVE = "removing what was there"
+    LOAD = "copying"
+    VERIFY = "comparing"
+
+
+Tell = Callable[[Stage, int, int], object]
+"""Is told how many rows are through in a stage, and of about how many."""
+
+
+class Beginning(Enum):
+    """How a transfer begins."""
+
+    EMPTY = "the store is empty"
+    REPLACE = "what is there is removed first"
+    GO_ON = "an earlier one was broken off"
+
+
+def beginning(there: Standing, *, origin: str, is_empty: bool, may_replace: bool) -> Beginning:
+    """
+    Decide how a transfer begins.
+
+    :param there: what the store says of itself; ``is_empty`` whether it has no rows
+    :param origin: where the rows come from, with what tells one state of it from any other
+    :param may_replace: whether an operator wants what is there to go
+    :raise TransferRefused: it may not begin
+    """
+    if there.arriving_from == origin:
+        return Beginning.GO_ON
+    if there.arriving_from == origin + EMPTYING or may_replace:
+        return Beginning.EMPTY if is_empty else Beginning.REPLACE
+    if there.arriving_from:
+        raise TransferRefused(
+            f"a part of something else is there already, from {there.arriving_from.removesuffix(EMPTYING)}, and this comes from "
+            f"{origin}. Go on with that, or say --replace to remove it"
+        )
+    if is_empty:
+        return Beginning.EMPTY
+    if there.moved_to:
+        raise TransferRefused(
+            f"the rows that were moved from there to {there.moved_to} are still there. Say --replace to remove them"
+        )
+    raise TransferRefused(
+        f"it is not empty: it holds the metadata of appliance {there.appliance_id}. Say --replace to remove them"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sums:
+    """What a transfer came to: ``rows`` are all that were compared, ``copied`` those of them that this run has copied."""
+
+    rows: int
+    copied: int
+
+
+async def transfer(
+    source: Snapshot,
+    target: Portable,
+    *,
+    origin: str,
+    may_replace: bool,
+    tell: Tell,
+    before_settling: Callable[[], Awaitable[object]],
+    page_rows: int = PAGE_ROWS,
+) -> Sums:
+    """
+    Bring all rows into a store, compare every one, and make it the one with the record.
+
+    :param origin: see ``beginning``
+    :param before_settling: is called when everything is there and before the store may be opened: marks where the rows come from
+    :param page_rows: the size of a batch
+    :raise TransferRefused: it may not begin; nothing was changed
+    :raise RowsDiffer: what arrived is not what was sent
+    :raise MetadataUnavailable, DumpDamaged, OSError: one of the two failed; the same call goes on with it
+    """
+    here = await source.standing()
+    how = beginning(
+        await standing_of(target), origin=origin, is_empty=await is_empty(target), may_replace=may_replace
+    )
+    if how is Beginning.REPLACE:
+        await target.mark(arriving_from=origin + EMPTYING)
+        await _remove_all(target, tell, page_rows)
+    if how is not Beginning.GO_ON:
+        await target.mark(arriving_from=origin)
+    copied = await _load(source, target, tell, page_rows)
+    rows = await _verify(source, target, tell, page_rows)
+    await before_settling()
+    await target.settle(appliance_id=here.appliance_id, last_version=here.last_version)
+    return Sums(rows=rows, copied=copied)
+
+
+async def standing_of(store: Portable) -> Standing:
+    """Return what a store says of itself."""
+    snapshot = await store.snapshot()
+    try:
+        return await snapshot.standing()
+    finally:
+        await snapshot.close()
+
+
+async def is_empty(store: Portable) -> bool:
+    """Whether a store has no rows."""
+    for table in LOADED:
+        if await store.last_key(table) is not None:
+            return False
+    return True
+
+
+async def _remove_all(target: Portable, tell: Tell, page_rows: int) -> None:
+    snapshot = await target.snapshot()
+    expected = sum([await snapshot.count(table) for table in LOADED])
+    await snapshot.close()
+    done = 0
+    for table in reversed(LOADED):
+        while count := await target.remove(table, page_rows):
+            done += count
+            tell(Stage.REMOVE, done, expected)
+
+
+async def _load(source: Snapshot, target: Portable, tell: Tell, page_rows: int) -> int:
+    """Copy what is not there yet; return how many rows that was."""
+    first, after = await _reached(target)
+    counts = [await source.count(table) for table in LOADED]
+    done, expected, copied = sum(counts[:first]), sum(counts), 0
+    for table in LOADED[first:]:
+        while page := await source.page(table, after, page_rows):
+            await target.put(table, page)
+            copied += len(page)
+            done += len(page)
+            tell(Stage.LOAD, done, expected)
+            after = _key_of(table, page[-1])
+        after = None
+    return copied
+
+
+async def _reached(target: Portable) -> tuple[int, Key | None]:
+    """Return which table is the first that may lack rows, and behind which key."""
+    for place in reversed(range(len(LOADED))):
+        last = await target.last_key(LOADED[place])
+        if last is not None:
+            return place, last
+    return 0, None
+
+
+async def _verify(source: Snapshot, target: Portable, tell: Tell, page_rows: int) -> int:
+    """
+    Compare all rows of both; return how many there are.
+
+    :raise RowsDiffer: two are not the same, or one is missing
+    """
+    arrived = await target.snapshot()
+    try:
+        expected = sum([await source.count(table) for table in LOADED])
+        done = 0
+        for table in LOADED:
+            after: Key | None = None
+            while True:
+                sent, got = (
+                    await source.page(table, after, page_rows),
+                    await arrived.page(table, after, page_rows),
+                )
+                # Equal is not enough: 1, 1.0 and True are equal.
+                if sent != got or [tuple(map(type, row)) for row in sent] != [
+                    tuple(map(type, row)) for row in got
+                ]:
+                    raise RowsDiffer(_difference(table, sent, got))
+                if not sent:
+                    break
+                done += len(sent)
+                tell(Stage.VERIFY, done, expected)
+                after = _key_of(table, sent[-1])
+        return done
+    finally:
+        await arrived.close()
+
+
+def _difference(table: Table, sent: list[Row], got: list[Row]) -> str:
+    """Say which is the first row that differs; not what is in it, which may be a secret."""
+    for one, other in zip(sent, got, strict=False):
+        if repr(one) != repr(other):
+            return f"{table.name}: the row {_key_of(table, one)!r} differs from what arrived as {_key_of(table, other)!r}"
+    longer = max(sent, got, key=len)
+    missing = _key_of(table, longer[min(len(sent), len(got))])
+    return f"{table.name}: the row {missing!r} {'did not arrive' if longer is sent else 'came from nowhere'}"
+
+
+def _key_of(table: Table, row: Row) -> Key:
+    return tuple(row[place] for place in table.key_places)
