@@ -11,6 +11,7 @@ Who may import whom (kept by ``tests/unit/test_architecture.py``)::
     model, interfaces, util  <-  metadata, disk, tape, notify, testing      adapters, never each other
     plan  <-  metadata                       what to ask for next is a decision
     model, plan, ontape, interfaces, util  <-  s3, admin, work              the parts that act, never each other
+    model, plan, interfaces, util, config, metadata  <-  upkeep  <-  admin  the operator's command, without an appliance
     everything but testing  <-  appliance  <-  tap
     util  <-  vtl                            the virtual library's programs stand alone
 """

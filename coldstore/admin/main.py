@@ -11,7 +11,8 @@ from typing import Any
 
 from coldstore.admin.client import Client, NotRunning, Refused
 from coldstore.admin.overview import alert_text, overview
-from coldstore.admin.tables import page, size, table
+from coldstore.upkeep.command import add_db
+from coldstore.util.tables import page, size, table
 from coldstore.util.units import parse_size
 
 DEFAULT_SOCKET = "/var/lib/coldstore/admin.sock"
@@ -129,6 +130,7 @@ def _parser() -> argparse.ArgumentParser:
         "id", nargs="*", type=_alert_number, metavar="NUMBER", help="as `coldstore alerts` shows it"
     )
     alerts.add_argument("--all", action="store_true", help="closed ones as well")
+    add_db(commands, shared)
     audit = command("audit", _audit, "Who did what to what, newest first.")
     audit.add_argument("--limit", type=int, default=50)
     return parser

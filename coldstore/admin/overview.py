@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from coldstore.admin.tables import duration, printable, size
+from coldstore.util.tables import duration, printable, size
 
 Row = Mapping[str, Any]
 

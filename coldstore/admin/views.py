@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from coldstore.admin.problems import problems
-from coldstore.admin.tables import size
 from coldstore.interfaces.control import Health
 from coldstore.interfaces.metadata import Backlog, StagingUse, StoreTotals
 from coldstore.interfaces.staging import StagingUsage
@@ -13,6 +12,7 @@ from coldstore.model.bundles import Bundle, Copy
 from coldstore.model.cartridges import Cartridge, Drive
 from coldstore.model.events import Alert, AuditEvent
 from coldstore.model.objects import UNLIMITED_BYTES, Bucket, ObjectVersion, User
+from coldstore.util.tables import size
 
 Row = dict[str, object]
 

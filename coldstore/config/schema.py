@@ -139,12 +139,28 @@ class Postgresql:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Dumps:
+    """
+    Dumps of the metadata, which an appliance makes by itself while it works.
+
+    :ivar directory: null stands for ``dumps`` in the state directory.
+    :ivar every_seconds: null for none.
+    :ivar keep_seconds: a dump goes when it is older and there is a newer one.
+    """
+
+    directory: AbsolutePath | None = None
+    every_seconds: Annotated[float, Duration(at_least=60)] | None = DAY
+    keep_seconds: Seconds = 7 * DAY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Metadata:
     """Where the metadata are kept."""
 
     backend: Annotated[str, Choice(("sqlite", "postgresql"), planned=("etcd",))] = "sqlite"
     sqlite: Sqlite = field(default_factory=Sqlite)
     postgresql: Postgresql = field(default_factory=Postgresql)
+    dumps: Dumps = field(default_factory=Dumps)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -482,6 +498,11 @@ class Configuration:
     def sqlite_path(self) -> str:
         """Path of the embedded database."""
         return self.metadata.sqlite.path or f"{self.state_directory}/metadata.sqlite"
+
+    @property
+    def dumps_directory(self) -> str:
+        """Path of the dumps of the metadata."""
+        return self.metadata.dumps.directory or f"{self.state_directory}/dumps"
 
     @property
     def staging_directory(self) -> str:

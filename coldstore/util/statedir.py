@@ -25,10 +25,9 @@ class StateDirectory:
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.pread(self._descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(self._descriptor)
             raise StateDirectoryInUse(
-                f"{path} is in use by another appliance (process {holder}); one library has one appliance"
+                f"{path} is in use by another appliance (process {_named_in(path) or 'unknown'}); one library has one appliance"
             ) from None
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
@@ -36,3 +35,22 @@ class StateDirectory:
     def release(self) -> None:
         """Let go."""
         os.close(self._descriptor)
+
+
+def holder_of(path: Path) -> str:
+    """Return the process that holds a state directory now, without taking it; empty when none does, or none that may be seen."""
+    try:
+        descriptor = os.open(path / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _named_in(path)
+    finally:
+        os.close(descriptor)
+    return ""
+
+
+def _named_in(path: Path) -> str:
+    return (path / "lock").read_bytes()[:32].decode("ascii", "replace").strip()

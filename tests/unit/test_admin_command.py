@@ -13,11 +13,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from coldstore.admin import main as command
 from coldstore.admin.client import NotRunning
 from coldstore.admin.overview import alert_text
-from coldstore.admin.tables import cell, duration, page, size, table
 from coldstore.model.activity import DriveActivity
 from coldstore.model.cartridges import CartridgeState
 from coldstore.model.events import Severity
 from coldstore.model.objects import StorageClass
+from coldstore.util.tables import cell, duration, page, size, table
 from tests.unit.admin_rig import GIB, HEALTHY, NOW, AdminRig, cartridge
 
 IDLE = DriveActivity(

@@ -25,6 +25,9 @@ ARROWS: Mapping[str, frozenset[str]] = {
     # The choice among its backends is made by the settings.
     "metadata": frozenset({"model", "plan", "interfaces", "util", "config"}),
     **dict.fromkeys(ACTING, frozenset({"model", "plan", "ontape", "interfaces", "util"})),
+    # The operator's command is one.
+    "admin": frozenset({"model", "plan", "ontape", "interfaces", "util", "upkeep"}),
+    "upkeep": frozenset({"model", "plan", "interfaces", "util", "config", "metadata"}),
     "vtl": frozenset({"util"}),
     "config": frozenset({"model", "util"}),
     "appliance": frozenset(
@@ -41,6 +44,7 @@ ARROWS: Mapping[str, frozenset[str]] = {
             *ACTING,
             "vtl",
             "config",
+            "upkeep",
         }
     ),
     "tap": frozenset({"appliance", "config"}),

@@ -29,13 +29,11 @@ class Standing:
 
 
 class Snapshot(Protocol):
-    """
-    All rows as they were at one moment, whatever is written meanwhile.
+    """All rows as they were at one moment, whatever is written meanwhile."""
 
-    :ivar tables: those it has, in an order of loading: ``tables.TABLES`` unless the schema is an older one
-    """
-
-    tables: Sequence[Table]
+    @property
+    def tables(self) -> Sequence[Table]:
+        """The tables it has, in an order of loading: ``tables.TABLES`` unless the schema is an older one."""
 
     async def standing(self) -> Standing:
         """Return what the store says of itself."""

@@ -6,10 +6,11 @@ from typing import Any, TypeVar
 
 from coldstore.metadata.portable.stores import Key, Row, Standing
 from coldstore.metadata.sql import whole
+from coldstore.metadata.sql.migrations import Migration, missing
 from coldstore.metadata.sql.tables import ARRIVING_FROM, TABLES, Column, Kind, Table
 from coldstore.metadata.sqlite.connection import open_for_reading, open_for_writing, told_apart
 from coldstore.metadata.sqlite.driver import Connection, finished
-from coldstore.metadata.sqlite.schema import applied, shipped_migrations
+from coldstore.metadata.sqlite.schema import applied, migrate, shipped_migrations
 from coldstore.metadata.sqlite.store import new_appliance_id, prepare
 from coldstore.model.errors import MetadataUnavailable
 
@@ -139,6 +140,36 @@ class PortableSqlite:
                 raise told_apart(error) from error
             raise
         return result
+
+
+def needed_by(path: str) -> list[Migration]:
+    """
+    Return the migrations that a file needs.
+
+    :raise MetadataUnavailable, SchemaTooNew, MigrationAltered: it cannot be upgraded
+    """
+    connection = _opened(open_for_reading, path)
+    try:
+        return missing(applied(connection), shipped_migrations(), is_upgrade=True)
+    except sqlite3.Error as error:
+        raise MetadataUnavailable(f"{path}: {error}") from error
+    finally:
+        connection.close()
+
+
+def upgrade_file(path: str) -> None:
+    """
+    Apply them, in one transaction.
+
+    :raise MetadataUnavailable, SchemaTooNew, MigrationAltered: nothing was changed
+    """
+    connection = _opened(open_for_writing, path)
+    try:
+        migrate(connection, shipped_migrations(), new_appliance_id=new_appliance_id, is_upgrade=True)
+    except sqlite3.Error as error:
+        raise told_apart(error) from error
+    finally:
+        connection.close()
 
 
 def _opened(open_file: Any, path: str) -> Connection:

@@ -1,0 +1,128 @@
+"""``coldstore db backup`` and ``restore``."""
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from coldstore.interfaces.metadata import SchemaTooNew
+from coldstore.metadata.portable.dumped import CheckedDump, DumpSnapshot, check_dump
+from coldstore.metadata.portable.dumping import dump
+from coldstore.metadata.portable.lines import DumpDamaged, Trailer
+from coldstore.metadata.portable.stores import Snapshot
+from coldstore.metadata.portable.transfer import Sums, transfer
+from coldstore.metadata.sql.record import demand_record
+from coldstore.metadata.sql.tables import TABLES
+from coldstore.metadata.sqlite.older import load_older
+from coldstore.upkeep.desk import Desk
+from coldstore.upkeep.errors import Refused
+from coldstore.upkeep.holding import demand_owner, held
+from coldstore.upkeep.places import Place, configured
+
+
+async def backup(desk: Desk, options: argparse.Namespace) -> dict[str, Any]:
+    """
+    Dump the store of the configuration, also while an appliance works on it.
+
+    :raise Refused, MetadataUnavailable, RecordElsewhere, OSError: no file was made
+    """
+    place = configured(desk.settings)
+    demand_owner([desk.settings.state_directory, *place.paths])
+    path = Path(options.file).absolute()
+    if path.is_dir():
+        raise Refused(f"{path} is a directory: name a file in it")
+    trailer = await dump_of(place, path, desk)
+    return {
+        "store": place.name,
+        "file": str(path),
+        "file_bytes": path.stat().st_size,
+        "rows": sum(trailer.rows.values()),
+        "sha256": trailer.sha256,
+    }
+
+
+async def dump_of(place: Place, path: Path, desk: Desk) -> Trailer:
+    """
+    Dump a store, of whatever schema.
+
+    :raise MetadataUnavailable, RecordElsewhere, OSError: no file was made
+    """
+    snapshot = await place.snapshot(desk.reactor)
+    try:
+        standing = await snapshot.standing()
+        demand_record(arriving_from=standing.arriving_from, moved_to=standing.moved_to)
+
+        def tell(done: int, expected: int) -> None:
+            desk.progress("dumping", done, expected)
+
+        trailer = await dump(snapshot, path, backend=place.backend, made_at=desk.now(), tell=tell)
+    finally:
+        await snapshot.close()
+    desk.progress.end()
+    return trailer
+
+
+async def restore(desk: Desk, options: argparse.Namespace) -> dict[str, Any]:
+    """
+    Bring a dump into the store of the configuration.
+
+    :raise Refused, TransferRefused, DumpDamaged, SchemaTooNew: nothing was changed
+    :raise RowsDiffer, MetadataUnavailable, OSError: it is not through; no appliance starts until it is
+    """
+    settings = desk.settings
+    place = configured(settings)
+    demand_owner([settings.state_directory, *place.paths])
+    with held(settings, [place]):
+        checked = _checked(Path(options.file), desk)
+        schema = checked.header.standing.schema
+        if schema > place.newest_schema:
+            raise SchemaTooNew(
+                f"{options.file} has schema {schema}, of a newer program; this one knows {place.newest_schema}. Nothing was changed"
+            )
+        if options.replace and place.is_there():
+            desk.demand_consent(f"Everything in {place.name} is removed first.", is_given=options.yes)
+        with tempfile.TemporaryDirectory(prefix="restore-", dir=settings.state_directory) as folder:
+            source = _source(checked, Path(folder), place.newest_schema)
+            try:
+                sums = await _brought(source, place, checked.name, desk, may_replace=options.replace)
+            finally:
+                await source.close()
+    return {
+        "file": options.file,
+        "store": place.name,
+        "appliance_id": checked.header.standing.appliance_id,
+        "rows": sums.rows,
+        "result": "the metadata are those of the dump; the appliance may be started",
+    }
+
+
+def _checked(path: Path, desk: Desk) -> CheckedDump:
+    try:
+        checked = check_dump(path, lambda done: desk.progress("checking the dump", done, 0))
+    except DumpDamaged as error:
+        raise DumpDamaged(f"{path}: {error}. Nothing was changed") from None
+    desk.progress.end()
+    return checked
+
+
+def _source(checked: CheckedDump, folder: Path, newest_schema: int) -> Snapshot:
+    """Return the rows of a dump as the newest schema has them."""
+    if checked.header.standing.schema < newest_schema:
+        return load_older(checked, str(folder / "older.sqlite"))
+    shape = [(table.name, table.columns, table.key) for table in checked.header.tables]
+    if shape != [(table.name, table.columns, table.key) for table in TABLES]:
+        raise DumpDamaged(f"{checked.path}: it says that it has schema {newest_schema}, and has other tables")
+    return DumpSnapshot(checked)
+
+
+async def _brought(source: Snapshot, place: Place, origin: str, desk: Desk, *, may_replace: bool) -> Sums:
+    async def nothing() -> None:
+        """A dump stays what it is."""
+
+    target = await place.portable(desk.reactor)
+    try:
+        return await transfer(
+            source, target, origin=origin, may_replace=may_replace, tell=desk.tell, before_settling=nothing
+        )
+    finally:
+        await target.close()

@@ -1,0 +1,90 @@
+"""Carrying a command of ``coldstore db`` out: its settings, its end."""
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from coldstore.config.errors import ConfigurationError
+from coldstore.config.reading import load
+from coldstore.interfaces.metadata import RecordElsewhere, SchemaTooNew, SchemaTooOld
+from coldstore.metadata.portable.lines import DumpDamaged
+from coldstore.metadata.portable.transfer import RowsDiffer, TransferRefused
+from coldstore.metadata.sql.migrations import MigrationAltered
+from coldstore.metadata.sqlite.driver import finished
+from coldstore.model.errors import MetadataUnavailable
+from coldstore.upkeep import backup, moving, status, upgrading
+from coldstore.upkeep.command import DEFAULT_CONFIGURATION
+from coldstore.upkeep.desk import Desk
+from coldstore.upkeep.errors import Refused
+from coldstore.upkeep.progress import Progress
+from coldstore.util.tables import page
+
+REFUSALS = (
+    Refused,
+    TransferRefused,
+    RowsDiffer,
+    DumpDamaged,
+    MetadataUnavailable,
+    SchemaTooNew,
+    SchemaTooOld,
+    MigrationAltered,
+    RecordElsewhere,
+    OSError,
+)
+"""What an operator understands without a traceback."""
+COMMANDS = {
+    "status": status.status,
+    "upgrade": upgrading.upgrade,
+    "backup": backup.backup,
+    "restore": backup.restore,
+    "move": moving.move,
+}
+
+
+def run(options: argparse.Namespace) -> int:
+    """
+    Carry a command out.
+
+    :return: 0 done; 1 refused
+    """
+    try:
+        settings = load(_configuration(options.config), os.environ)
+    except ConfigurationError as error:
+        print(f"coldstore: mistakes in the configuration\n{error}", file=sys.stderr)
+        return 1
+    progress = Progress(sys.stderr, time.monotonic, is_terminal=sys.stderr.isatty())
+    desk = Desk(
+        settings=settings,
+        reactor=None,
+        progress=progress,
+        questions=sys.stdin,
+        remarks=sys.stderr,
+        now=time.time,  # noqa: TID251 - this is where clocks come from
+    )
+    try:
+        result = finished(COMMANDS[options.db](desk, options))
+    except REFUSALS as error:
+        progress.end()
+        print(f"coldstore: {_sentence(error)}", file=sys.stderr)
+        return 1
+    progress.end()
+    if options.json:
+        print(json.dumps(result, ensure_ascii=False, indent=2))
+    else:
+        print(page(result))
+    return 0
+
+
+def _configuration(named: str | None) -> str | None:
+    if named is not None:
+        return named
+    return DEFAULT_CONFIGURATION if Path(DEFAULT_CONFIGURATION).exists() else None
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'a file'}: {error.strerror}"
+    return str(error) or type(error).__name__
