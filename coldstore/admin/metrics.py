@@ -57,6 +57,17 @@ def exposition(
     gauge("restores_ongoing", "Restores under way.", [("", float(totals.ongoing_restores))])
     gauge("restored_objects", "Objects with a restored copy.", [("", float(totals.restored_objects))])
     gauge("outbox_messages", "Notifications not yet delivered.", [("", float(totals.outbox_messages))])
+    last_dump = [] if health.last_dump is None else [health.last_dump]
+    gauge(
+        "metadata_dump_age_seconds",
+        "Age of the last good dump of the metadata.",
+        [("", max(0.0, now - dump.at)) for dump in last_dump],
+    )
+    gauge(
+        "metadata_dump_bytes",
+        "Size of the last good dump of the metadata.",
+        [("", float(dump.size_bytes)) for dump in last_dump],
+    )
     gauge("alerts_open", "Open alerts.", [("", float(totals.open_alerts))])
     gauge("staging_capacity_bytes", "What the disk may hold.", [("", float(usage.capacity_bytes))])
     gauge("staging_used_bytes", "What the disk holds.", [("", float(usage.used_bytes))])

@@ -73,6 +73,10 @@ def _state(status: Row, alerts: Sequence[Row]) -> str:
             f"{size(status['on_disk_bytes'])} on disk, {size(status['on_tape_bytes'])} on tape",
         ),
     ]
+    if status["last_dump_at"] is not None:
+        lines.append(
+            ("metadata", f"last dumped at {status['last_dump_at']} ({size(status['last_dump_bytes'])})")
+        )
     if status["outbox_messages"]:
         lines.append(("messages", f"{_count(status['outbox_messages'], 'notification')} not yet delivered"))
     return "\n".join(f"{label:{LABEL_WIDTH}}  {text}" for label, text in lines)

@@ -52,6 +52,8 @@ def status_row(
     return {
         **health_row(health),
         "problems": problems(health, drives),
+        "last_dump_at": None if health.last_dump is None else moment(health.last_dump.at),
+        "last_dump_bytes": None if health.last_dump is None else health.last_dump.size_bytes,
         "buckets": totals.bucket_count,
         "objects": totals.object_count,
         "object_bytes": totals.object_bytes,

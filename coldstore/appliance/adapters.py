@@ -7,6 +7,7 @@ from typing import Protocol
 
 from twisted.internet.interfaces import IReactorTime
 
+from coldstore.interfaces.dumps import IDumps
 from coldstore.interfaces.metadata import IMetadataStore
 from coldstore.interfaces.notify import INotifier
 from coldstore.interfaces.staging import IStaging
@@ -63,6 +64,9 @@ class Adapters(Protocol):
 
     def record_free_bytes(self) -> int | None:
         """What the file system of the record has left, in bytes; None when it is on a server, whose disks are looked after there."""
+
+    def dumps(self) -> IDumps | None:
+        """Dumps of the metadata; None where none are made."""
 
     def notifier(self) -> INotifier:
         """Delivery to the outside."""

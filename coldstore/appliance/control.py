@@ -13,6 +13,7 @@ from coldstore.util.version import VERSION
 from coldstore.work.activity import ActivityBoard
 from coldstore.work.bells import ReactorBell
 from coldstore.work.dispatcher import Dispatcher
+from coldstore.work.dumper import Dumper
 from coldstore.work.packer import Packer
 from coldstore.work.watcher import Watcher
 
@@ -34,6 +35,7 @@ class Control:
         loops: Sequence[Loop],
         watcher: Watcher,
         remarks: Sequence[str],
+        dumper: Dumper | None,
     ) -> None:
         self.is_serving = False
         self._epoch = epoch
@@ -45,6 +47,7 @@ class Control:
         self._bells = bells
         self._loops = tuple(loops)
         self._watcher = watcher
+        self._dumper = dumper
         self.remarks = tuple(remarks)
 
     def health(self) -> Health:
@@ -62,6 +65,7 @@ class Control:
             is_serving=self.is_serving,
             is_library_reconciled=self._dispatcher.is_reconciled,
             problems=(*self._watcher.problems, *failing, *waiting, *self.remarks),
+            last_dump=None if self._dumper is None else self._dumper.last,
         )
 
     def activities(self) -> Sequence[DriveActivity]:

@@ -36,6 +36,7 @@ from coldstore.work.contents import Contents
 from coldstore.work.deliverer import Deliverer
 from coldstore.work.dispatcher import Dispatcher
 from coldstore.work.drives import record_drives
+from coldstore.work.dumper import Dumper
 from coldstore.work.evictor import Evictor
 from coldstore.work.expirer import Expirer
 from coldstore.work.janitor import Janitor
@@ -69,6 +70,7 @@ LOOPS = (
     "watcher",
     "sweeper",
     "deliverer",
+    "dumper",
 )
 
 
@@ -268,7 +270,16 @@ class Core(MultiService):
                 policy=policies.delivery_policy(settings),
             ).one_round,
         }
-        loops = [Loop(name, rounds[name], bells[name], plain_faults=PASSING_FAULTS) for name in LOOPS]
+        dumper = None
+        dumps = adapters.dumps()
+        if dumps is not None:
+            dumper = Dumper(store=store, dumps=dumps, clock=clock, policy=policies.dump_policy(settings))
+            rounds["dumper"] = dumper.one_round
+        loops = [
+            Loop(name, rounds[name], bells[name], plain_faults=PASSING_FAULTS)
+            for name in LOOPS
+            if name in rounds
+        ]
         for loop in loops:
             loop.setServiceParent(self)
         self._closing.append(dispatcher.stop)
@@ -284,6 +295,7 @@ class Core(MultiService):
             loops=loops,
             watcher=watcher,
             remarks=tape.remarks,
+            dumper=dumper,
         )
         operator = OperatorInterface(
             store=store,

@@ -12,6 +12,7 @@ from twisted.web.client import Agent, HTTPConnectionPool
 from coldstore.appliance import policies
 from coldstore.appliance.adapters import TapeSide
 from coldstore.appliance.clocks import TimeOfDay
+from coldstore.appliance.dumps import ProcessDumps
 from coldstore.appliance.form import demand_form
 from coldstore.appliance.library import build_tape_side, check_recorded_cartridges
 from coldstore.config.schema import Configuration, Webhook
@@ -20,6 +21,7 @@ from coldstore.interfaces.metadata import IMetadataStore
 from coldstore.metadata.choice import folder_of, store_of
 from coldstore.model.cartridges import VolumeForm
 from coldstore.notify.webhook import WebhookNotifier, WebhookTarget
+from coldstore.tape.process import ReactorCommandRunner
 from coldstore.util.workers import Workers
 from coldstore.work.activity import ActivityBoard
 from coldstore.work.sessions import SessionWriter
@@ -78,6 +80,10 @@ class Machine:
             return None
         state = os.statvfs(folder)
         return state.f_bavail * state.f_frsize
+
+    def dumps(self) -> ProcessDumps:
+        """See ``Adapters``."""
+        return ProcessDumps(self._settings, ReactorCommandRunner(self.clock, os.environ), os.environ)
 
     def notifier(self) -> WebhookNotifier:
         """See ``Adapters``."""

@@ -8,6 +8,7 @@ from coldstore.model.precedence import Shares
 from coldstore.plan.archive import ArchivePolicy
 from coldstore.plan.blame import ApartPolicy
 from coldstore.plan.classes import ClassRule, ClassRules
+from coldstore.plan.dumps import DumpPolicy
 from coldstore.plan.evict import EvictPolicy, Preference
 from coldstore.plan.jobs import MountPolicy, TierPolicy
 from coldstore.plan.quota import DefaultQuotas
@@ -131,3 +132,9 @@ def delivery_policy(configuration: Configuration) -> DeliveryPolicy:
         longest_pause_seconds=notify.pause_max_seconds,
         age_max_seconds=notify.give_up_seconds,
     )
+
+
+def dump_policy(configuration: Configuration) -> DumpPolicy:
+    """Return how often the metadata are dumped."""
+    dumps = configuration.metadata.dumps
+    return DumpPolicy(every_seconds=dumps.every_seconds, keep_seconds=dumps.keep_seconds)

@@ -8,13 +8,14 @@ from zope.interface import Interface
 
 from coldstore.interfaces.staging import StagingUsage
 from coldstore.model.activity import DriveActivity
+from coldstore.model.dumps import Dump
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
     """
     Whether the appliance does its work. ``problems`` name what does not, in sentences; ``is_serving`` tells whether S3
-    answers.
+    answers; ``last_dump`` is the newest dump of the metadata that it has made.
     """
 
     version: str
@@ -23,6 +24,7 @@ class Health:
     is_serving: bool
     is_library_reconciled: bool
     problems: tuple[str, ...]
+    last_dump: Dump | None
 
 
 class IControl(Interface):

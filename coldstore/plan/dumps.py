@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from coldstore.model.dumps import Dump
+
 SETTLE_SECONDS = 600.0
 """After a start there is other work first."""
 RETRY_SECONDS = 900.0
@@ -14,15 +16,6 @@ LATE_FACTOR = 2
 """After so many times the period there should have been a dump, whatever was in the way."""
 _PREFIX, _SUFFIX = "metadata-", ".dump.gz"
 _STAMP = "%Y%m%dT%H%M%SZ"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dump:
-    """A dump that is there: its file's name, when it was begun (unix seconds), its size."""
-
-    name: str
-    at: float
-    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

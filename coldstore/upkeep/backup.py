@@ -35,7 +35,7 @@ async def backup(desk: Desk, options: argparse.Namespace) -> dict[str, Any]:
     return {
         "store": place.name,
         "file": str(path),
-        "file_bytes": path.stat().st_size,
+        "size_bytes": path.stat().st_size,
         "rows": sum(trailer.rows.values()),
         "sha256": trailer.sha256,
     }

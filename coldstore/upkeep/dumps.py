@@ -4,7 +4,9 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from coldstore.plan.dumps import Dump, name_of, time_of
+from coldstore.metadata.portable.packing import PARTIAL
+from coldstore.model.dumps import Dump
+from coldstore.plan.dumps import name_of, time_of
 
 
 def dumps_in(folder: Path) -> list[Dump]:
@@ -20,6 +22,18 @@ def dumps_in(folder: Path) -> list[Dump]:
             if at is not None:
                 found.append(Dump(name=entry.name, at=at, size_bytes=entry.stat().st_size))
     return sorted(found, key=lambda dump: dump.at)
+
+
+def clear_leftovers(folder: Path) -> None:
+    """
+    Remove what processes that were killed have left of dumps on schedule. There is one appliance, and it makes one at a time.
+
+    :raise OSError: it cannot be removed
+    """
+    for entry in os.scandir(folder):
+        name = entry.name.removeprefix(".").removesuffix(PARTIAL)
+        if entry.name == f".{name}{PARTIAL}" and time_of(name) is not None:
+            os.unlink(entry.path)
 
 
 def path_for(folder: Path, at: float, *, before_upgrade_of: int | None = None) -> Path:

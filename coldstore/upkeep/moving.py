@@ -30,9 +30,11 @@ async def move(desk: Desk, options: argparse.Namespace) -> dict[str, Any]:
             desk.demand_consent(f"Everything in {there.name} is removed first.", is_given=options.yes)
         source = await here.portable(desk.reactor)
         try:
+            standing = await standing_of(source)
+            _demand_record(source.name, standing, there.name)
             target = await there.portable(desk.reactor)
             try:
-                found = await _moved(source, target, desk, may_replace=options.replace)
+                found = await _moved(source, standing, target, desk, may_replace=options.replace)
             finally:
                 await target.close()
         finally:
@@ -42,18 +44,25 @@ async def move(desk: Desk, options: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-async def _moved(source: Portable, target: Portable, desk: Desk, *, may_replace: bool) -> dict[str, Any]:
+def _demand_record(name: str, standing: Standing, target: str) -> None:
+    """
+    See that a store holds the record, or has given it to the target.
+
+    :raise Refused: it does not
+    """
+    if standing.arriving_from:
+        raise Refused(f"{name} is not whole: not all has arrived there from {standing.arriving_from}")
+    if standing.moved_to not in ("", target):
+        raise Refused(f"the metadata of {name} were moved to {standing.moved_to}: move them from there")
+
+
+async def _moved(
+    source: Portable, standing: Standing, target: Portable, desk: Desk, *, may_replace: bool
+) -> dict[str, Any]:
     found: dict[str, Any] = {"from": source.name, "to": target.name}
-    standing = await standing_of(source)
     arrived = await standing_of(target)
     if _is_through(standing, arrived, target.name):
         return {**found, "result": "they were moved before: nothing was done"}
-    if standing.arriving_from:
-        raise Refused(f"{source.name} is not whole: not all has arrived there from {standing.arriving_from}")
-    if standing.moved_to not in ("", target.name):
-        raise Refused(
-            f"the metadata of {source.name} were moved to {standing.moved_to}: move them from there"
-        )
     if standing.moved_to and not arrived.arriving_from:
         raise Refused(
             f"the metadata of {source.name} were moved to {target.name} before, and what is there now is something else"

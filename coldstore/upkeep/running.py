@@ -5,10 +5,13 @@ import json
 import os
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from coldstore.config.errors import ConfigurationError
 from coldstore.config.reading import load
+from coldstore.config.schema import Configuration
 from coldstore.interfaces.metadata import RecordElsewhere, SchemaTooNew, SchemaTooOld
 from coldstore.metadata.portable.lines import DumpDamaged
 from coldstore.metadata.portable.transfer import RowsDiffer, TransferRefused
@@ -55,13 +58,24 @@ def run(options: argparse.Namespace) -> int:
     except ConfigurationError as error:
         print(f"coldstore: mistakes in the configuration\n{error}", file=sys.stderr)
         return 1
-    progress = Progress(sys.stderr, time.monotonic, is_terminal=sys.stderr.isatty())
+    return carry_out(settings, options)
+
+
+def carry_out(settings: Configuration, options: argparse.Namespace, *, is_quiet: bool = False) -> int:
+    """
+    Carry a command out with these settings.
+
+    :param is_quiet: whether only the reason of a failure is to be said
+    :return: 0 done; 1 refused
+    """
+    shown = open(os.devnull, "w") if is_quiet else sys.stderr  # noqa: SIM115 - lasts as long as the process
+    progress = Progress(shown, time.monotonic, is_terminal=shown.isatty())
     desk = Desk(
         settings=settings,
         reactor=None,
         progress=progress,
         questions=sys.stdin,
-        remarks=sys.stderr,
+        remarks=shown,
         now=time.time,  # noqa: TID251 - this is where clocks come from
     )
     try:
@@ -71,10 +85,12 @@ def run(options: argparse.Namespace) -> int:
         print(f"coldstore: {_sentence(error)}", file=sys.stderr)
         return 1
     progress.end()
+    if is_quiet:
+        return 0
     if options.json:
         print(json.dumps(result, ensure_ascii=False, indent=2))
     else:
-        print(page(result))
+        print(page(_flat(result)))
     return 0
 
 
@@ -82,6 +98,17 @@ def _configuration(named: str | None) -> str | None:
     if named is not None:
         return named
     return DEFAULT_CONFIGURATION if Path(DEFAULT_CONFIGURATION).exists() else None
+
+
+def _flat(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a result for people: what holds several values becomes as many lines."""
+    flat: dict[str, Any] = {}
+    for name, value in result.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{name} of {part}": each for part, each in value.items()}
+        else:
+            flat[name] = value
+    return flat
 
 
 def _sentence(error: BaseException) -> str:

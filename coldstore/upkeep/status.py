@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from coldstore.metadata.portable.stores import Snapshot
 from coldstore.upkeep.desk import Desk
 from coldstore.upkeep.dumps import dumps_in
 from coldstore.upkeep.holding import demand_owner
@@ -30,13 +29,15 @@ async def status(desk: Desk, options: argparse.Namespace) -> dict[str, Any]:
     if not place.is_there():
         return {
             **found,
-            "schema": "there is no store yet: the first start of the appliance makes it",
+            "schema": None,
+            "remark": "there is no store yet: the first start of the appliance makes it",
             **_dumps(desk),
         }
     snapshot = await place.snapshot(desk.reactor)
     try:
         standing = await snapshot.standing()
-        found["schema"] = _fit(standing.schema, place.newest_schema)
+        found["schema"] = standing.schema
+        found |= _misfit(standing.schema, place.newest_schema)
         found["appliance_id"] = standing.appliance_id
         found["run"] = standing.epoch
         found["last_version"] = standing.last_version
@@ -47,7 +48,7 @@ async def status(desk: Desk, options: argparse.Namespace) -> dict[str, Any]:
         found["size_bytes"] = place.size_bytes()
         found |= _dumps(desk)
         if options.rows:
-            found |= await _rows(snapshot)
+            found["rows"] = {table.name: await snapshot.count(table) for table in snapshot.tables}
     finally:
         await snapshot.close()
     return found
@@ -58,14 +59,10 @@ def _running(state_directory: str) -> str:
     return f"runs as process {holder}" if holder else "does not run"
 
 
-def _fit(schema: int, newest: int) -> str:
+def _misfit(schema: int, newest: int) -> dict[str, str]:
     if schema < newest:
-        return f"{schema}; this program needs {newest}: run `coldstore db upgrade`"
-    return (
-        f"{schema}; it was written by a newer program, this one knows {newest}"
-        if schema > newest
-        else str(schema)
-    )
+        return {"schema_wanted": f"{newest}: run `coldstore db upgrade`"}
+    return {"schema_wanted": f"{newest}: it was written by a newer program"} if schema > newest else {}
 
 
 def _dumps(desk: Desk) -> dict[str, Any]:
@@ -79,7 +76,3 @@ def _dumps(desk: Desk) -> dict[str, Any]:
     last = dumps[-1]
     made_at = datetime.fromtimestamp(last.at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     return {"last_dump": f"{made_at}, {os.path.join(folder, last.name)}", "last_dump_bytes": last.size_bytes}
-
-
-async def _rows(snapshot: Snapshot) -> dict[str, int]:
-    return {f"rows of {table.name}": await snapshot.count(table) for table in snapshot.tables}

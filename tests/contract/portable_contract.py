@@ -49,23 +49,33 @@ def key_of(table: Table, row: Row) -> Key:
 
 
 async def lead_life(path: str, *, seed: int, steps: int) -> None:
-    """Have a random life in a file, left as it is in the middle of it."""
-    await _Life("come_to_rest").lead(path, seed, steps)
+    """Have a random life in a new file, left as it is in the middle of it."""
+    if (seed, steps) not in _lives:
+        _lives[seed, steps] = await _Life("come_to_rest").lead(seed, steps)
+    Path(path).write_bytes(_lives[seed, steps])
+
+
+_lives: dict[tuple[int, int], bytes] = {}
+"""The files, by seed and steps: in memory a life takes no fsync."""
 
 
 class _Life(MetadataModel, SynchronousTestCase):
     async def come_to_rest(self) -> None:
         """Nothing comes to rest."""
 
-    async def lead(self, path: str, seed: int, steps: int) -> None:
-        """Live in a file."""
+    async def lead(self, seed: int, steps: int) -> bytes:
+        """Live; return the file."""
         self.serial, self.steps = 0, steps
-        self.store = SqliteStore(path)
+        self.store = SqliteStore(":memory:", new_appliance_id=lambda: f"appliance-{seed}")
         await self.store.open()
         await self.store.take_epoch(at=1.0)
         await self.create_bucket("b")
         await self.live(Random(seed))
+        connection = self.store._executor._connection  # type: ignore[attr-defined]
+        file: bytes = connection.serialize()
         await self.store.close()
+        # The versions of reading and writing of a file with a write-ahead log (SQLite, "Database File Format", 1.3).
+        return file[:18] + b"\2\2" + file[20:]
 
 
 class Broken(Exception):

@@ -159,7 +159,6 @@ class DumpTests(SynchronousTestCase):
             path.write_bytes(altered)
             with contextlib.suppress(DumpDamaged):
                 self.checked(path)
-                self.assertLess(place, 10, "only gzip's own header may say something else about the file")
                 self.assertEqual(gzip.decompress(altered), gzip.decompress(whole))
 
     def test_lines_altered(self) -> None:

@@ -168,6 +168,9 @@ class SimulatedMachine:
         """See ``Adapters``."""
         return 1 << 40
 
+    def dumps(self) -> None:
+        """See ``Adapters``: nobody dumps a database in memory."""
+
     def notifier(self) -> LifeNotifier:
         """See ``Adapters``."""
         return LifeNotifier(self._target, self._life)

@@ -48,6 +48,7 @@ HEALTHY = Health(
     is_serving=True,
     is_library_reconciled=True,
     problems=(),
+    last_dump=None,
 )
 
 

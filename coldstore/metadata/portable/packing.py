@@ -16,6 +16,8 @@ from coldstore.metadata.portable.lines import DumpDamaged
 LEVEL = 3
 """Of gzip: 6 takes twice the time for a tenth less."""
 CHUNK_BYTES = 1 << 20
+PARTIAL = ".partial"
+"""Ends the name of a file that is being written, which begins with a dot."""
 LINE_MAX_BYTES = 64 << 20
 _GZIP = 31
 """zlib's number for the format of gzip with the largest window."""
@@ -35,7 +37,7 @@ class PackedFile:
         :raise OSError: it cannot be made
         """
         self._path = path
-        self._partial = path.with_name(f".{path.name}.partial")
+        self._partial = path.with_name(f".{path.name}{PARTIAL}")
         # What a killed process left under this name is nobody's.
         self._partial.unlink(missing_ok=True)
         descriptor = os.open(self._partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
