@@ -79,7 +79,7 @@ async def restore(desk: Desk, options: argparse.Namespace) -> dict[str, Any]:
             raise SchemaTooNew(
                 f"{options.file} has schema {schema}, of a newer program; this one knows {place.newest_schema}. Nothing was changed"
             )
-        if options.replace and place.is_there():
+        if options.replace and await place.is_there(desk.reactor):
             desk.demand_consent(f"Everything in {place.name} is removed first.", is_given=options.yes)
         with tempfile.TemporaryDirectory(prefix="restore-", dir=settings.state_directory) as folder:
             source = _source(checked, Path(folder), place.newest_schema)

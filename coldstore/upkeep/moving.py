@@ -22,11 +22,11 @@ async def move(desk: Desk, options: argparse.Namespace) -> dict[str, Any]:
     here, there = place_of(options.source, settings), place_of(options.target, settings)
     if here.name == there.name:
         raise Refused(f"{here.name} cannot be moved to itself")
-    if not here.is_there():
+    if not await here.is_there(desk.reactor):
         raise Refused(f"there is nothing to move: {here.name} is not there")
     demand_owner([settings.state_directory, *here.paths, *there.paths])
     with held(settings, [here, there]):
-        if options.replace and there.is_there():
+        if options.replace and await there.is_there(desk.reactor):
             desk.demand_consent(f"Everything in {there.name} is removed first.", is_given=options.yes)
         source = await here.portable(desk.reactor)
         try:

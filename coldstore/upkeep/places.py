@@ -1,17 +1,28 @@
 """Stores by the names that operators give them."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import quote, unquote, urlsplit
 
 from coldstore.config.schema import Configuration
+from coldstore.config.schema import Postgresql as Server
+from coldstore.metadata.choice import address_of
 from coldstore.metadata.portable.stores import Portable, Snapshot
+from coldstore.metadata.postgres import schema as postgres_schema
+from coldstore.metadata.postgres.client import Connection
+from coldstore.metadata.postgres.portable import PortablePostgres, PostgresSnapshot, connected
+from coldstore.metadata.postgres.portable import needed_by as postgres_needed_by
+from coldstore.metadata.postgres.portable import upgrade as postgres_upgrade
 from coldstore.metadata.sql.migrations import Migration
 from coldstore.metadata.sqlite.portable import PortableSqlite, SqliteSnapshot, needed_by, upgrade_file
 from coldstore.metadata.sqlite.schema import shipped_migrations
+from coldstore.metadata.sqlite.store import new_appliance_id
 from coldstore.upkeep.command import NAMES
 from coldstore.upkeep.errors import Refused
+
+ANSWER_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,11 +51,11 @@ class Sqlite:
         """The schema that this program needs."""
         return max(migration.number for migration in shipped_migrations())
 
-    def is_there(self) -> bool:
+    async def is_there(self, reactor: Any) -> bool:
         """Whether somebody has made it."""
         return os.path.exists(self.path)
 
-    def size_bytes(self) -> int | None:
+    async def size_bytes(self, reactor: Any) -> int | None:
         """Return what it takes on the disk; None when nobody can tell."""
         return sum(os.path.getsize(path) for path in (self.path, f"{self.path}-wal") if os.path.exists(path))
 
@@ -65,7 +76,96 @@ class Sqlite:
         upgrade_file(self.path)
 
 
-Place = Sqlite
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Postgresql:
+    """
+    A database of a server.
+
+    :ivar server: the settings of the configuration, with what a name said otherwise
+    """
+
+    server: Server
+
+    @property
+    def name(self) -> str:
+        """What it is called, as libpq would take it; without a password."""
+        server = self.server
+        host = f"[{server.host}]" if ":" in server.host else quote(server.host, safe="")
+        return f"postgresql://{quote(server.user)}@{host}:{server.port}/{quote(server.database)}"
+
+    @property
+    def backend(self) -> str:
+        """What kind of store it is."""
+        return "postgresql"
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """It has no files here."""
+        return ()
+
+    @property
+    def newest_schema(self) -> int:
+        """The schema that this program needs."""
+        return max(migration.number for migration in postgres_schema.shipped_migrations())
+
+    async def is_there(self, reactor: Any) -> bool:
+        """Whether somebody has made it in the database, which must be there."""
+        connection = await self._connected(reactor, is_reader=True)
+        try:
+            return bool(await postgres_schema.applied(connection))
+        finally:
+            connection.close()
+
+    async def size_bytes(self, reactor: Any) -> int | None:
+        """Return what it takes on the server's disk."""
+        connection = await self._connected(reactor, is_reader=True)
+        try:
+            ((size_bytes,),) = (await connection.run("SELECT pg_database_size(current_database())")).rows
+            return int(size_bytes)
+        finally:
+            connection.close()
+
+    async def portable(self, reactor: Any) -> Portable:
+        """Return it as rows, to be written by this process alone; makes it when it is not there."""
+        return await PortablePostgres.begin(
+            await self._connected(reactor, is_reader=False),
+            name=self.name,
+            read=lambda: self._connected(reactor, is_reader=True),
+            new_appliance_id=new_appliance_id,
+        )
+
+    async def snapshot(self, reactor: Any) -> Snapshot:
+        """Return the rows as they are now."""
+        return await PostgresSnapshot.begin(await self._connected(reactor, is_reader=True))
+
+    async def needed(self, reactor: Any) -> Sequence[Migration]:
+        """Return the migrations that an upgrade applies."""
+        connection = await self._connected(reactor, is_reader=True)
+        try:
+            return await postgres_needed_by(connection)
+        finally:
+            connection.close()
+
+    async def upgrade(self, reactor: Any) -> None:
+        """Apply them, in one transaction."""
+        connection = await self._connected(reactor, is_reader=False)
+        try:
+            await postgres_upgrade(connection, new_appliance_id=new_appliance_id)
+        finally:
+            connection.close()
+
+    def _connected(self, reactor: Any, *, is_reader: bool) -> Coroutine[Any, Any, Connection]:
+        return connected(
+            address_of(self.server),
+            reactor,
+            connect_seconds=self.server.connect_timeout_seconds,
+            # A statement here works on many rows, and there is nobody who waits for it.
+            answer_seconds=max(ANSWER_SECONDS, self.server.answer_timeout_seconds),
+            is_reader=is_reader,
+        )
+
+
+Place = Sqlite | Postgresql
 """A store that may or may not be there."""
 
 
@@ -86,4 +186,32 @@ def place_of(name: str, settings: Configuration) -> Place:
             return Sqlite(path=settings.sqlite_path)
         case "sqlite" if rest and not rest.startswith("//"):
             return Sqlite(path=os.path.abspath(rest))
+        case "postgresql" if not colon:
+            return Postgresql(server=settings.metadata.postgresql)
+        case "postgresql" if rest.startswith("//"):
+            return Postgresql(server=_server_of(name, settings.metadata.postgresql))
     raise Refused(f"{name!r} names no store. {NAMES}")
+
+
+def _server_of(name: str, server: Server) -> Server:
+    """Return the settings of a server with what a name says otherwise."""
+    try:
+        said = urlsplit(name)
+        port = said.port
+    except ValueError as error:
+        raise Refused(f"{name!r} names no database: {error}") from None
+    if said.password is not None:
+        raise Refused(
+            "a password is never part of a name: put it into a file (metadata.postgresql.password_file)"
+        )
+    if said.query or said.fragment:
+        raise Refused(f"{name!r} names no database: its other settings are those of the configuration")
+    # ``hostname`` is in small letters, and the folder of a socket need not be.
+    host = said.netloc.rpartition("@")[2].removesuffix(f":{port}").strip("[]")
+    return replace(
+        server,
+        user=unquote(said.username or "") or server.user,
+        host=unquote(host) or server.host,
+        port=port or server.port,
+        database=unquote(said.path.removeprefix("/")) or server.database,
+    )

@@ -6,8 +6,14 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import react
+from twisted.python.failure import Failure
 
 from coldstore.config.errors import ConfigurationError
 from coldstore.config.reading import load
@@ -22,6 +28,7 @@ from coldstore.upkeep import backup, moving, status, upgrading
 from coldstore.upkeep.command import DEFAULT_CONFIGURATION
 from coldstore.upkeep.desk import Desk
 from coldstore.upkeep.errors import Refused
+from coldstore.upkeep.places import Place, Sqlite, configured, place_of
 from coldstore.upkeep.progress import Progress
 from coldstore.util.tables import page
 
@@ -79,7 +86,11 @@ def carry_out(settings: Configuration, options: argparse.Namespace, *, is_quiet:
         now=time.time,  # noqa: TID251 - this is where clocks come from
     )
     try:
-        result = finished(COMMANDS[options.db](desk, options))
+        if all(isinstance(place, Sqlite) for place in _places(settings, options)):
+            # Nothing in it waits: it needs no reactor, and an interrupt ends it at once.
+            result = finished(COMMANDS[options.db](desk, options))
+        else:
+            result = _with_reactor(desk, options)
     except REFUSALS as error:
         progress.end()
         print(f"coldstore: {_sentence(error)}", file=sys.stderr)
@@ -92,6 +103,35 @@ def carry_out(settings: Configuration, options: argparse.Namespace, *, is_quiet:
     else:
         print(page(_flat(result)))
     return 0
+
+
+def _places(settings: Configuration, options: argparse.Namespace) -> list[Place]:
+    """Return the stores that a command works on."""
+    if options.db == "move":
+        return [place_of(name, settings) for name in (options.source, options.target)]
+    return [configured(settings)]
+
+
+def _with_reactor(desk: Desk, options: argparse.Namespace) -> dict[str, Any]:
+    """
+    Carry a command out with the reactor, for stores behind a network.
+
+    :raise KeyboardInterrupt: somebody did not want to wait for its end
+    """
+    outcomes: list[Any] = []
+
+    def begun(reactor: Any) -> Deferred[Any]:
+        command = COMMANDS[options.db](replace(desk, reactor=reactor), options)
+        return Deferred.fromCoroutine(command).addBoth(outcomes.append)
+
+    with suppress(SystemExit):
+        react(begun, ())
+    if not outcomes or (isinstance(outcomes[0], Failure) and outcomes[0].check(CancelledError)):
+        raise KeyboardInterrupt
+    if isinstance(outcomes[0], Failure):
+        outcomes[0].raiseException()
+    result: dict[str, Any] = outcomes[0]
+    return result
 
 
 def _configuration(named: str | None) -> str | None:

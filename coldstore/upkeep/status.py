@@ -26,7 +26,7 @@ async def status(desk: Desk, options: argparse.Namespace) -> dict[str, Any]:
         "store": place.name,
         "appliance": _running(settings.state_directory),
     }
-    if not place.is_there():
+    if not await place.is_there(desk.reactor):
         return {
             **found,
             "schema": None,
@@ -45,7 +45,7 @@ async def status(desk: Desk, options: argparse.Namespace) -> dict[str, Any]:
             found["not_whole"] = f"not all has arrived from {standing.arriving_from}"
         if standing.moved_to:
             found["moved_to"] = standing.moved_to
-        found["size_bytes"] = place.size_bytes()
+        found["size_bytes"] = await place.size_bytes(desk.reactor)
         found |= _dumps(desk)
         if options.rows:
             found["rows"] = {table.name: await snapshot.count(table) for table in snapshot.tables}

@@ -21,7 +21,7 @@ async def upgrade(desk: Desk, options: argparse.Namespace) -> dict[str, Any]:
     settings = desk.settings
     place = configured(settings)
     demand_owner([settings.state_directory, *place.paths])
-    if not place.is_there():
+    if not await place.is_there(desk.reactor):
         raise Refused(
             f"there is nothing to upgrade: {place.name} is made by the first start of the appliance"
         )

@@ -67,6 +67,9 @@ class Portable(Protocol):
     async def snapshot(self) -> Snapshot:
         """Return all rows as they are now."""
 
+    def as_kept(self, rows: Sequence[Row]) -> list[Row]:
+        """Return what rows are once they are here: themselves, but for what this database cannot hold."""
+
     async def mark(self, *, arriving_from: str | None = None, moved_to: str | None = None) -> None:
         """Set marks, durably; None leaves one as it is."""
 

@@ -24,7 +24,8 @@ WRITE_BATCH_MAX = 256
 """Steps that one commit may carry: enough to make the fsync cheap, few enough that the first need not wait long."""
 
 
-def _new_appliance_id() -> str:
+def new_appliance_id() -> str:
+    """Return an id that no other appliance has."""
     return str(uuid4())
 
 
@@ -81,7 +82,7 @@ class PostgresStore(SqlStore):
         connect_seconds: float,
         answer_seconds: float,
         readers: int,
-        new_appliance_id: Callable[[], str] = _new_appliance_id,
+        new_appliance_id: Callable[[], str] = new_appliance_id,
         migrations: Sequence[Migration] | None = None,
         write_batch_max: int = WRITE_BATCH_MAX,
         shuffle: Shuffle | None = None,

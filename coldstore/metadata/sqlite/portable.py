@@ -100,6 +100,10 @@ class PortableSqlite:
         """See ``Portable``."""
         return SqliteSnapshot(self._path)
 
+    def as_kept(self, rows: Sequence[Row]) -> list[Row]:
+        """See ``Portable``."""
+        return list(rows)
+
     async def mark(self, *, arriving_from: str | None = None, moved_to: str | None = None) -> None:
         """See ``Portable``."""
         self._do(whole.mark(self._connection, arriving_from=arriving_from, moved_to=moved_to), "FULL")
