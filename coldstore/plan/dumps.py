@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from coldstore.model.dumps import Dump
 
 SETTLE_SECONDS = 600.0
-"""After a start there is other work first."""
+"""After a start there is other work first: a tenth of the period, so long at most."""
 RETRY_SECONDS = 900.0
 ROOM_FACTOR = 1.25
 """Of the last dump: what has to be free for the next one."""
@@ -79,7 +79,8 @@ def plan_dumps(facts: DumpFacts, policy: DumpPolicy) -> DumpPlan:
     )
     # A clock that was set back must not put the next one off.
     last_at = None if newest is None else min(newest.at, facts.now)
-    due_at = facts.started_at + SETTLE_SECONDS
+    settled_at = facts.started_at + min(SETTLE_SECONDS, policy.every_seconds / 10)
+    due_at = settled_at
     if last_at is not None:
         due_at = max(due_at, last_at + policy.every_seconds)
     if facts.failed_at is not None:
@@ -91,7 +92,7 @@ def plan_dumps(facts: DumpFacts, policy: DumpPolicy) -> DumpPlan:
         remove=remove,
         is_due=is_time and not lacks_room,
         look_seconds=60.0 if is_time else max(1.0, min(3600.0, due_at - facts.now)),
-        trouble=_trouble(facts, policy.every_seconds, last_at, wanted_bytes if lacks_room else 0),
+        trouble=_trouble(facts, policy.every_seconds, last_at, settled_at, wanted_bytes if lacks_room else 0),
     )
 
 
@@ -100,7 +101,9 @@ def room_for(newest: Dump | None) -> int:
     return ROOM_LEAST_BYTES if newest is None else max(ROOM_LEAST_BYTES, int(newest.size_bytes * ROOM_FACTOR))
 
 
-def _trouble(facts: DumpFacts, every_seconds: float, last_at: float | None, wanted_bytes: int) -> str:
+def _trouble(
+    facts: DumpFacts, every_seconds: float, last_at: float | None, settled_at: float, wanted_bytes: int
+) -> str:
     last = "there is none" if last_at is None else f"the last good one is of {_moment(last_at)}"
     if wanted_bytes:
         return (
@@ -109,8 +112,8 @@ def _trouble(facts: DumpFacts, every_seconds: float, last_at: float | None, want
         )
     if facts.failure:
         return f"the metadata could not be dumped: {facts.failure}; {last}. It is tried again by itself"
-    late_at = facts.started_at + SETTLE_SECONDS if last_at is None else last_at
-    if facts.now - max(late_at, facts.started_at) > LATE_FACTOR * every_seconds:
+    # A machine that was off for long is given time first.
+    if facts.now - max(settled_at, last_at or 0.0) > LATE_FACTOR * every_seconds:
         return f"the metadata were not dumped for too long: {last}"
     return ""
 
