@@ -68,6 +68,7 @@ class _Checking:
         self._tell = tell
         self._table: Table | None = None
         self._read: Callable[[bytes], Row] = _read_nothing
+        self._places: tuple[int, ...] = ()
         self._last: Key | None = None
         self._done = 0
 
@@ -86,14 +87,14 @@ class _Checking:
         self._table, self._last = next(self._tables, None), None
         if self._table is None or self._table.name != mark:
             raise DumpDamaged(f"the table {mark} is not where it should be")
-        self._read = reader_of(self._table)
+        self._read, self._places = reader_of(self._table), self._table.key_places
         self.rows[mark] = 0
         return None
 
     def _take_row(self, line: bytes) -> None:
         row, table = self._read(line), self._table
         assert table is not None, "a row was read, so it belongs to a table"
-        key = tuple([row[place] for place in table.key_places])
+        key = tuple([row[place] for place in self._places])
         if self._last is not None and key <= self._last:
             raise DumpDamaged(f"rows of {table.name} are not in the order of their keys")
         self._last = key
@@ -149,7 +150,7 @@ class DumpSnapshot:
                 self._note(line)
                 return
             row = read(line)
-            if after is None or tuple(row[place] for place in places) > after:
+            if after is None or tuple([row[place] for place in places]) > after:
                 yield row
 
     def _note(self, line: bytes) -> None:
