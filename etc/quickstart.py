@@ -21,7 +21,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from coldstore.admin.client import Client, NotRunning
-from coldstore.admin.tables import size, table
+from coldstore.util.tables import size, table
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 BUCKET = "quickstart"

@@ -299,7 +299,9 @@ class PortableContract:
         store = self.make_portable()
         await self.bring(source, store)
         table = BY_NAME["outbox"]
-        found = await table_of(await store.snapshot(), table)
+        snapshot = await store.snapshot()
+        found = await table_of(snapshot, table)
+        await snapshot.close()
         self.assertEqual(repr(found), repr(await table_of(source, table)))
         self.assertEqual(len(found), 4)
 

@@ -84,7 +84,7 @@ class Portable(Protocol):
         """
 
     async def remove(self, table: Table, limit: int) -> int:
-        """Remove some rows, the last ones by their keys, at most ``limit``; return how many."""
+        """Remove some rows, at most ``limit``; return how many, 0 when there is none."""
 
     async def settle(self, *, appliance_id: str, last_version: int) -> None:
         """

@@ -6,7 +6,7 @@ from coldstore.metadata.portable.dumped import CheckedDump, DumpSnapshot
 from coldstore.metadata.portable.lines import DumpDamaged
 from coldstore.metadata.sql import whole
 from coldstore.metadata.sqlite.connection import open_for_writing
-from coldstore.metadata.sqlite.driver import finished
+from coldstore.metadata.sqlite.driver import Connection, finished
 from coldstore.metadata.sqlite.portable import SqliteSnapshot, tables_of
 from coldstore.metadata.sqlite.schema import migrate, shipped_migrations
 
@@ -22,7 +22,7 @@ def load_older(checked: CheckedDump, path: str) -> SqliteSnapshot:
     :raise OSError: the file cannot be made
     """
     migrations = shipped_migrations()
-    connection = open_for_writing(path)
+    connection: Connection = open_for_writing(path)
     try:
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("PRAGMA foreign_keys = OFF")
