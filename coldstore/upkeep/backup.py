@@ -1,6 +1,7 @@
 """``coldstore db backup`` and ``restore``."""
 
 import argparse
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from coldstore.upkeep.desk import Desk
 from coldstore.upkeep.errors import Refused
 from coldstore.upkeep.holding import demand_owner, held
 from coldstore.upkeep.places import Place, configured
+
+SCRATCH = "restore-"
+"""Begins the name of a folder in the state directory for what a restore needs on its way."""
 
 
 async def backup(desk: Desk, options: argparse.Namespace) -> dict[str, Any]:
@@ -81,7 +85,10 @@ async def restore(desk: Desk, options: argparse.Namespace) -> dict[str, Any]:
             )
         if options.replace and await place.is_there(desk.reactor):
             desk.demand_consent(f"Everything in {place.name} is removed first.", is_given=options.yes)
-        with tempfile.TemporaryDirectory(prefix="restore-", dir=settings.state_directory) as folder:
+        # What a restore has left that was killed is as secret as the dump.
+        for left in Path(settings.state_directory).glob(f"{SCRATCH}*"):
+            shutil.rmtree(left)
+        with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=settings.state_directory) as folder:
             source = _source(checked, Path(folder), place.newest_schema)
             try:
                 sums = await _brought(source, place, checked.name, desk, may_replace=options.replace)

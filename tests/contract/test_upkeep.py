@@ -7,18 +7,28 @@ import os
 import sqlite3
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.internet import reactor as installed_reactor
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+from zope.interface.verify import verifyObject
 
 from coldstore.admin import main as command
+from coldstore.appliance.dumps import ProcessDumps
+from coldstore.config.reading import read
+from coldstore.interfaces.dumps import DumpFault, IDumps
+from coldstore.metadata.portable.dumped import check_dump
 from coldstore.metadata.sql.tables import TABLES
 from coldstore.metadata.sqlite.driver import finished
 from coldstore.metadata.sqlite.portable import PortableSqlite, SqliteSnapshot
 from coldstore.metadata.sqlite.store import SqliteStore
+from coldstore.plan.dumps import name_of
+from coldstore.tape.process import ReactorCommandRunner
 from coldstore.util.statedir import StateDirectory, holder_of
 from tests.contract.old_stores import make_old_store
 from tests.contract.portable_contract import lead_life, rows_of
+
+reactor = cast(Any, installed_reactor)
 
 
 class DbCase(SynchronousTestCase):
@@ -227,6 +237,14 @@ class BackupTests(DbCase):
         self.assertTrue(self.opens(path))
         self.assertEqual([entry.name for entry in self.state.iterdir() if "restore" in entry.name], [])
 
+    def test_leftovers(self) -> None:
+        """What a restore that was killed has left in the state directory goes with the next one."""
+        self.elsewhere()
+        (self.state / "restore-x").mkdir()
+        (self.state / "restore-x" / "older.sqlite").touch()
+        self.done("restore", self.file)
+        self.assertEqual([entry.name for entry in self.state.iterdir() if "restore" in entry.name], [])
+
     def test_backup_while_it_serves(self) -> None:
         """An appliance that runs is no reason not to make a backup; a directory is, and a folder that is not there."""
         running = StateDirectory(self.state)
@@ -305,6 +323,49 @@ class BackupTests(DbCase):
         self.done("restore", self.file)
         self.assertEqual(self.rows(path), self.expected)
         self.assertTrue(self.opens(path))
+
+
+class ProcessDumpsTests(TestCase):
+    """Dumps that an appliance has made by a process of its own."""
+
+    def setUp(self) -> None:
+        """Have a state directory."""
+        self.state = Path(self.mktemp()).absolute()
+        self.state.mkdir()
+        self.settings = read(f"{{state_directory: {self.state}}}", "test", {})
+        runner = ReactorCommandRunner(reactor, os.environ)
+        self.dumps = ProcessDumps(self.settings, runner, os.environ)
+        self.assertTrue(verifyObject(IDumps, self.dumps))
+
+    async def test_dump(self) -> None:
+        """It is made, found and removed; what a killed one has left goes with the next one."""
+        self.assertEqual(self.dumps.kept(), [])
+        self.assertGreater(self.dumps.free_bytes(), 0)
+        await lead_life(self.settings.sqlite_path, seed=2, steps=40)
+        left = self.state / "dumps" / f".{name_of(1.5e9)}.partial"
+        left.parent.mkdir()
+        left.touch()
+        for at in (1.6e9, 1.7e9):
+            await self.dumps.make(at)
+        self.assertFalse(left.exists())
+        older, newer = self.dumps.kept()
+        self.assertEqual((older.at, newer.at), (1.6e9, 1.7e9))
+        checked = check_dump(self.state / "dumps" / newer.name, lambda _: None)
+        self.assertEqual(checked.header.standing.appliance_id, "appliance-2")
+        for _ in range(2):
+            self.dumps.remove(older)
+        self.assertEqual(self.dumps.kept(), [newer])
+
+    async def test_failures(self) -> None:
+        """What is in the way is told in a sentence: no metadata, a folder that cannot be made."""
+        with self.assertRaisesRegex(DumpFault, "metadata.sqlite: unable to open"):
+            await self.dumps.make(1.6e9)
+        folder = self.state / "dumps"
+        self.assertEqual(list(folder.iterdir()), [])
+        folder.rmdir()
+        folder.touch()
+        with self.assertRaisesRegex(DumpFault, "dumps: File exists"):
+            await self.dumps.make(1.6e9)
 
 
 class MoveTests(DbCase):

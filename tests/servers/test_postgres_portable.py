@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,18 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from coldstore.appliance.dumps import ProcessDumps
 from coldstore.config.reading import read
 from coldstore.config.schema import Configuration
+from coldstore.interfaces.dumps import DumpFault
 from coldstore.interfaces.metadata import IMetadataStore, RecordElsewhere
 from coldstore.metadata.choice import address_of, store_of
+from coldstore.metadata.portable.dumped import check_dump
 from coldstore.metadata.portable.stores import Portable
 from coldstore.metadata.postgres.portable import PortablePostgres
 from coldstore.metadata.sqlite.portable import SqliteSnapshot
 from coldstore.model.errors import MetadataUnavailable
+from coldstore.tape.process import ReactorCommandRunner
 from coldstore.upkeep.desk import Desk
 from coldstore.upkeep.errors import Refused
 from coldstore.upkeep.places import Postgresql, place_of
@@ -183,6 +188,28 @@ class CommandTests(TestCase):
         await store.open()
         self.assertEqual(store.appliance_id, "appliance-41")
         await store.close()
+
+    async def test_dump_on_schedule(self) -> None:
+        """The process that an appliance has make a dump makes one of a database, too, while the appliance writes to it."""
+        await lead_life(self.settings.sqlite_path, seed=43, steps=40)
+        await self.db("move", source="sqlite", target="postgresql")
+        store = store_of(self.settings, reactor)
+        await store.open()
+        dumps = ProcessDumps(self.settings, ReactorCommandRunner(reactor, os.environ), os.environ)
+        making = dumps.make(1.6e9)
+        while not making.called:
+            await store.audit(at=1.0, who="w", what="w", subject="s", detail="")
+        await making
+        await store.close()
+        (dump,) = dumps.kept()
+        checked = check_dump(self.state / "dumps" / dump.name, lambda _: None)
+        self.assertEqual(
+            (checked.header.backend, checked.header.standing.appliance_id), ("postgresql", "appliance-43")
+        )
+        nowhere = settings_of(self.where._replace(database="nowhere"), str(self.state))
+        dumps = ProcessDumps(nowhere, ReactorCommandRunner(reactor, os.environ), os.environ)
+        with self.assertRaisesRegex(DumpFault, "does not exist"):
+            await dumps.make(1.7e9)
 
 
 class NameTests(SynchronousTestCase):
