@@ -3,9 +3,12 @@
 import os
 import sqlite3
 from pathlib import Path
+from typing import TypeVar
 
 from coldstore.metadata.sqlite.driver import Connection
 from coldstore.model.errors import MetadataFull, MetadataUnavailable
+
+_C = TypeVar("_C", bound=Connection)
 
 IN_MEMORY = ":memory:"
 _BUSY_TIMEOUT_SECONDS = 10.0
@@ -14,10 +17,11 @@ STATEMENTS_KEPT = 512
 """The store has some 200 distinct statements. Python keeps 128 prepared, and preparing one takes longer than most of them run."""
 
 
-def open_for_writing(path: str) -> Connection:
+def open_for_writing(path: str, kind: type[_C] = Connection) -> _C:  # type: ignore[assignment]
     """
     Open the database, which is made if it is missing, with mode 0600: it holds users' secrets.
 
+    :param kind: what is to be opened
     :raise sqlite3.Error: when the file cannot be opened or is no database
     :raise OSError: when the file cannot be made
     """
@@ -31,7 +35,7 @@ def open_for_writing(path: str) -> Connection:
     # The writer's thread and the reactor's use it in turn.
     connection = sqlite3.connect(
         path,
-        factory=Connection,
+        factory=kind,
         timeout=_BUSY_TIMEOUT_SECONDS,
         isolation_level=None,
         check_same_thread=False,

@@ -23,6 +23,27 @@ class Connection(sqlite3.Connection):
         bytes_position="instr({whole}, {part})",
     )
 
+    def begin(self) -> None:
+        """Begin a transaction that writes."""
+        self.execute("BEGIN IMMEDIATE")
+
+    @property
+    def row_changes(self) -> int:
+        """How many rows were changed so far; what it has grown by is what a step has changed."""
+        return self.total_changes
+
+    def takes_step(self) -> bool:
+        """Whether the transaction may hold what its last step changed; if not, that is rolled back."""
+        return True
+
+    def is_full(self) -> bool:
+        """Whether the next step may be one too many."""
+        return False
+
+    def is_too_heavy(self) -> bool:
+        """Whether the steps of the transaction are too much for one; if so, that is rolled back."""
+        return False
+
     async def rows(self, statement: str, arguments: Sequence[object] = ()) -> list[Row]:
         """See ``Database``."""
         return self.execute(statement, arguments).fetchall()

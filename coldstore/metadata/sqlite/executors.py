@@ -12,7 +12,7 @@ from coldstore.metadata.sqlite.connection import told_apart
 from coldstore.metadata.sqlite.driver import Connection, finished
 from coldstore.metadata.sqlite.groupcommit import commit_together, read_together
 from coldstore.metadata.sqlite.pace import Pace
-from coldstore.metadata.sqlite.writer import Writer
+from coldstore.metadata.sqlite.writer import Committer, Writer
 from coldstore.model.errors import MetadataUnavailable
 from coldstore.util.asynchronous import returns_deferred
 from coldstore.util.workers import Reactor
@@ -78,10 +78,14 @@ class ThreadedExecutor:
         connect_reader: _Connect,
         reactor: Reactor,
         write_batch_max: int,
+        committer: Committer | None = None,
     ) -> None:
+        """:param committer: makes durable what steps did; None: the file does"""
         self._reactor = reactor
         self._connect_reader = connect_reader
-        self._writer = Writer(connect=connect, reactor=reactor, batch_max=write_batch_max)
+        self._writer = Writer(
+            connect=connect, reactor=reactor, batch_max=write_batch_max, committer=committer
+        )
         self._reads: SimpleQueue[_Job | None] = SimpleQueue()
         self._readers = [
             _Reader(f"metadata-reader-{n}", self._reads, connect_reader, reactor) for n in range(READERS)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
+from coldstore.interfaces.metadata import StepTooLarge
 from coldstore.metadata.sql.bounds import check_changes
 from coldstore.metadata.sql.executor import Outcome, Step
 from coldstore.metadata.sqlite.connection import told_apart
@@ -23,7 +24,7 @@ def commit_together(connection: Connection, steps: Sequence[Step[Any]]) -> list[
     try:
         outcomes = run_together(connection, steps)
     except sqlite3.Error as error:
-        return _all_failed(steps, error)
+        return failed_together(steps, error)
     return commit(connection, outcomes)
 
 
@@ -35,11 +36,24 @@ def run_together(
 
     A step that raises is rolled back alone. Most transactions need no savepoints for that, because most steps refuse before they
     change anything; those that do are run anew, each in a savepoint. A savepoint has SQLite copy every page before it is changed,
-    which costs more than the change.
+    which costs more than the change. Of steps that do not fit into one transaction the first ones are run that do.
 
     :param is_enough: is asked after each step whether the rest is to wait; the outcomes are fewer than the steps then
     :raise sqlite3.Error: no transaction can begin, or one that was to be rolled back still cannot be
     """
+    outcomes = _run_some(connection, steps, is_enough)
+    while connection.in_transaction and connection.is_too_heavy():
+        if len(outcomes) == 1:
+            return _gone(
+                connection, steps[:1], StepTooLarge("a step changed more bytes than one transaction takes")
+            )
+        outcomes = _run_some(connection, steps[: len(outcomes) // 2], is_enough)
+    return outcomes
+
+
+def _run_some(
+    connection: Connection, steps: Sequence[Step[Any]], is_enough: Callable[[], bool]
+) -> list[Outcome]:
     _begin(connection)
     try:
         outcomes = _all_of_one(connection, steps, is_enough)
@@ -57,13 +71,13 @@ def run_together(
 def commit(connection: Connection, outcomes: list[Outcome]) -> list[Outcome]:
     """Commit what ``run_together`` did, if any of it succeeded; return the outcomes, or as many failures."""
     if all(outcome.error is not None for outcome in outcomes):
-        _roll_back(connection)
+        roll_back(connection)
         return outcomes
     try:
         connection.execute("COMMIT")
     except sqlite3.Error as error:
-        _roll_back(connection)
-        return _all_failed(outcomes, error)
+        roll_back(connection)
+        return failed_together(outcomes, error)
     return outcomes
 
 
@@ -71,16 +85,16 @@ def _begin(connection: Connection) -> None:
     """Begin a transaction that writes, after the end of one that was not to be."""
     if connection.in_transaction:
         connection.execute("ROLLBACK")
-    connection.execute("BEGIN IMMEDIATE")
+    connection.begin()
 
 
 def _gone(connection: Connection, steps: Sequence[Step[Any]], error: Exception) -> list[Outcome]:
     """Give a transaction up: every step has failed."""
-    _roll_back(connection)
-    return _all_failed(steps, error.error if isinstance(error, _Lost) else error)
+    roll_back(connection)
+    return failed_together(steps, error.error if isinstance(error, _Lost) else error)
 
 
-def _roll_back(connection: Connection) -> None:
+def roll_back(connection: Connection) -> None:
     """End a transaction without a trace. One that a disk with errors does not let end is ended before the next one begins."""
     with suppress(sqlite3.Error):
         if connection.in_transaction:
@@ -95,24 +109,31 @@ class _Lost(Exception):
         self.error = outcome.error or self
 
 
+class _NoRoom(StepTooLarge):
+    """A step does not fit into the transaction: it waits for the next one, unless it is the first."""
+
+
 def _all_of_one(
     connection: Connection, steps: Sequence[Step[Any]], is_enough: Callable[[], bool]
 ) -> list[Outcome] | None:
-    """Run steps without savepoints; None when one failed that had changed something already."""
+    """Run steps without savepoints; None when one is to be undone that had changed something already."""
     outcomes = []
     for step in steps:
-        changes_before = connection.total_changes
+        changes_before = connection.row_changes
         try:
             outcome = Outcome(result=finished(step(connection)))
-            check_changes(connection.total_changes - changes_before)
+            check_changes(connection.row_changes - changes_before)
         except Exception as error:  # noqa: BLE001 - it belongs to whoever waits for this step, and reaches him
             outcome = Outcome(error=told_apart(error))
         if not connection.in_transaction:
             raise _Lost(outcome)
-        if outcome.error is not None and connection.total_changes > changes_before:
+        if outcome.error is not None:
+            if connection.row_changes > changes_before:
+                return None
+        elif not connection.takes_step():
             return None
         outcomes.append(outcome)
-        if is_enough():
+        if is_enough() or connection.is_full():
             break
     return outcomes
 
@@ -120,12 +141,15 @@ def _all_of_one(
 def _each_in_a_savepoint(
     connection: Connection, steps: Sequence[Step[Any]], is_enough: Callable[[], bool]
 ) -> list[Outcome]:
-    outcomes = []
+    outcomes: list[Outcome] = []
     for step in steps:
-        outcomes.append(_in_savepoint(connection, step))
+        outcome = _in_savepoint(connection, step)
+        if isinstance(outcome.error, _NoRoom) and outcomes:
+            break
+        outcomes.append(outcome)
         if not connection.in_transaction:
             raise _Lost(outcomes[-1])
-        if is_enough():
+        if is_enough() or connection.is_full():
             break
     return outcomes
 
@@ -135,7 +159,7 @@ def read_together(connection: Connection, steps: Sequence[Step[Any]]) -> list[Ou
     try:
         connection.execute("BEGIN")
     except sqlite3.Error as error:
-        return _all_failed(steps, error)
+        return failed_together(steps, error)
     try:
         return [outcome_of(connection, step) for step in steps]
     finally:
@@ -144,11 +168,13 @@ def read_together(connection: Connection, steps: Sequence[Step[Any]]) -> list[Ou
 
 
 def _in_savepoint(connection: Connection, step: Step[Any]) -> Outcome:
-    changes_before = connection.total_changes
+    changes_before = connection.row_changes
     connection.execute("SAVEPOINT step")
     try:
         result = finished(step(connection))
-        check_changes(connection.total_changes - changes_before)
+        check_changes(connection.row_changes - changes_before)
+        if not connection.takes_step():
+            raise _NoRoom("a step changed more rows than one transaction takes")
         connection.execute("RELEASE step")
     except Exception as error:  # noqa: BLE001 - it belongs to whoever waits for this step, and reaches him
         if connection.in_transaction:
@@ -166,9 +192,12 @@ def outcome_of(connection: Connection, step: Step[Any]) -> Outcome:
         return Outcome(error=told_apart(error))
 
 
-def _all_failed(each: Sequence[object], error: Exception) -> list[Outcome]:
+def failed_together(each: Sequence[object], error: Exception) -> list[Outcome]:
+    """Return that all have failed, because the database did."""
     told = told_apart(error)
     fault = (
-        told if isinstance(told, MetadataUnavailable) else MetadataUnavailable(f"the metadata file: {error}")
+        told
+        if isinstance(told, MetadataUnavailable | StepTooLarge)
+        else MetadataUnavailable(f"the metadata file: {error}")
     )
     return [Outcome(error=fault) for _ in each]

@@ -4,14 +4,14 @@ import sqlite3
 from collections import deque
 from collections.abc import Callable
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
 from coldstore.metadata.sql.executor import QUEUE_MAX, Outcome, Step, closed, too_many
 from coldstore.metadata.sqlite.driver import Connection
-from coldstore.metadata.sqlite.groupcommit import commit, commit_together, run_together
+from coldstore.metadata.sqlite.groupcommit import commit, failed_together, run_together
 from coldstore.metadata.sqlite.pace import Pace
 from coldstore.model.errors import MetadataUnavailable
 from coldstore.util.asynchronous import returns_deferred
@@ -23,6 +23,41 @@ TURN_SECONDS = 0.005
 """How long the reactor is kept by the steps of one transaction; what is left waits for the next one."""
 
 
+class Committer(Protocol):
+    """Makes durable what steps did in a transaction."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a transaction may begin."""
+
+    async def make_ready(self) -> None:
+        """
+        Do what is to be done before a transaction may begin.
+
+        :raise MetadataUnavailable: none can begin now
+        """
+
+    async def commit(
+        self, connection: Connection, outcomes: list[Outcome], workers: Workers
+    ) -> list[Outcome]:
+        """Commit a transaction, or roll it back; return the outcomes, or as many failures. ``workers``: a thread for it."""
+
+
+class FileCommitter:
+    """Commits to the file, and that is all."""
+
+    is_ready = True
+
+    async def make_ready(self) -> None:
+        """See ``Committer``."""
+
+    async def commit(
+        self, connection: Connection, outcomes: list[Outcome], workers: Workers
+    ) -> list[Outcome]:
+        """See ``Committer``."""
+        return await workers.run(commit, connection, outcomes)
+
+
 class Writer:
     """
     Puts steps into transactions: what came while one was committed is the next one. Never waits to fill one.
@@ -31,9 +66,20 @@ class Writer:
     interpreter at every statement; what can really go on beside it is the fsync of the commit.
     """
 
-    def __init__(self, *, connect: Callable[[], Connection], reactor: Reactor, batch_max: int) -> None:
-        """:param connect: makes a connection that two threads may use in turn; called in a thread."""
+    def __init__(
+        self,
+        *,
+        connect: Callable[[], Connection],
+        reactor: Reactor,
+        batch_max: int,
+        committer: Committer | None = None,
+    ) -> None:
+        """
+        :param connect: makes a connection that two threads may use in turn; called in a thread
+        :param committer: makes durable what steps did; None: the file does
+        """
         self._connect = connect
+        self._committer = FileCommitter() if committer is None else committer
         self._reactor = reactor
         self._batch_max = batch_max
         self._workers = Workers(reactor, 1, "metadata-writer")
@@ -84,15 +130,18 @@ class Writer:
             for each in drained:
                 each.callback(None)
             return
+        steps = [step for step, _ in islice(self._waiting, self._batch_max)]
+        Deferred.fromCoroutine(self._run(steps)).addBoth(self._committed, len(steps))
+
+    async def _run(self, steps: list[Step[Any]]) -> list[Outcome]:
         connection = self._connection
         assert connection is not None, "what was queued came after the connection"
-        steps = [step for step, _ in islice(self._waiting, self._batch_max)]
+        if not self._committer.is_ready:
+            await self._committer.make_ready()
         outcomes = self._run_here(connection, steps)
         if outcomes is None:
-            done = self._workers.run(_commit_patiently, connection, steps)
-        else:
-            done = self._workers.run(commit, connection, outcomes)
-        done.addBoth(self._committed, len(steps))
+            outcomes = await self._workers.run(_run_patiently, connection, steps)
+        return await self._committer.commit(connection, outcomes, self._workers)
 
     def _run_here(self, connection: Connection, steps: list[Step[Any]]) -> list[Outcome] | None:
         """Run steps up to the commit; None when that is for a thread to do, from the beginning."""
@@ -111,13 +160,19 @@ class Writer:
 
     def _committed(self, outcomes: list[Outcome] | Failure, count: int) -> None:
         if isinstance(outcomes, Failure):
-            outcomes = [Outcome(error=MetadataUnavailable(f"the metadata file: {outcomes.value}"))] * count
+            fault = outcomes.value
+            if not isinstance(fault, MetadataUnavailable):
+                fault = MetadataUnavailable(f"the metadata file: {fault}")
+            outcomes = [Outcome(error=fault)] * count
         told = [self._waiting.popleft()[1] for _ in outcomes]
         self._reactor.callLater(0, self._next)
         for each, outcome in zip(told, outcomes, strict=True):
             outcome.tell(each)
 
 
-def _commit_patiently(connection: Connection, steps: list[Step[Any]]) -> list[Outcome]:
+def _run_patiently(connection: Connection, steps: list[Step[Any]]) -> list[Outcome]:
     connection.execute("PRAGMA busy_timeout = 10000")
-    return commit_together(connection, steps)
+    try:
+        return run_together(connection, steps)
+    except sqlite3.Error as error:
+        return failed_together(steps, error)

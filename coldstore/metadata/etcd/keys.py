@@ -1,0 +1,149 @@
+r"""
+How rows lie in etcd.
+
+Under ``<prefix>/`` there are, for an appliance of its own:
+
+- ``<prefix>/schema``: ``{"schema": 5}``, the number of the last migration;
+- ``<prefix>/writer``: who writes, held by his lease;
+- ``<prefix>/batch``: ``{"batch": "<name>"}``, the batch that was written last;
+- ``<prefix>/numbers/<table>``: ``7``, the greatest number that rows of the table ever had, when that row is gone;
+- ``<prefix>/<table>/<primary key>``: a row, as a JSON object of its columns; those of the primary key are in the key, those that are
+  null are left out, and bytes are base64.
+
+The columns of a primary key are parted by the bytes 00 2f (NUL and slash). A text is its UTF-8 and bytes are as they are, but 00 becomes
+00 ff. A number is ``1`` and a hexadecimal digit, ``2`` and two of them, up to ``g`` and 16; a negative one begins with ``-``, and the
+order of what follows is turned round. So keys in the order of their bytes are rows in the order of their primary keys.
+"""
+
+import json
+from base64 import b64decode, b64encode
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from coldstore.metadata.sql.tables import BY_NAME, Kind, Table
+
+Row = tuple[Any, ...]
+
+_LENGTHS = "0123456789abcdefg"
+_PART, _NUL = b"\0/", b"\0\xff"
+
+
+class NotARow(ValueError):
+    """A key or a value under the prefix is not one that ColdStore wrote; says which."""
+
+
+class Keys:
+    """The keys under a prefix."""
+
+    def __init__(self, prefix: str) -> None:
+        """:param prefix: begins with a slash and does not end with one"""
+        self.all = prefix.encode() + b"/"
+        self.schema = self.all + b"schema"
+        self.writer = self.all + b"writer"
+        self.batch = self.all + b"batch"
+        self._numbers = self.all + b"numbers/"
+        self._tables = {table.name: self.all + table.name.encode() + b"/" for table in BY_NAME.values()}
+
+    def of_row(self, table: Table, key: Sequence[Any]) -> bytes:
+        """Return the key of the row with a primary key."""
+        parts = [_encoded(kind, value) for kind, value in zip(_key_kinds(table), key, strict=True)]
+        return self._tables[table.name] + _PART.join(parts)
+
+    def of_number(self, table: Table) -> bytes:
+        """Return the key of the greatest number that rows of a table ever had."""
+        return self._numbers + table.name.encode()
+
+    def table_of(self, key: bytes) -> tuple[Table, Row] | None:
+        """
+        Return which row a key is of, by table and primary key; None when it is none of a row.
+
+        :raise NotARow: no key looks like this
+        """
+        name, slash, rest = key.removeprefix(self.all).partition(b"/")
+        table = BY_NAME.get(name.decode("ascii", "replace"))
+        if not slash or table is None:
+            return None
+        try:
+            parts = zip(_key_kinds(table), rest.split(_PART), strict=True)
+            return table, tuple(_decoded(kind, part) for kind, part in parts)
+        except (ValueError, IndexError) as error:
+            raise NotARow(f"{key!r} is no key of a row: {error}") from None
+
+    def numbered_by(self, key: bytes) -> Table | None:
+        """Return which table's greatest number a key has; None when it is no such key."""
+        if not key.startswith(self._numbers):
+            return None
+        return BY_NAME.get(key.removeprefix(self._numbers).decode("ascii", "replace"))
+
+
+def value_of(table: Table, row: Row) -> bytes:
+    """Write a row: its columns in the order of the table, those of the primary key included, which are left out here."""
+    fields = {
+        column.name: b64encode(value).decode("ascii") if column.kind is Kind.BYTES else value
+        for column, value in zip(table.columns, row, strict=True)
+        if value is not None and column.name not in table.key
+    }
+    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def row_of(table: Table, key: Row, value: bytes, defaults: Mapping[str, Any]) -> Row:
+    """
+    Read a row.
+
+    :param defaults: for columns that are not there, because they are null or newer than the row
+    :raise NotARow: no row looks like this
+    """
+    try:
+        fields = {**json.loads(value), **dict(zip(table.key, key, strict=True))}
+        return tuple(
+            _value(column.kind, fields[column.name]) if column.name in fields else defaults.get(column.name)
+            for column in table.columns
+        )
+    except (ValueError, TypeError) as error:
+        raise NotARow(f"{value[:200]!r} is no row of {table.name}: {error}") from None
+
+
+def _key_kinds(table: Table) -> tuple[Kind, ...]:
+    return tuple(table.columns[place].kind for place in table.key_places)
+
+
+def _value(kind: Kind, value: Any) -> Any:
+    if value is None or isinstance(value, bytes):
+        return value
+    if kind is Kind.BYTES:
+        return b64decode(value, validate=True)
+    return float(value) if kind is Kind.REAL else value
+
+
+def _encoded(kind: Kind, value: Any) -> bytes:
+    if kind is Kind.INTEGER:
+        return _encoded_number(value)
+    raw: bytes = value.encode() if kind is Kind.TEXT else value
+    return raw.replace(b"\0", _NUL)
+
+
+def _decoded(kind: Kind, part: bytes) -> Any:
+    if kind is Kind.INTEGER:
+        return _decoded_number(part)
+    raw = part.replace(_NUL, b"\0")
+    return raw.decode() if kind is Kind.TEXT else raw
+
+
+def _encoded_number(number: int) -> bytes:
+    if number >= 0:
+        digits = f"{number:x}"
+        return f"{_LENGTHS[len(digits)]}{digits}".encode()
+    digits = f"{-number:x}"
+    turned = f"{16 ** len(digits) - 1 + number:0{len(digits)}x}"
+    return f"-{_LENGTHS[16 - len(digits)]}{turned}".encode()
+
+
+def _decoded_number(part: bytes) -> int:
+    text = part.decode("ascii")
+    is_negative = text.startswith("-")
+    length, digits = text[is_negative], text[is_negative + 1 :]
+    expected = 16 - _LENGTHS.index(length) if is_negative else _LENGTHS.index(length)
+    if len(digits) != expected or digits != digits.lower():
+        raise ValueError(f"{text!r} is no number")
+    number = int(digits, 16)
+    return number - 16**expected + 1 if is_negative else number

@@ -1,0 +1,389 @@
+"""
+The batches that are written to etcd, one transaction each, by one writer.
+
+Every transaction compares two keys by the revision of their last change: ``writer``, which is ours as long as our lease lasts, and
+``batch``, which the transaction itself changes. So nobody else can write in between, and a transaction that is still under way
+somewhere becomes void by the next one. When the outcome of one is unknown, an empty batch is written behind it, the fence: if that
+succeeds the one before was not written and never will be, and if not, ``batch`` tells which was written last.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+
+from coldstore.metadata.etcd.changes import Change
+from coldstore.metadata.etcd.gateway import (
+    Answer,
+    Event,
+    Gateway,
+    KeyValue,
+    Unknown,
+    deleting,
+    mod_revision_is,
+    putting,
+    reading,
+)
+from coldstore.metadata.etcd.keys import Keys
+from coldstore.model.errors import MetadataFull, MetadataUnavailable
+from coldstore.util.workers import Reactor
+
+PAUSE_FIRST_SECONDS, PAUSE_MOST_SECONDS = 0.05, 2.0
+ATTEMPTS = 3
+"""How often a batch is written that surely was not written before."""
+
+
+class TakenOver(MetadataUnavailable):
+    """Another appliance writes under our prefix; this one has to end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """The last one: its name, and the revision at which it was written; 0 and no name when there is none."""
+
+    revision: int = 0
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """
+    Who writes.
+
+    :ivar replica: names the replica: who holds it may take over from an earlier process that did
+    """
+
+    replica: str
+    host: str
+    pid: int
+    since: str
+
+    def __str__(self) -> str:
+        return f"process {self.pid} of {self.host}, since {self.since}"
+
+
+class Log:
+    """
+    The one writer of batches.
+
+    :ivar last: the last batch, as far as we know
+    :ivar taken_over: why nothing may be written, nor read, any more; empty while it may
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        keys: Keys,
+        *,
+        run: str,
+        reactor: Reactor,
+        lease_seconds: int,
+        patience_seconds: float,
+    ) -> None:
+        """
+        :param run: names this run, as no other does
+        :param lease_seconds: how long another appliance waits for us when we are gone
+        :param patience_seconds: how long an unknown outcome is asked for until those who wait are told that it is unknown
+        """
+        self._gateway = gateway
+        self._keys = keys
+        self._run = run
+        self._reactor = reactor
+        self._lease_seconds = lease_seconds
+        self._patience_seconds = patience_seconds
+        self._count = 0
+        self._holder: Holder | None = None
+        self._lease = 0
+        self._writer_revision = 0
+        self._regaining = DeferredLock()
+        self._tick: IDelayedCall | None = None
+        self._is_closing = False
+        self._doubtful = ""
+        self._is_answered = False
+        self._fences: set[str] = set()
+        self.last = Batch()
+        self.taken_over = ""
+
+    # ── the lock ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def begin(self, holder: Holder) -> None:
+        """
+        Become the writer, and learn which batch is the last.
+
+        :raise MetadataUnavailable: another appliance is, and stays so for longer than a lease that nobody renews
+        """
+        self._holder = holder
+        end = self._reactor.seconds() + self._lease_seconds + 2
+        is_said = False
+        while True:
+            batch, writer = self._looked(await self._gateway.txn([], self._look()))
+            if writer is None or _holder_of(writer).replica == holder.replica:
+                if await self._take(writer, batch):
+                    break
+                continue
+            if self._reactor.seconds() > end:
+                raise MetadataUnavailable(
+                    f"the metadata under {self._keys.all.decode()} in etcd are in use by another appliance:"
+                    f" {_holder_of(writer)}"
+                )
+            if not is_said:
+                self.log.info("waiting for the end of another appliance: {holder}", holder=_holder_of(writer))
+                is_said = True
+            await self._pause(0.5)
+        self.last = _batch_of(batch)
+        self._tick = self._reactor.callLater(self._lease_seconds / 3, self._renew)
+
+    async def end(self) -> None:
+        """Write no more; let another appliance write at once. Repeatable."""
+        self._is_closing = True
+        if self._tick is not None:
+            self._tick.cancel()
+            self._tick = None
+        if self._writer_revision:
+            self._writer_revision = 0
+            try:
+                await self._gateway.revoke_lease(self._lease)
+            except MetadataUnavailable as fault:
+                self.log.info("the lease of the writer ends by itself: {fault}", fault=str(fault))
+
+    def stop_waiting(self) -> None:
+        """Ask nothing for longer than one call from now on: the store closes."""
+        self._is_closing = True
+
+    async def _take(self, writer: KeyValue | None, batch: KeyValue | None) -> bool:
+        """Make the writer's key ours, if both keys are as they were seen; return whether it is."""
+        lease = await self._gateway.grant_lease(self._lease_seconds)
+        answer = await self._gateway.txn(
+            [
+                mod_revision_is(self._keys.writer, writer.revision if writer else 0),
+                mod_revision_is(self._keys.batch, batch.revision if batch else 0),
+            ],
+            [putting(self._keys.writer, json.dumps(asdict(self._me)).encode(), lease=lease)],
+        )
+        if answer.succeeded:
+            self._lease, self._writer_revision = lease, answer.revision
+        return answer.succeeded
+
+    @property
+    def _me(self) -> Holder:
+        assert self._holder is not None, "the log has not begun"
+        return self._holder
+
+    def _renew(self) -> None:
+        self._tick = None
+        Deferred.fromCoroutine(self._renewed()).addErrback(
+            lambda failure: self.log.failure("the lease of the writer", failure=failure)
+        )
+
+    async def _renewed(self) -> None:
+        lease = self._lease
+        try:
+            if self._writer_revision and not await self._gateway.keep_alive(lease) and lease == self._lease:
+                self._lost()
+            if not self._writer_revision and not self._doubtful and not self._is_closing:
+                await self._regain()
+        except MetadataUnavailable as fault:
+            self.log.warn("the lease of the writer cannot be renewed: {fault}", fault=str(fault))
+        if not self._is_closing and not self.taken_over:
+            self._tick = self._reactor.callLater(self._lease_seconds / 3, self._renew)
+
+    def _lost(self) -> None:
+        if self._writer_revision:
+            self._writer_revision = 0
+            if not self._is_closing:
+                self.log.warn("the lease of the writer has ended; nothing is written until it is held again")
+
+    async def _regain(self) -> None:
+        """Become the writer again, if nobody else was in between."""
+        await self._regaining.acquire()
+        try:
+            if not self._writer_revision:
+                await self._regain_now()
+        finally:
+            self._regaining.release()
+
+    async def _regain_now(self) -> None:
+        for _ in range(2):
+            batch, writer = self._looked(await self._gateway.txn([], self._look()))
+            # A key that is ours is of an attempt before, whose outcome was unknown.
+            if _batch_of(batch).revision != self.last.revision or (writer and _holder_of(writer) != self._me):
+                raise self._stop(writer)
+            if await self._take(writer, batch):
+                self.log.info("the lease of the writer is held again")
+                return
+        raise MetadataUnavailable("the lease of the writer is not held again yet")
+
+    def _stop(self, writer: KeyValue | None) -> TakenOver:
+        who = f": {_holder_of(writer)}" if writer is not None else ""
+        self.taken_over = f"another appliance has taken over the metadata in etcd{who}; this one must end"
+        self.log.critical("{why}", why=self.taken_over)
+        return TakenOver(self.taken_over)
+
+    # ── batches ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a batch may be written."""
+        return bool(self._writer_revision) and not self._doubtful and not self.taken_over
+
+    async def make_ready(self) -> None:
+        """
+        Settle what is doubtful, and become the writer again if we are not; ``last`` is the last batch then.
+
+        :raise MetadataUnavailable: that is not possible now, or (``TakenOver``) not at all
+        """
+        if self.taken_over:
+            raise TakenOver(self.taken_over)
+        if self._doubtful:
+            await self._settle()
+        if not self._writer_revision:
+            await self._regain()
+
+    async def append(self, changes: Sequence[Change]) -> Batch:
+        """
+        Write a batch; return it.
+
+        :raise MetadataFull: etcd has no room; nothing was written
+        :raise MetadataUnavailable: it was not written, or (``is_ready`` is false then) nobody knows
+        """
+        name = self._new_name()
+        operations = [
+            deleting(change.key) if change.value is None else putting(change.key, change.value)
+            for change in changes
+        ]
+        for attempt in range(ATTEMPTS):
+            if not self._writer_revision:
+                await self._regain()
+            self._doubtful, self._is_answered = name, False
+            try:
+                answer = await self._gateway.txn(
+                    self._mine(), [*operations, putting(self._keys.batch, _named(name))], self._look()
+                )
+                if self._is_written(name, answer):
+                    return self.last
+            except (MetadataFull, Unknown) as fault:
+                # It may be refused and carried out nevertheless, but no later than it was answered.
+                self._is_answered = isinstance(fault, MetadataFull)
+                if await self._settle():
+                    return self.last
+                if self._is_answered or attempt == ATTEMPTS - 1:
+                    raise
+            except TakenOver:
+                raise
+            except MetadataUnavailable:
+                # Not reached, or refused before anything was done.
+                self._doubtful = ""
+                raise
+        raise MetadataUnavailable("the lease of the writer does not last")
+
+    def _new_name(self) -> str:
+        self._count += 1
+        return f"{self._run}/{self._count}"
+
+    def _mine(self) -> list[dict[str, Any]]:
+        return [
+            mod_revision_is(self._keys.writer, self._writer_revision),
+            mod_revision_is(self._keys.batch, self.last.revision),
+        ]
+
+    def _look(self) -> list[dict[str, Any]]:
+        return [reading(self._keys.batch), reading(self._keys.writer)]
+
+    def _looked(self, answer: Answer) -> tuple[KeyValue | None, KeyValue | None]:
+        batch, writer = answer.ranges
+        return (batch.rows[0] if batch.rows else None), (writer.rows[0] if writer.rows else None)
+
+    async def _settle(self) -> bool:
+        """
+        Learn whether the doubtful batch was written. If not, it never will be.
+
+        :raise MetadataUnavailable: it stays doubtful, or (``TakenOver``) another appliance has written since
+        """
+        end = self._reactor.seconds() + self._patience_seconds
+        pause = PAUSE_FIRST_SECONDS
+        while True:
+            try:
+                return await self._fenced()
+            except TakenOver:
+                raise
+            except MetadataUnavailable as fault:
+                if self._is_closing or self._reactor.seconds() + pause > end:
+                    raise MetadataUnavailable(f"nobody knows whether it was written: {fault}") from fault
+            await self._pause(pause)
+            pause = min(PAUSE_MOST_SECONDS, pause * 2)
+
+    async def _fenced(self) -> bool:
+        if self._is_answered:
+            batch, writer = self._looked(await self._gateway.txn([], self._look()))
+            return self._judge(self._doubtful, batch, writer)
+        fence = self._new_name()
+        self._fences.add(fence)
+        answer = await self._gateway.txn(
+            self._mine(), [putting(self._keys.batch, _named(fence))], self._look()
+        )
+        if not answer.succeeded:
+            return self._judge(self._doubtful, *self._looked(answer))
+        self._now(answer.revision, fence)
+        return False
+
+    def _is_written(self, name: str, answer: Answer) -> bool:
+        if answer.succeeded:
+            self._now(answer.revision, name)
+            return True
+        return self._judge(name, *self._looked(answer))
+
+    def _judge(self, name: str, batch: KeyValue | None, writer: KeyValue | None) -> bool:
+        """Return whether a batch is written, by what is there once it is written or void."""
+        last = _batch_of(batch)
+        if last.revision == self.last.revision:
+            self._doubtful = ""
+            if writer is None or writer.revision != self._writer_revision:
+                self._lost()
+            return False
+        if last.name == name or last.name in self._fences:
+            self._now(last.revision, last.name)
+            return last.name == name
+        raise self._stop(writer)
+
+    def _now(self, revision: int, name: str) -> None:
+        self.last = Batch(revision=revision, name=name)
+        self._doubtful = ""
+        self._fences.clear()
+
+    async def _pause(self, seconds: float) -> None:
+        over: Deferred[None] = Deferred()
+        self._reactor.callLater(seconds, over.callback, None)
+        await over
+
+
+def _named(name: str) -> bytes:
+    return json.dumps({"batch": name}).encode()
+
+
+def batch_in(row: KeyValue | Event) -> Batch:
+    """
+    Return the batch that the key ``batch`` tells of.
+
+    :raise MetadataUnavailable: it is not what we write there
+    """
+    try:
+        return Batch(revision=row.revision, name=str(json.loads(row.value or b"")["batch"]))
+    except (ValueError, KeyError, TypeError):
+        raise MetadataUnavailable(f"{row.key!r} in etcd is not what ColdStore wrote") from None
+
+
+def _batch_of(row: KeyValue | None) -> Batch:
+    return Batch() if row is None else batch_in(row)
+
+
+def _holder_of(row: KeyValue) -> Holder:
+    try:
+        return Holder(**json.loads(row.value))
+    except (ValueError, TypeError):
+        raise MetadataUnavailable(f"{row.key!r} in etcd is not what ColdStore wrote") from None
