@@ -7,10 +7,13 @@ Spoken to by its JSON gateway: keys and values are base64.
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
+from ssl import create_default_context
 from typing import Any
 from urllib.error import URLError
-from urllib.request import ProxyHandler, Request, build_opener
+from urllib.request import HTTPSHandler, ProxyHandler, Request, build_opener
 
 from tests.servers.processes import ServerProcess, SmallDisk, free_port, program
 
@@ -20,41 +23,76 @@ _ALL = b64encode(b"\0").decode()
 """As key and as end of a range: every key."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Tls:
+    """
+    Files: the server's certificate, which trusts itself, and its key; the same of its one client; and both certificates, because
+    etcd's gateway calls etcd with the server's.
+    """
+
+    certificate: Path
+    key: Path
+    client_certificate: Path
+    client_key: Path
+    trusted: Path
+
+    @property
+    def flags(self) -> list[str]:
+        """What etcd is told."""
+        return [
+            f"--cert-file={self.certificate}", f"--key-file={self.key}", "--client-cert-auth",
+            f"--trusted-ca-file={self.trusted}",
+        ]  # fmt: skip
+
+
 class Etcd(ServerProcess):
     """A cluster of one member."""
 
     user = "nobody"
 
-    def __init__(self, *, quota_bytes: int = 0, disk: SmallDisk | None = None) -> None:
+    def __init__(
+        self, *flags: str, quota_bytes: int = 0, disk: SmallDisk | None = None, tls: Tls | None = None
+    ) -> None:
         """
         Start one.
 
+        :param flags: more of its command line
         :param quota_bytes: how large its file may become until it refuses to write; 0 is etcd's default
+        :param tls: how its clients speak to it; None: in the clear
         :raise SkipTest: etcd is not installed
         """
+        self._flags = list(flags)
         self._quota_bytes = quota_bytes
+        self._tls = tls
+        self._open = _direct.open
+        if tls is not None:
+            context = create_default_context(cafile=str(tls.certificate))
+            context.load_cert_chain(tls.client_certificate, tls.client_key)
+            self._open = build_opener(ProxyHandler({}), HTTPSHandler(context=context)).open
         self.program = program("etcd")
         super().__init__(disk=disk)
 
     @property
     def url(self) -> str:
         """Where clients find it."""
-        return f"http://127.0.0.1:{self.port}"
+        # Certificates of the tests are for a name.
+        return f"http://127.0.0.1:{self.port}" if self._tls is None else f"https://localhost:{self.port}"
 
     def _command(self) -> Sequence[str]:
         # Nobody calls there, but the member wants to listen.
         peer = f"http://127.0.0.1:{free_port()}"
         return [
             self.program, "--name=one", f"--data-dir={self.folder}/data", "--log-level=warn", "--logger=zap",
-            f"--listen-client-urls={self.url}", f"--advertise-client-urls={self.url}",
+            f"--listen-client-urls={self.url.replace('localhost', '127.0.0.1')}", f"--advertise-client-urls={self.url}",
             f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}", f"--initial-cluster=one={peer}",
-            f"--quota-backend-bytes={self._quota_bytes}",
+            f"--quota-backend-bytes={self._quota_bytes}", *self._flags,
+            *([] if self._tls is None else self._tls.flags),
         ]  # fmt: skip
 
     def is_ready(self) -> bool:
         """Whether it has a leader, which is what it needs to write."""
         try:
-            with _direct.open(f"{self.url}/health", timeout=CALL_SECONDS) as answer:
+            with self._open(f"{self.url}/health", timeout=CALL_SECONDS) as answer:
                 return json.load(answer) == {"health": "true"}
         except (URLError, OSError):
             return False
@@ -66,7 +104,7 @@ class Etcd(ServerProcess):
         :raise urllib.error.HTTPError: it refused
         """
         request = Request(f"{self.url}/v3/{name}", data=json.dumps(fields).encode(), method="POST")
-        with _direct.open(request, timeout=CALL_SECONDS) as answer:
+        with self._open(request, timeout=CALL_SECONDS) as answer:
             return json.load(answer)
 
     def put(self, key: bytes, value: bytes) -> None:

@@ -1,34 +1,33 @@
-"""The store in etcd keeps the contract, on a real etcd."""
+"""The store in etcd keeps the contract, on a real etcd; and etcd has exactly what the store shows."""
 
-from typing import Any, cast
+from pathlib import Path
+from random import Random
 
-from twisted.internet import reactor as installed_reactor
 from twisted.trial.unittest import TestCase
 
 from coldstore.interfaces.metadata import IMetadataStore
-from coldstore.metadata.etcd.gateway import Address
-from coldstore.metadata.etcd.store import EtcdStore
 from tests.contract.metadata_contract import GroupCommitContract, MetadataContract, MetadataSteps
 from tests.contract.metadata_model import MetadataModel
 from tests.servers import etcd
-
-reactor = cast(Any, installed_reactor)
+from tests.servers.etcd_rows import copy_of, numbers_in_file, rows_in_etcd, rows_in_file, store_on
 
 
 class OnEtcd(MetadataSteps):
     """On an empty etcd, with a new replica."""
 
     def make_store(self) -> IMetadataStore:
-        """Return a store under a prefix of its own."""
+        """Return a store, which is compared with etcd once it is closed."""
         server = etcd.shared()
         server.clear()
-        return EtcdStore(
-            Address(endpoints=[server.url]),
-            prefix="/coldstore",
-            replica_path=self.mktemp(),
-            reactor=reactor,
-            network=reactor,
-        )
+        self.replica = Path(self.mktemp())
+        replica = self.replica
+        # Cleaning up goes backwards: the store was closed before.
+        self.addCleanup(lambda: replica is self.replica and self.compare_rows())
+        return store_on(server.url, self.replica)
+
+    def compare_rows(self) -> None:
+        """Every row is in etcd, and no other."""
+        self.assertEqual(rows_in_etcd(etcd.shared()), rows_in_file(self.replica))
 
 
 class OnEtcdTests(OnEtcd, MetadataContract, TestCase):
@@ -40,6 +39,30 @@ class OnEtcdModelTests(OnEtcd, MetadataModel, TestCase):
 
     seeds = range(200, 201)
     steps = 150
+
+    async def live(self, chance: Random) -> None:
+        """Live; a replica of half of that life catches up with the rest of it, and one that is new comes to the same."""
+        half = Path(self.mktemp())
+        self.copied_at = chance.randrange(30, 120)
+        self.half = half
+        await super().live(chance)
+        await self.store.close()
+        expected, numbers = rows_in_file(self.replica), numbers_in_file(self.replica)
+        self.assertNotEqual(rows_in_file(half), expected)
+        inode = half.stat().st_ino
+        for replica in (half, Path(self.mktemp())):
+            self.store = store_on(etcd.shared().url, replica)
+            await self.store.open()
+            await self.store.close()
+            self.assertEqual(rows_in_file(replica), expected)
+            self.assertEqual(numbers_in_file(replica), numbers)
+        self.assertEqual(half.stat().st_ino, inode)
+
+    async def compare(self) -> None:
+        """Compare; and once on the way, copy the replica."""
+        await super().compare()
+        if not self.half.exists() and self.copied_at < len(self.given):
+            copy_of(self.replica, self.half)
 
 
 class OnEtcdGroupCommitTests(OnEtcd, GroupCommitContract, TestCase):

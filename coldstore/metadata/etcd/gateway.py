@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
-import treq
 from treq.client import HTTPClient
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import Protocol as TwistedProtocol
@@ -28,7 +27,15 @@ from twisted.internet.ssl import (
     trustRootFromCertificates,
 )
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, HTTPConnectionPool, RequestGenerationFailed, ResponseFailed
+from twisted.web.client import (
+    Agent,
+    HTTPConnectionPool,
+    RequestGenerationFailed,
+    RequestTransmissionFailed,
+    ResponseDone,
+    ResponseFailed,
+)
+from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface import implementer
@@ -48,6 +55,10 @@ gRPC's codes for what was refused before it was carried out: invalid argument, n
 out of range, unimplemented, unauthenticated.
 """
 _UNAUTHENTICATED = 16
+_LOST = (
+    *(CancelledError, RequestGenerationFailed, RequestTransmissionFailed, ResponseFailed),
+    *(ConnectionClosed, OSError),
+)
 _TOKEN_OF_THE_PAST = ("invalid auth token", "revision of auth store is old", "user name is empty")
 
 
@@ -328,7 +339,8 @@ class Gateway:
     async def _everywhere(self, call: Callable[[str], Awaitable[Any]], *, is_repeatable: bool) -> Any:
         """Call the endpoint that answered last, then the others in turn."""
         fault: MetadataUnavailable = MetadataUnavailable("no endpoint of etcd is configured")
-        for _ in range(len(self._endpoints)):
+        # Twice at least: a connection that was kept may have ended with the server that it was to.
+        for _ in range(max(2, len(self._endpoints)) if is_repeatable else len(self._endpoints)):
             endpoint = self._endpoints[0]
             try:
                 return await self._authenticated(endpoint, call)
@@ -367,17 +379,20 @@ class Gateway:
             return await call(endpoint)
 
         under_way: Deferred[_T] = Deferred.fromCoroutine(called())
-        under_way.addTimeout(self._seconds, self._reactor)
+        late = self._reactor.callLater(self._seconds, under_way.cancel)
         try:
             return await under_way
         except (ConnectError, DNSLookupError) as error:
             raise _NotReached(f"etcd at {endpoint} cannot be reached: {_words(error)}") from error
-        except TimeoutError as error:
-            raise Unknown(f"etcd at {endpoint} has not answered for {self._seconds:g} s") from error
-        except RequestGenerationFailed as error:
-            raise Unknown(f"etcd at {endpoint}: the request was cut off: {_words(error)}") from error
-        except (ResponseFailed, ConnectionClosed, OSError) as error:
+        except _LOST as error:
+            if not late.active():
+                raise Unknown(f"etcd at {endpoint} has not answered for {self._seconds:g} s") from error
+            if isinstance(error, CancelledError):
+                raise
             raise Unknown(f"etcd at {endpoint}: the connection was lost: {_words(error)}") from error
+        finally:
+            if late.active():
+                late.cancel()
 
     async def _call(self, endpoint: str, name: str, fields: Mapping[str, Any]) -> Any:
         return await self._read(endpoint, await self._post(endpoint, name, fields))
@@ -393,7 +408,9 @@ class Gateway:
 
     async def _read(self, endpoint: str, response: Any) -> Any:
         """Return what an answer says, or raise what it refuses."""
-        body = await treq.content(response)
+        reading_it = _Body()
+        response.deliverBody(reading_it)
+        body = await reading_it.whole
         try:
             said = json.loads(body)
             # A call of a stream has its errors inside.
@@ -416,6 +433,31 @@ class Gateway:
         if code in NEVER_APPLIED:
             raise Refused(f"etcd at {endpoint}: {message}", code)
         raise Unknown(f"etcd at {endpoint}: {message}")
+
+
+class _Body(TwistedProtocol):
+    """An answer. Whoever does not wait for it any more closes the connection."""
+
+    def __init__(self) -> None:
+        self.whole: Deferred[bytes] = Deferred(lambda _: self._close())
+        self._pieces: list[bytes] = []
+
+    def dataReceived(self, data: bytes) -> None:
+        """Keep it."""
+        self._pieces.append(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """It is complete, or never will be."""
+        if self.whole.called:
+            return
+        if reason.check(ResponseDone, PotentialDataLoss):
+            self.whole.callback(b"".join(self._pieces))
+        else:
+            self.whole.errback(reason)
+
+    def _close(self) -> None:
+        if self.transport is not None:
+            self.transport.loseConnection()
 
 
 class Watch(TwistedProtocol):
