@@ -8,7 +8,7 @@ succeeds the one before was not written and never will be, and if not, ``batch``
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from coldstore.metadata.etcd.gateway import (
     Event,
     Gateway,
     KeyValue,
+    Refused,
     Unknown,
     deleting,
     mod_revision_is,
@@ -33,8 +34,8 @@ from coldstore.model.errors import MetadataFull, MetadataUnavailable
 from coldstore.util.workers import Reactor
 
 PAUSE_FIRST_SECONDS, PAUSE_MOST_SECONDS = 0.05, 2.0
-ATTEMPTS = 3
-"""How often a batch is written that surely was not written before."""
+REFUSALS_MAX = 3
+"""How often etcd refuses a batch until we believe it: a request that was cut off on its way is one that it does not understand."""
 
 
 class TakenOver(MetadataUnavailable):
@@ -257,30 +258,50 @@ class Log:
             deleting(change.key) if change.value is None else putting(change.key, change.value)
             for change in changes
         ]
-        for attempt in range(ATTEMPTS):
-            if not self._writer_revision:
-                await self._regain()
-            self._doubtful, self._is_answered = name, False
+        end = self._reactor.seconds() + self._patience_seconds
+        pause = PAUSE_FIRST_SECONDS
+        refusals = 0
+        while True:
             try:
-                answer = await self._gateway.txn(
-                    self._mine(), [*operations, putting(self._keys.batch, _named(name))], self._look()
-                )
-                if self._is_written(name, answer):
+                if await self._appended(name, operations):
                     return self.last
-            except (MetadataFull, Unknown) as fault:
-                # It may be refused and carried out nevertheless, but no later than it was answered.
-                self._is_answered = isinstance(fault, MetadataFull)
-                if await self._settle():
-                    return self.last
-                if self._is_answered or attempt == ATTEMPTS - 1:
+                fault = MetadataUnavailable("the lease of the writer does not last")
+            except (TakenOver, MetadataFull):
+                raise
+            except MetadataUnavailable as error:
+                refusals += isinstance(error, Refused)
+                if self._doubtful or refusals == REFUSALS_MAX:
                     raise
-            except TakenOver:
-                raise
-            except MetadataUnavailable:
-                # Not reached, or refused before anything was done.
-                self._doubtful = ""
-                raise
-        raise MetadataUnavailable("the lease of the writer does not last")
+                fault = error
+            # It surely was not written, and may be written once more.
+            if self._is_closing or self._reactor.seconds() + pause > end:
+                raise fault
+            await self._pause(pause)
+            pause = min(PAUSE_MOST_SECONDS, pause * 2)
+
+    async def _appended(self, name: str, operations: Sequence[Mapping[str, Any]]) -> bool:
+        """Try once; return whether it is written. Unless ``_doubtful`` is set then, it is known not to be if not."""
+        if not self._writer_revision:
+            await self._regain()
+        self._doubtful, self._is_answered = name, False
+        try:
+            answer = await self._gateway.txn(
+                self._mine(), [*operations, putting(self._keys.batch, _named(name))], self._look()
+            )
+        except (MetadataFull, Unknown) as fault:
+            # It may be refused and carried out nevertheless, but no later than it was answered.
+            self._is_answered = isinstance(fault, MetadataFull)
+            if await self._settle():
+                return True
+            raise
+        except MetadataUnavailable:
+            # Not reached, or refused before anything was done.
+            self._doubtful = ""
+            raise
+        if answer.succeeded:
+            self._now(answer.revision, name)
+            return True
+        return self._judge(name, *self._looked(answer))
 
     def _new_name(self) -> str:
         self._count += 1
@@ -331,12 +352,6 @@ class Log:
             return self._judge(self._doubtful, *self._looked(answer))
         self._now(answer.revision, fence)
         return False
-
-    def _is_written(self, name: str, answer: Answer) -> bool:
-        if answer.succeeded:
-            self._now(answer.revision, name)
-            return True
-        return self._judge(name, *self._looked(answer))
 
     def _judge(self, name: str, batch: KeyValue | None, writer: KeyValue | None) -> bool:
         """Return whether a batch is written, by what is there once it is written or void."""
