@@ -21,16 +21,15 @@ from coldstore.metadata.etcd.keys import Keys, value_of
 from coldstore.metadata.etcd.log import Batch, Holder, Log
 from coldstore.metadata.etcd.replica import Mark, Replica
 from coldstore.metadata.etcd.server import Upkeep, check_server
-from coldstore.metadata.sql.executor import Step
+from coldstore.metadata.sql.executor import Outcome, Step, closed
 from coldstore.metadata.sql.migrations import Migration
 from coldstore.metadata.sql.store import SqlStore
 from coldstore.metadata.sql.tables import BY_NAME
 from coldstore.metadata.sqlite.connection import open_for_reading
 from coldstore.metadata.sqlite.driver import Connection
 from coldstore.metadata.sqlite.executors import ThreadedExecutor
-from coldstore.metadata.sqlite.groupcommit import Outcome, commit, roll_back
+from coldstore.metadata.sqlite.groupcommit import commit, roll_back
 from coldstore.metadata.sqlite.schema import migrate, shipped_migrations
-from coldstore.metadata.sqlite.writer import closed
 from coldstore.model.errors import MetadataUnavailable
 from coldstore.util.asynchronous import returns_deferred
 from coldstore.util.workers import Reactor, Workers
