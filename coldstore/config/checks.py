@@ -43,6 +43,17 @@ def _metadata(configuration: Configuration) -> Iterator[tuple[Path, str]]:
             ("metadata", "postgresql", "ca_file"),
             f"is missing: with tls: {server.tls} it says who may vouch for the server",
         )
+    etcd = configuration.metadata.etcd
+    if not etcd.endpoints:
+        yield ("metadata", "etcd", "endpoints"), "is empty: name at least one member"
+    if (etcd.user is None) != (etcd.password_file is None):
+        missing, given = ("user", "password_file") if etcd.user is None else ("password_file", "user")
+        yield ("metadata", "etcd", missing), f"is missing: {given} alone says nothing"
+    if (etcd.certificate_file is None) != (etcd.key_file is None):
+        missing, given = (
+            ("certificate_file", "key_file") if etcd.key_file else ("key_file", "certificate_file")
+        )
+        yield ("metadata", "etcd", missing), f"is missing: {given} alone says nothing"
 
 
 def _disk(configuration: Configuration) -> Iterator[tuple[Path, str]]:

@@ -155,16 +155,11 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One of a few words. Those in ``planned`` are known, but this release does not have them."""
+    """One of a few words."""
 
     words: tuple[str, ...]
-    planned: tuple[str, ...] = ()
 
     def read(self, text: str, tag: str, environment: Mapping[str, str]) -> str:
-        if text in self.planned:
-            raise ValueError(
-                f"{text!r} is not supported by this release (supported: {', '.join(self.words)})"
-            )
         if text not in self.words:
             raise ValueError(f"{text!r} is not one of {', '.join(self.words)}")
         return text

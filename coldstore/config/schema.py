@@ -42,6 +42,12 @@ Port = Annotated[int, Whole(0, 65535)]
 ServerPort = Annotated[int, Whole(1, 65535)]
 # libpq takes a database's name with "=" or "://" in it for a whole list of parameters (PostgreSQL 15, 34.1.2).
 ServerName = Annotated[str, Text(r"[A-Za-z0-9_.@-]{1,63}", "a name (letters, digits and _.@-)")]
+EtcdEndpoint = Annotated[
+    str,
+    Text(
+        r"https?://([A-Za-z0-9._-]+|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?", "a URL such as http://127.0.0.1:2379"
+    ),
+]
 Fraction = Annotated[float, Number(0, 1)]
 Executable = Annotated[str, Program()]
 Device = Annotated[str, Path()]
@@ -139,6 +145,30 @@ class Postgresql:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Etcd:
+    """
+    A cluster of etcd.
+
+    :ivar endpoints: members of one cluster, asked in turn
+    :ivar prefix: of all keys; each appliance has its own
+    :ivar ca_file: the certificates that may vouch for the servers'; null: those that the machine trusts
+    :ivar certificate_file: ours, with ``key_file``
+    :ivar request_timeout_seconds: for each call
+    :ivar replica: the local file; null stands for ``metadata-etcd.sqlite`` in the state directory
+    """
+
+    endpoints: tuple[EtcdEndpoint, ...] = ("http://127.0.0.1:2379",)
+    prefix: Annotated[str, Text(r"(/[A-Za-z0-9_.-]{1,100}){1,5}", "a path such as /coldstore")] = "/coldstore"
+    user: Annotated[str, Text(r"[^\s]{1,100}", "a name")] | None = None
+    password_file: SecretFile | None = None
+    ca_file: SecretFile | None = None
+    certificate_file: SecretFile | None = None
+    key_file: SecretFile | None = None
+    request_timeout_seconds: SomeSeconds = 10.0
+    replica: AbsolutePath | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Dumps:
     """
     Dumps of the metadata, which an appliance makes by itself while it works.
@@ -157,9 +187,10 @@ class Dumps:
 class Metadata:
     """Where the metadata are kept."""
 
-    backend: Annotated[str, Choice(("sqlite", "postgresql"), planned=("etcd",))] = "sqlite"
+    backend: Annotated[str, Choice(("sqlite", "postgresql", "etcd"))] = "sqlite"
     sqlite: Sqlite = field(default_factory=Sqlite)
     postgresql: Postgresql = field(default_factory=Postgresql)
+    etcd: Etcd = field(default_factory=Etcd)
     dumps: Dumps = field(default_factory=Dumps)
 
 
@@ -498,6 +529,11 @@ class Configuration:
     def sqlite_path(self) -> str:
         """Path of the embedded database."""
         return self.metadata.sqlite.path or f"{self.state_directory}/metadata.sqlite"
+
+    @property
+    def etcd_replica_path(self) -> str:
+        """Path of the local replica of what is in etcd."""
+        return self.metadata.etcd.replica or f"{self.state_directory}/metadata-etcd.sqlite"
 
     @property
     def dumps_directory(self) -> str:

@@ -24,7 +24,7 @@ Rows = dict[str, list[tuple[Any, ...]]]
 
 def store_on(url: str, replica: str | Path, **changes: Any) -> EtcdStore:
     """Return a store on an etcd, not opened yet."""
-    settings: dict[str, Any] = {"prefix": PREFIX, "reactor": reactor, "network": reactor, **changes}
+    settings: dict[str, Any] = {"prefix": PREFIX, "reactor": reactor, **changes}
     return EtcdStore(Address(endpoints=[url]), replica_path=str(replica), **settings)
 
 

@@ -24,7 +24,6 @@ from coldstore.metadata.etcd.gateway import (
     Watch,
     deleting,
     end_of,
-    is_endpoint,
     mod_revision_is,
     putting,
     reading,
@@ -154,18 +153,6 @@ class CallTests(OnGateways):
         gateway = self.gateway(f"http://127.0.0.1:{port.getHost().port}")
         fault = await self.refused(Unknown, gateway.range(b"k"))
         self.assertIn("answered 404", str(fault))
-
-    def test_endpoints(self) -> None:
-        """What is an endpoint in a configuration."""
-        for good in (
-            "http://127.0.0.1:2379",
-            "https://etcd.example:2379",
-            "http://[::1]:2379",
-            "http://host",
-        ):
-            self.assertTrue(is_endpoint(good), good)
-        for bad in ("127.0.0.1:2379", "http://", "ftp://host", "http://host/path", "http://me@host", ""):
-            self.assertFalse(is_endpoint(bad), bad)
 
     async def test_status(self) -> None:
         """A member says what it is."""

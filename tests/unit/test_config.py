@@ -184,9 +184,25 @@ class MistakesTests(ReadingTests):
             ("mount: {max_hold: 0s}", "mount.max_hold: 0s is out of range: 1ms to 3650d"),
             ("state_directory: cold", "state_directory: 'cold' is not an absolute path"),
             (
-                "metadata: {backend: etcd}",
-                "metadata.backend: 'etcd' is not supported by this release",
+                "metadata: {backend: mysql}",
+                "metadata.backend: 'mysql' is not one of sqlite, postgresql, etcd",
             ),
+            *(
+                (
+                    f"metadata: {{etcd: {{endpoints: ['{text}']}}}}",
+                    f"metadata.etcd.endpoints[0]: '{text}' is not a URL",
+                )
+                for text in (
+                    "127.0.0.1:2379",
+                    "http://",
+                    "ftp://host",
+                    "http://host/path",
+                    "http://me@host",
+                    "http://h:",
+                )
+            ),
+            ("metadata: {etcd: {prefix: coldstore}}", "metadata.etcd.prefix: 'coldstore' is not a path"),
+            ("metadata: {etcd: {prefix: /}}", "metadata.etcd.prefix: '/' is not a path"),
             ("pools: {Main: {}, main: {}, vault: {}}", "pools.Main: 'Main' is not a pool's name"),
             ("classes: {COLD: {}}", "classes.COLD: 'COLD' is not a storage class"),
             ("pools: [main]", "pools: a mapping from names to settings is needed here"),
@@ -296,6 +312,20 @@ class ContradictionsTests(ReadingTests):
             (
                 "metadata:\n  postgresql:\n    tls: verify-full",
                 "c.yaml:2: metadata.postgresql.ca_file: is missing: with tls: verify-full",
+            ),
+            ("metadata: {etcd: {endpoints: []}}", "c.yaml:1: metadata.etcd.endpoints: is empty"),
+            (
+                "metadata: {etcd: {user: cold}}",
+                "c.yaml:1: metadata.etcd.password_file: is missing: user alone",
+            ),
+            ("metadata: {etcd: {password_file: /dev/null}}", "c.yaml:1: metadata.etcd.user: is missing"),
+            (
+                "metadata: {etcd: {key_file: /dev/null}}",
+                "c.yaml:1: metadata.etcd.certificate_file: is missing",
+            ),
+            (
+                "metadata: {etcd: {certificate_file: /dev/null}}",
+                "c.yaml:1: metadata.etcd.key_file: is missing",
             ),
         ):
             found = self.mistakes(text)

@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
-from urllib.parse import urlsplit
 
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
@@ -575,12 +574,6 @@ class _Policy:
 
 
 _END = "-----END CERTIFICATE-----\n"
-
-
-def is_endpoint(text: str) -> bool:
-    """Whether a text is the URL of an endpoint: a scheme, a host, perhaps a port, and nothing else."""
-    parts = urlsplit(text)
-    return parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.path and "@" not in text
 
 
 def _words(error: BaseException) -> str:

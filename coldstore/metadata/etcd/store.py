@@ -59,8 +59,7 @@ class EtcdStore(SqlStore):
         *,
         prefix: str,
         replica_path: str,
-        reactor: Reactor,
-        network: Any,
+        reactor: Any,
         request_seconds: float = 10.0,
         lease_seconds: int = LEASE_SECONDS,
         patience_seconds: float = PATIENCE_SECONDS,
@@ -68,10 +67,9 @@ class EtcdStore(SqlStore):
         migrations: Sequence[Migration] | None = None,
         write_batch_max: int = WRITE_BATCH_MAX,
     ) -> None:
-        """:param network: the reactor that connects; ``reactor`` may have a clock of its own"""
         super().__init__(
             EtcdExecutor(
-                lambda: Gateway(address, reactor=network, request_seconds=request_seconds),
+                lambda: Gateway(address, reactor=reactor, request_seconds=request_seconds),
                 keys=Keys(prefix),
                 replica_path=replica_path,
                 reactor=reactor,
