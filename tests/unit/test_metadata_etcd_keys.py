@@ -80,7 +80,8 @@ class KeyTests(SynchronousTestCase):
         table = Table(
             name="versions", columns=(Column("a", Kind.BYTES), Column("b", Kind.BYTES)), key=("a", "b")
         )
-        raw = [KEYS.of_row(table, (one, other)) for one in sorted(BYTES) for other in sorted(BYTES)]
+        keys = Keys("/coldstore", [table])
+        raw = [keys.of_row(table, (one, other)) for one in sorted(BYTES) for other in sorted(BYTES)]
         self.assertEqual(raw, sorted(set(raw)))
 
     def test_what_it_looks_like(self) -> None:

@@ -111,7 +111,7 @@ class WatchedConnection(Connection):
     def _change(self, noted: tuple[str, Row]) -> Change:
         name, key = noted
         table = BY_NAME[name]
-        row = self.execute(_selecting(table), key).fetchone()
+        row = self.execute(_SELECTING[name], key).fetchone()
         return Change(self._keys.of_row(table, key), None if row is None else value_of(table, row))
 
     def _numbers(self) -> Iterator[Change]:
@@ -121,13 +121,16 @@ class WatchedConnection(Connection):
             if found is None or (name, found) not in self._noted:
                 continue
             table = BY_NAME[name]
-            if self.execute(_selecting(table), found).fetchone() is None:
+            if self.execute(_SELECTING[name], found).fetchone() is None:
                 yield Change(self._keys.of_number(table), str(found[0]).encode())
 
 
-def _selecting(table: Table) -> str:
-    keys = " AND ".join(f"{name} = ?" for name in table.key)
-    return f"SELECT {', '.join(table.column_names)} FROM {table.name} WHERE {keys}"
+_SELECTING = {
+    table.name: f"SELECT {', '.join(table.column_names)} FROM {table.name}"
+    f" WHERE {' AND '.join(f'{name} = ?' for name in table.key)}"
+    for table in TABLES
+}
+"""By the name of the table: the row with a primary key."""
 
 
 def _triggers(table: Table) -> Iterator[str]:

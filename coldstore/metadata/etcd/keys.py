@@ -17,10 +17,10 @@ order of what follows is turned round. So keys in the order of their bytes are r
 
 import json
 from base64 import b64decode, b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from coldstore.metadata.sql.tables import BY_NAME, Kind, Table
+from coldstore.metadata.sql.tables import TABLES, Kind, Table
 
 Row = tuple[Any, ...]
 
@@ -32,22 +32,33 @@ class NotARow(ValueError):
     """A key or a value under the prefix is not one that ColdStore wrote; says which."""
 
 
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
 class Keys:
     """The keys under a prefix."""
 
-    def __init__(self, prefix: str) -> None:
-        """:param prefix: begins with a slash and does not end with one"""
+    def __init__(self, prefix: str, tables: Iterable[Table] = TABLES) -> None:
+        """
+        :param prefix: begins with a slash and does not end with one
+        :param tables: whose rows there are
+        """
         self.all = prefix.encode() + b"/"
         self.schema = self.all + b"schema"
         self.writer = self.all + b"writer"
         self.batch = self.all + b"batch"
         self._numbers = self.all + b"numbers/"
-        self._tables = {table.name: self.all + table.name.encode() + b"/" for table in BY_NAME.values()}
+        self._tables = {table.name: table for table in tables}
+        self._beginnings = {name: self.all + name.encode() + b"/" for name in self._tables}
+        self._kinds = {
+            table.name: tuple(table.columns[place].kind for place in table.key_places)
+            for table in self._tables.values()
+        }
 
     def of_row(self, table: Table, key: Sequence[Any]) -> bytes:
         """Return the key of the row with a primary key."""
-        parts = [_encoded(kind, value) for kind, value in zip(_key_kinds(table), key, strict=True)]
-        return self._tables[table.name] + _PART.join(parts)
+        kinds = self._kinds[table.name]
+        return self._beginnings[table.name] + _PART.join(map(_encoded, kinds, key))
 
     def of_number(self, table: Table) -> bytes:
         """Return the key of the greatest number that rows of a table ever had."""
@@ -60,11 +71,11 @@ class Keys:
         :raise NotARow: no key looks like this
         """
         name, slash, rest = key.removeprefix(self.all).partition(b"/")
-        table = BY_NAME.get(name.decode("ascii", "replace"))
+        table = self._tables.get(name.decode("ascii", "replace"))
         if not slash or table is None:
             return None
         try:
-            parts = zip(_key_kinds(table), rest.split(_PART), strict=True)
+            parts = zip(self._kinds[table.name], rest.split(_PART), strict=True)
             return table, tuple(_decoded(kind, part) for kind, part in parts)
         except (ValueError, IndexError) as error:
             raise NotARow(f"{key!r} is no key of a row: {error}") from None
@@ -73,17 +84,20 @@ class Keys:
         """Return which table's greatest number a key has; None when it is no such key."""
         if not key.startswith(self._numbers):
             return None
-        return BY_NAME.get(key.removeprefix(self._numbers).decode("ascii", "replace"))
+        return self._tables.get(key.removeprefix(self._numbers).decode("ascii", "replace"))
 
 
 def value_of(table: Table, row: Row) -> bytes:
     """Write a row: its columns in the order of the table, those of the primary key included, which are left out here."""
     fields = {
-        column.name: b64encode(value).decode("ascii") if column.kind is Kind.BYTES else value
+        column.name: value
         for column, value in zip(table.columns, row, strict=True)
         if value is not None and column.name not in table.key
     }
-    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
+    for name, value in fields.items():
+        if type(value) is bytes:
+            fields[name] = b64encode(value).decode("ascii")
+    return _encode(fields).encode()
 
 
 def row_of(table: Table, key: Row, value: bytes, defaults: Mapping[str, Any]) -> Row:
@@ -101,10 +115,6 @@ def row_of(table: Table, key: Row, value: bytes, defaults: Mapping[str, Any]) ->
         )
     except (ValueError, TypeError) as error:
         raise NotARow(f"{value[:200]!r} is no row of {table.name}: {error}") from None
-
-
-def _key_kinds(table: Table) -> tuple[Kind, ...]:
-    return tuple(table.columns[place].kind for place in table.key_places)
 
 
 def _value(kind: Kind, value: Any) -> Any:

@@ -118,11 +118,13 @@ def _all_of_one(
 ) -> list[Outcome] | None:
     """Run steps without savepoints; None when one is to be undone that had changed something already."""
     outcomes = []
+    changes = connection.row_changes
     for step in steps:
-        changes_before = connection.row_changes
+        changes_before = changes
         try:
             outcome = Outcome(result=finished(step(connection)))
-            check_changes(connection.row_changes - changes_before)
+            changes = connection.row_changes
+            check_changes(changes - changes_before)
         except Exception as error:  # noqa: BLE001 - it belongs to whoever waits for this step, and reaches him
             outcome = Outcome(error=told_apart(error))
         if not connection.in_transaction:
