@@ -10,6 +10,7 @@ from typing import Any, cast
 from twisted.internet import reactor as installed_reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Site
@@ -30,6 +31,7 @@ from coldstore.metadata.etcd.gateway import (
 )
 from coldstore.metadata.etcd.keys import Keys
 from coldstore.metadata.etcd.server import check_server, shortage
+from coldstore.metadata.etcd.store import EtcdStore
 from coldstore.model.errors import MetadataFull, MetadataUnavailable
 from tests.servers import etcd
 from tests.servers.certificates import self_signed
@@ -338,6 +340,24 @@ class ServerTests(OnGateways):
         self.assertIn("authentication failed", str(fault))
         self.assertNotIn("wrong", str(fault))
         await self.refused(MetadataUnavailable, self.gateway(server.url).range(b"/cold/k"))
+        # Rights below its prefix are all that a store needs.
+        store = EtcdStore(
+            Address(endpoints=[server.url], user="cold", password="\u00e4 secret"),
+            prefix="/cold/store",
+            replica_path=self.mktemp(),
+            reactor=reactor,
+        )
+        with capturedLogs() as logs:
+            await store.open()
+            await store.take_epoch(at=1.0)
+            await store._executor._open._upkeep.one_round()  # type: ignore[attr-defined]
+            await store._executor._open._upkeep.one_round()  # type: ignore[attr-defined]
+            await store._executor._open._upkeep.one_round()  # type: ignore[attr-defined]
+            await store.close()
+        self.assertEqual(
+            [entry["log_format"] for entry in logs if entry.get("log_namespace", "").startswith("coldstore")],
+            [],
+        )
 
     async def test_certificates(self) -> None:
         """Both ends show who they are; whoever cannot, or is not trusted, is refused."""

@@ -3,13 +3,16 @@
 from pathlib import Path
 from random import Random
 
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
 from twisted.trial.unittest import TestCase
 
 from coldstore.interfaces.metadata import IMetadataStore
 from tests.contract.metadata_contract import GroupCommitContract, MetadataContract, MetadataSteps
 from tests.contract.metadata_model import MetadataModel
 from tests.servers import etcd
-from tests.servers.etcd_rows import copy_of, numbers_in_file, rows_in_etcd, rows_in_file, store_on
+from tests.servers.etcd_rows import copy_of, numbers_in_file, reactor, rows_in_etcd, rows_in_file, store_on
+from tests.servers.proxy import Fault, Proxy, Way
 
 
 class OnEtcd(MetadataSteps):
@@ -63,6 +66,40 @@ class OnEtcdModelTests(OnEtcd, MetadataModel, TestCase):
         await super().compare()
         if not self.half.exists() and self.copied_at < len(self.given):
             copy_of(self.replica, self.half)
+
+
+class OverBadConnectionsTests(OnEtcd, MetadataModel, TestCase):
+    """The random life, while connections are cut all the time: nobody is told of it, and nothing is done twice."""
+
+    seeds = range(300, 301)
+    steps = 120
+
+    def make_store(self) -> IMetadataStore:
+        """Return a store behind a relay."""
+        super().make_store()
+        self.proxy = Proxy(reactor, etcd.shared().port)
+        self.proxy.start()
+        proxy = self.proxy
+        self.addCleanup(lambda: Deferred.fromCoroutine(proxy.stop()))
+        return store_on(f"http://127.0.0.1:{proxy.port}", self.replica)
+
+    async def live(self, chance: Random) -> None:
+        """Live, while connections go wrong."""
+        faults = 0
+        dice = Random(chance.random())
+
+        def go_wrong() -> None:
+            nonlocal faults
+            faults += len(self.proxy.links)
+            self.proxy.now(dice.choice([Fault.CUT, Fault.CUT, Fault.HALF_CLOSE]), dice.choice(list(Way)))
+
+        going = LoopingCall(go_wrong)
+        going.start(0.07, now=False)
+        try:
+            await super().live(chance)
+        finally:
+            going.stop()
+        self.assertGreater(faults, 5)
 
 
 class OnEtcdGroupCommitTests(OnEtcd, GroupCommitContract, TestCase):

@@ -264,11 +264,16 @@ class Gateway:
         compare: Sequence[Mapping[str, Any]],
         success: Sequence[Mapping[str, Any]],
         failure: Sequence[Mapping[str, Any]] = (),
+        *,
+        is_repeatable: bool = False,
     ) -> Answer:
-        """Carry out the operations of ``success`` if all comparisons hold, and those of ``failure`` otherwise; all or none."""
-        answer = await self._change(
-            "kv/txn", {"compare": list(compare), "success": list(success), "failure": list(failure)}
-        )
+        """
+        Carry out the operations of ``success`` if all comparisons hold, and those of ``failure`` otherwise; all or none.
+
+        :param is_repeatable: whether it may be carried out twice, because it changes nothing
+        """
+        fields = {"compare": list(compare), "success": list(success), "failure": list(failure)}
+        answer = await (self._ask if is_repeatable else self._change)("kv/txn", fields)
         found = [one["response_range"] for one in answer.get("responses", []) if "response_range" in one]
         revision = _revision(answer)
         return Answer(

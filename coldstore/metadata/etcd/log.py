@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
@@ -104,6 +104,7 @@ class Log:
         self._writer_revision = 0
         self._regaining = DeferredLock()
         self._tick: IDelayedCall | None = None
+        self._renewing: Deferred[None] | None = None
         self._is_closing = False
         self._doubtful = ""
         self._is_answered = False
@@ -123,7 +124,7 @@ class Log:
         end = self._reactor.seconds() + self._lease_seconds + 2
         is_said = False
         while True:
-            batch, writer = self._looked(await self._gateway.txn([], self._look()))
+            batch, writer = await self._look_up()
             if writer is None or _holder_of(writer).replica == holder.replica:
                 if await self._take(writer, batch):
                     break
@@ -146,6 +147,8 @@ class Log:
         if self._tick is not None:
             self._tick.cancel()
             self._tick = None
+        if self._renewing is not None:
+            self._renewing.cancel()
         if self._writer_revision:
             self._writer_revision = 0
             try:
@@ -178,7 +181,9 @@ class Log:
 
     def _renew(self) -> None:
         self._tick = None
-        Deferred.fromCoroutine(self._renewed()).addErrback(
+        self._renewing = Deferred.fromCoroutine(self._renewed())
+        self._renewing.addErrback(lambda failure: failure.trap(CancelledError) and None)
+        self._renewing.addErrback(
             lambda failure: self.log.failure("the lease of the writer", failure=failure)
         )
 
@@ -211,7 +216,7 @@ class Log:
 
     async def _regain_now(self) -> None:
         for _ in range(2):
-            batch, writer = self._looked(await self._gateway.txn([], self._look()))
+            batch, writer = await self._look_up()
             # A key that is ours is of an attempt before, whose outcome was unknown.
             if _batch_of(batch).revision != self.last.revision or (writer and _holder_of(writer) != self._me):
                 raise self._stop(writer)
@@ -316,6 +321,10 @@ class Log:
     def _look(self) -> list[dict[str, Any]]:
         return [reading(self._keys.batch), reading(self._keys.writer)]
 
+    async def _look_up(self) -> tuple[KeyValue | None, KeyValue | None]:
+        """Return the keys ``batch`` and ``writer`` as they are at one moment."""
+        return self._looked(await self._gateway.txn([], self._look(), is_repeatable=True))
+
     def _looked(self, answer: Answer) -> tuple[KeyValue | None, KeyValue | None]:
         batch, writer = answer.ranges
         return (batch.rows[0] if batch.rows else None), (writer.rows[0] if writer.rows else None)
@@ -341,7 +350,7 @@ class Log:
 
     async def _fenced(self) -> bool:
         if self._is_answered:
-            batch, writer = self._looked(await self._gateway.txn([], self._look()))
+            batch, writer = await self._look_up()
             return self._judge(self._doubtful, batch, writer)
         fence = self._new_name()
         self._fences.add(fence)

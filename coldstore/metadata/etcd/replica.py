@@ -29,8 +29,8 @@ from coldstore.metadata.sqlite.schema import applied, migrate
 from coldstore.model.errors import MetadataUnavailable
 from coldstore.util.workers import Workers
 
-PAGE_ROWS = 2_000
-"""What one range returns while everything is loaded: about a megabyte."""
+PAGE_ROWS = 1_000
+"""What one range returns while everything is loaded: some hundreds of kilobytes."""
 _MARK = """
 CREATE TABLE replica (
     singleton INTEGER PRIMARY KEY CHECK (singleton = 1), name TEXT NOT NULL, revision INTEGER NOT NULL, batch TEXT NOT NULL

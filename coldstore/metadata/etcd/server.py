@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
@@ -38,7 +38,7 @@ async def check_server(gateway: Gateway, keys: Keys) -> None:
         deleting((keys.all + b"probe/%d/" % number).ljust(each, b"-")) for number in range(OPERATIONS_MAX)
     ]
     try:
-        await gateway.txn([mod_revision_is(keys.batch, -1)], probe)
+        await gateway.txn([mod_revision_is(keys.batch, -1)], probe, is_repeatable=True)
     except MetadataFull:
         raise
     except MetadataUnavailable as fault:
@@ -92,14 +92,14 @@ class Upkeep:
         self._is_running = True
         self._begin()
 
-    async def stop(self) -> None:
+    def stop(self) -> None:
         """Look no more. Repeatable."""
         self._is_running = False
         if self._next is not None:
             self._next.cancel()
             self._next = None
         if self._round is not None:
-            await self._round
+            self._round.cancel()
 
     async def one_round(self) -> None:
         """Look, and compact up to the batch that was the last two rounds ago."""
@@ -117,6 +117,7 @@ class Upkeep:
     def _begin(self) -> None:
         self._next = None
         self._round = Deferred.fromCoroutine(self.one_round())
+        self._round.addErrback(lambda failure: failure.trap(CancelledError) and None)
         self._round.addErrback(lambda failure: self.log.failure("the upkeep of etcd", failure=failure))
         self._round.addCallback(self._ended)
 

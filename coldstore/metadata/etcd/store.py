@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from twisted.internet.defer import Deferred, fail
-from twisted.logger import Logger
 
 from coldstore.interfaces.metadata import RecordElsewhere, SchemaTooNew, SchemaTooOld
 from coldstore.metadata.etcd.changes import Change, WatchedConnection
@@ -216,8 +215,6 @@ class EtcdExecutor:
 class _Opened:
     """What an open store has, and how it is let go."""
 
-    log_of_store = Logger()
-
     def __init__(
         self, gateway: Gateway, log: Log, replica: Replica, workers: Workers, reactor: Reactor
     ) -> None:
@@ -246,7 +243,7 @@ class _Opened:
         self.log.stop_waiting()
         if self.threads is not None:
             await self.threads.close()
-        await self._upkeep.stop()
+        self._upkeep.stop()
         await self.log.end()
         await self._workers.stop()
         await self._gateway.close()

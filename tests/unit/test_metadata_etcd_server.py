@@ -1,0 +1,79 @@
+"""What is said of etcd's room, and what of its past is forgotten."""
+
+from dataclasses import replace
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.logger import LogLevel, capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+
+from coldstore.metadata.etcd.gateway import Status
+from coldstore.metadata.etcd.server import ROUND_SECONDS, Upkeep, shortage
+from coldstore.model.errors import MetadataUnavailable
+
+MIB = 1 << 20
+GOOD = Status(version=(3, 4, 23), size_bytes=100 * MIB, used_bytes=50 * MIB, quota_bytes=0, errors=())
+
+
+class ShortageTests(SynchronousTestCase):
+    """When an operator is to do something."""
+
+    def test_shortage(self) -> None:
+        """Alarms, rows that fill the quota, and a file that does, each with what helps."""
+        self.assertEqual(shortage(GOOD), "")
+        self.assertEqual(shortage(replace(GOOD, size_bytes=1600 * MIB)), "")
+        self.assertIn("NOSPACE", shortage(replace(GOOD, errors=("alarm:NOSPACE",))))
+        self.assertIn("uses 1700 MiB of the 2048 MiB", shortage(replace(GOOD, used_bytes=1700 * MIB)))
+        self.assertIn("etcdctl defrag", shortage(replace(GOOD, size_bytes=1700 * MIB)))
+        larger = replace(GOOD, size_bytes=1700 * MIB, used_bytes=1700 * MIB, quota_bytes=8192 * MIB)
+        self.assertEqual(shortage(larger), "")
+        self.assertIn("of its quota", shortage(replace(larger, used_bytes=8000 * MIB)))
+
+
+class UpkeepTests(SynchronousTestCase):
+    """Rounds."""
+
+    def setUp(self) -> None:
+        """Begin with a good etcd."""
+        self.clock = Clock()
+        self.compacted: list[int] = []
+        self.status_now = GOOD
+        self.is_away = False
+        self.revision = 10
+        self.upkeep = Upkeep(self, reactor=self.clock, revision=lambda: self.revision)  # type: ignore[arg-type]
+
+    async def status(self) -> Status:
+        """As a gateway does."""
+        if self.is_away:
+            raise MetadataUnavailable("away")
+        return self.status_now
+
+    async def compact(self, revision: int) -> None:
+        """As a gateway does."""
+        self.compacted.append(revision)
+
+    def test_compacting(self) -> None:
+        """What was the last batch two rounds ago is the first that is kept."""
+        self.upkeep.start()
+        for revision in (20, 30, 40):
+            self.revision = revision
+            self.clock.advance(ROUND_SECONDS)
+        self.assertEqual(self.compacted, [10, 20])
+        self.is_away = True
+        self.clock.advance(ROUND_SECONDS)
+        self.is_away = False
+        self.clock.advance(ROUND_SECONDS)
+        self.assertEqual(self.compacted, [10, 20, 30])
+        self.upkeep.stop()
+        self.upkeep.stop()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_warning(self) -> None:
+        """A shortage is said in every round that finds it."""
+        self.status_now = replace(GOOD, errors=("alarm:NOSPACE",))
+        with capturedLogs() as logs:
+            self.upkeep.start()
+            self.clock.advance(ROUND_SECONDS)
+        self.upkeep.stop()
+        warnings: list[Any] = [entry["trouble"] for entry in logs if entry["log_level"] is LogLevel.warn]
+        self.assertEqual(warnings, ["etcd has alarms: alarm:NOSPACE"] * 2)
