@@ -7,8 +7,15 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from coldstore.config.schema import Configuration
+from coldstore.config.schema import Etcd as Cluster
 from coldstore.config.schema import Postgresql as Server
-from coldstore.metadata.choice import address_of
+from coldstore.metadata.choice import address_of, etcd_address_of
+from coldstore.metadata.etcd import schema as etcd_schema
+from coldstore.metadata.etcd.gateway import Gateway
+from coldstore.metadata.etcd.keys import Keys
+from coldstore.metadata.etcd.portable import EtcdSnapshot, PortableEtcd
+from coldstore.metadata.etcd.portable import needed_by as etcd_needed_by
+from coldstore.metadata.etcd.portable import upgrade as etcd_upgrade
 from coldstore.metadata.portable.stores import Portable, Snapshot
 from coldstore.metadata.postgres import schema as postgres_schema
 from coldstore.metadata.postgres.client import Connection
@@ -165,7 +172,91 @@ class Postgresql:
         )
 
 
-Place = Sqlite | Postgresql
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Etcd:
+    """
+    Keys of an etcd.
+
+    :ivar cluster: the settings of the configuration
+    """
+
+    cluster: Cluster
+
+    @property
+    def name(self) -> str:
+        """What it is called: by its first endpoint and its prefix."""
+        return f"etcd:{self.cluster.endpoints[0]}{self.cluster.prefix}"
+
+    @property
+    def backend(self) -> str:
+        """What kind of store it is."""
+        return "etcd"
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """It has no files here that count."""
+        return ()
+
+    @property
+    def newest_schema(self) -> int:
+        """The schema that this program needs."""
+        return max(migration.number for migration in shipped_migrations())
+
+    async def is_there(self, reactor: Any) -> bool:
+        """Whether somebody has made it."""
+        gateway = self._connect(reactor)
+        try:
+            return bool(await etcd_schema.ledger(gateway, self._keys, shipped_migrations()))
+        finally:
+            await gateway.close()
+
+    async def size_bytes(self, reactor: Any) -> int | None:
+        """Return what the member that answers uses, for whatever else there is in it as well."""
+        gateway = self._connect(reactor)
+        try:
+            return (await gateway.status()).used_bytes
+        finally:
+            await gateway.close()
+
+    async def portable(self, reactor: Any) -> Portable:
+        """Return it as rows, to be written by this process alone; makes it when it is not there."""
+        return await PortableEtcd.begin(
+            lambda: self._connect(reactor),
+            self._keys,
+            name=self.name,
+            reactor=reactor,
+            new_appliance_id=new_appliance_id,
+        )
+
+    async def snapshot(self, reactor: Any) -> Snapshot:
+        """Return the rows as they are now."""
+        return await EtcdSnapshot.begin(self._connect(reactor), self._keys)
+
+    async def needed(self, reactor: Any) -> Sequence[Migration]:
+        """Return the migrations that an upgrade applies."""
+        gateway = self._connect(reactor)
+        try:
+            return await etcd_needed_by(gateway, self._keys)
+        finally:
+            await gateway.close()
+
+    async def upgrade(self, reactor: Any) -> None:
+        """Apply them, in one transaction."""
+        await etcd_upgrade(self._connect(reactor), self._keys, reactor=reactor)
+
+    @property
+    def _keys(self) -> Keys:
+        return Keys(self.cluster.prefix)
+
+    def _connect(self, reactor: Any) -> Gateway:
+        return Gateway(
+            etcd_address_of(self.cluster),
+            reactor=reactor,
+            request_seconds=self.cluster.request_timeout_seconds,
+        )
+
+
+Place = Sqlite | Postgresql | Etcd
 """A store that may or may not be there."""
 
 
@@ -190,6 +281,8 @@ def place_of(name: str, settings: Configuration) -> Place:
             return Postgresql(server=settings.metadata.postgresql)
         case "postgresql" if rest.startswith("//"):
             return Postgresql(server=_server_of(name, settings.metadata.postgresql))
+        case "etcd" if not colon:
+            return Etcd(cluster=settings.metadata.etcd)
     raise Refused(f"{name!r} names no store. {NAMES}")
 
 

@@ -10,7 +10,7 @@ from coldstore.metadata.etcd.keys import Keys
 from coldstore.metadata.sql.database import Database
 from coldstore.metadata.sql.executor import Step
 from coldstore.metadata.sql.tables import BY_NAME
-from coldstore.metadata.sqlite.connection import IN_MEMORY, open_for_writing
+from coldstore.metadata.sqlite.connection import IN_MEMORY, open_as
 from coldstore.metadata.sqlite.groupcommit import commit, run_together
 from coldstore.metadata.sqlite.schema import migrate, shipped_migrations
 
@@ -38,7 +38,7 @@ class Watched(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Open it."""
-        self.db = open_for_writing(IN_MEMORY, WatchedConnection)
+        self.db = open_as(WatchedConnection, IN_MEMORY)
         self.addCleanup(self.db.close)
         migrate(self.db, shipped_migrations(), new_appliance_id=lambda: "me")
         self.db.watch(KEYS)

@@ -98,11 +98,13 @@ class Range:
 
     :ivar revision: of the whole etcd, when they were read
     :ivar is_more: there are more behind them
+    :ivar count: of all, those included
     """
 
     rows: tuple[KeyValue, ...]
     revision: int
     is_more: bool
+    count: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,12 +237,20 @@ class Gateway:
         await self._pool.closeCachedConnections()
 
     async def range(
-        self, key: bytes, end: bytes = b"", *, limit: int = 0, revision: int = 0, keys_only: bool = False
+        self,
+        key: bytes,
+        end: bytes = b"",
+        *,
+        limit: int = 0,
+        revision: int = 0,
+        keys_only: bool = False,
+        is_backwards: bool = False,
     ) -> Range:
         """
         Read a key, or those from it up to an end, in order.
 
         :param revision: as they were then; 0: now
+        :param is_backwards: the last one first
         :raise Compacted: that is too long ago
         """
         fields: dict[str, Any] = {"key": text_of(key)}
@@ -252,6 +262,8 @@ class Gateway:
             fields["revision"] = str(revision)
         if keys_only:
             fields["keys_only"] = True
+        if is_backwards:
+            fields.update(sort_order="DESCEND", sort_target="KEY")
         try:
             return _range(await self._ask("kv/range", fields))
         except Refused as refusal:
@@ -605,6 +617,7 @@ def _range(answer: Mapping[str, Any]) -> Range:
         ),
         revision=_revision(answer),
         is_more=answer.get("more", False),
+        count=int(answer.get("count", 0)),
     )
 
 

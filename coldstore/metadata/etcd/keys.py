@@ -60,6 +60,10 @@ class Keys:
         kinds = self._kinds[table.name]
         return self._beginnings[table.name] + _PART.join(map(_encoded, kinds, key))
 
+    def of_table(self, table: Table) -> bytes:
+        """Return how the keys of all rows of a table begin."""
+        return self._beginnings[table.name]
+
     def of_number(self, table: Table) -> bytes:
         """Return the key of the greatest number that rows of a table ever had."""
         return self._numbers + table.name.encode()

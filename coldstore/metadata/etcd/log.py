@@ -8,8 +8,11 @@ succeeds the one before was not written and never will be, and if not, ``batch``
 """
 
 import json
+import os
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock
@@ -65,6 +68,16 @@ class Holder:
 
     def __str__(self) -> str:
         return f"process {self.pid} of {self.host}, since {self.since}"
+
+
+def this_process(reactor: Reactor, *, replica: str) -> Holder:
+    """Return who writes when it is us."""
+    return Holder(
+        replica=replica,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        since=datetime.fromtimestamp(reactor.seconds(), UTC).isoformat(timespec="seconds"),
+    )
 
 
 class Log:

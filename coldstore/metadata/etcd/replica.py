@@ -13,7 +13,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -22,9 +21,10 @@ from coldstore.metadata.etcd.changes import WatchedConnection
 from coldstore.metadata.etcd.gateway import Compacted, Event, Gateway, Range, end_of
 from coldstore.metadata.etcd.keys import Keys, NotARow, row_of
 from coldstore.metadata.etcd.log import Batch, batch_in
+from coldstore.metadata.etcd.schema import defaults_of
 from coldstore.metadata.sql.migrations import Migration
 from coldstore.metadata.sql.tables import TABLES, Table
-from coldstore.metadata.sqlite.connection import open_for_writing, told_apart
+from coldstore.metadata.sqlite.connection import open_as, told_apart
 from coldstore.metadata.sqlite.schema import applied, migrate
 from coldstore.model.errors import MetadataUnavailable
 from coldstore.util.workers import Workers
@@ -98,7 +98,7 @@ class Replica:
         :raise MetadataUnavailable: it cannot be opened
         """
         try:
-            connection = open_for_writing(self._path, WatchedConnection)
+            connection = open_as(WatchedConnection, self._path)
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.watch(self._keys)
         except (sqlite3.Error, OSError) as error:
@@ -251,7 +251,7 @@ class _Rows:
     def __init__(self, connection: sqlite3.Connection, keys: Keys) -> None:
         self._connection = connection
         self._keys = keys
-        self._defaults = {table.name: _defaults(connection, table) for table in TABLES}
+        self._defaults = {table.name: defaults_of(connection, table) for table in TABLES}
 
     def set(self, key: bytes, value: bytes | None) -> None:
         """Set or delete the row of a key, or the greatest number of a table; other keys are nobody's."""
@@ -297,14 +297,6 @@ class _Rows:
             self._connection.execute(
                 "INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (table.name, number)
             )
-
-
-def _defaults(connection: sqlite3.Connection, table: Table) -> dict[str, Any]:
-    return {
-        name: connection.execute(f"SELECT {default}").fetchone()[0]
-        for _, name, _, _, default, _ in connection.execute(f"PRAGMA table_info({table.name})").fetchall()
-        if default is not None
-    }
 
 
 def _inserting(table: Table) -> str:

@@ -1,34 +1,29 @@
 """The store whose rows are in etcd: who runs its steps."""
 
-import json
-import os
-import socket
 import sqlite3
 from collections.abc import Callable, Sequence
-from contextlib import closing
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
 from uuid import uuid4
 
 from twisted.internet.defer import Deferred, fail
 
-from coldstore.interfaces.metadata import RecordElsewhere, SchemaTooNew, SchemaTooOld
-from coldstore.metadata.etcd.changes import Change, WatchedConnection
+from coldstore.interfaces.metadata import RecordElsewhere
+from coldstore.metadata.etcd.changes import WatchedConnection
 from coldstore.metadata.etcd.gateway import Address, Gateway, end_of
-from coldstore.metadata.etcd.keys import Keys, value_of
-from coldstore.metadata.etcd.log import Batch, Holder, Log
+from coldstore.metadata.etcd.keys import Keys
+from coldstore.metadata.etcd.log import Batch, Log, this_process
 from coldstore.metadata.etcd.replica import Mark, Replica
+from coldstore.metadata.etcd.schema import first_rows, ledger
 from coldstore.metadata.etcd.server import Upkeep, check_server
 from coldstore.metadata.sql.executor import Outcome, Step, closed
-from coldstore.metadata.sql.migrations import Migration
+from coldstore.metadata.sql.migrations import Migration, missing
 from coldstore.metadata.sql.store import SqlStore
-from coldstore.metadata.sql.tables import BY_NAME
 from coldstore.metadata.sqlite.connection import open_for_reading
 from coldstore.metadata.sqlite.driver import Connection
 from coldstore.metadata.sqlite.executors import ThreadedExecutor
 from coldstore.metadata.sqlite.groupcommit import commit, roll_back
-from coldstore.metadata.sqlite.schema import migrate, shipped_migrations
+from coldstore.metadata.sqlite.schema import shipped_migrations
 from coldstore.model.errors import MetadataUnavailable
 from coldstore.util.asynchronous import returns_deferred
 from coldstore.util.workers import Reactor, Workers
@@ -128,16 +123,9 @@ class EtcdExecutor:
             await replica.look()
             await self._check_schema(gateway, replica.mark)
             name = uuid4().hex if replica.mark is None else replica.mark.name
-            await log.begin(
-                Holder(
-                    replica=name,
-                    host=socket.gethostname(),
-                    pid=os.getpid(),
-                    since=datetime.fromtimestamp(self._reactor.seconds(), UTC).isoformat(timespec="seconds"),
-                )
-            )
+            await log.begin(this_process(self._reactor, replica=name))
             if not await self._check_schema(gateway, replica.mark):
-                await log.append(_first_rows(self._keys, self._migrations, self._new_appliance_id))
+                await log.append(first_rows(self._keys, self._migrations, self._new_appliance_id))
             await replica.bring_to(log.last, name=name)
             await opened.begin(self._path, self._write_batch_max)
         except BaseException:
@@ -184,21 +172,11 @@ class EtcdExecutor:
         :raise SchemaTooNew, SchemaTooOld: not of this program
         :raise RecordElsewhere: there is none, but there was, or something else is there
         """
-        newest = max(migration.number for migration in self._migrations)
-        found = await gateway.range(self._keys.schema)
-        where = self._keys.all.decode()
-        if found.rows:
-            try:
-                number = int(json.loads(found.rows[0].value)["schema"])
-            except (ValueError, KeyError, TypeError):
-                raise RecordElsewhere(f"{where}schema in etcd is not what ColdStore wrote") from None
-            if number > newest:
-                raise SchemaTooNew(f"schema {number} was written by a newer program; this one knows {newest}")
-            if number < newest:
-                raise SchemaTooOld(
-                    f"the metadata have schema {number} and this program needs {newest}; run: coldstore db upgrade"
-                )
+        applied = await ledger(gateway, self._keys, self._migrations)
+        if applied:
+            missing(applied, self._migrations, is_upgrade=False)
             return True
+        where = self._keys.all.decode()
         if mark is not None:
             raise RecordElsewhere(
                 f"etcd has nothing under {where}, and {self._path} is of a store that was there: name the right endpoints and prefix,"
@@ -309,18 +287,3 @@ def _commit_with(connection: Connection, batch: Batch) -> bool:
         roll_back(connection)
         return False
     return True
-
-
-def _first_rows(
-    keys: Keys, migrations: Sequence[Migration], new_appliance_id: Callable[[], str]
-) -> list[Change]:
-    """Return what a new store consists of: the row of the store itself, and the number of its schema."""
-    table = BY_NAME["store"]
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
-        migrate(connection, migrations, new_appliance_id=new_appliance_id)
-        row = connection.execute(f"SELECT {', '.join(table.column_names)} FROM store").fetchone()
-    schema = json.dumps({"schema": max(migration.number for migration in migrations)}).encode()
-    return [
-        Change(keys.of_row(table, (row[table.key_places[0]],)), value_of(table, row)),
-        Change(keys.schema, schema),
-    ]

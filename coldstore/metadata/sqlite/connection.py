@@ -17,11 +17,20 @@ STATEMENTS_KEPT = 512
 """The store has some 200 distinct statements. Python keeps 128 prepared, and preparing one takes longer than most of them run."""
 
 
-def open_for_writing(path: str, kind: type[_C] = Connection) -> _C:  # type: ignore[assignment]
+def open_for_writing(path: str) -> Connection:
     """
     Open the database, which is made if it is missing, with mode 0600: it holds users' secrets.
 
-    :param kind: what is to be opened
+    :raise sqlite3.Error: when the file cannot be opened or is no database
+    :raise OSError: when the file cannot be made
+    """
+    return open_as(Connection, path)
+
+
+def open_as(kind: type[_C], path: str) -> _C:
+    """
+    Open the database as a connection of some kind; see ``open_for_writing``.
+
     :raise sqlite3.Error: when the file cannot be opened or is no database
     :raise OSError: when the file cannot be made
     """

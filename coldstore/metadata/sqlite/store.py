@@ -77,7 +77,7 @@ class SqliteStore(SqlStore):
 
     def _connect(self) -> Connection:
         try:
-            connection: Connection = open_for_writing(self._path)
+            connection = open_for_writing(self._path)
         except (sqlite3.Error, OSError) as error:
             raise MetadataUnavailable(f"{self._path}: {error}") from error
         try:
