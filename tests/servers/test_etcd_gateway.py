@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from twisted.internet import reactor as installed_reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import TestCase
@@ -214,6 +214,22 @@ class FaultTests(OnGateways):
             gateway = self.gateway(self.address, self.server.url, seconds=SHORT_SECONDS)
             self.proxy.at(Fault.STALL, way, text=text)
             self.assertEqual((await gateway.range(b"k")).rows, ())
+
+    async def test_cancelled(self) -> None:
+        """A call whose caller leaves ends at once, in whatever part of an answer, and is not made again elsewhere."""
+        for way, text in (
+            (Way.TO_SERVER, b"/v3/kv"),
+            (Way.TO_CLIENT, b"HTTP/1.1"),
+            (Way.TO_CLIENT, b'"header"'),
+        ):
+            gateway = self.gateway(self.address, self.address)
+            stalled = self.proxy.at(Fault.STALL, way, text=text)
+            asked = Deferred.fromCoroutine(gateway.range(b"k"))
+            await stalled
+            accepted = self.proxy.accepted
+            asked.cancel()
+            await self.assertFailure(asked, CancelledError)
+            self.assertEqual(self.proxy.accepted, accepted)
 
     async def test_half_closed(self) -> None:
         """An answer that ends too early is none."""

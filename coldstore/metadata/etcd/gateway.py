@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
-from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
+from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionClosed, DNSLookupError
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.protocol import connectionDone
@@ -400,11 +400,16 @@ class Gateway:
             return await under_way
         except (ConnectError, DNSLookupError) as error:
             raise _NotReached(f"etcd at {endpoint} cannot be reached: {_words(error)}") from error
+        except ConnectingCancelledError as error:
+            if late.active():
+                raise CancelledError from error
+            raise _NotReached(f"etcd at {endpoint} cannot be reached within {self._seconds:g} s") from error
         except _LOST as error:
             if not late.active():
                 raise Unknown(f"etcd at {endpoint} has not answered for {self._seconds:g} s") from error
-            if isinstance(error, CancelledError):
-                raise
+            if _is_cancelled(error):
+                # Whoever asked has left; nobody else is to be asked.
+                raise CancelledError from error
             raise Unknown(f"etcd at {endpoint}: the connection was lost: {_words(error)}") from error
         finally:
             if late.active():
@@ -591,6 +596,12 @@ class _Policy:
 
 
 _END = "-----END CERTIFICATE-----\n"
+
+
+def _is_cancelled(error: BaseException) -> bool:
+    """Whether a call ended because it was cancelled; within an answer, Twisted says so in other words."""
+    inner = [reason.value for reason in getattr(error, "reasons", ())]
+    return any(isinstance(each, CancelledError) for each in (error, *inner))
 
 
 def _words(error: BaseException) -> str:
