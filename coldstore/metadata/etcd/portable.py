@@ -19,6 +19,7 @@ from coldstore.util.workers import Reactor
 
 LEASE_SECONDS = 15
 PATIENCE_SECONDS = 30.0
+AHEAD_PAGES = 8
 
 
 class EtcdSnapshot:
@@ -31,6 +32,9 @@ class EtcdSnapshot:
         self._keys = keys
         self._revision = revision
         self._schema = schema
+        self._ahead: list[KeyValue] = []
+        self._ahead_from: tuple[bytes, int] | None = None
+        """Where those go on."""
         self._defaults: Mapping[str, Mapping[str, Any]] = defaults(shipped_migrations())
 
     @classmethod
@@ -71,8 +75,12 @@ class EtcdSnapshot:
         """See ``Snapshot``."""
         beginning = self._keys.of_table(table)
         first = beginning if after is None else self._keys.of_row(table, after) + b"\0"
-        found = await self._range(first, end_of(beginning), limit=limit)
-        return [self._row(table, each) for each in found.rows]
+        if self._ahead_from != (first, limit):
+            # For each range etcd goes through all keys up to its end: pages that follow each other are read together.
+            self._ahead = list((await self._range(first, end_of(beginning), limit=AHEAD_PAGES * limit)).rows)
+        rows, self._ahead = self._ahead[:limit], self._ahead[limit:]
+        self._ahead_from = (rows[-1].key + b"\0", limit) if self._ahead else None
+        return [self._row(table, each) for each in rows]
 
     async def count(self, table: Table) -> int:
         """See ``Snapshot``."""

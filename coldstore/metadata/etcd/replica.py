@@ -29,8 +29,13 @@ from coldstore.metadata.sqlite.schema import applied, migrate
 from coldstore.model.errors import MetadataUnavailable
 from coldstore.util.workers import Workers
 
-PAGE_ROWS = 1_000
-"""What one range returns while everything is loaded: some hundreds of kilobytes."""
+PAGE_ROWS = 10_000
+"""
+What one range returns at most while everything is loaded. Many, because etcd goes through all keys up to the end of a range for each
+of its pages.
+"""
+PAGE_FIRST_ROWS, PAGE_BYTES = 1_000, 4 << 20
+"""How many the first one returns; and about how much each of the others."""
 _MARK = """
 CREATE TABLE replica (
     singleton INTEGER PRIMARY KEY CHECK (singleton = 1), name TEXT NOT NULL, revision INTEGER NOT NULL, batch TEXT NOT NULL
@@ -228,12 +233,14 @@ class Replica:
         """Copy everything as it was at one revision; the next page is on its way while one is written."""
         end = end_of(self._keys.all)
         into = _Rows(connection, self._keys)
-        page = await self._gateway.range(self._keys.all, end, limit=PAGE_ROWS)
+        page = await self._gateway.range(self._keys.all, end, limit=min(PAGE_ROWS, PAGE_FIRST_ROWS))
         revision = page.revision
         while page.is_more:
             beginning = page.rows[-1].key + b"\0"
+            weight = 1 + sum(len(row.value) for row in page.rows)
+            limit = min(PAGE_ROWS, 1 + PAGE_BYTES * len(page.rows) // weight)
             following: Deferred[Range] = Deferred.fromCoroutine(
-                self._gateway.range(beginning, end, limit=PAGE_ROWS, revision=revision)
+                self._gateway.range(beginning, end, limit=limit, revision=revision)
             )
             try:
                 await self._workers.run(into.insert, page)
