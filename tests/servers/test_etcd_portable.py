@@ -34,7 +34,8 @@ from tests.servers.etcd_rows import reactor
 def settings_of(prefix: str, state: str) -> Configuration:
     """Settings that name a prefix."""
     text = (
-        f"{{state_directory: {state}, metadata: {{backend: etcd, etcd: {{endpoints: ['{etcd.shared().url}'], prefix: {prefix},"
+        # The path of a socket has a limit, that of a test's folder has none.
+        f"{{state_directory: {state}, admin: {{socket: /nowhere/socket}}, metadata: {{backend: etcd, etcd: {{endpoints: ['{etcd.shared().url}'], prefix: {prefix},"
         f" replica: {state}/replica}}}}}}"
     )
     return read(text, "test", {})
