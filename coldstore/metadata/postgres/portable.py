@@ -178,7 +178,7 @@ class PortablePostgres:
     async def _do(self, step: Callable[[Database], Coroutine[Any, Any, _T]]) -> _T:
         """Run a step in a transaction of its own."""
         db = Statements(self._connection)
-        db.hold(b"BEGIN")
+        db.hold_word(b"BEGIN")
         try:
             result = await step(db)
             await self._connection.commit(db.taken())
