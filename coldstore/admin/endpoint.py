@@ -107,12 +107,14 @@ class OperatorInterface:
         store: IMetadataStore,
         control: IControl,
         clock: IReactorTime,
+        host: str,
         rules: ClassRules,
         pools: Sequence[str],
         quotas: DefaultQuotas,
         new_user: Callable[[str, float], User],
     ) -> None:
         """
+        :param host: this machine (``Host.text``)
         :param quotas: of users and buckets that were given none of their own
         :param new_user: makes a user with fresh keys from a name and the time
         """
@@ -120,6 +122,7 @@ class OperatorInterface:
         self._store = store
         self._control = control
         self._clock = clock
+        self._host = host
         self._rules = rules
         self._pools = tuple(pools)
         self._new_user = new_user
@@ -411,6 +414,8 @@ class OperatorInterface:
             reason=_text(document, "reason"),
             at=self._clock.seconds(),
             by=_text(document, "by"),
+            # Whoever says that it may be used says it of this machine: whatever had it before is done with it.
+            host=self._host if state is DriveState.UP else None,
         )
         if state is DriveState.UP:
             await self._close_alerts(f"drive {index}", ("drive-down",))

@@ -35,7 +35,7 @@ def alert_text(alert: Row) -> str:
 def _headline(status: Row) -> str:
     serving = "serves S3" if status["is_serving"] else "DOES NOT SERVE S3 YET"
     library = "" if status["is_library_reconciled"] else "; tapes wait for the library"
-    return f"ColdStore {status['version']} {serving}{library} (run {status['epoch']}, since {status['started_at']})"
+    return f"ColdStore {status['version']} {serving}{library} (run {status['epoch']} on {status['host']}, since {status['started_at']})"
 
 
 def _wrong(status: Row, alerts: Sequence[Row]) -> str:

@@ -31,6 +31,7 @@ def health_row(health: Health) -> Row:
     return {
         "version": health.version,
         "epoch": health.epoch,
+        "host": health.host,
         "started_at": moment(health.started_at),
         "is_serving": health.is_serving,
         "is_library_reconciled": health.is_library_reconciled,

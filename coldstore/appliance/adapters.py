@@ -10,7 +10,9 @@ from twisted.internet.interfaces import IReactorTime
 from coldstore.interfaces.dumps import IDumps
 from coldstore.interfaces.metadata import IMetadataStore
 from coldstore.interfaces.notify import INotifier
+from coldstore.interfaces.reservation import IReservation
 from coldstore.interfaces.staging import IStaging
+from coldstore.model.hosts import Host
 from coldstore.util.workers import Pool
 from coldstore.work.activity import ActivityBoard
 from coldstore.work.bay import Bay
@@ -20,13 +22,15 @@ from coldstore.work.sessions import SessionWriter
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TapeSide:
-    """What the dispatcher needs of the tape side. ``stop`` ends its threads; ``remarks`` are sentences for an operator."""
+    """What the dispatcher needs of the tape side. ``stop`` ends its threads; ``remarks`` are sentences for an operator;
+    ``changer`` keeps other machines from moving cartridges (None: nothing does)."""
 
     bays: dict[int, Bay]
     keeper: InventoryKeeper
     serials: dict[int, str]
     remarks: tuple[str, ...]
     stop: Callable[[], None]
+    changer: IReservation | None = None
 
 
 class Adapters(Protocol):
@@ -36,14 +40,24 @@ class Adapters(Protocol):
     :ivar clock: time of day, and timers
     :ivar ordinary: chance for names that need not be secret
     :ivar unguessable: chance for secrets
+    :ivar host: the machine
     """
 
     clock: IReactorTime
     ordinary: Random
     unguessable: Random
+    host: Host
 
     def store(self) -> IMetadataStore:
         """The metadata store, not opened yet."""
+
+    async def open(self, store: IMetadataStore) -> None:
+        """
+        Open it, once no other appliance has it: what stands by waits for that.
+
+        :raise AnotherAppliance: one has it, and this does not stand by
+        :raise MetadataUnavailable, SchemaTooNew, SchemaTooOld: it cannot be used
+        """
 
     async def demand_match(self, store: IMetadataStore) -> None:
         """

@@ -26,6 +26,7 @@ class Control:
         self,
         *,
         epoch: int,
+        host: str,
         started_at: float,
         board: ActivityBoard,
         staging: IStaging,
@@ -39,6 +40,7 @@ class Control:
     ) -> None:
         self.is_serving = False
         self._epoch = epoch
+        self._host = host
         self._started_at = started_at
         self._board = board
         self._staging = staging
@@ -61,6 +63,7 @@ class Control:
         return Health(
             version=VERSION,
             epoch=self._epoch,
+            host=self._host,
             started_at=self._started_at,
             is_serving=self.is_serving,
             is_library_reconciled=self._dispatcher.is_reconciled,

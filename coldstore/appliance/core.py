@@ -18,8 +18,10 @@ from coldstore.appliance import policies
 from coldstore.appliance.adapters import Adapters
 from coldstore.appliance.control import Control
 from coldstore.config.schema import Configuration
+from coldstore.interfaces.metadata import Epoch, IMetadataStore
 from coldstore.interfaces.staging import DiskFault
 from coldstore.model.errors import MetadataUnavailable, StagingFull
+from coldstore.model.hosts import Host
 from coldstore.model.objects import User
 from coldstore.s3.auth import Authenticator
 from coldstore.s3.ids import IdSource
@@ -81,6 +83,7 @@ class Core(MultiService):
     :ivar site: what S3 clients are to be given once ``begin`` has fired
     :ivar operator: what operators are to be given then
     :ivar control: what it tells of itself
+    :ivar store: its metadata, and ``epoch`` the run that was begun in them, as soon as there is one
     """
 
     log = Logger()
@@ -88,6 +91,8 @@ class Core(MultiService):
     site: S3Site
     operator: OperatorInterface
     control: Control
+    store: IMetadataStore
+    epoch: Epoch
 
     def __init__(self, settings: Configuration, adapters: Adapters) -> None:
         super().__init__()
@@ -100,10 +105,20 @@ class Core(MultiService):
         while self._closing:
             await _maybe(self._closing.pop()())
 
-    async def begin(self) -> None:
+    def _note_predecessor(self, before: Host | None, host: Host) -> None:
+        if before is not None and not before.is_same(host):
+            self.log.warn(
+                "{before} had this appliance before: what it may still be doing with drives is minded",
+                before=before.name,
+            )
+
+    async def begin(self, on_begun: Callable[[], None] = lambda: None) -> None:
         """
         Recover, then begin to work; nobody is served yet.
 
+        :param on_begun: is called once there is a run, before anything is recovered
+
+        :raise AnotherAppliance: another appliance has the record
         :raise MetadataUnavailable, SchemaTooNew, SchemaTooOld, RecordElsewhere: the record cannot be used
         :raise DiskFault: the staging disk cannot be used
         :raise OSError, VirtualCartridges: what the configuration names is not there, or is not what the record knows
@@ -112,11 +127,20 @@ class Core(MultiService):
         clock, ordinary, unguessable = adapters.clock, adapters.ordinary, adapters.unguessable
 
         store = adapters.store()
-        await store.open()
+        await adapters.open(store)
         self._closing.append(store.close)
         await adapters.demand_match(store)
-        epoch = await store.take_epoch(at=clock.seconds())
-        self.log.info("epoch {epoch} of appliance {id}", epoch=epoch, id=store.appliance_id)
+        self.epoch = await store.take_epoch(at=clock.seconds(), host=adapters.host.text)
+        self.store = store
+        epoch = self.epoch.number
+        self.log.info(
+            "epoch {epoch} of appliance {id} on {host}",
+            epoch=epoch,
+            id=store.appliance_id,
+            host=adapters.host.name,
+        )
+        self._note_predecessor(Host.of_text(self.epoch.host_before), adapters.host)
+        on_begun()
 
         staging = adapters.staging(epoch)
         await staging.start()
@@ -210,6 +234,8 @@ class Core(MultiService):
             contents=contents,
             make_room=make_room,
             on_idle=bells["packer"].ring,
+            host=adapters.host,
+            changer=tape.changer,
         )
         packer = Packer(
             store=store,
@@ -286,6 +312,7 @@ class Core(MultiService):
 
         control = Control(
             epoch=epoch,
+            host=adapters.host.name,
             started_at=clock.seconds(),
             board=board,
             staging=staging,
@@ -301,6 +328,7 @@ class Core(MultiService):
             store=store,
             control=control,
             clock=clock,
+            host=adapters.host.text,
             rules=rules,
             pools=tuple(settings.pools),
             quotas=policies.default_quotas(settings),

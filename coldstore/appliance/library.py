@@ -1,6 +1,7 @@
 """Builds the tape side: the library (a real one, or the virtual one of a first run), a bay per drive, the keeper of the inventory."""
 
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,8 +14,10 @@ from coldstore.appliance.adapters import TapeSide
 from coldstore.config.schema import Configuration, Drive, Tools
 from coldstore.interfaces.filesystem import ITapeFilesystem
 from coldstore.interfaces.metadata import IMetadataStore
+from coldstore.interfaces.reservation import IReservation
 from coldstore.model.barcodes import BadBarcode, Media, parse_barcode
 from coldstore.model.cartridges import VolumeForm
+from coldstore.model.hosts import Host
 from coldstore.tape.drive import DriveTimes, MtDrive
 from coldstore.tape.filesystem import LtfsDrive, LtfsFilesystem, LtfsLimits
 from coldstore.tape.launcher import ChildLauncher
@@ -23,9 +26,11 @@ from coldstore.tape.locks import FlockDeviceLocks
 from coldstore.tape.ltfs import LtfsOptions, LtfsTools
 from coldstore.tape.ltfs_mover import LtfsMover
 from coldstore.tape.mover import MoverLimits
+from coldstore.tape.persist import key_of
 from coldstore.tape.process import ReactorCommandRunner
 from coldstore.tape.raw.filesystem import RawFilesystem, RawLimits
 from coldstore.tape.raw.mover import KERNEL_PROGRAM, RawMover
+from coldstore.tape.reservations import SgPersistReservation
 from coldstore.tape.sysfs import tape_device
 from coldstore.vtl.fuse import fuse_available
 from coldstore.vtl.latency import Latency
@@ -107,11 +112,13 @@ def build_tape_side(
     random: Random,
     board: ActivityBoard,
     sessions: SessionWriter,
+    host: Host,
 ) -> TapeSide:
     """
     Build it; devices are looked at, nothing is moved.
 
-    :raise NoSuchDevice: a configured drive cannot be found
+    :param host: this machine
+    :raise NoSuchDevice: a configured drive, or a program that is needed for it, cannot be found
     """
     hardware = _virtual(settings) if settings.tape.library == "virtual" else _scsi(settings)
     run = Path(settings.state_directory) / "run"
@@ -120,6 +127,21 @@ def build_tape_side(
     environment = {"PATH": os.environ.get("PATH", os.defpath)}
     runner = ReactorCommandRunner(reactor, environment)
     timeouts = settings.tape.timeouts
+
+    def reservation(device: str, name: str) -> IReservation | None:
+        if not settings.tape.reservations:
+            return None
+        return SgPersistReservation(
+            runner,
+            device,
+            name=name,
+            key=key_of(host, store.appliance_id),
+            key_of=lambda other: key_of(other, store.appliance_id),
+            clock=reactor,
+            program=settings.tape.tools.sg_persist,
+            timeout_seconds=timeouts.status_seconds,
+        )
+
     library = MtxLibrary(
         runner,
         hardware.changer,
@@ -137,6 +159,7 @@ def build_tape_side(
             settings, reactor, hardware, devices,
             locks=locks, runner=runner, library=library, threads=threads, run=run, environment=environment,
             store=store, random=random, board=board, sessions=sessions,
+            reservation=reservation(devices.generic or devices.tape, f"drive {devices.index}"),
         )  # fmt: skip
     keeper = InventoryKeeper(
         library=library,
@@ -156,6 +179,7 @@ def build_tape_side(
         serials={devices.index: devices.serial for devices in hardware.drives},
         remarks=remarks,
         stop=threads.stop,
+        changer=reservation(hardware.changer, "the changer"),
     )
 
 
@@ -175,6 +199,7 @@ def _bay(
     random: Random,
     board: ActivityBoard,
     sessions: SessionWriter,
+    reservation: IReservation | None,
 ) -> Bay:
     timeouts, tools = settings.tape.timeouts, settings.tape.tools
     lock = locks.drive(devices.index)
@@ -266,6 +291,7 @@ def _bay(
         ),
         before_unmount=sessions.before_unmount,
         after_unmount=sessions.after_unmount,
+        reservation=reservation,
     )
 
 
@@ -325,9 +351,15 @@ def _scsi(settings: Configuration) -> Hardware:
     if tape.changer is None:
         raise NoSuchDevice("tape.changer is not set")
     needs_ltfs = tape.filesystem == VolumeForm.LTFS
+    if tape.reservations and shutil.which(tape.tools.sg_persist) is None:
+        raise NoSuchDevice(
+            f"tape.reservations needs {tape.tools.sg_persist}, which this machine does not have: install sg3-utils"
+        )
     return Hardware(
         changer=tape.changer,
-        drives=tuple(_scsi_drive(drive, needs_generic=needs_ltfs) for drive in tape.drives),
+        drives=tuple(
+            _scsi_drive(drive, needs_generic=needs_ltfs or tape.reservations) for drive in tape.drives
+        ),
         mtx=tape.tools.mtx,
         mt=tape.tools.mt,
         ltfs=LtfsTools(

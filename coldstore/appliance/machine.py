@@ -15,11 +15,13 @@ from coldstore.appliance.clocks import TimeOfDay
 from coldstore.appliance.dumps import ProcessDumps
 from coldstore.appliance.form import demand_form
 from coldstore.appliance.library import build_tape_side, check_recorded_cartridges
+from coldstore.appliance.standby import Turn
 from coldstore.config.schema import Configuration, Webhook
 from coldstore.disk.staging import DiskStaging
 from coldstore.interfaces.metadata import IMetadataStore
 from coldstore.metadata.choice import folder_of, store_of
 from coldstore.model.cartridges import VolumeForm
+from coldstore.model.hosts import Host
 from coldstore.notify.webhook import WebhookNotifier, WebhookTarget
 from coldstore.tape.process import ReactorCommandRunner
 from coldstore.util.workers import Workers
@@ -30,7 +32,10 @@ from coldstore.work.sessions import SessionWriter
 class Machine:
     """See ``Adapters``."""
 
-    def __init__(self, settings: Configuration, reactor: Any) -> None:
+    def __init__(self, settings: Configuration, reactor: Any, *, host: Host, turn: Turn) -> None:
+        """:param turn: waits for what another appliance has"""
+        self.host = host
+        self._turn = turn
         self._settings = settings
         self._reactor = reactor
         self.clock: Any = TimeOfDay(reactor)
@@ -40,6 +45,10 @@ class Machine:
     def store(self) -> IMetadataStore:
         """See ``Adapters``."""
         return store_of(self._settings, self._reactor)
+
+    async def open(self, store: IMetadataStore) -> None:
+        """See ``Adapters``."""
+        await self._turn.take(store.open)
 
     async def demand_match(self, store: IMetadataStore) -> None:
         """See ``Adapters``."""
@@ -70,7 +79,13 @@ class Machine:
     def tape_side(self, *, store: IMetadataStore, board: ActivityBoard, sessions: SessionWriter) -> TapeSide:
         """See ``Adapters``."""
         return build_tape_side(
-            self._settings, self.clock, store=store, random=self.ordinary, board=board, sessions=sessions
+            self._settings,
+            self.clock,
+            store=store,
+            random=self.ordinary,
+            board=board,
+            sessions=sessions,
+            host=self.host,
         )
 
     def record_free_bytes(self) -> int | None:

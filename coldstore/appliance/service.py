@@ -18,7 +18,6 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import SSL4ServerEndpoint, TCP4ServerEndpoint, UNIXServerEndpoint
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
-from twisted.internet.task import deferLater
 from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 from twisted.web.server import Site
@@ -27,17 +26,22 @@ from coldstore.appliance.core import Core
 from coldstore.appliance.library import VirtualCartridges
 from coldstore.appliance.logs import observer
 from coldstore.appliance.machine import Machine
+from coldstore.appliance.standby import Turn, Watch
 from coldstore.config.schema import Configuration
-from coldstore.interfaces.metadata import RecordElsewhere, SchemaTooNew, SchemaTooOld
+from coldstore.interfaces.metadata import AnotherAppliance, RecordElsewhere, SchemaTooNew, SchemaTooOld
 from coldstore.interfaces.staging import DiskFault
 from coldstore.model.errors import MetadataUnavailable
+from coldstore.model.hosts import Host
 from coldstore.util.servicemanager import tell
 from coldstore.util.statedir import StateDirectory, StateDirectoryInUse
+from coldstore.util.thishost import boot_id, host_name, machine_id
+from coldstore.util.workers import Workers
 
 PLAIN_FAULTS = (
     OSError,
     CannotListenError,
     StateDirectoryInUse,
+    AnotherAppliance,
     DiskFault,
     MetadataUnavailable,
     RecordElsewhere,
@@ -46,7 +50,12 @@ PLAIN_FAULTS = (
     VirtualCartridges,
 )
 """Reasons not to start that an operator understands without a traceback."""
-STATE_WAIT_SECONDS = 3.0
+TAKEN_OVER_STATUS = 1
+
+
+def this_host() -> Host:
+    """Return the machine that this process runs on."""
+    return Host(name=host_name(), machine_id=machine_id(), boot_id=boot_id())
 
 
 class Appliance(MultiService):
@@ -54,8 +63,22 @@ class Appliance(MultiService):
 
     log = Logger()
 
-    def __init__(self, configuration: Configuration, reactor: Any, *, log_file: str | None = None) -> None:
+    def __init__(
+        self,
+        configuration: Configuration,
+        reactor: Any,
+        *,
+        log_file: str | None = None,
+        host: Host | None = None,
+        end_process: Callable[[int], Any] = os._exit,
+    ) -> None:
+        """
+        :param host: this machine, None to ask it
+        :param end_process: ends the process at once with a status: nothing of ours runs any more when it returns
+        """
         super().__init__()
+        self._host = host or this_host()
+        self._end_process = end_process
         self._configuration = configuration
         self._reactor = reactor
         self._log_file = log_file
@@ -106,12 +129,20 @@ class Appliance(MultiService):
 
     async def _start(self) -> None:
         settings = self._configuration
-        state = await self._state_directory()
+        turn = Turn(
+            is_standby=settings.metadata.standby, clock=self._reactor, tell=self._tell_service_manager
+        )
+        path = Path(settings.state_directory)
+
+        async def take_directory() -> StateDirectory:
+            return StateDirectory(path, host=self._host.name)
+
+        state = await turn.take(take_directory)
         self._closing.append(state.release)
-        core = Core(settings, Machine(settings, self._reactor))
+        core = Core(settings, Machine(settings, self._reactor, host=self._host, turn=turn))
         core.setServiceParent(self)
         self._closing.append(core.end)
-        await core.begin()
+        await core.begin(on_begun=lambda: self._watch(core, state))
 
         socket = Path(settings.admin_socket)
         socket.unlink(missing_ok=True)
@@ -124,7 +155,7 @@ class Appliance(MultiService):
         )
         await self._listen(self._s3_endpoint(), core.site, "S3")
         core.control.is_serving = True
-        self._tell_service_manager("READY=1")
+        self._tell_service_manager("READY=1\nSTATUS=serving S3" if turn.has_stood_by else "READY=1")
         for remark in core.control.remarks:
             self.log.warn("{remark}", remark=remark)
 
@@ -134,22 +165,31 @@ class Appliance(MultiService):
         except OSError as error:
             self.log.warn("the service manager cannot be told {fact}: {error}", fact=fact, error=error)
 
-    async def _state_directory(self) -> StateDirectory:
-        """
-        Take the state directory.
+    def _watch(self, core: Core, state: StateDirectory) -> None:
+        """Notice from now on when another appliance takes over."""
+        threads = Workers(self._reactor, 1, "watch")
+        watch = Watch(
+            store=core.store,
+            epoch=core.epoch.number,
+            directory=state,
+            clock=self._reactor,
+            in_thread=threads.run,
+            on_taken_over=self._taken_over,
+        )
+        # The thread is not waited for: a file server that is out of reach must not hold up the end.
+        self._closing.append(watch.stop)
+        watch.start()
 
-        A process that a killed appliance was just starting holds on to it for a moment, until its program runs.
-
-        :raise StateDirectoryInUse: it is still held after ``STATE_WAIT_SECONDS``
+    def _taken_over(self, sentence: str) -> None:
         """
-        deadline = self._reactor.seconds() + STATE_WAIT_SECONDS
-        while True:
-            try:
-                return StateDirectory(Path(self._configuration.state_directory))
-            except StateDirectoryInUse:
-                if self._reactor.seconds() >= deadline:
-                    raise
-            await deferLater(self._reactor, STATE_WAIT_SECONDS / 10)
+        End at once, in this turn of the reactor: then no command is begun and nobody is told of a success any more.
+
+        It is the end that kill -9 makes, after which everything recovers. Commands under way are left to end by themselves, as
+        always, and movers end with us.
+        """
+        self.log.critical("{sentence}: this one stops now and begins nothing more", sentence=sentence)
+        self._tell_service_manager(f"STATUS={sentence}")
+        self._end_process(TAKEN_OVER_STATUS)
 
     def _s3_endpoint(self) -> IStreamServerEndpoint:
         server = self._configuration.server

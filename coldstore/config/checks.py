@@ -128,6 +128,8 @@ def _tape(tape: Tape) -> Iterator[tuple[Path, str]]:
         if tape.drives or tape.changer is not None:
             path = "drives" if tape.drives else "changer"
             yield ("tape", path), "belongs to a real library: set tape.library to scsi"
+        if tape.reservations:
+            yield ("tape", "reservations"), "belongs to a real library: set tape.library to scsi"
         return
     if tape.changer is None:
         yield ("tape", "changer"), "is missing: tape.library is scsi"

@@ -185,13 +185,18 @@ class Dumps:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metadata:
-    """Where the metadata are kept."""
+    """
+    Where the metadata are kept.
+
+    :ivar standby: an appliance that finds another one at work waits, and takes over when that one is gone; else it does not start
+    """
 
     backend: Annotated[str, Choice(("sqlite", "postgresql", "etcd"))] = "sqlite"
     sqlite: Sqlite = field(default_factory=Sqlite)
     postgresql: Postgresql = field(default_factory=Postgresql)
     etcd: Etcd = field(default_factory=Etcd)
     dumps: Dumps = field(default_factory=Dumps)
+    standby: Flag = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -414,6 +419,7 @@ class Tools:
     ltfsck: Executable = "ltfsck"
     umount: Executable = "umount"
     fusermount: Executable = "fusermount3"
+    sg_persist: Executable = "sg_persist"
     ltfs_options: tuple[Line, ...] = ()
     mkltfs_options: tuple[Line, ...] = ()
     ltfsck_options: tuple[Line, ...] = ()
@@ -448,6 +454,7 @@ class Tape:
 
     :ivar filesystem: how files lie on cartridges: in LTFS volumes, or as tar files one behind the other on plain tapes.
     :ivar changer: the control device of a real library (``/dev/tape/by-id/...-changer``).
+    :ivar reservations: drives and changer of a real library are kept for this machine by SCSI persistent reservations.
     """
 
     library: Annotated[str, Choice(("virtual", "scsi"))] = "virtual"
@@ -455,6 +462,7 @@ class Tape:
     virtual: VirtualLibrary = field(default_factory=VirtualLibrary)
     changer: Device | None = None
     drives: tuple[Drive, ...] = ()
+    reservations: Flag = False
     tools: Tools = field(default_factory=Tools)
     timeouts: TapeTimeouts = field(default_factory=TapeTimeouts)
 

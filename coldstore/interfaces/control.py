@@ -14,12 +14,13 @@ from coldstore.model.dumps import Dump
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
     """
-    Whether the appliance does its work. ``problems`` name what does not, in sentences; ``is_serving`` tells whether S3
-    answers; ``last_dump`` is the newest dump of the metadata that it has made.
+    Whether the appliance does its work, in which run and on which machine (by name). ``problems`` name what does not, in
+    sentences; ``is_serving`` tells whether S3 answers; ``last_dump`` is the newest dump of the metadata that it has made.
     """
 
     version: str
     epoch: int
+    host: str
     started_at: float
     is_serving: bool
     is_library_reconciled: bool

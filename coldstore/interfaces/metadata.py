@@ -123,6 +123,19 @@ class CopyCount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Epoch:
+    """
+    One run of the appliance, begun at ``began_at`` (unix seconds) on ``host``; ``host_before`` had the run before (``Host.text``
+    both, empty: nobody noted it).
+    """
+
+    number: int
+    began_at: float
+    host: str
+    host_before: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoreTotals:
     """
     Counts for ``status`` and ``/metrics``. ``on_disk_bytes`` is everything that was not freed yet, ``on_tape_bytes`` the
@@ -154,14 +167,28 @@ class IMetadataStore(Interface):
         Connect; make the schema of a store that is new. Steps may be called once this fired.
 
         It fails with ``SchemaTooNew`` or ``SchemaTooOld`` when the store was written by another ColdStore, with
-        ``RecordElsewhere`` when it does not hold the record, and then has changed nothing.
+        ``RecordElsewhere`` when it does not hold the record, and then has changed nothing; with ``AnotherAppliance``
+        when another process has it open for writing, where the database itself can tell.
         """
 
     def close() -> Deferred[None]:
         """Finish the steps under way, refuse new ones, let go of everything. Repeatable."""
 
-    def take_epoch(*, at: float) -> Deferred[int]:
-        """Begin a new run of the appliance: return a number greater than every earlier one."""
+    def take_epoch(*, at: float, host: str) -> Deferred[Epoch]:
+        """
+        Begin a new run of the appliance on a machine (``Host.text``): its number is greater than every earlier one.
+
+        From now on, steps that a store of an earlier epoch writes fail with ``TakenOver`` and change nothing.
+        """
+
+    def newest_epoch() -> Deferred[Epoch | None]:
+        """Return the run that was begun last, None when there was none."""
+
+    def when_taken_over() -> Deferred[str]:
+        """
+        Return what fires once it is known that another appliance has begun a run on this store after our ``take_epoch``, with a
+        sentence that names it. Never fires before that, and does not fail. Whoever is told begins nothing more.
+        """
 
     def totals() -> Deferred[StoreTotals]:
         """Count for an operator; may take longer than a point read."""
@@ -630,8 +657,17 @@ class IMetadataStore(Interface):
     def record_drive(drive: Drive, *, audit: str) -> Deferred[None]:
         """Insert or replace a drive's record; audit as for cartridges."""
 
-    def set_drive_state(*, index: int, state: DriveState, reason: str, at: float, by: str) -> Deferred[Drive]:
-        """Put a known drive up or down, audited; fails with ``Conflict`` when there is no such drive."""
+    def set_drive_state(
+        *, index: int, state: DriveState, reason: str, at: float, by: str, host: str | None = None
+    ) -> Deferred[Drive]:
+        """
+        Put a known drive up or down, audited; fails with ``Conflict`` when there is no such drive.
+
+        :param host: the machine that has the drive from now on (``Host.text``); None: the one that has it
+        """
+
+    def take_drive(*, index: int, host: str) -> Deferred[None]:
+        """Record which machine has a drive from now on (``Host.text``); fails with ``Conflict`` when there is no such drive."""
 
     # ── telling others ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -670,6 +706,19 @@ class IMetadataStore(Interface):
         """Return the audit trail, newest first, older than ``before_id``."""
 
 
+class AnotherAppliance(Exception):
+    """
+    Another process has what only one appliance can have.
+
+    :ivar holder: who that is, as far as it is known: ``process 1234 on archive1 since 2026-11-29T11:32:35Z``
+    """
+
+    def __init__(self, what: str, holder: str) -> None:
+        """:param what: what it has: ``the database coldstore on db1``"""
+        super().__init__(f"{what} is in use by another appliance ({holder}); one library has one appliance")
+        self.holder = holder
+
+
 class SchemaTooNew(Exception):
     """The store was written by a newer ColdStore; this one must not touch it."""
 
@@ -686,11 +735,13 @@ __all__ = [
     "BATCH_MAX",
     "BYTES_MAX",
     "KEYS_MAX",
+    "AnotherAppliance",
     "ArchiveState",
     "Backlog",
     "Conflict",
     "CopyCount",
     "DiscardedPiece",
+    "Epoch",
     "IMetadataStore",
     "MemberVersion",
     "RecordElsewhere",

@@ -120,7 +120,10 @@ class DriveState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drive:
-    """A drive as recorded. ``index`` is the data transfer element's number in the library, from 0."""
+    """
+    A drive as recorded. ``index`` is the data transfer element's number in the library, from 0; ``host`` the machine that had it
+    last (``Host.text``, empty: nobody noted it).
+    """
 
     index: int
     serial: str
@@ -129,3 +132,4 @@ class Drive:
     failures: int
     changed_at: float
     changed_by: str
+    host: str = ""

@@ -57,5 +57,9 @@ class MetadataUnavailable(ColdStoreError):
     """The metadata store cannot be reached now."""
 
 
+class TakenOver(MetadataUnavailable):
+    """Another appliance has begun a run on the metadata store: nothing of ours is recorded any more. Says which."""
+
+
 class MetadataFull(MetadataUnavailable):
     """The metadata store has no room to record more; unlike otherwise it is certain that nothing was changed."""

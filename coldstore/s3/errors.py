@@ -207,6 +207,11 @@ ANSWERS: Mapping[type[refusals.ColdStoreError], Refusal] = MappingProxyType(
             message="The metadata store cannot be reached now. Please try again later.",
             headers={"Retry-After": "5"},
         ),
+        refusals.TakenOver: Refusal(
+            code="ServiceUnavailable",
+            message="Another appliance serves this archive now. Please try again later.",
+            headers={"Retry-After": "5"},
+        ),
         refusals.MetadataFull: Refusal(
             code="ServiceUnavailable",
             message="The metadata store has no room to record this now. Please try again later.",

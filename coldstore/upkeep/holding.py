@@ -30,7 +30,7 @@ def held(settings: Configuration, places: Iterable[Place]) -> Iterator[None]:
                 stack.callback(StateDirectory(Path(folder)).release)
             except StateDirectoryInUse:
                 raise Refused(
-                    f"{folder} is in use by process {holder_of(Path(folder)) or '(unknown)'}: an appliance, or another command. "
+                    f"{folder} is in use by {holder_of(Path(folder)) or 'an unknown process'}: an appliance, or another command. "
                     "Stop it first, such as by: systemctl stop coldstore"
                 ) from None
         yield

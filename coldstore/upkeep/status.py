@@ -56,7 +56,7 @@ async def status(desk: Desk, options: argparse.Namespace) -> dict[str, Any]:
 
 def _running(state_directory: str) -> str:
     holder = holder_of(Path(state_directory))
-    return f"runs as process {holder}" if holder else "does not run"
+    return f"runs as {holder}" if holder else "does not run"
 
 
 def _misfit(schema: int, newest: int) -> dict[str, str]:

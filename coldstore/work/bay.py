@@ -31,10 +31,12 @@ from coldstore.interfaces.filesystem import (
 from coldstore.interfaces.library import ElementOccupied, ILibrary
 from coldstore.interfaces.metadata import IMetadataStore
 from coldstore.interfaces.process import IDeviceLock
+from coldstore.interfaces.reservation import IReservation, ReservationFault, ReservationsUnsupported
 from coldstore.model.activity import DriveActivity
 from coldstore.model.barcodes import is_cleaning_label
 from coldstore.model.cartridges import READABLE, Cartridge, CartridgeEvent, CartridgeState
 from coldstore.model.errors import MetadataUnavailable
+from coldstore.model.hosts import Host
 from coldstore.model.library import DriveElement, Inventory
 from coldstore.ontape import paths
 from coldstore.ontape.volume import VolumeLabel, readme_text, volume_json
@@ -77,10 +79,12 @@ class Bay:
         limits: BayLimits,
         before_unmount: Callable[[IMountedVolume], Awaitable[str]],
         after_unmount: Callable[[str, str], Awaitable[None]],
+        reservation: IReservation | None = None,
     ) -> None:
         """
         :param before_unmount: writes what belongs on the volume last; returns the session's id, or "".
         :param after_unmount: is told barcode and session id of a clean end.
+        :param reservation: keeps other machines out of the drive; None: nothing does
         """
         self.index = index
         self.barcode: str | None = None
@@ -102,6 +106,7 @@ class Bay:
         self._limits = limits
         self._before_unmount = before_unmount
         self._after_unmount = after_unmount
+        self._reservation = reservation
         self.tell("not looked at yet")
 
     # ── telling ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -159,7 +164,9 @@ class Bay:
             self.volume = found
         else:
             self.volume = None
-        if self.volume is not None:
+        if self.volume is None:
+            await self._reserve()
+        else:
             self.log.info(
                 "{barcode} is still mounted in drive {drive}: taken over",
                 barcode=self.barcode,
@@ -172,6 +179,45 @@ class Bay:
             )
         self.job = "idle"
         self.tell("idle")
+
+    async def take_from(self, host: Host) -> str | None:
+        """
+        Have the drive refuse another machine, whatever of it is still running. Nothing else touches the drive.
+
+        :return: None when it does; else why it cannot, in a sentence, empty where nothing was to be tried
+        """
+        if self._reservation is None:
+            return ""
+        try:
+            await self._reservation.take_from(host)
+        except ReservationsUnsupported as fault:
+            self._do_without_reservation(fault)
+            return str(fault)
+        except ReservationFault as fault:
+            return str(fault)
+        return None
+
+    async def _reserve(self) -> None:
+        """
+        Keep other machines out of the drive. What works on LTFS volumes does that itself, and leaves the drive to all when it ends.
+
+        :raise TapeTrouble: another machine has it, or the drive does not answer
+        """
+        if self._reservation is None:
+            return
+        try:
+            with as_trouble(f"keeping other machines out of drive {self.index}"):
+                await self._reservation.hold()
+        except TapeTrouble as trouble:
+            if not isinstance(trouble.__cause__, ReservationsUnsupported):
+                raise
+            self._do_without_reservation(trouble.__cause__)
+
+    def _do_without_reservation(self, fault: ReservationsUnsupported) -> None:
+        self.log.warn(
+            "nothing keeps other machines out of drive {drive}: {fault}", drive=self.index, fault=fault
+        )
+        self._reservation = None
 
     # ── mounting ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -294,6 +340,7 @@ class Bay:
             await self.empty()
             if self.has_lost_job:
                 raise JobLost
+        await self._reserve()
         if not was_here:
             self.tell("loading", detail=barcode)
             with as_trouble(f"loading {barcode} into drive {self.index}"):
@@ -570,6 +617,7 @@ class Bay:
         await self._note_end(volume.barcode, verdict)
         if verdict.is_clean and session_id:
             await self._after_unmount(volume.barcode, session_id)
+        await self._reserve()
 
     async def _note_end(self, barcode: str, verdict: UnmountVerdict) -> None:
         """Record how a mount ended, once: a drive tells no more of it afterwards, wherever the cartridge goes."""

@@ -15,8 +15,10 @@ from coldstore.interfaces.filesystem import UnmountVerdict
 from coldstore.interfaces.library import LibraryFault
 from coldstore.interfaces.metadata import Conflict, IMetadataStore, WantedExtent
 from coldstore.interfaces.process import CommandFault, LockHeld
+from coldstore.interfaces.reservation import IReservation, ReservationFault, ReservationsUnsupported
 from coldstore.model.cartridges import READABLE, Cartridge, CartridgeEvent, CartridgeState, Drive, DriveState
 from coldstore.model.errors import MetadataUnavailable
+from coldstore.model.hosts import Host
 from coldstore.model.library import Inventory
 from coldstore.model.objects import RestorePhase
 from coldstore.plan.blame import ApartPolicy, Failure, judge, pairs_to_avoid
@@ -25,6 +27,7 @@ from coldstore.plan.jobs import CopyToWrite, DoArchive, DoRecall, DoUnload, Driv
 from coldstore.plan.messages import restore_failed
 from coldstore.plan.mount import DrivePlan, plan_drain, plan_drives, stuck_in
 from coldstore.plan.recall import RecallPlan, Wanted, WantedBundle, plan_batches
+from coldstore.plan.takeover import ForeignDrive, divide, other_host
 from coldstore.plan.turns import engaged
 from coldstore.work.bay import APPLIANCE, Bay
 from coldstore.work.contents import Contents
@@ -85,10 +88,14 @@ class Dispatcher:
         contents: Contents,
         make_room: Callable[[], None],
         on_idle: Callable[[], None],
+        host: Host,
+        changer: IReservation | None = None,
     ) -> None:
         """
         :param make_room: is called when the disk is too full for a recall
         :param on_idle: is called when some drive has nothing to do, and before none had
+        :param host: this machine
+        :param changer: keeps other machines from moving cartridges; None: nothing does
         """
         self._store = store
         self._clock = clock
@@ -98,7 +105,9 @@ class Dispatcher:
         self._region = region
         self._bell = bell
         self._messages_bell = messages_bell
-        self._notices = Notices(store=store, clock=clock)
+        self._host = host
+        self._changer = changer
+        self._notices = Notices(store=store, clock=clock, host=host)
         self._archive_session = archive_session
         self._recall_session = recall_session
         self._contents = contents
@@ -274,14 +283,98 @@ class Dispatcher:
     # ── bringing library and record together ────────────────────────────────────────────────────────────────────────
 
     async def _reconcile(self) -> bool:
-        self._is_reconciled = await self._take_inventory()
-        return self._is_reconciled
+        if not await self._take_inventory():
+            return False
+        assert self._keeper.latest is not None
+        await self._divide_drives(self._keeper.latest)
+        self._is_reconciled = True
+        return True
+
+    async def _reserve_changer(self) -> None:
+        """
+        Keep other machines from moving cartridges; at the start also that one which had the drives before.
+
+        :raise ReservationFault: another machine has the changer, or it does not answer
+        """
+        if self._changer is None:
+            return
+        others: list[Host] = []
+        if not self._is_reconciled:
+            found = (other_host(record, self._host) for record in await self._store.drives())
+            others = [other for other in found if other is not None]
+        try:
+            if others:
+                await self._changer.take_from(others[0])
+            else:
+                await self._changer.hold()
+        except ReservationsUnsupported as fault:
+            self.log.warn("nothing keeps other machines from moving cartridges: {fault}", fault=fault)
+            self._changer = None
+
+    async def _divide_drives(self, inventory: Inventory) -> None:
+        """Find out whose the drives are, before any is looked at; one that another machine may still use is put down."""
+        records = [drive for drive in await self._store.drives() if drive.index in self._stations]
+        ownership = divide(records, inventory, self._host)
+        by_index = {drive.index: drive for drive in records}
+        for index in ownership.ours:
+            record = by_index[index]
+            if record.host == self._host.text:
+                continue
+            other = other_host(record, self._host)
+            if other is not None and (refusal := await self._stations[index].bay.take_from(other)):
+                self.log.warn(
+                    "{other} may still use drive {drive}: {refusal}",
+                    other=other.name,
+                    drive=index,
+                    refusal=refusal,
+                )
+            await self._store.take_drive(index=index, host=self._host.text)
+        for foreign in ownership.foreign:
+            await self._take_foreign(foreign)
+
+    async def _take_foreign(self, foreign: ForeignDrive) -> None:
+        """Have a drive refuse the other machine if it can, else put it down until an operator says that the machine is off."""
+        record = foreign.record
+        now = self._clock.seconds()
+        refusal: str | None = "what is in it is no cartridge of ours"
+        if await self._is_admitted(foreign.barcode):
+            refusal = await self._stations[record.index].bay.take_from(foreign.host)
+        if refusal is None:
+            sentence = (
+                f"taken from {foreign.host.name}, which can no longer use it (SCSI persistent reservation)"
+            )
+            self.log.warn("drive {drive}: {sentence}", drive=record.index, sentence=sentence)
+            reason = sentence if record.state is DriveState.UP else f"{record.reason}; {sentence}"
+            await self._store.set_drive_state(
+                index=record.index,
+                state=record.state,
+                reason=reason,
+                at=now,
+                by=APPLIANCE,
+                host=self._host.text,
+            )
+            return
+        self._stations[record.index].bay.tell("left untouched")
+        self.log.warn("drive {drive} is left untouched: {reason}", drive=record.index, reason=foreign.reason)
+        if refusal:
+            self.log.warn("it cannot be taken: {refusal}", refusal=refusal)
+        if record.state is DriveState.DOWN and record.reason.startswith(foreign.reason):
+            # An earlier run of ours found it so.
+            return
+        await self._store.set_drive_state(
+            index=record.index, state=DriveState.DOWN, reason=foreign.down_reason, at=now, by=APPLIANCE
+        )
+
+    async def _is_admitted(self, barcode: str | None) -> bool:
+        record = None if barcode is None else await self._store.cartridge(barcode)
+        return record is not None and record.state is not CartridgeState.UNADMITTED
 
     async def _take_inventory(self) -> bool:
         """Take inventory, and keep the alert about a library that cannot be used; return whether it can."""
         try:
+            await self._reserve_changer()
             self._note_contents(await self._keeper.take())
-        except (LibraryFault, CommandFault, LockHeld) as fault:
+        except (LibraryFault, CommandFault, LockHeld, ReservationFault) as fault:
             await self._notices.library_fails(fault)
             self.log.warn("the library cannot be used: {fault}", fault=fault)
             return False

@@ -23,6 +23,7 @@ async def record_drives(store: IMetadataStore, clock: IReactorTime, serials: dic
                 failures=0,
                 changed_at=clock.seconds(),
                 changed_by=APPLIANCE,
+                host="" if record is None else record.host,
             ),
             audit="new drive" if record is None else "drive exchanged",
         )

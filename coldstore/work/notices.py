@@ -12,10 +12,12 @@ from coldstore.interfaces.metadata import IMetadataStore
 from coldstore.model.cartridges import Cartridge, CartridgeState, Drive, DriveState
 from coldstore.model.errors import NoSuchBucket, NoSuchKey
 from coldstore.model.events import Severity
+from coldstore.model.hosts import Host
 from coldstore.plan.homes import TAKES_BUNDLES
 from coldstore.plan.jobs import DriveView
 from coldstore.plan.mount import DrivePlan, stuck_in
 from coldstore.plan.recall import RecallPlan, Wanted
+from coldstore.plan.takeover import other_host
 from coldstore.work.alerts import Alerts
 from coldstore.work.bay import APPLIANCE
 from coldstore.work.queues import ArchiveWork
@@ -30,8 +32,10 @@ ALERTS_OF_BUNDLES = ("staged-bytes-damaged", "copies-differ", "verification-fail
 class Notices:
     """Keeps the alerts about library, drives, cartridges and what waits for them."""
 
-    def __init__(self, *, store: IMetadataStore, clock: IReactorTime) -> None:
+    def __init__(self, *, store: IMetadataStore, clock: IReactorTime, host: Host) -> None:
+        """:param host: this machine"""
         self._store = store
+        self._host = host
         self._alerts = Alerts(store=store, clock=clock)
         self._works_since: dict[str, set[str]] = {}
 
@@ -125,7 +129,7 @@ class Notices:
         await self._alerts.keep_only(
             "drive-down",
             {
-                f"drive {drive.index}": _down_sentence(drive.index, drive.reason)
+                f"drive {drive.index}": _record_sentence(drive, self._host)
                 for drive in records.values()
                 if drive.state is DriveState.DOWN and drive.changed_by == APPLIANCE
             },
@@ -295,6 +299,16 @@ def _pair(drive: int, barcode: str) -> str:
 
 def _down_sentence(index: int, reason: str) -> str:
     return f"drive {index} is down: {reason.rstrip('.')}. When it is in order again: `coldstore drives up {index}`"
+
+
+def _record_sentence(drive: Drive, host: Host) -> str:
+    other = other_host(drive, host)
+    if other is None:
+        return _down_sentence(drive.index, drive.reason)
+    return (
+        f"drive {drive.index} is left untouched: {drive.reason.rstrip('.')}. When {other.name} is off, and not merely out of reach: "
+        f"`coldstore drives up {drive.index}`"
+    )
 
 
 def _suspect_sentence(barcode: str, reason: str) -> str:

@@ -16,8 +16,17 @@ from coldstore.interfaces.filesystem import (
 from coldstore.interfaces.library import LibraryFault
 from coldstore.interfaces.mover import DestinationFault, MoverDied, MoverFault
 from coldstore.interfaces.process import CommandFault, LockHeld
+from coldstore.interfaces.reservation import ReservationFault
 
-WORLD_FAULTS = (DriveFault, FilesystemFault, LibraryFault, MoverFault, CommandFault, LockHeld)
+WORLD_FAULTS = (
+    DriveFault,
+    FilesystemFault,
+    LibraryFault,
+    MoverFault,
+    CommandFault,
+    LockHeld,
+    ReservationFault,
+)
 """Everything that can go wrong between us and a tape."""
 
 
@@ -83,7 +92,7 @@ def as_trouble(doing: str, *, barcode: str | None = None) -> Iterator[None]:
         ) from fault
     except (LockHeld, OutcomeUnknown) as fault:
         raise TapeTrouble(f"{doing}: {fault}", must_stop_drive=True, barcode=barcode) from fault
-    except (NodeBusy, DriveBusy) as fault:
+    except (NodeBusy, DriveBusy, ReservationFault) as fault:
         raise TapeTrouble(f"{doing}: {fault}", is_drive_wrong=True, may_pass=True, barcode=barcode) from fault
     except (DriveUnreachable, DriveStatusUnreadable, CannotStart) as fault:
         raise TapeTrouble(f"{doing}: {fault}", is_drive_wrong=True, barcode=barcode) from fault

@@ -380,14 +380,22 @@ class MetadataContract(MetadataSteps):
     # ── life ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def test_life(self) -> None:
-        """A store has an id, epochs that grow, and refuses steps once it is closed, as often as that is."""
+        """A store has an id, epochs that grow and know the machine before, and refuses steps once it is closed, as often as that is."""
         self.assertTrue(self.store.appliance_id)
-        first = await self.store.take_epoch(at=1.0)
-        self.assertGreater(await self.store.take_epoch(at=0.5), first)
+        self.assertIsNone(await self.store.newest_epoch())
+        first = await self.store.take_epoch(at=1.0, host="")
+        self.assertEqual((first.began_at, first.host, first.host_before), (1.0, "", ""))
+        second = await self.store.take_epoch(at=0.5, host="m1 b1 one")
+        third = await self.store.take_epoch(at=2.0, host="m2 b2 two")
+        self.assertLess(first.number, second.number)
+        self.assertLess(second.number, third.number)
+        self.assertEqual((second.host, second.host_before), ("m1 b1 one", ""))
+        self.assertEqual((third.host, third.host_before), ("m2 b2 two", "m1 b1 one"))
+        self.assertEqual(await self.store.newest_epoch(), third)
         await self.store.close()
         await self.store.close()
         await self.refused(MetadataUnavailable, self.store.bucket("b"))
-        await self.refused(MetadataUnavailable, self.store.take_epoch(at=2.0))
+        await self.refused(MetadataUnavailable, self.store.take_epoch(at=2.0, host=""))
 
     async def test_totals(self) -> None:
         """The totals count what there is."""
@@ -1749,6 +1757,25 @@ class MetadataContract(MetadataSteps):
         trail = await self.store.audit_trail(before_id=None, limit=9)
         self.assertEqual([event.who for event in trail], ["joe", "start"])
 
+    async def test_whose_a_drive_is(self) -> None:
+        """A drive has the machine that took it, or that an operator put it up on, until another one does."""
+        drive = Drive(
+            index=0, serial="S", state=DriveState.UP, reason="", failures=0, changed_at=1.0, changed_by="a",
+            host="m1 b1 one",
+        )  # fmt: skip
+        await self.store.record_drive(drive, audit="")
+        down = await self.store.set_drive_state(index=0, state=DriveState.DOWN, reason="", at=2.0, by="b")
+        self.assertEqual(down.host, "m1 b1 one")
+        await self.store.take_drive(index=0, host="m2 b2 two")
+        self.assertEqual((await self.store.drives())[0], replace(down, host="m2 b2 two"))
+        up = await self.store.set_drive_state(
+            index=0, state=DriveState.UP, reason="", at=3.0, by="c", host="m3 b3 three"
+        )
+        self.assertEqual(up.host, "m3 b3 three")
+        await self.store.record_drive(replace(up, host="m4 b4 four"), audit="")
+        self.assertEqual([one.host for one in await self.store.drives()], ["m4 b4 four"])
+        await self.refused(Conflict, self.store.take_drive(index=7, host="m2 b2 two"))
+
     async def test_outbox(self) -> None:
         """Messages are due until delivered, put off after a failure, and kept apart when given up."""
         await self.publish(b"1", messages=[message_of(b"1", created_at=10.0)])
@@ -1889,7 +1916,7 @@ class GroupCommitContract(MetadataSteps):
             given.append(Deferred.fromCoroutine(self.publish(f"{number}".encode())))
             given.append(self.store.list_current("b", from_key=b"", before_key=None, limit=9))
         closed = self.store.close()
-        late = DeferredList([self.store.take_epoch(at=1.0)], consumeErrors=True)
+        late = DeferredList([self.store.take_epoch(at=1.0, host="")], consumeErrors=True)
         await closed
         self.assertTrue(all(each.called for each in given))
         outcomes = await DeferredList(given, consumeErrors=True)

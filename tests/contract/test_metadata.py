@@ -58,7 +58,14 @@ from coldstore.metadata.sqlite.groupcommit import commit_together, read_together
 from coldstore.metadata.sqlite.schema import migrate, shipped_migrations
 from coldstore.metadata.sqlite.store import SqliteStore, prepare
 from coldstore.model.bundles import BundleState
-from coldstore.model.errors import MetadataFull, MetadataUnavailable, NoSuchKey, PreconditionFailed
+from coldstore.model.errors import (
+    MetadataFull,
+    MetadataUnavailable,
+    NoSuchBucket,
+    NoSuchKey,
+    PreconditionFailed,
+    TakenOver,
+)
 from coldstore.model.objects import StorageClass
 from coldstore.testing.metadata import FaultyStore
 from coldstore.util.asynchronous import returns_deferred
@@ -522,7 +529,7 @@ class FileTests(TestCase):
         path = Path(self.mktemp())
         path.touch(0o666)
         store = await self.reopened(str(path))
-        await store.take_epoch(at=1.0)
+        await store.take_epoch(at=1.0, host="")
         modes = {one.name: stat.S_IMODE(one.stat().st_mode) for one in path.parent.glob(f"{path.name}*")}
         self.assertGreaterEqual(len(modes), 2)
         self.assertEqual(set(modes.values()), {0o600})
@@ -531,13 +538,41 @@ class FileTests(TestCase):
         """Another opening finds the same appliance with the same contents, and a later epoch."""
         path = self.mktemp()
         store = await self.reopened(path)
-        epoch = await store.take_epoch(at=1.0)
+        epoch = await store.take_epoch(at=1.0, host="m1 b1 one")
         await store.create_bucket(name="b", owner_id="o", region="r", created_at=1.0, default_class=None)
         await store.close()
         again = await self.reopened(path)
         self.assertEqual(again.appliance_id, store.appliance_id)
         self.assertEqual((await again.bucket("b")).owner_id, "o")
-        self.assertGreater(await again.take_epoch(at=0.0), epoch)
+        next_one = await again.take_epoch(at=0.0, host="m2 b2 two")
+        self.assertGreater(next_one.number, epoch.number)
+        self.assertEqual(next_one.host_before, "m1 b1 one")
+
+    async def test_taken_over(self) -> None:
+        """Once another process has begun a run, the one before writes nothing more, is told by whom, and still can read."""
+        path = self.mktemp()
+        old, new = await self.reopened(path), await self.reopened(path)
+        await old.take_epoch(at=1.0, host="m1 b1 one")
+        told = old.when_taken_over()
+        await old.create_bucket(name="a", owner_id="o", region="r", created_at=1.0, default_class=None)
+        self.assertNoResult(told)
+        epoch = await new.take_epoch(at=2.0, host="m2 b2 two")
+        late = [
+            old.create_bucket(name=name, owner_id="o", region="r", created_at=1.0, default_class=None)
+            for name in ("b", "c")
+        ]
+        for each in late:
+            await self.assertFailure(each, TakenOver)
+        sentence = await told
+        self.assertIn("on two", sentence)
+        self.assertIn(f"run {epoch.number}", sentence)
+        self.assertEqual(await old.when_taken_over(), sentence)
+        self.assertEqual((await old.bucket("a")).owner_id, "o")
+        self.assertEqual(await old.newest_epoch(), epoch)
+        for name in ("b", "c"):
+            await self.assertFailure(new.bucket(name), NoSuchBucket)
+        await new.create_bucket(name="b", owner_id="o", region="r", created_at=1.0, default_class=None)
+        self.assertNoResult(new.when_taken_over())
 
     async def test_unusable(self) -> None:
         """A file that is none, or no database, is named in the failure; closing is harmless then."""

@@ -16,6 +16,7 @@ from coldstore.disk.staging import DiskStaging
 from coldstore.interfaces.metadata import IMetadataStore
 from coldstore.interfaces.notify import DeliveryFailed, INotifier
 from coldstore.model.events import OutboxMessage
+from coldstore.model.hosts import Host
 from coldstore.work.activity import ActivityBoard
 from coldstore.work.bay import Bay, BayLimits
 from coldstore.work.inventory import InventoryKeeper
@@ -90,6 +91,7 @@ class SimulatedMachine:
         self._target = target
         self._latency = chance.stream("latency")
         self.clock: Any = LifeReactor(life)
+        self.host = Host(name="simulated")
         self.ordinary = Random(f"{chance.seed}/life {number}/ordinary")
         self.unguessable = Random(f"{chance.seed}/life {number}/unguessable")
 
@@ -100,6 +102,10 @@ class SimulatedMachine:
     def store(self) -> IMetadataStore:
         """See ``Adapters``."""
         return self._database.store(self._life, self._seconds(0.004))
+
+    async def open(self, store: IMetadataStore) -> None:
+        """See ``Adapters``: nobody else has it."""
+        await store.open()
 
     async def demand_match(self, store: IMetadataStore) -> None:
         """See ``Adapters``: it always does."""

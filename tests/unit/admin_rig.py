@@ -22,6 +22,7 @@ from coldstore.model.activity import DriveActivity
 from coldstore.model.bundles import Member
 from coldstore.model.cartridges import Cartridge, CartridgeState, Drive, DriveState
 from coldstore.model.events import Severity
+from coldstore.model.hosts import Host
 from coldstore.model.objects import (
     ObjectVersion,
     Piece,
@@ -41,9 +42,11 @@ RULES = {
     StorageClass.STANDARD: ClassRule(pools=(), keep_on_disk=True, needs_restore=False),
     StorageClass.GLACIER: ClassRule(pools=("main", "vault"), keep_on_disk=False, needs_restore=True),
 }
+HOST = Host(name="here", machine_id="m1")
 HEALTHY = Health(
     version="1.2.3",
     epoch=4,
+    host=HOST.name,
     started_at=NOW - 60,
     is_serving=True,
     is_library_reconciled=True,
@@ -135,6 +138,7 @@ class AdminRig:
             store=self.store,
             control=self.control,
             clock=self.clock,
+            host=HOST.text,
             rules=RULES,
             pools=("main", "vault"),
             quotas=DefaultQuotas(user_bytes=GIB),

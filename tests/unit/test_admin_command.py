@@ -158,7 +158,7 @@ class ShowingTests(CommandCase):
         """Without trouble the page says so, then what is safe, and each drive on a line."""
         self.rig.add_drive(0)
         lines = self.output("status").splitlines()
-        self.assertEqual(lines[0], "ColdStore 1.2.3 serves S3 (run 4, since 2027-01-15T07:59:00Z)")
+        self.assertEqual(lines[0], "ColdStore 1.2.3 serves S3 (run 4 on here, since 2027-01-15T07:59:00Z)")
         self.assertEqual(lines[2], "No problem is known, no alert is open.")
         self.assertIn("tape copies  nothing waits to be written to tape", lines)
         self.assertIn("disk         2.0 GiB of 8.0 GiB used (25 %), 1.0 GiB more promised", lines)

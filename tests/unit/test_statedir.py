@@ -9,6 +9,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from coldstore.util.statedir import StateDirectory, StateDirectoryInUse
+from coldstore.util.thishost import host_name
 
 HOLD = """
 import sys
@@ -34,7 +35,7 @@ class StateDirectoryTests(SynchronousTestCase):
         self.addCleanup(held.release)
         self.assertEqual(stat.S_IMODE(self.path.stat().st_mode), 0o700)
         self.assertEqual(stat.S_IMODE((self.path / "lock").stat().st_mode), 0o600)
-        self.assertEqual((self.path / "lock").read_text(), f"{os.getpid()}\n")
+        self.assertEqual((self.path / "lock").read_text(), f"process {os.getpid()} on {host_name()}\n")
 
     def test_two_holders_in_one_process(self) -> None:
         """The second one is refused, and the first keeps what it has."""
@@ -65,6 +66,34 @@ class StateDirectoryTests(SynchronousTestCase):
             holder.stdout.close()
             holder.stdin.close()
         StateDirectory(self.path).release()
+
+    def test_refusal(self) -> None:
+        """The refusal says who has it, on which machine and since when; so it does of an earlier version, which wrote its id alone."""
+        held = StateDirectory(self.path, host="archive1")
+        self.addCleanup(held.release)
+        refusal = self.assertRaises(StateDirectoryInUse, StateDirectory, self.path)
+        self.assertRegex(refusal.holder, rf"^process {os.getpid()} on archive1 since 20\d\d-.*Z$")
+        self.assertIn(str(self.path), str(refusal))
+        (self.path / "lock").write_text("1234\n")
+        refusal = self.assertRaises(StateDirectoryInUse, StateDirectory, self.path)
+        self.assertTrue(refusal.holder.startswith("process 1234 since "), refusal.holder)
+
+    def test_other_holder(self) -> None:
+        """Whoever has taken it in spite of our lock is told; a lock that is gone, or just being taken, tells nothing."""
+        held = StateDirectory(self.path, host="archive1")
+        self.addCleanup(held.release)
+        lock = self.path / "lock"
+        self.assertIsNone(held.other_holder())
+        lock.unlink()
+        self.assertIsNone(held.other_holder())
+        other = StateDirectory(self.path, host="archive2")
+        self.addCleanup(other.release)
+        holder = held.other_holder()
+        assert holder is not None
+        self.assertIn(f"process {os.getpid()} on archive2 since ", holder)
+        self.assertIsNone(other.other_holder())
+        lock.write_text("")
+        self.assertIsNone(held.other_holder())
 
     def test_children_do_not_hold_it(self) -> None:
         """A program that we start and that outlives us does not keep the next start away."""

@@ -4,7 +4,7 @@ to event. A ``World`` is what survives a crash; a ``Run`` is one run of the appl
 """
 
 import hashlib
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from functools import partial
 from random import Random
 from typing import Any, cast
@@ -13,10 +13,12 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 
 from coldstore.interfaces.metadata import IMetadataStore
+from coldstore.interfaces.reservation import IReservation
 from coldstore.interfaces.staging import RecallSlot
 from coldstore.metadata.sqlite.store import SqliteStore
 from coldstore.model.cartridges import CartridgeState, DriveState
 from coldstore.model.errors import MetadataFull, MetadataUnavailable
+from coldstore.model.hosts import Host
 from coldstore.model.objects import (
     ArchiveState,
     ObjectVersion,
@@ -81,6 +83,9 @@ def now_of(deferred: "Deferred[Any]") -> Any:
         failed[0].raiseException()
     assert found, "it has not fired"
     return found[0]
+
+
+HOST = Host(name="here", machine_id="m1")
 
 
 class WorldClock:
@@ -448,15 +453,21 @@ class Run:
         another_drive_bytes: int = 1 << 40,
         trigger_age: float = 30.0,
         without: Collection[str] = (),
+        host: Host = HOST,
+        reservations: Mapping[int, IReservation] | None = None,
+        changer: IReservation | None = None,
     ) -> None:
-        """:param without: names of loops that do not run"""
+        """
+        :param without: names of loops that do not run
+        :param host: the machine; ``reservations`` (by drive) and ``changer`` keep others out
+        """
         self.world = world
         self._without = without
         self.clock: Any = world.clock
         self.store: Any = store or world.store
         random = Random(world.random.getrandbits(64))
         now_of(world.staging.start())
-        epoch = now_of(world.store.take_epoch(at=self.clock.seconds()))
+        epoch = now_of(world.store.take_epoch(at=self.clock.seconds(), host=host.text)).number
         locks = SimulatedDeviceLocks(self.clock)
         sessions = SessionWriter(store=self.store, clock=self.clock, random=random)
         self.filesystems = {
@@ -488,6 +499,7 @@ class Run:
                 limits=BayLimits(ready_seconds=60, first_ready_seconds=600),
                 before_unmount=sessions.before_unmount,
                 after_unmount=sessions.after_unmount,
+                reservation=(reservations or {}).get(drive.number),
             )
             for drive in world.library.drives
         }
@@ -598,6 +610,8 @@ class Run:
             contents=contents,
             make_room=self._make_room,
             on_idle=self.bells["packer"].ring,
+            host=host,
+            changer=changer,
         )
         self.packer = Packer(
             store=self.store,

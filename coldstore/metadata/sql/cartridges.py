@@ -70,9 +70,9 @@ async def drives(db: Database) -> list[Drive]:
 async def record_drive(db: Database, drive: Drive, *, audit: str) -> None:
     """Insert or replace a drive's record."""
     await db.do(
-        f"INSERT INTO drives ({DRIVE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (element) DO UPDATE SET"
+        f"INSERT INTO drives ({DRIVE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (element) DO UPDATE SET"
         " serial = excluded.serial, state = excluded.state, reason = excluded.reason, failures = excluded.failures,"
-        " changed_at = excluded.changed_at, changed_by = excluded.changed_by",
+        " changed_at = excluded.changed_at, changed_by = excluded.changed_by, host = excluded.host",
         (
             drive.index,
             drive.serial,
@@ -81,6 +81,7 @@ async def record_drive(db: Database, drive: Drive, *, audit: str) -> None:
             drive.failures,
             drive.changed_at,
             drive.changed_by,
+            drive.host,
         ),
     )
     if audit:
@@ -88,19 +89,25 @@ async def record_drive(db: Database, drive: Drive, *, audit: str) -> None:
 
 
 async def set_drive_state(
-    db: Database, *, index: int, state: DriveState, reason: str, at: float, by: str
+    db: Database, *, index: int, state: DriveState, reason: str, at: float, by: str, host: str | None
 ) -> Drive:
     """Put a drive up or down."""
     row = await db.row(
-        "UPDATE drives SET state = ?, reason = ?, changed_at = ?, changed_by = ? WHERE element = ?"
+        "UPDATE drives SET state = ?, reason = ?, changed_at = ?, changed_by = ?, host = COALESCE(?, host) WHERE element = ?"
         f" RETURNING {DRIVE_COLUMNS}",
-        (state.value, reason, at, by, index),
+        (state.value, reason, at, by, host, index),
     )
     if row is None:
         raise Conflict(f"there is no drive {index}")
     drive = drive_of(row)
     await _audit_drive(db, drive, what=f"drive {state.value}")
     return drive
+
+
+async def take_drive(db: Database, *, index: int, host: str) -> None:
+    """Record whose a drive is."""
+    if not await db.change("UPDATE drives SET host = ? WHERE element = ?", (host, index)):
+        raise Conflict(f"there is no drive {index}")
 
 
 async def _audit_drive(db: Database, drive: Drive, *, what: str) -> None:

@@ -58,7 +58,7 @@ COPY_COLUMNS = """
 CARTRIDGE_COLUMNS = """
     barcode, state, pool, volume_uuid, home_slot, is_present, capacity_bytes, free_bytes, written_bytes, loads, failures,
     needs_check, format_nonce, admitted_at, admitted_by, reason, changed_at, changed_by, revision"""
-DRIVE_COLUMNS = "element, serial, state, reason, failures, changed_at, changed_by"
+DRIVE_COLUMNS = "element, serial, state, reason, failures, changed_at, changed_by, host"
 MESSAGE_COLUMNS = "message_id, event, bucket, key, body, created_at, attempts, next_attempt_at, last_error"
 ALERT_COLUMNS = "alert_id, kind, subject, severity, sentence, raised_at, last_seen_at, count, cleared_at"
 AUDIT_COLUMNS = "event_id, at, who, what, subject, detail"
@@ -473,7 +473,7 @@ def cartridge_row(cartridge: Cartridge) -> tuple[Any, ...]:
 
 def drive_of(row: Row) -> Drive:
     """Of ``DRIVE_COLUMNS``."""
-    index, serial, state, reason, failures, changed_at, changed_by = row
+    index, serial, state, reason, failures, changed_at, changed_by, host = row
     return Drive(
         index=index,
         serial=serial,
@@ -482,6 +482,7 @@ def drive_of(row: Row) -> Drive:
         failures=failures,
         changed_at=changed_at,
         changed_by=changed_by,
+        host=host,
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from coldstore.interfaces.metadata import (
@@ -12,6 +12,7 @@ from coldstore.interfaces.metadata import (
     Backlog,
     CopyCount,
     DiscardedPiece,
+    Epoch,
     IMetadataStore,
     MemberVersion,
     StagingUse,
@@ -85,6 +86,8 @@ class SqlStore:
         self._executor = executor
         self._users: Kept[User | None] = Kept(KEPT_MAX)
         self._buckets: Kept[Bucket] = Kept(KEPT_MAX)
+        self._taken_over: str | None = None
+        self._want_takeover: list[Deferred[str]] = []
 
     def _write(
         self,
@@ -155,9 +158,31 @@ class SqlStore:
         """Finish what is under way."""
         return self._executor.close()
 
-    def take_epoch(self, *, at: float) -> Deferred[int]:
+    def take_epoch(self, *, at: float, host: str) -> Deferred[Epoch]:
         """Begin a new run."""
-        return self._write(users.take_epoch, at)
+        return self._write(users.take_epoch, at=at, host=host)
+
+    def newest_epoch(self) -> Deferred[Epoch | None]:
+        """Return the latest run."""
+        return self._look_up(users.newest_epoch)
+
+    def when_taken_over(self) -> Deferred[str]:
+        """Return what tells of an appliance that has taken over."""
+        if self._taken_over is not None:
+            return succeed(self._taken_over)
+        told: Deferred[str] = Deferred()
+        self._want_takeover.append(told)
+        return told
+
+    def taken_over(self, sentence: str) -> None:
+        """Tell everybody who wanted to know; for whoever runs the steps. Repeatable: the first sentence counts."""
+        if self._taken_over is not None:
+            return
+        self._taken_over = sentence
+        wanted, self._want_takeover = self._want_takeover, []
+        for each in wanted:
+            if not each.called:
+                each.callback(sentence)
 
     def totals(self) -> Deferred[StoreTotals]:
         """Count everything."""
@@ -630,10 +655,16 @@ class SqlStore:
         return self._write(cartridges.record_drive, drive, audit=audit)
 
     def set_drive_state(
-        self, *, index: int, state: DriveState, reason: str, at: float, by: str
+        self, *, index: int, state: DriveState, reason: str, at: float, by: str, host: str | None = None
     ) -> Deferred[Drive]:
         """Put a drive up or down."""
-        return self._write(cartridges.set_drive_state, index=index, state=state, reason=reason, at=at, by=by)
+        return self._write(
+            cartridges.set_drive_state, index=index, state=state, reason=reason, at=at, by=by, host=host
+        )
+
+    def take_drive(self, *, index: int, host: str) -> Deferred[None]:
+        """Record whose a drive is."""
+        return self._write(cartridges.take_drive, index=index, host=host)
 
     # ── telling others ──────────────────────────────────────────────────────────────────────────────────────────────
 

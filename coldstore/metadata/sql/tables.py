@@ -77,7 +77,7 @@ TABLES = (
         "singleton integer, appliance_id text, last_version integer, arriving_from text, moved_to text",
         key="singleton",
     ),
-    _table("epochs", "epoch integer, began_at real", key="epoch", identity="epoch"),
+    _table("epochs", "epoch integer, began_at real, host text", key="epoch", identity="epoch"),
     _table(
         "users",
         "user_id text, name text, access_key text, secret_key text, created_at real, staging_quota_bytes integer?",
@@ -157,7 +157,7 @@ TABLES = (
     ),
     _table(
         "drives",
-        "element integer, serial text, state text, reason text, failures integer, changed_at real, changed_by text",
+        "element integer, serial text, state text, reason text, failures integer, changed_at real, changed_by text, host text",
         key="element",
     ),
     _table(

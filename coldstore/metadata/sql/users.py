@@ -1,16 +1,28 @@
 """Users, and the runs of the appliance."""
 
-from coldstore.interfaces.metadata import Conflict, StoreTotals
+from coldstore.interfaces.metadata import Conflict, Epoch, StoreTotals
 from coldstore.metadata.sql.database import Database, Duplicate
 from coldstore.metadata.sql.rows import USER_COLUMNS, total, user_of
 from coldstore.model.bundles import BundleState
 from coldstore.model.objects import User
 
 
-async def take_epoch(db: Database, at: float) -> int:
+async def take_epoch(db: Database, *, at: float, host: str) -> Epoch:
     """Begin an epoch."""
-    (epoch,) = await db.row("INSERT INTO epochs (began_at) VALUES (?) RETURNING epoch", (at,))
-    return int(epoch)
+    (number,) = await db.row("INSERT INTO epochs (began_at, host) VALUES (?, ?) RETURNING epoch", (at, host))
+    before = await db.row("SELECT host FROM epochs WHERE epoch < ? ORDER BY epoch DESC LIMIT 1", (number,))
+    return Epoch(number=int(number), began_at=at, host=host, host_before="" if before is None else before[0])
+
+
+async def newest_epoch(db: Database) -> Epoch | None:
+    """Return the epoch that was begun last."""
+    found = await db.rows("SELECT epoch, began_at, host FROM epochs ORDER BY epoch DESC LIMIT 2")
+    if not found:
+        return None
+    number, began_at, host = found[0]
+    return Epoch(
+        number=number, began_at=began_at, host=host, host_before=found[1][2] if len(found) > 1 else ""
+    )
 
 
 async def create(db: Database, user: User) -> None:

@@ -13,8 +13,13 @@ _DUPLICATE = (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMAR
 
 
 class Connection(sqlite3.Connection):
-    """A connection, and the ``Database`` of whatever transaction it is in."""
+    """
+    A connection, and the ``Database`` of whatever transaction it is in.
 
+    :ivar epoch: the run that writes through it, None before one was begun
+    """
+
+    epoch: int | None = None
     dialect = Dialect(
         greatest="max",
         nested_join="CROSS JOIN",

@@ -13,7 +13,7 @@ from coldstore.metadata.sqlite.driver import Connection, finished
 from coldstore.metadata.sqlite.groupcommit import commit_together, read_together
 from coldstore.metadata.sqlite.pace import Pace
 from coldstore.metadata.sqlite.writer import Committer, Writer
-from coldstore.model.errors import MetadataUnavailable
+from coldstore.model.errors import MetadataUnavailable, TakenOver
 from coldstore.util.asynchronous import returns_deferred
 from coldstore.util.workers import Reactor
 
@@ -31,8 +31,10 @@ SLOW_SECONDS = 0.01
 class InlineExecutor:
     """Runs every step at once on the caller's thread, on one connection: Deferreds have fired when they are returned."""
 
-    def __init__(self, *, connect: _Connect) -> None:
+    def __init__(self, *, connect: _Connect, on_taken_over: Callable[[str], None] = lambda _: None) -> None:
+        """:param on_taken_over: as for ``Writer``"""
         self._connect = connect
+        self._on_taken_over = on_taken_over
         self._connection: Connection | None = None
 
     def open(self) -> Deferred[None]:
@@ -65,6 +67,8 @@ class InlineExecutor:
         if self._connection is None:
             return fail(closed())
         (outcome,) = together(self._connection, [step])
+        if isinstance(outcome.error, TakenOver):
+            self._on_taken_over(str(outcome.error))
         return fail(outcome.error) if outcome.error is not None else succeed(outcome.result)
 
 
@@ -79,12 +83,17 @@ class ThreadedExecutor:
         reactor: Reactor,
         write_batch_max: int,
         committer: Committer | None = None,
+        on_taken_over: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """:param committer: makes durable what steps did; None: the file does"""
+        """:param committer: makes durable what steps did; None: the file does; ``on_taken_over`` as for ``Writer``"""
         self._reactor = reactor
         self._connect_reader = connect_reader
         self._writer = Writer(
-            connect=connect, reactor=reactor, batch_max=write_batch_max, committer=committer
+            connect=connect,
+            reactor=reactor,
+            batch_max=write_batch_max,
+            committer=committer,
+            on_taken_over=on_taken_over,
         )
         self._reads: SimpleQueue[_Job | None] = SimpleQueue()
         self._readers = [

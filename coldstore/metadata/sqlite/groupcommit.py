@@ -10,7 +10,8 @@ from coldstore.metadata.sql.bounds import check_changes
 from coldstore.metadata.sql.executor import Outcome, Step
 from coldstore.metadata.sqlite.connection import told_apart
 from coldstore.metadata.sqlite.driver import Connection, finished
-from coldstore.model.errors import MetadataUnavailable
+from coldstore.model.errors import MetadataUnavailable, TakenOver
+from coldstore.model.hosts import taken_over_by
 
 
 def commit_together(connection: Connection, steps: Sequence[Step[Any]]) -> list[Outcome]:
@@ -54,14 +55,16 @@ def run_together(
 def _run_some(
     connection: Connection, steps: Sequence[Step[Any]], is_enough: Callable[[], bool]
 ) -> list[Outcome]:
-    _begin(connection)
+    if (taken := _begin(connection)) is not None:
+        return _gone(connection, steps, taken)
     try:
         outcomes = _all_of_one(connection, steps, is_enough)
     except _Lost as lost:
         return _gone(connection, steps, lost)
     if outcomes is not None:
         return outcomes
-    _begin(connection)
+    if (taken := _begin(connection)) is not None:
+        return _gone(connection, steps, taken)
     try:
         return _each_in_a_savepoint(connection, steps, is_enough)
     except (sqlite3.Error, _Lost) as error:
@@ -81,11 +84,22 @@ def commit(connection: Connection, outcomes: list[Outcome]) -> list[Outcome]:
     return outcomes
 
 
-def _begin(connection: Connection) -> None:
-    """Begin a transaction that writes, after the end of one that was not to be."""
+def _begin(connection: Connection) -> TakenOver | None:
+    """
+    Begin a transaction that writes, after the end of one that was not to be.
+
+    :return: why nothing may be written: a later run than the one that writes through this connection has begun
+    """
     if connection.in_transaction:
         connection.execute("ROLLBACK")
     connection.begin()
+    if connection.epoch is None:
+        return None
+    # Nobody else writes before this transaction has ended: what it finds here holds for all of it.
+    newest = connection.execute(
+        "SELECT epoch, host FROM epochs WHERE epoch > ? ORDER BY epoch DESC LIMIT 1", (connection.epoch,)
+    ).fetchone()
+    return None if newest is None else TakenOver(taken_over_by(*newest))
 
 
 def _gone(connection: Connection, steps: Sequence[Step[Any]], error: Exception) -> list[Outcome]:

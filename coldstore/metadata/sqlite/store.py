@@ -5,6 +5,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from uuid import uuid4
 
+from twisted.internet.defer import Deferred
+
+from coldstore.interfaces.metadata import Epoch
+from coldstore.metadata.sql import users
+from coldstore.metadata.sql.database import Database
 from coldstore.metadata.sql.executor import Executor
 from coldstore.metadata.sql.migrations import Migration
 from coldstore.metadata.sql.store import SqlStore
@@ -38,6 +43,13 @@ def prepare(
         raise told_apart(error) from error
 
 
+async def _take_epoch(db: Database, *, at: float, host: str) -> Epoch:
+    epoch = await users.take_epoch(db, at=at, host=host)
+    assert isinstance(db, Connection), db
+    db.epoch = epoch.number
+    return epoch
+
+
 class SqliteStore(SqlStore):
     """
     The metadata in one SQLite file.
@@ -63,7 +75,7 @@ class SqliteStore(SqlStore):
         self._new_appliance_id = new_appliance_id
         executor: Executor
         if reactor is None:
-            executor = InlineExecutor(connect=self._connect)
+            executor = InlineExecutor(connect=self._connect, on_taken_over=self.taken_over)
         elif path == IN_MEMORY:
             raise ValueError("a database in memory has one connection: no threads can share it")
         else:
@@ -72,8 +84,13 @@ class SqliteStore(SqlStore):
                 connect_reader=partial(open_for_reading, path),
                 reactor=reactor,
                 write_batch_max=write_batch_max,
+                on_taken_over=self.taken_over,
             )
         super().__init__(executor)
+
+    def take_epoch(self, *, at: float, host: str) -> Deferred[Epoch]:
+        """Begin a new run: from now on no earlier one writes, and this one not once there is a later one."""
+        return self._write(_take_epoch, at=at, host=host)
 
     def _connect(self) -> Connection:
         try:

@@ -13,7 +13,7 @@ from coldstore.metadata.sql.executor import QUEUE_MAX, Outcome, Step, closed, to
 from coldstore.metadata.sqlite.driver import Connection
 from coldstore.metadata.sqlite.groupcommit import commit, failed_together, run_together
 from coldstore.metadata.sqlite.pace import Pace
-from coldstore.model.errors import MetadataUnavailable
+from coldstore.model.errors import MetadataUnavailable, TakenOver
 from coldstore.util.asynchronous import returns_deferred
 from coldstore.util.workers import Reactor, Workers
 
@@ -73,13 +73,16 @@ class Writer:
         reactor: Reactor,
         batch_max: int,
         committer: Committer | None = None,
+        on_taken_over: Callable[[str], None] = lambda _: None,
     ) -> None:
         """
         :param connect: makes a connection that two threads may use in turn; called in a thread
         :param committer: makes durable what steps did; None: the file does
+        :param on_taken_over: is told, perhaps often, that nothing was written for another appliance has taken over
         """
         self._connect = connect
         self._committer = FileCommitter() if committer is None else committer
+        self._on_taken_over = on_taken_over
         self._reactor = reactor
         self._batch_max = batch_max
         self._workers = Workers(reactor, 1, "metadata-writer")
@@ -166,6 +169,8 @@ class Writer:
             outcomes = [Outcome(error=fault)] * count
         told = [self._waiting.popleft()[1] for _ in outcomes]
         self._reactor.callLater(0, self._next)
+        if isinstance(outcomes[0].error, TakenOver):
+            self._on_taken_over(str(outcomes[0].error))
         for each, outcome in zip(told, outcomes, strict=True):
             outcome.tell(each)
 

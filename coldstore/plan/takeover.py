@@ -1,0 +1,76 @@
+"""
+Whose the drives are when the appliance begins on a machine: what another machine has loaded, it may still write to.
+
+An appliance that was taken over stops as soon as it learns of it. Until it does, and for what it has started already, only the drive
+itself can keep it from writing (SCSI persistent reservations), or a person who has seen that the machine is off.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from coldstore.model.cartridges import Drive, DriveState
+from coldstore.model.hosts import Host
+from coldstore.model.library import DriveElement, Inventory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForeignDrive:
+    """A drive that another machine had last, with what is in it; ``barcode`` is None when its label cannot be read."""
+
+    record: Drive
+    host: Host
+    barcode: str | None
+
+    @property
+    def reason(self) -> str:
+        """Why it is not touched."""
+        what = self.barcode or "a cartridge without a readable barcode"
+        return f"it holds {what}, which {self.host.name} loaded and may still write to"
+
+    @property
+    def down_reason(self) -> str:
+        """The reason for the record, with that for which the drive was down already."""
+        before = self.record.reason
+        if self.record.state is DriveState.UP or before.startswith(self.reason):
+            return self.reason
+        return f"{self.reason} (it was down already: {before})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ownership:
+    """Drives (by index) that are ours from now on, and those that another machine may still use."""
+
+    ours: tuple[int, ...]
+    foreign: tuple[ForeignDrive, ...]
+
+
+def divide(records: Iterable[Drive], inventory: Inventory, host: Host) -> Ownership:
+    """
+    Tell whose drives are, for a machine that has just begun.
+
+    An empty drive is ours: nobody can write there before a cartridge comes, and the robot is ours. So is one of which nobody noted
+    whose it was. One that the library does not report is left as it is.
+    """
+    elements = {element.number: element for element in inventory.drives}
+    ours, foreign = [], []
+    for record in records:
+        element = elements.get(record.index)
+        other = other_host(record, host)
+        if element is None and other is not None:
+            continue
+        if other is None or not _is_full(element):
+            ours.append(record.index)
+        else:
+            assert element is not None
+            foreign.append(ForeignDrive(record=record, host=other, barcode=element.barcode))
+    return Ownership(ours=tuple(ours), foreign=tuple(foreign))
+
+
+def other_host(record: Drive, host: Host) -> Host | None:
+    """Return the machine that had a drive last if it is not this one."""
+    recorded = Host.of_text(record.host)
+    return None if recorded is None or recorded.is_same(host) else recorded
+
+
+def _is_full(element: DriveElement | None) -> bool:
+    return element is not None and element.is_full
