@@ -191,6 +191,11 @@ class Appliance:
 
     def start(self) -> None:
         """Start it and wait until it serves; its users are made at the first start."""
+        self.launch()
+        self.wait_until_serving()
+
+    def launch(self) -> None:
+        """Start it."""
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 self.command_line(),
@@ -201,6 +206,9 @@ class Appliance:
                 stderr=log,
                 start_new_session=True,
             )
+
+    def wait_until_serving(self) -> None:
+        """Wait until it serves, and have its users."""
         wait_until("the appliance serves", self._is_serving, seconds=self.start_seconds)
         for name in ("first", "second"):
             if name not in self.users:
