@@ -14,6 +14,7 @@ from coldstore.appliance.adapters import TapeSide
 from coldstore.appliance.clocks import TimeOfDay
 from coldstore.appliance.dumps import ProcessDumps
 from coldstore.appliance.form import demand_form
+from coldstore.appliance.home import demand_home
 from coldstore.appliance.library import build_tape_side, check_recorded_cartridges
 from coldstore.appliance.standby import Turn
 from coldstore.config.schema import Configuration, Webhook
@@ -53,6 +54,12 @@ class Machine:
     async def demand_match(self, store: IMetadataStore) -> None:
         """See ``Adapters``."""
         settings = self._settings
+        await demand_home(
+            store,
+            state_directory=Path(settings.state_directory),
+            staging_directory=Path(settings.staging_directory),
+            where=settings.sqlite_path,
+        )
         await check_recorded_cartridges(settings, store)
         await demand_form(
             VolumeForm(settings.tape.filesystem), state_directory=Path(settings.state_directory), store=store

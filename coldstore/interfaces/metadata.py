@@ -178,7 +178,8 @@ class IMetadataStore(Interface):
         """
         Begin a new run of the appliance on a machine (``Host.text``): its number is greater than every earlier one.
 
-        From now on, steps that a store of an earlier epoch writes fail with ``TakenOver`` and change nothing.
+        From now on, steps that a store of an earlier epoch writes change nothing and fail with ``MetadataUnavailable``: ``TakenOver``
+        where it is known that this is why.
         """
 
     def newest_epoch() -> Deferred[Epoch | None]:
