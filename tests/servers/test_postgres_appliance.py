@@ -75,7 +75,7 @@ class PostgresApplianceTests(ApplianceCase):
         self.appliance.archive((bucket, "cold"))
         second = Appliance({"metadata": self.appliance.settings["metadata"]})
         try:
-            with self.assertRaisesRegex(AssertionError, "another writer has the lock"):
+            with self.assertRaisesRegex(AssertionError, "is in use by another appliance"):
                 second.start()
         finally:
             second.close()

@@ -1,5 +1,7 @@
 """The store in PostgreSQL when something goes wrong: nothing is lost, nothing is done twice, and it goes on by itself."""
 
+import os
+import re
 from collections.abc import Awaitable
 from random import Random
 from typing import Any
@@ -10,7 +12,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import LogLevel, capturedLogs
 from twisted.python.failure import Failure
 
-from coldstore.interfaces.metadata import Conflict, SchemaTooNew
+from coldstore.interfaces.metadata import AnotherAppliance, Conflict, SchemaTooNew
 from coldstore.metadata.postgres.client import Address
 from coldstore.metadata.postgres.store import PostgresStore
 from coldstore.metadata.sql.database import Database
@@ -18,6 +20,7 @@ from coldstore.model.errors import MetadataFull, MetadataUnavailable
 from coldstore.model.events import Severity
 from coldstore.model.objects import User
 from coldstore.util.asynchronous import returns_deferred
+from coldstore.util.thishost import host_name
 from tests.contract.metadata_contract import facts_of, piece_of
 from tests.servers import postgres
 from tests.servers.postgres_rig import LONG_SECONDS, PostgresCase
@@ -134,7 +137,8 @@ class OpenTests(StoreCase):
         """A second process is refused as long as the first one has the database, and works when that has left."""
         first = await self.opened()
         second = self.store_at(connect_seconds=0.6)
-        self.assertIn("another writer has the lock", await self.refused(second.open()))
+        who = rf"process {os.getpid()} on {re.escape(host_name())}, process \d+ of the server since 20"
+        self.assertRegex(await self.refused(second.open(), AnotherAppliance), who)
         await self.publish(first, b"k")
         await first.close()
         self.assertEqual(await self.keys(await self.opened()), {b"k"})
@@ -289,7 +293,7 @@ class LossTests(StoreCase):
         self.sql(SLOW_COMMIT)
         for number in range(1, 3):
             cut = await self.at_commit(store, Fault.CUT, Way.TO_SERVER, passes=True)
-            epoch = await store.take_epoch(at=float(number))
+            epoch = (await store.take_epoch(at=float(number), host="")).number
             self.assertTrue(cut.called)
             self.assertEqual(self.sql("SELECT max(epoch), count(*) FROM epochs"), [(epoch, number)])
 
@@ -298,7 +302,7 @@ class LossTests(StoreCase):
         store = await self.opened(connect_seconds=1.0)
         self.sql(SLOW_COMMIT)
         cut = await self.at_commit(store, Fault.STALL, Way.TO_SERVER, passes=True)
-        beginning = store.take_epoch(at=1.0)
+        beginning = store.take_epoch(at=1.0, host="")
         await cut
         await self.proxy.refuse()
         self.proxy.now(Fault.CUT)
@@ -313,7 +317,7 @@ class LossTests(StoreCase):
 
     async def until_up(self, store: PostgresStore) -> None:
         """Wait until steps and questions are carried out again."""
-        for ask in (lambda: store.take_epoch(at=2.0), store.totals):
+        for ask in (lambda: store.take_epoch(at=2.0, host=""), store.totals):
             while True:
                 try:
                     await ask()
@@ -368,8 +372,9 @@ class LossTests(StoreCase):
         await self.publish(other, b"k")
         await other.close()
         self.proxy.start()
-        while "another process has written" not in await self.refused(store.take_epoch(at=1.0)):
+        while "another process has written" not in await self.refused(store.take_epoch(at=1.0, host="")):
             await self.until(lambda: True)
+        self.assertIn("another process has written", await store.when_taken_over())
         self.flushLoggedErrors()
 
     async def test_closing(self) -> None:

@@ -53,11 +53,21 @@ _ENDINGS = ("08", "57P01", "57P02", "57P03")
 """SQLSTATEs after which there is no connection any more."""
 _TWISTED_ENDS = (ConnectionDone, ConnectionLost)
 _HOLDER = """
-SELECT a.pid, a.backend_start::text FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+SELECT a.pid, a.backend_start::text, a.application_name,
+    to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+FROM pg_locks l JOIN pg_stat_activity a USING (pid)
 WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND l.classid = %s AND l.objid = %s
 AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 """Who has an advisory lock on a 64-bit key (PostgreSQL 15, 54.12)."""
+
+
+class FenceTaken(MetadataUnavailable):
+    """Another session has the lock of the one writer. ``holder`` says whose, as far as it has told the server."""
+
+    def __init__(self, where: str, holder: str) -> None:
+        super().__init__(f"{where}: another writer has the lock: {holder}")
+        self.holder = holder
 
 
 class Answer(NamedTuple):
@@ -209,7 +219,7 @@ class Connection:
             )
 
     @returns_deferred
-    async def fence(self, key: int, earlier: Collection[Backend] = ()) -> Backend:
+    async def fence(self, key: int, earlier: Collection[Backend] = (), *, name: str = "") -> Backend:
         """
         Take the lock of the one writer, for as long as this session lasts.
 
@@ -217,11 +227,14 @@ class Connection:
 
         :param key: names the lock within the database, 64 bits with sign
         :param earlier: backends of this process; one that still has the lock is ended
+        :param name: who we are, for those who do not get the lock then
         :return: the backend of this session
-        :raise MetadataUnavailable: somebody else has it
+        :raise FenceTaken: somebody else has it
         """
         # A backend whose client is gone learns that in the middle of its work, too.
         await self.run("SET client_connection_check_interval = '200ms'")
+        if name:
+            await self.run("SELECT set_config('application_name', %s, false)", (name,))
         mine = await self.run(
             "SELECT pid, backend_start::text FROM pg_stat_activity WHERE pid = pg_backend_pid()"
         )
@@ -230,10 +243,14 @@ class Connection:
             if taken.rows[0][0]:
                 return Backend(*mine.rows[0])
             holder = await self.run(_HOLDER, (key >> 32 & 0xFFFFFFFF, key & 0xFFFFFFFF))
-            if attempt == 0 and any(Backend(*row) in earlier for row in holder.rows):
+            if attempt == 0 and any(Backend(*row[:2]) in earlier for row in holder.rows):
                 await self.run("SELECT pg_terminate_backend(%s, 5000)", (holder.rows[0][0],))
-        who = f"process {holder.rows[0][0]} of the server" if holder.rows else "a session that is just ending"
-        raise MetadataUnavailable(f"{self.address}: another writer has the lock: {who}")
+        if not holder.rows:
+            raise FenceTaken(str(self.address), "a session that is just ending")
+        pid, _, who, since = holder.rows[0]
+        raise FenceTaken(
+            str(self.address), f"{f'{who}, ' if who else ''}process {pid} of the server since {since}"
+        )
 
     def close(self) -> None:
         """End it. Statements under way fail with ``MetadataUnavailable``. Closing again changes nothing."""

@@ -1,5 +1,6 @@
 """What belongs to every session of the store, and what to the one that writes."""
 
+import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -7,14 +8,18 @@ from typing import Any
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from coldstore.metadata.postgres.client import Backend, Connection
+from coldstore.interfaces.metadata import AnotherAppliance
+from coldstore.metadata.postgres.client import Backend, Connection, FenceTaken
 from coldstore.metadata.postgres.schema import applied, migrate
 from coldstore.metadata.sql.migrations import Migration, missing
-from coldstore.model.errors import MetadataUnavailable
+from coldstore.model.errors import MetadataUnavailable, TakenOver
+from coldstore.util.thishost import host_name
 
 FENCE = int.from_bytes(b"coldstor")
 """The advisory lock of the one writer, of each database."""
 PAUSE_SECONDS = 0.25
+NAME_BYTES = 63
+"""Of an application's name the server keeps so many (PostgreSQL 15, 20.8.1)."""
 Make = Callable[[Callable[[MetadataUnavailable], None]], Connection]
 """Makes a connection that tells of its end."""
 
@@ -53,8 +58,17 @@ class WriterSessions:
 
     log = Logger()
 
-    def __init__(self, migrations: Sequence[Migration], *, answer_seconds: float) -> None:
+    def __init__(
+        self,
+        migrations: Sequence[Migration],
+        *,
+        answer_seconds: float,
+        on_taken_over: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """:param on_taken_over: is told, perhaps often, that another process has become the writer"""
         self.batch = 0
+        self._on_taken_over = on_taken_over
+        self._name = f"process {os.getpid()} on {host_name()}".encode()[:NAME_BYTES].decode(errors="ignore")
         self._migrations = migrations
         self._answer_seconds = answer_seconds
         self._epoch: int | None = None
@@ -70,6 +84,7 @@ class WriterSessions:
 
         A server that is just starting, or a writer that is just ending, is waited for.
 
+        :raise AnotherAppliance: somebody else still writes after ``seconds``
         :raise MetadataUnavailable: within ``seconds`` it was not to be; says why
         :raise SchemaTooNew, SchemaTooOld, MigrationAltered: the schema is another one
         """
@@ -85,8 +100,12 @@ class WriterSessions:
             try:
                 await connection.connect(max(PAUSE_SECONDS, end - clock.seconds()), begun)
                 return
-            except MetadataUnavailable:
+            except MetadataUnavailable as fault:
                 if clock.seconds() + pause > end:
+                    if isinstance(fault, FenceTaken):
+                        raise AnotherAppliance(
+                            f"the database at {connection.address}", fault.holder
+                        ) from fault
                     raise
             finally:
                 connection.close()
@@ -97,7 +116,8 @@ class WriterSessions:
         """
         Begin a session that writes.
 
-        :raise MetadataUnavailable: somebody else writes, or did so since our last session: what this process remembers is not so any more
+        :raise FenceTaken: somebody else writes
+        :raise TakenOver: somebody else did so since our last session: what this process remembers is not so any more
         :raise SchemaTooNew, SchemaTooOld, MigrationAltered: the schema was changed meanwhile
         """
         await settle(connection, answer_seconds=self._answer_seconds)
@@ -113,10 +133,12 @@ class WriterSessions:
         ((epoch, self.batch, self._number),) = answer.rows
         self._number_written = self._number
         if self._epoch is not None and epoch != self._epoch:
-            raise MetadataUnavailable(
+            sentence = (
                 f"{connection.address}: another process has written since this one lost its connection;"
                 " this one is of no use any more and must be restarted"
             )
+            self._on_taken_over(sentence)
+            raise TakenOver(sentence)
         self._epoch = epoch
 
     def stamp(self) -> bytes:
@@ -144,7 +166,7 @@ class WriterSessions:
         self._number_written = self._number
 
     async def _take_fence(self, connection: Connection) -> None:
-        self._backends.append(await connection.fence(FENCE, self._backends))
+        self._backends.append(await connection.fence(FENCE, self._backends, name=self._name))
 
     async def _warn(self, connection: Connection) -> None:
         ((is_safe,),) = (await connection.run("SHOW fsync")).rows

@@ -91,7 +91,9 @@ class PostgresStore(SqlStore):
             return Connection(address, reactor=reactor, answer_seconds=answer_seconds, lost=lost)
 
         sessions = WriterSessions(
-            shipped_migrations() if migrations is None else migrations, answer_seconds=answer_seconds
+            shipped_migrations() if migrations is None else migrations,
+            answer_seconds=answer_seconds,
+            on_taken_over=self.taken_over,
         )
         super().__init__(
             ServerExecutor(

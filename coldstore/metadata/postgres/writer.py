@@ -72,7 +72,8 @@ class Writer:
         """
         Get ready.
 
-        :raise MetadataUnavailable: there is no server, or another process writes
+        :raise AnotherAppliance: another process writes
+        :raise MetadataUnavailable: there is no server
         :raise SchemaTooNew, SchemaTooOld, MigrationAltered: the schema is another one
         """
         await self._sessions.prepare(
