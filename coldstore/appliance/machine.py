@@ -58,7 +58,9 @@ class Machine:
             store,
             state_directory=Path(settings.state_directory),
             staging_directory=Path(settings.staging_directory),
-            where=settings.sqlite_path,
+            where=settings.sqlite_path
+            if settings.metadata.backend == "sqlite"
+            else settings.metadata.backend,
         )
         await check_recorded_cartridges(settings, store)
         await demand_form(

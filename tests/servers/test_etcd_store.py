@@ -14,12 +14,18 @@ from twisted.logger import LogLevel, capturedLogs
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
-from coldstore.interfaces.metadata import RecordElsewhere, SchemaTooNew, SchemaTooOld, StepTooLarge
+from coldstore.interfaces.metadata import (
+    AnotherAppliance,
+    RecordElsewhere,
+    SchemaTooNew,
+    SchemaTooOld,
+    StepTooLarge,
+)
 from coldstore.metadata.etcd import replica as replica_module
 from coldstore.metadata.etcd import store as store_module
 from coldstore.metadata.etcd.store import EtcdStore
 from coldstore.metadata.sql.tables import BY_NAME
-from coldstore.model.errors import MetadataFull, MetadataUnavailable, NoSuchKey
+from coldstore.model.errors import MetadataFull, MetadataUnavailable, NoSuchKey, TakenOver
 from coldstore.model.objects import ObjectVersion
 from tests.contract.metadata_contract import facts_of, message_of, piece_of
 from tests.servers import etcd
@@ -457,8 +463,8 @@ class WriterTests(OnOneEtcd):
         first = await self.opened()
         await self.publish(first, b"first")
         other = Path(self.mktemp())
-        fault = await self.refused(MetadataUnavailable, self.opened(replica=other, lease_seconds=1))
-        self.assertRegex(str(fault), r"in use by another appliance: process \d+ of \S+, since \d{4}-")
+        fault = await self.refused(AnotherAppliance, self.opened(replica=other, lease_seconds=1))
+        self.assertRegex(str(fault), r"in use by another appliance \(process \d+ on \S+ since \d{4}-")
         await self.publish(first, b"second")
         await first.close()
         store = await self.opened(replica=other)
@@ -472,10 +478,11 @@ class WriterTests(OnOneEtcd):
         self.assertEqual(await self.keys(again), {b"k"})
         await self.publish(again, b"l")
         # The one that is not dead after all learns of it, and shows nothing any more.
-        with capturedLogs():
-            fault = await self.refused(MetadataUnavailable, self.publish(store, b"late"))
+        told = store.when_taken_over()
+        fault = await self.refused(TakenOver, self.publish(store, b"late"))
         self.assertIn("another appliance has taken over", str(fault))
-        await self.refused(MetadataUnavailable, self.publish(store, b"later"))
+        self.assertEqual(await told, str(fault))
+        await self.refused(TakenOver, self.publish(store, b"later"))
         await self.refused(MetadataUnavailable, store.current_version("b", b"k"))
         await self.refused(MetadataUnavailable, store.totals())
         self.assertEqual(await self.keys(again), {b"k", b"l"})

@@ -9,8 +9,7 @@ succeeds the one before was not written and never will be, and if not, ``batch``
 
 import json
 import os
-import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -19,6 +18,7 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredLock
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
+from coldstore.interfaces.metadata import AnotherAppliance
 from coldstore.metadata.etcd.changes import Change
 from coldstore.metadata.etcd.gateway import (
     Answer,
@@ -33,16 +33,13 @@ from coldstore.metadata.etcd.gateway import (
     reading,
 )
 from coldstore.metadata.etcd.keys import Keys
-from coldstore.model.errors import MetadataFull, MetadataUnavailable
+from coldstore.model.errors import MetadataFull, MetadataUnavailable, TakenOver
+from coldstore.util.thishost import host_name
 from coldstore.util.workers import Reactor
 
 PAUSE_FIRST_SECONDS, PAUSE_MOST_SECONDS = 0.05, 2.0
 REFUSALS_MAX = 3
 """How often etcd refuses a batch until we believe it: a request that was cut off on its way is one that it does not understand."""
-
-
-class TakenOver(MetadataUnavailable):
-    """Another appliance writes under our prefix; this one has to end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,14 +64,14 @@ class Holder:
     since: str
 
     def __str__(self) -> str:
-        return f"process {self.pid} of {self.host}, since {self.since}"
+        return f"process {self.pid} on {self.host} since {self.since}"
 
 
 def this_process(reactor: Reactor, *, replica: str) -> Holder:
     """Return who writes when it is us."""
     return Holder(
         replica=replica,
-        host=socket.gethostname(),
+        host=host_name(),
         pid=os.getpid(),
         since=datetime.fromtimestamp(reactor.seconds(), UTC).isoformat(timespec="seconds"),
     )
@@ -99,11 +96,13 @@ class Log:
         reactor: Reactor,
         lease_seconds: int,
         patience_seconds: float,
+        on_taken_over: Callable[[str], None] = lambda _: None,
     ) -> None:
         """
         :param run: names this run, as no other does
         :param lease_seconds: how long another appliance waits for us when we are gone
         :param patience_seconds: how long an unknown outcome is asked for until those who wait are told that it is unknown
+        :param on_taken_over: is told why, when ``taken_over`` is set
         """
         self._gateway = gateway
         self._keys = keys
@@ -111,6 +110,7 @@ class Log:
         self._reactor = reactor
         self._lease_seconds = lease_seconds
         self._patience_seconds = patience_seconds
+        self._on_taken_over = on_taken_over
         self._count = 0
         self._holder: Holder | None = None
         self._lease = 0
@@ -131,7 +131,8 @@ class Log:
         """
         Become the writer, and learn which batch is the last.
 
-        :raise MetadataUnavailable: another appliance is, and stays so for longer than a lease that nobody renews
+        :raise AnotherAppliance: one is, and stays so for longer than a lease that nobody renews
+        :raise MetadataUnavailable: etcd cannot be asked
         """
         self._holder = holder
         end = self._reactor.seconds() + self._lease_seconds + 2
@@ -143,9 +144,8 @@ class Log:
                     break
                 continue
             if self._reactor.seconds() > end:
-                raise MetadataUnavailable(
-                    f"the metadata under {self._keys.all.decode()} in etcd are in use by another appliance:"
-                    f" {_holder_of(writer)}"
+                raise AnotherAppliance(
+                    f"{self._keys.all.decode()}, where the metadata are in etcd,", str(_holder_of(writer))
                 )
             if not is_said:
                 self.log.info("waiting for the end of another appliance: {holder}", holder=_holder_of(writer))
@@ -241,7 +241,7 @@ class Log:
     def _stop(self, writer: KeyValue | None) -> TakenOver:
         who = f": {_holder_of(writer)}" if writer is not None else ""
         self.taken_over = f"another appliance has taken over the metadata in etcd{who}; this one must end"
-        self.log.critical("{why}", why=self.taken_over)
+        self._on_taken_over(self.taken_over)
         return TakenOver(self.taken_over)
 
     # ── batches ─────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -24,7 +24,7 @@ from coldstore.metadata.sqlite.driver import Connection
 from coldstore.metadata.sqlite.executors import ThreadedExecutor
 from coldstore.metadata.sqlite.groupcommit import commit, roll_back
 from coldstore.metadata.sqlite.schema import shipped_migrations
-from coldstore.model.errors import MetadataUnavailable
+from coldstore.model.errors import MetadataUnavailable, TakenOver
 from coldstore.util.asynchronous import returns_deferred
 from coldstore.util.workers import Reactor, Workers
 
@@ -72,6 +72,7 @@ class EtcdStore(SqlStore):
                 new_appliance_id=new_appliance_id,
                 migrations=shipped_migrations() if migrations is None else migrations,
                 write_batch_max=write_batch_max,
+                on_taken_over=self.taken_over,
             )
         )
 
@@ -91,7 +92,10 @@ class EtcdExecutor:
         new_appliance_id: Callable[[], str],
         migrations: Sequence[Migration],
         write_batch_max: int,
+        on_taken_over: Callable[[str], None],
     ) -> None:
+        """:param on_taken_over: is told why nothing may be written any more"""
+        self._on_taken_over = on_taken_over
         self._connect = connect
         self._keys = keys
         self._path = replica_path
@@ -115,6 +119,7 @@ class EtcdExecutor:
             reactor=self._reactor,
             lease_seconds=self._lease_seconds,
             patience_seconds=self._patience_seconds,
+            on_taken_over=self._on_taken_over,
         )
         replica = Replica(self._path, gateway, self._keys, migrations=self._migrations, workers=workers)
         opened = _Opened(gateway, log, replica, workers, self._reactor)
@@ -162,7 +167,7 @@ class EtcdExecutor:
         if self._open is None:
             return fail(closed())
         if self._open.log.taken_over:
-            return fail(MetadataUnavailable(self._open.log.taken_over))
+            return fail(TakenOver(self._open.log.taken_over))
         return None
 
     async def _check_schema(self, gateway: Gateway, mark: Mark | None) -> bool:
