@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from coldstore.model.cartridges import Drive, DriveState
 from coldstore.model.hosts import Host
-from coldstore.model.library import DriveElement, Inventory
+from coldstore.model.library import Inventory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,13 +56,12 @@ def divide(records: Iterable[Drive], inventory: Inventory, host: Host) -> Owners
     for record in records:
         element = elements.get(record.index)
         other = other_host(record, host)
-        if element is None and other is not None:
-            continue
-        if other is None or not _is_full(element):
+        if other is None:
             ours.append(record.index)
-        else:
-            assert element is not None
+        elif element is not None and element.is_full:
             foreign.append(ForeignDrive(record=record, host=other, barcode=element.barcode))
+        elif element is not None:
+            ours.append(record.index)
     return Ownership(ours=tuple(ours), foreign=tuple(foreign))
 
 
@@ -70,7 +69,3 @@ def other_host(record: Drive, host: Host) -> Host | None:
     """Return the machine that had a drive last if it is not this one."""
     recorded = Host.of_text(record.host)
     return None if recorded is None or recorded.is_same(host) else recorded
-
-
-def _is_full(element: DriveElement | None) -> bool:
-    return element is not None and element.is_full

@@ -291,6 +291,7 @@ class ContradictionsTests(ReadingTests):
             ("notify: {pause_first: 1h}", "c.yaml:1: notify.pause_first: must not be longer"),
             ("tape: {virtual: {slots: 3}}", "c.yaml:1: tape.virtual.cartridges: there are only 3 slots"),
             ("tape: {changer: /dev/sg1}", "c.yaml:1: tape.changer: belongs to a real library"),
+            ("tape: {reservations: true}", "c.yaml:1: tape.reservations: belongs to a real library"),
             (scsi + "[]}", "c.yaml:1: tape.drives: is empty"),
             (
                 "tape: {library: scsi, drives: [{element: 0, device: /dev/nst0}]}",
