@@ -149,7 +149,7 @@ class ValueTests(SynchronousTestCase):
 
     def test_whole_numbers_of_a_column_of_reals(self) -> None:
         """They are floats all the same: whoever wrote the JSON may have left the fraction out."""
-        (_, began_at) = row_of(BY_NAME["epochs"], (1,), b'{"began_at": 5}', {})
+        (_, began_at, _) = row_of(BY_NAME["epochs"], (1,), b'{"began_at": 5}', {})
         self.assertIsInstance(began_at, float)
 
     def test_no_row(self) -> None:
