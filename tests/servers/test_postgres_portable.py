@@ -36,7 +36,8 @@ SETTINGS = read(None, "", {})
 def settings_of(where: postgres.Address, state: str = "/nowhere") -> Configuration:
     """Settings that name a database."""
     text = (
-        f"{{state_directory: {state}, metadata: {{backend: postgresql, postgresql: {{host: {where.host}, port: {where.port},"
+        # The path of a socket has a limit, that of a test's folder has none.
+        f"{{state_directory: {state}, admin: {{socket: /nowhere/socket}}, metadata: {{backend: postgresql, postgresql: {{host: {where.host}, port: {where.port},"
         f" database: {where.database}, user: {postgres.OWNER}, tls: disable, readers: 1}}}}}}"
     )
     return read(text, "test", {})
