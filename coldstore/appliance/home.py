@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from coldstore.interfaces.metadata import IMetadataStore
-
-NOTE = "appliance"
+from coldstore.util import home
 
 
 class OtherHome(OSError):
@@ -23,9 +22,7 @@ async def demand_home(
     :param where: what the record is kept in, for messages
     :raise OtherHome: they are not
     """
-    note = state_directory / NOTE
-    # A release before this one left no note.
-    noted = note.read_text().strip() if note.exists() else ""
+    noted = home.noted(state_directory)
     if noted and noted != store.appliance_id:
         raise OtherHome(
             f"{state_directory} holds the bytes of appliance {noted}, and the metadata in {where} are those of "
@@ -38,4 +35,4 @@ async def demand_home(
             f"{state_directory} is new, and the metadata in {where} are not: uploads that are not on tape yet lie in the state "
             f"directory of appliance {store.appliance_id}. Name that one; if it is lost for good, make {staging_directory} by hand"
         )
-    note.write_text(f"{store.appliance_id}\n")
+    home.note(state_directory, store.appliance_id)

@@ -19,6 +19,7 @@ from coldstore.upkeep.desk import Desk
 from coldstore.upkeep.errors import Refused
 from coldstore.upkeep.holding import demand_owner, held
 from coldstore.upkeep.places import Place, configured
+from coldstore.util.home import note, noted
 
 SCRATCH = "restore-"
 """Begins the name of a folder in the state directory for what a restore needs on its way."""
@@ -85,13 +86,15 @@ async def restore(desk: Desk, options: argparse.Namespace) -> dict[str, Any]:
             )
         if options.replace and await place.is_there(desk.reactor):
             desk.demand_consent(f"Everything in {place.name} is removed first.", is_given=options.yes)
+        if not options.replace:
+            _demand_home(Path(settings.state_directory), checked)
         # What a restore has left that was killed is as secret as the dump.
         for left in Path(settings.state_directory).glob(f"{SCRATCH}*"):
             shutil.rmtree(left)
         with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=settings.state_directory) as folder:
             source = _source(checked, Path(folder), place.newest_schema)
             try:
-                sums = await _brought(source, place, checked.name, desk, may_replace=options.replace)
+                sums = await _brought(source, place, checked, desk, may_replace=options.replace)
             finally:
                 await source.close()
     return {
@@ -101,6 +104,19 @@ async def restore(desk: Desk, options: argparse.Namespace) -> dict[str, Any]:
         "rows": sums.rows,
         "result": "the metadata are those of the dump; the appliance may be started",
     }
+
+
+def _demand_home(state_directory: Path, checked: CheckedDump) -> None:
+    """
+    See that the state directory is that of the appliance whose metadata come, or nobody's.
+
+    :raise Refused: it holds the bytes of another one
+    """
+    whose, its = noted(state_directory), checked.header.standing.appliance_id
+    if whose not in ("", its):
+        raise Refused(
+            f"{state_directory} holds the bytes of appliance {whose}, and the dump is of {its}: with --replace they are given up"
+        )
 
 
 def _checked(path: Path, desk: Desk) -> CheckedDump:
@@ -122,14 +138,22 @@ def _source(checked: CheckedDump, folder: Path, newest_schema: int) -> Snapshot:
     return DumpSnapshot(checked)
 
 
-async def _brought(source: Snapshot, place: Place, origin: str, desk: Desk, *, may_replace: bool) -> Sums:
-    async def nothing() -> None:
-        """A dump stays what it is."""
+async def _brought(
+    source: Snapshot, place: Place, checked: CheckedDump, desk: Desk, *, may_replace: bool
+) -> Sums:
+    async def settling() -> None:
+        """From now on the state directory is that of whoever the dump was of, before anybody can start there."""
+        note(Path(desk.settings.state_directory), checked.header.standing.appliance_id)
 
     target = await place.portable(desk.reactor)
     try:
         return await transfer(
-            source, target, origin=origin, may_replace=may_replace, tell=desk.tell, before_settling=nothing
+            source,
+            target,
+            origin=checked.name,
+            may_replace=may_replace,
+            tell=desk.tell,
+            before_settling=settling,
         )
     finally:
         await target.close()

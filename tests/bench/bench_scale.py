@@ -332,7 +332,7 @@ async def measured(backend: Backend, reactor: Any, most: int) -> dict[int, dict[
         size_bytes = backend.size_bytes()
         begun = perf_counter()
         async with opened(backend, reactor) as store:
-            await store.take_epoch(at=1.0)
+            await store.take_epoch(at=1.0, host="")
             started = perf_counter() - begun
             figures[target] = {
                 "start-up": started * 1e3,

@@ -365,7 +365,7 @@ class ServerTests(OnGateways):
         )
         with capturedLogs() as logs:
             await store.open()
-            await store.take_epoch(at=1.0)
+            await store.take_epoch(at=1.0, host="")
             await store._executor._open._upkeep.one_round()  # type: ignore[attr-defined]
             await store._executor._open._upkeep.one_round()  # type: ignore[attr-defined]
             await store._executor._open._upkeep.one_round()  # type: ignore[attr-defined]

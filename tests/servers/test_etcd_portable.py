@@ -242,11 +242,11 @@ class CommandTests(TestCase):
         """A snapshot that etcd has forgotten is told as such."""
         store = store_of(self.settings, reactor)
         await store.open()
-        await store.take_epoch(at=1.0)
+        await store.take_epoch(at=1.0, host="")
         place = Place(cluster=self.settings.metadata.etcd)
         snapshot = await place.snapshot(reactor)
         assert isinstance(snapshot, EtcdSnapshot)
-        await store.take_epoch(at=2.0)
+        await store.take_epoch(at=2.0, host="")
         self.assertEqual((await snapshot.standing()).epoch, 1)
         revision = etcd.shared().call("kv/range", {"key": "YQ=="})["header"]["revision"]
         etcd.shared().call("kv/compaction", {"revision": revision})
