@@ -156,11 +156,18 @@ class Cluster(ServerProcess):
                 make(blank)
                 self._templates[template] = blank.database
             source = self._templates[template]
+        return self._copied(source)
+
+    def _copied(self, source: str) -> Address:
         self._databases += 1
         name = f"test{self._databases}"
         # Copying files takes two checkpoints, a log of pages none; there are few.
         self.sql(f"CREATE DATABASE {name} TEMPLATE {source} OWNER {OWNER} STRATEGY wal_log")
         return Address("127.0.0.1", self.port, name)
+
+    def copied(self, source: Address) -> Address:
+        """Return a database like one that nobody uses."""
+        return self._copied(source.database)
 
     def empty(self, address: Address) -> None:
         """Delete every row of a database and begin its sequences anew, which is quicker than a new one."""
