@@ -334,8 +334,8 @@ class ProcessDumpsTests(TestCase):
 
     def setUp(self) -> None:
         """Have a state directory."""
-        self.state = Path(self.mktemp()).absolute()
-        self.state.mkdir()
+        self.state = Path(tempfile.mkdtemp(prefix="cs-db-"))
+        self.addCleanup(shutil.rmtree, self.state)
         self.settings = read(f"{{state_directory: {self.state}}}", "test", {})
         runner = ReactorCommandRunner(reactor, os.environ)
         self.dumps = ProcessDumps(self.settings, runner, os.environ)
