@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from coldstore.config.errors import ConfigurationError
 from coldstore.config.reading import load
 from coldstore.config.schema import Configuration
-from coldstore.interfaces.metadata import RecordElsewhere, SchemaTooNew, SchemaTooOld
+from coldstore.interfaces.metadata import AnotherAppliance, RecordElsewhere, SchemaTooNew, SchemaTooOld
 from coldstore.metadata.portable.lines import DumpDamaged
 from coldstore.metadata.portable.transfer import RowsDiffer, TransferRefused
 from coldstore.metadata.sql.migrations import MigrationAltered
@@ -37,6 +37,7 @@ REFUSALS = (
     TransferRefused,
     RowsDiffer,
     DumpDamaged,
+    AnotherAppliance,
     MetadataUnavailable,
     SchemaTooNew,
     SchemaTooOld,

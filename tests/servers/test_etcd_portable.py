@@ -10,7 +10,13 @@ from twisted.trial.unittest import TestCase
 
 from coldstore.config.reading import read
 from coldstore.config.schema import Configuration
-from coldstore.interfaces.metadata import IMetadataStore, RecordElsewhere, SchemaTooNew, SchemaTooOld
+from coldstore.interfaces.metadata import (
+    AnotherAppliance,
+    IMetadataStore,
+    RecordElsewhere,
+    SchemaTooNew,
+    SchemaTooOld,
+)
 from coldstore.metadata.choice import store_of
 from coldstore.metadata.etcd import portable as portable_module
 from coldstore.metadata.etcd import store as store_module
@@ -176,7 +182,7 @@ class CommandTests(TestCase):
         self.assertEqual(found["rows"], {name: len(rows) for name, rows in expected.items()})
         store = store_of(self.settings, reactor)
         await store.open()
-        with self.assertRaisesRegex(MetadataUnavailable, "in use by another appliance: process"):
+        with self.assertRaisesRegex(AnotherAppliance, "in use by another appliance \\(process"):
             await self.db("move", source="etcd", target="sqlite", replace=True, yes=True)
         dump = str(self.state / "dump.gz")
         await self.db("backup", file=dump)
