@@ -175,7 +175,7 @@ class RestartTests(LastingCase):
         lasting = self.kept(self.direct)
         bell = Counted(reactor)  # type: ignore[arg-type]
         listener = Listener(
-            self.direct, "changes", bell, own="me", reactor=reactor, clock=self.clock,
+            self.direct, "changes", bell.ring, own="me", reactor=reactor, clock=self.clock,
             answer_seconds=LONG_SECONDS, connect_seconds=LONG_SECONDS,
         )  # fmt: skip
         self.addCleanup(lambda: Deferred.fromCoroutine(listener.stop()))
@@ -211,7 +211,7 @@ class ListenerTests(LastingCase):
         """It rings when it begins and for what others say on the channel; not for its own words, nor for other channels."""
         bell = Counted(reactor)  # type: ignore[arg-type]
         listener = Listener(
-            self.address, "changes", bell, own="me", reactor=reactor, clock=Clock(),
+            self.address, "changes", bell.ring, own="me", reactor=reactor, clock=Clock(),
             answer_seconds=LONG_SECONDS, connect_seconds=LONG_SECONDS,
         )  # fmt: skip
         self.addCleanup(lambda: Deferred.fromCoroutine(listener.stop()))

@@ -374,8 +374,27 @@ class LossTests(StoreCase):
         self.proxy.start()
         while "another process has written" not in await self.refused(store.take_epoch(at=1.0, host="")):
             await self.until(lambda: True)
-        self.assertIn("another process has written", await store.when_taken_over())
+        self.assertRegex(await store.when_taken_over(), "another process has (written|become the writer)")
         self.flushLoggedErrors()
+
+    async def test_heard(self) -> None:
+        """Who has lost the lock hears it from the database when another one has it, without asking for anything."""
+        store = await self.opened(connect_seconds=1.0)
+        await self.until(lambda: self.sql("SELECT 1 FROM pg_stat_activity WHERE query LIKE 'LISTEN %'"))
+        await self.proxy.refuse()
+        ((writer,),) = self.sql("SELECT pid FROM pg_locks WHERE locktype = 'advisory'")
+        self.sql(f"SELECT pg_terminate_backend({writer})")
+        await self.opened(self.direct)
+        self.assertIn("another process has become the writer", await store.when_taken_over())
+        self.proxy.start()
+
+    async def test_heard_later(self) -> None:
+        """What nobody could hear is seen when the connection is there again."""
+        store = await self.opened(connect_seconds=1.0)
+        await self.proxy.stop()
+        await self.opened(self.direct)
+        self.proxy.start()
+        self.assertIn("another process has", await store.when_taken_over())
 
     async def test_closing(self) -> None:
         """What was given before the close is carried out although its connection ends; closing again changes nothing."""

@@ -8,7 +8,7 @@ beginning to end (advisory lock, LISTEN, prepared statements): a pooler that han
 ``store`` is the way in. The ``writer`` puts steps into transactions, in which ``groupcommit`` finds those that fail; ``readers`` give
 questions to connections of their own. ``waves`` runs steps side by side that touch nothing in common (``sql.footprints``), ``merging``
 makes one question of all that they ask and one statement of all that they write; ``database`` runs a step by itself. ``sessions``
-begins each session, ``schema`` makes the tables.
+begins each session, ``schema`` makes the tables; ``succession`` hears of another writer.
 
 Decisions:
 

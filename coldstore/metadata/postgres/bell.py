@@ -1,8 +1,8 @@
 """What other processes of the appliance tell by NOTIFY, as rings of a bell."""
 
+from collections.abc import Callable
 from typing import Any
 
-from coldstore.interfaces.bell import IBell
 from coldstore.metadata.postgres.client import Address, Connection
 from coldstore.metadata.postgres.lasting import LastingConnection, Time
 
@@ -18,9 +18,9 @@ class Listener:
         self,
         address: Address,
         channel: str,
-        bell: IBell,
+        rung: Callable[[], None],
         *,
-        own: str,
+        own: str | None,
         reactor: Any,
         clock: Time,
         answer_seconds: float,
@@ -28,10 +28,11 @@ class Listener:
     ) -> None:
         """
         :param channel: an SQL name, lower-case letters and ``_``
-        :param own: what we say ourselves, and need not be told
+        :param rung: is called
+        :param own: what we say ourselves, and need not be told; None: nothing
         """
         self._channel = channel
-        self._bell = bell
+        self._rung = rung
         self._own = own
         self.lasting = LastingConnection(
             lambda lost: Connection(
@@ -40,7 +41,7 @@ class Listener:
             clock=clock,
             connect_seconds=connect_seconds,
             begun=self._begun,
-            up=bell.ring,
+            up=rung,
         )
 
     def start(self) -> None:
@@ -56,4 +57,4 @@ class Listener:
 
     def _heard(self, channel: str, said: str) -> None:
         if said != self._own:
-            self._bell.ring()
+            self._rung()

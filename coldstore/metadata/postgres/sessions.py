@@ -17,6 +17,8 @@ from coldstore.util.thishost import host_name
 
 FENCE = int.from_bytes(b"coldstor")
 """The advisory lock of the one writer, of each database."""
+CHANNEL = "coldstore_writer"
+"""Says that there is a new writer (NOTIFY)."""
 PAUSE_SECONDS = 0.25
 NAME_BYTES = 63
 """Of an application's name the server keeps so many (PostgreSQL 15, 20.8.1)."""
@@ -54,6 +56,7 @@ class WriterSessions:
     Begins the sessions of the one writer, one after the other, each behind the fence.
 
     :ivar batch: the number of the last transaction that was committed, as of when the last session began or as ``committed`` said
+    :ivar epoch: which writer of this database we are, counted; None before the first session
     """
 
     log = Logger()
@@ -71,7 +74,7 @@ class WriterSessions:
         self._name = f"process {os.getpid()} on {host_name()}".encode()[:NAME_BYTES].decode(errors="ignore")
         self._migrations = migrations
         self._answer_seconds = answer_seconds
-        self._epoch: int | None = None
+        self.epoch: int | None = None
         self._number = 0
         self._number_written = 0
         self._backends: deque[Backend] = deque(maxlen=8)
@@ -124,28 +127,29 @@ class WriterSessions:
         await self._take_fence(connection)
         if missing(await applied(connection), self._migrations, is_upgrade=False):
             raise MetadataUnavailable(f"{connection.address}: the schema has gone")
-        if self._epoch is None:
+        if self.epoch is None:
             answer = await connection.run(
+                f"NOTIFY {CHANNEL};"
                 "UPDATE writer SET epoch = epoch + 1 RETURNING epoch, batch, (SELECT last_version FROM store)"
             )
         else:
             answer = await connection.run("SELECT epoch, batch, last_version FROM writer, store")
         ((epoch, self.batch, self._number),) = answer.rows
         self._number_written = self._number
-        if self._epoch is not None and epoch != self._epoch:
+        if self.epoch is not None and epoch != self.epoch:
             sentence = (
                 f"{connection.address}: another process has written since this one lost its connection;"
                 " this one is of no use any more and must be restarted"
             )
             self._on_taken_over(sentence)
             raise TakenOver(sentence)
-        self._epoch = epoch
+        self.epoch = epoch
 
     def stamp(self) -> bytes:
         """Return the statements at the end of the next transaction; they fail when somebody else has become the writer."""
         stamp = b"UPDATE writer SET batch = %d, epoch = CASE WHEN epoch = %d THEN epoch END" % (
             self.batch + 1,
-            self._epoch or 0,
+            self.epoch or 0,
         )
         if self._number != self._number_written:
             stamp += b";UPDATE store SET last_version = %d" % self._number

@@ -10,6 +10,7 @@ from coldstore.metadata.postgres.client import Address, Connection
 from coldstore.metadata.postgres.readers import Readers
 from coldstore.metadata.postgres.schema import shipped_migrations
 from coldstore.metadata.postgres.sessions import WriterSessions
+from coldstore.metadata.postgres.succession import Succession
 from coldstore.metadata.postgres.waves import Shuffle
 from coldstore.metadata.postgres.writer import Writer
 from coldstore.metadata.sql.executor import Step
@@ -30,17 +31,19 @@ def new_appliance_id() -> str:
 
 
 class ServerExecutor:
-    """One writer with group commit, and readers beside it."""
+    """One writer with group commit, readers beside it, and an ear for whoever comes after us."""
 
-    def __init__(self, writer: Writer, readers: Readers) -> None:
+    def __init__(self, writer: Writer, readers: Readers, succession: Succession) -> None:
         self._writer = writer
         self._readers = readers
+        self._succession = succession
 
     @returns_deferred
     async def open(self) -> None:
         """Connect: first the writer, which makes the database what it must be."""
         await self._writer.open()
         await self._readers.open()
+        self._succession.start()
 
     def write(self, step: Step[_T]) -> Deferred[_T]:
         """Queue a changing step for the next transaction."""
@@ -57,6 +60,7 @@ class ServerExecutor:
     @returns_deferred
     async def close(self) -> None:
         """Come to the end of what was given, then disconnect."""
+        await self._succession.stop()
         reading = self._readers.close()
         await self._writer.close()
         await reading
@@ -95,23 +99,29 @@ class PostgresStore(SqlStore):
             answer_seconds=answer_seconds,
             on_taken_over=self.taken_over,
         )
-        super().__init__(
-            ServerExecutor(
-                Writer(
-                    make,
-                    sessions,
-                    clock=reactor,
-                    batch_max=write_batch_max,
-                    connect_seconds=connect_seconds,
-                    new_appliance_id=new_appliance_id,
-                    shuffle=shuffle,
-                ),
-                Readers(
-                    make,
-                    count=readers,
-                    clock=reactor,
-                    connect_seconds=connect_seconds,
-                    answer_seconds=answer_seconds,
-                ),
-            )
+        writer = Writer(
+            make,
+            sessions,
+            clock=reactor,
+            batch_max=write_batch_max,
+            connect_seconds=connect_seconds,
+            new_appliance_id=new_appliance_id,
+            shuffle=shuffle,
         )
+        asked = Readers(
+            make,
+            count=readers,
+            clock=reactor,
+            connect_seconds=connect_seconds,
+            answer_seconds=answer_seconds,
+        )
+        succession = Succession(
+            address,
+            sessions=sessions,
+            readers=asked,
+            reactor=reactor,
+            answer_seconds=answer_seconds,
+            connect_seconds=connect_seconds,
+            on_taken_over=self.taken_over,
+        )
+        super().__init__(ServerExecutor(writer, asked, succession))
