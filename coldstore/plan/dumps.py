@@ -66,9 +66,11 @@ def plan_dumps(facts: DumpFacts, policy: DumpPolicy) -> DumpPlan:
     """
     Decide.
 
-    The newest dump is never removed, however old it is; one that cannot be followed by another is the last there is.
+    The newest dump is never removed, however old it is; one that cannot be followed by another is the last there is. One of a time
+    to come, from before the clock was set back, tells nothing of when the next is due.
     """
-    newest = max(facts.kept, key=lambda dump: (dump.at, dump.name), default=None)
+    past = (dump for dump in facts.kept if dump.at <= facts.now)
+    newest = max(past, key=lambda dump: (dump.at, dump.name), default=None)
     if policy.every_seconds is None:
         return DumpPlan(remove=(), is_due=False, look_seconds=3600.0, trouble="")
     remove = tuple(
@@ -77,8 +79,7 @@ def plan_dumps(facts: DumpFacts, policy: DumpPolicy) -> DumpPlan:
             key=lambda dump: (dump.at, dump.name),
         )
     )
-    # A clock that was set back must not put the next one off.
-    last_at = None if newest is None else min(newest.at, facts.now)
+    last_at = None if newest is None else newest.at
     settled_at = facts.started_at + min(SETTLE_SECONDS, policy.every_seconds / 10)
     due_at = settled_at
     if last_at is not None:

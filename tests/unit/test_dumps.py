@@ -112,9 +112,16 @@ class PlanTests(SynchronousTestCase):
         self.assertEqual(self.plan(dump_of(20 * DAY), started_at=NOW - HOUR).trouble, "")
 
     def test_clock_set_back(self) -> None:
-        """Dumps from the future do not put the next one off for longer than a period."""
-        plan = self.plan(dump_of(-400 * DAY))
-        self.assertEqual((plan.is_due, plan.look_seconds, plan.remove), (False, HOUR, ()))
+        """Dumps from the future put the next one off not at all, stay, and are not what keeps the last one of the past from going."""
+        future = dump_of(-400 * DAY)
+        plan = self.plan(future)
+        self.assertEqual((plan.is_due, plan.remove), (True, ()))
+        plan = self.plan(future, dump_of(HOUR))
+        self.assertEqual((plan.is_due, plan.look_seconds, plan.trouble), (False, HOUR, ""))
+        plan = self.plan(future, dump_of(9 * DAY), dump_of(8 * DAY), failed_at=NOW, failure="it is away")
+        self.assertEqual((plan.is_due, plan.remove), (False, (dump_of(9 * DAY),)))
+        self.assertIn("the last good one is of 2027-01-07", plan.trouble)
+        self.assertIn("for too long: there is none", self.plan(future).trouble)
 
     def test_names(self) -> None:
         """A name tells the time, and sorts as times do; other names are none."""
