@@ -1,6 +1,7 @@
 """``coldstore db backup`` and ``restore``."""
 
 import argparse
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any
 from coldstore.interfaces.metadata import SchemaTooNew
 from coldstore.metadata.portable.dumped import CheckedDump, DumpSnapshot, check_dump
 from coldstore.metadata.portable.dumping import dump
-from coldstore.metadata.portable.lines import DumpDamaged, Trailer
+from coldstore.metadata.portable.lines import DumpDamaged, Trailer, read_header
+from coldstore.metadata.portable.packing import packed_lines
 from coldstore.metadata.portable.stores import Snapshot
 from coldstore.metadata.portable.transfer import Sums, transfer
 from coldstore.metadata.sql.record import demand_record
@@ -36,6 +38,7 @@ async def backup(desk: Desk, options: argparse.Namespace) -> dict[str, Any]:
     path = Path(options.file).absolute()
     if path.is_dir():
         raise Refused(f"{path} is a directory: name a file in it")
+    _demand_replaceable(path)
     trailer = await dump_of(place, path, desk)
     return {
         "store": place.name,
@@ -44,6 +47,24 @@ async def backup(desk: Desk, options: argparse.Namespace) -> dict[str, Any]:
         "rows": sum(trailer.rows.values()),
         "sha256": trailer.sha256,
     }
+
+
+def _demand_replaceable(path: Path) -> None:
+    """
+    See that a dump takes the place of nothing, or of an earlier dump: not of the metadata themselves, by a slip of the hand.
+
+    :raise Refused: something else is there
+    """
+    if not os.path.lexists(path):
+        return
+    if not path.is_file():
+        raise Refused(f"{path} is no file: name one that is not there yet")
+    if not path.stat().st_size:
+        return
+    try:
+        read_header(next(packed_lines(path), b""))
+    except DumpDamaged:
+        raise Refused(f"{path} is there and is no dump: name another file, or remove that one first") from None
 
 
 async def dump_of(place: Place, path: Path, desk: Desk) -> Trailer:

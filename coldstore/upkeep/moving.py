@@ -1,6 +1,7 @@
 """``coldstore db move``: the metadata go from one store into another."""
 
 import argparse
+import os
 from typing import Any
 
 from coldstore.metadata.portable.stores import Portable, Standing
@@ -8,7 +9,7 @@ from coldstore.metadata.portable.transfer import standing_of, transfer
 from coldstore.upkeep.desk import Desk
 from coldstore.upkeep.errors import Refused
 from coldstore.upkeep.holding import demand_owner, held
-from coldstore.upkeep.places import configured, place_of
+from coldstore.upkeep.places import Place, Sqlite, configured, place_of
 
 
 async def move(desk: Desk, options: argparse.Namespace) -> dict[str, Any]:
@@ -20,7 +21,7 @@ async def move(desk: Desk, options: argparse.Namespace) -> dict[str, Any]:
     """
     settings = desk.settings
     here, there = place_of(options.source, settings), place_of(options.target, settings)
-    if here.name == there.name:
+    if here.name == there.name or _is_one_file(here, there):
         raise Refused(f"{here.name} cannot be moved to itself")
     if not await here.is_there(desk.reactor):
         raise Refused(f"there is nothing to move: {here.name} is not there")
@@ -42,6 +43,17 @@ async def move(desk: Desk, options: argparse.Namespace) -> dict[str, Any]:
     if configured(settings).name != there.name:
         found["next"] = f"name {there.name} in the configuration (metadata), then start the appliance"
     return found
+
+
+def _is_one_file(here: Place, there: Place) -> bool:
+    """Whether both are one file, by whatever names."""
+    return (
+        isinstance(here, Sqlite)
+        and isinstance(there, Sqlite)
+        and os.path.exists(here.path)
+        and os.path.exists(there.path)
+        and os.path.samefile(here.path, there.path)
+    )
 
 
 def _demand_record(name: str, standing: Standing, target: str) -> None:

@@ -20,6 +20,7 @@ from coldstore.appliance.dumps import ProcessDumps
 from coldstore.config.reading import read
 from coldstore.interfaces.dumps import DumpFault, IDumps
 from coldstore.metadata.portable.dumped import check_dump
+from coldstore.metadata.portable.packing import PackedFile, packed_lines
 from coldstore.metadata.sql.tables import TABLES
 from coldstore.metadata.sqlite.driver import finished
 from coldstore.metadata.sqlite.portable import PortableSqlite, SqliteSnapshot
@@ -257,6 +258,30 @@ class BackupTests(DbCase):
         self.refused("is a directory", "backup", str(self.folder))
         self.refused("No such file", "backup", str(self.folder / "no" / "x.gz"))
 
+    def test_backup_over_something(self) -> None:
+        """A dump takes the place of an earlier dump or of an empty file, and of nothing else: not of the metadata themselves."""
+        for path in (self.path, str(self.configuration)):
+            self.refused("is there and is no dump", "backup", path)
+        self.assertEqual(self.rows(self.path), self.expected)
+        self.refused("is no file", "backup", "/dev/null")
+        empty = self.folder / "empty"
+        empty.touch()
+        for path in (str(empty), self.file):
+            self.done("backup", path)
+
+    def test_two_backups_to_one_file(self) -> None:
+        """The first of two that write one file at a time fails, and never gives its name to what the second has not written yet."""
+        path = self.folder / "both.gz"
+        first = PackedFile(path)
+        first.write(b"1\n")
+        with PackedFile(path) as second:
+            second.write(b"2\n")
+            with first:
+                self.assertRaises(FileExistsError, first.publish)
+            self.assertFalse(path.exists())
+            second.publish()
+        self.assertEqual(list(packed_lines(path)), [b"2\n"])
+
     def test_not_the_record(self) -> None:
         """What is not the record, or not whole, is not dumped."""
         for mark in ("moved_to", "arriving_from"):
@@ -402,6 +427,9 @@ class MoveTests(DbCase):
         self.refused("names no store", "move", "sqlite", "mysql")
         self.refused("names no store", "move", "sqlite:", "sqlite")
         self.refused("to itself", "move", "sqlite", f"sqlite:{self.path}")
+        link = self.folder / "link.sqlite"
+        link.symlink_to(self.path)
+        self.refused("to itself", "move", "sqlite", f"sqlite:{link}", "--replace", "--yes")
         self.refused("is not there", "move", f"sqlite:{self.there}", "sqlite")
         for folder in (self.state, self.folder / "new"):
             running = StateDirectory(folder)

@@ -7,6 +7,7 @@ One stream of gzip and nothing behind it; whoever reads sees to that, and stops 
 import os
 import zlib
 from collections.abc import Iterator
+from errno import EEXIST
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
@@ -64,11 +65,13 @@ class PackedFile:
         """
         Have all of it on the disk, under its name; a file that had this name before is replaced.
 
-        :raise OSError: the disk does not take it
+        :raise OSError: the disk does not take it, or somebody else has begun to write the same file meanwhile
         """
         self._file.write(self._packer.flush())
         self._file.flush()
         os.fsync(self._file.fileno())
+        if not self._is_ours():
+            raise FileExistsError(EEXIST, "another dump is being written to the same file", str(self._path))
         os.rename(self._partial, self._path)
         self._is_published = True
         folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -77,13 +80,20 @@ class PackedFile:
         finally:
             os.close(folder)
 
+    def _is_ours(self) -> bool:
+        """Whether what is being written under our name still is what we write, and not another process's beginning."""
+        try:
+            return os.path.samestat(os.lstat(self._partial), os.fstat(self._file.fileno()))
+        except FileNotFoundError:
+            return False
+
     def __enter__(self) -> "PackedFile":
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._is_published:
+        if not self._is_published and self._is_ours():
             self._partial.unlink(missing_ok=True)
         try:
             self._file.close()
