@@ -410,6 +410,8 @@ class PortableContract:
             self.assertEqual(self.settling, [])
             with self.assertRaises(RecordElsewhere):
                 await self.store_on(store).open()
+            await self.bring(source, store)
+            self.assertEqual((await self.rows(store))[table.name], await table_of(source, table))
 
     async def test_there_and_back(self) -> None:
         """Moved there and back everything is as it was; also through a dump."""

@@ -5,8 +5,10 @@ import gzip
 import json
 import os
 import stat
+from hashlib import sha256
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
@@ -191,6 +193,32 @@ class DumpTests(SynchronousTestCase):
             path.write_bytes(gzip.compress(b"".join(lines)) + more)
             with self.assertRaises(DumpDamaged, msg=more):
                 self.checked(path)
+
+    def test_values_altered(self) -> None:
+        """A file whose sums are right is refused all the same, when a value is none that a database can hold."""
+        path, _ = self.make_dump()
+        lines = gzip.decompress(path.read_bytes()).splitlines()
+        header, table = json.loads(lines[0]), lines.index(b'{"table":"buckets"}')
+
+        def refused(said: str, *changes: tuple[int, Any]) -> None:
+            changed = list(lines)
+            for place, document in changes:
+                changed[place] = json.dumps(document).encode()
+            body = b"".join(line + b"\n" for line in changed[:-1])
+            trailer = json.loads(lines[-1]) | {"sha256": sha256(body).hexdigest()}
+            path.write_bytes(gzip.compress(body + json.dumps(trailer).encode() + b"\n"))
+            with self.assertRaisesRegex(DumpDamaged, said):
+                self.checked(path)
+
+        row = json.loads(lines[table + 1])
+        for place, value in ((1, "\ud800"), (4, float("nan")), (4, float("inf")), (6, 2**63), (7, -(2**63) - 1)):
+            refused("is no", (table + 1, [*row[:place], value, *row[place + 1 :]]))
+        for name in ("last_version", "epoch"):
+            refused("more than 64 bits", (0, header | {name: 2**63}))
+        tables = json.loads(lines[0])["tables"]
+        (buckets,) = (each for each in tables if each["name"] == "buckets")
+        buckets["columns"][0][2] = True
+        refused("has no key", (0, header | {"tables": tables}), (table + 1, [None, *row[1:]]))
 
     def test_packed_anew(self) -> None:
         """A file that was unpacked and packed again by other means, unchanged, is good."""

@@ -9,6 +9,8 @@ from base64 import b64decode, b64encode
 from binascii import Error as NotBase64
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from struct import Struct
+from struct import error as StructError
 from typing import Any, NoReturn
 
 from coldstore.metadata.portable.stores import Row, Standing
@@ -17,7 +19,13 @@ from coldstore.metadata.sql.tables import Column, Kind, Table
 FORMAT = "coldstore-metadata"
 VERSION = 1
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
-_decode = json.JSONDecoder().raw_decode
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+_decode = json.JSONDecoder(parse_constant=_no_number).raw_decode
 _TYPES = {Kind.INTEGER: int, Kind.REAL: float, Kind.TEXT: str, Kind.BYTES: str}
 
 
@@ -93,8 +101,8 @@ def read_header(line: bytes) -> Header:
             standing=Standing(
                 schema=_checked(said["schema"], int),
                 appliance_id=_checked(said["appliance_id"], str),
-                last_version=_checked(said["last_version"], int),
-                epoch=_checked(said["epoch"], int),
+                last_version=_integer(said["last_version"]),
+                epoch=_integer(said["epoch"]),
                 arriving_from="",
                 moved_to="",
             ),
@@ -115,7 +123,7 @@ def _table(said: Mapping[str, Any]) -> Table:
         ),
         key=tuple(said["key"]),
     )
-    if not table.key or not table.key_places:
+    if not table.key or any(table.columns[place].nullable for place in table.key_places):
         raise ValueError(f"{table.name} has no key")
     return table
 
@@ -124,6 +132,12 @@ def _checked(value: Any, kind: type) -> Any:
     if type(value) is not kind:
         raise TypeError(f"{value!r} is no {kind.__name__}")
     return value
+
+
+def _integer(value: Any) -> int:
+    if not -(2**63) <= _checked(value, int) < 2**63:
+        raise ValueError(f"{value} has more than 64 bits")
+    return int(value)
 
 
 def table_line(table: Table) -> bytes:
@@ -179,6 +193,9 @@ def reader_of(table: Table) -> Callable[[bytes], Row]:
         (_TYPES[column.kind], type(None) if column.nullable else _TYPES[column.kind])
         for column in table.columns
     ]
+    integers = [place for place, column in enumerate(table.columns) if column.kind is Kind.INTEGER]
+    texts = [place for place, column in enumerate(table.columns) if column.kind is Kind.TEXT]
+    packed = Struct(f"{len(integers)}q").pack
     # Kinds that rows have had already: there are few.
     good: set[tuple[type, ...]] = set()
 
@@ -191,6 +208,12 @@ def reader_of(table: Table) -> Callable[[bytes], Row]:
             if not all(kind in each for kind, each in zip(kinds, allowed, strict=True)):
                 _refuse(table, line)
             good.add(kinds)
+        try:
+            packed(*[values[place] or 0 for place in integers])
+            "".join([values[place] or "" for place in texts]).encode()
+        except (StructError, UnicodeEncodeError):
+            # A number of more than 64 bits, or half of a pair of surrogates.
+            _refuse(table, line)
         for place in places:
             if values[place] is not None:
                 try:

@@ -23,7 +23,7 @@ class TransferRefused(Exception):
 
 
 class RowsDiffer(Exception):
-    """What arrived is not what was sent: the store stays marked. Says which row."""
+    """What arrived is not what was sent: the store stays marked, and the next transfer begins anew. Says which row."""
 
 
 class Stage(Enum):
@@ -113,7 +113,12 @@ async def transfer(
     if how is not Beginning.GO_ON:
         await target.mark(arriving_from=origin)
     copied = await _load(source, target, tell, page_rows)
-    rows = await _verify(source, target, tell, page_rows)
+    try:
+        rows = await _verify(source, target, tell, page_rows)
+    except RowsDiffer as difference:
+        # Going on with these rows would only find it again.
+        await target.mark(arriving_from=origin + EMPTYING)
+        raise RowsDiffer(f"{difference}; the same command, given again, removes what arrived and begins anew") from None
     await before_settling()
     await target.settle(appliance_id=here.appliance_id, last_version=here.last_version)
     return Sums(rows=rows, copied=copied)
