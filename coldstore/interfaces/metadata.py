@@ -185,6 +185,9 @@ class IMetadataStore(Interface):
     def newest_epoch() -> Deferred[Epoch | None]:
         """Return the run that was begun last, None when there was none."""
 
+    def hosts() -> Deferred[list[str]]:
+        """Return the machines (``Host.text``) on which runs were begun, each once, the latest first."""
+
     def when_taken_over() -> Deferred[str]:
         """
         Return what fires once it is known that another appliance has begun a run on this store after our ``take_epoch``, with a

@@ -65,6 +65,16 @@ def divide(records: Iterable[Drive], inventory: Inventory, host: Host) -> Owners
     return Ownership(ours=tuple(ours), foreign=tuple(foreign))
 
 
+def others_of(texts: Iterable[str], host: Host) -> list[Host]:
+    """Return the other machines of some (``Host.text``), in their order, each once however often it was booted."""
+    found: dict[tuple[str, str], Host] = {}
+    for text in texts:
+        other = Host.of_text(text)
+        if other is not None and not other.is_same(host):
+            found.setdefault((other.name, other.machine_id), other)
+    return list(found.values())
+
+
 def other_host(record: Drive, host: Host) -> Host | None:
     """Return the machine that had a drive last if it is not this one."""
     recorded = Host.of_text(record.host)

@@ -15,7 +15,12 @@ from coldstore.interfaces.filesystem import UnmountVerdict
 from coldstore.interfaces.library import LibraryFault
 from coldstore.interfaces.metadata import Conflict, IMetadataStore, WantedExtent
 from coldstore.interfaces.process import CommandFault, LockHeld
-from coldstore.interfaces.reservation import IReservation, ReservationFault, ReservationsUnsupported
+from coldstore.interfaces.reservation import (
+    IReservation,
+    ReservationFault,
+    ReservationsUnsupported,
+    ReservedByAnother,
+)
 from coldstore.model.cartridges import READABLE, Cartridge, CartridgeEvent, CartridgeState, Drive, DriveState
 from coldstore.model.errors import MetadataUnavailable
 from coldstore.model.hosts import Host
@@ -27,7 +32,7 @@ from coldstore.plan.jobs import CopyToWrite, DoArchive, DoRecall, DoUnload, Driv
 from coldstore.plan.messages import restore_failed
 from coldstore.plan.mount import DrivePlan, plan_drain, plan_drives, stuck_in
 from coldstore.plan.recall import RecallPlan, Wanted, WantedBundle, plan_batches
-from coldstore.plan.takeover import ForeignDrive, divide, other_host
+from coldstore.plan.takeover import ForeignDrive, divide, other_host, others_of
 from coldstore.plan.turns import engaged
 from coldstore.work.bay import APPLIANCE, Bay
 from coldstore.work.contents import Contents
@@ -298,18 +303,31 @@ class Dispatcher:
         """
         if self._changer is None:
             return
-        others: list[Host] = []
-        if not self._is_reconciled:
-            found = (other_host(record, self._host) for record in await self._store.drives())
-            others = [other for other in found if other is not None]
         try:
-            if others:
-                await self._changer.take_from(others[0])
-            else:
+            if self._is_reconciled:
                 await self._changer.hold()
+            else:
+                await self._take_changer(self._changer)
         except ReservationsUnsupported as fault:
             self.log.warn("nothing keeps other machines from moving cartridges: {fault}", fault=fault)
             self._changer = None
+
+    async def _take_changer(self, changer: IReservation) -> None:
+        """
+        Have the changer, whichever machine began an earlier run: not only those that had a drive have had it.
+
+        :raise ReservationFault: somebody else has it, or it does not answer
+        """
+        others = others_of(await self._store.hosts(), self._host)
+        for other in others:
+            try:
+                await changer.take_from(other)
+            except ReservedByAnother:
+                if other is others[-1]:
+                    raise
+            else:
+                return
+        await changer.hold()
 
     async def _divide_drives(self, inventory: Inventory) -> None:
         """Find out whose the drives are, before any is looked at; one that another machine may still use is put down."""

@@ -392,6 +392,8 @@ class MetadataContract(MetadataSteps):
         self.assertEqual((second.host, second.host_before), ("m1 b1 one", ""))
         self.assertEqual((third.host, third.host_before), ("m2 b2 two", "m1 b1 one"))
         self.assertEqual(await self.store.newest_epoch(), third)
+        await self.store.take_epoch(at=3.0, host="m1 b1 one")
+        self.assertEqual(await self.store.hosts(), ["m1 b1 one", "m2 b2 two"])
         await self.store.close()
         await self.store.close()
         await self.refused(MetadataUnavailable, self.store.bucket("b"))

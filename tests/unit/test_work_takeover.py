@@ -46,6 +46,20 @@ class NotingReservation:
         return self._answer()
 
 
+class HeldBy(NotingReservation):
+    """One that a machine has until it is taken from it."""
+
+    def __init__(self, name: str, holder: Host) -> None:
+        super().__init__(name)
+        self._holder: Host | None = holder
+
+    def _answer(self) -> "Deferred[None]":
+        if self._holder is not None and self.asked[-1] != f"take from {self._holder.name}":
+            return fail(ReservedByAnother(self.name, self._holder.name))
+        self._holder = None
+        return succeed(None)
+
+
 class TakeoverCase(SynchronousTestCase):
     """Machine one has archived an object, keeps both cartridges in its drives 0 and 1 of three, and is gone."""
 
@@ -298,6 +312,17 @@ class ReservationTests(TakeoverCase):
         # What is still mounted is LTFS's own to reserve.
         self.assertEqual([len(reservations[number].asked) for number in self.held], [0, 0])
         self.assertEqual((len(reservations[self.free].asked), len(changer.asked)), (1, 1))
+        run.stop()
+
+    def test_changer_of_an_earlier_run(self) -> None:
+        """The changer is taken from whichever machine began an earlier run, also one that never had a drive."""
+        for host in (TWO, Host(name="three", machine_id="m3", boot_id="b3")):
+            now_of(self.world.store.take_epoch(at=self.world.clock.seconds(), host=host.text))
+        changer = HeldBy("the changer", TWO)
+        run = self.start(ONE, changer=changer)
+        run.until(lambda: run.dispatcher.is_reconciled)
+        self.assertEqual(changer.asked[:2], ["take from three", "take from two"])
+        self.assertNotIn("library", self.world.alerts())
         run.stop()
 
     def test_changer_of_another(self) -> None:

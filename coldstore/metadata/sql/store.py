@@ -166,6 +166,10 @@ class SqlStore:
         """Return the latest run."""
         return self._look_up(users.newest_epoch)
 
+    def hosts(self) -> Deferred[list[str]]:
+        """Return the machines of all runs."""
+        return self._look_up(users.hosts)
+
     def when_taken_over(self) -> Deferred[str]:
         """Return what tells of an appliance that has taken over."""
         if self._taken_over is not None:

@@ -25,6 +25,12 @@ async def newest_epoch(db: Database) -> Epoch | None:
     )
 
 
+async def hosts(db: Database) -> list[str]:
+    """Return the machines of all epochs, the latest first."""
+    found = await db.rows("SELECT host FROM epochs ORDER BY epoch DESC")
+    return list(dict.fromkeys(host for (host,) in found if host))
+
+
 async def create(db: Database, user: User) -> None:
     """Record a user."""
     row = (

@@ -56,18 +56,15 @@ class SqliteSnapshot:
     async def standing(self) -> Standing:
         """See ``Snapshot``."""
         has_marks = any(ARRIVING_FROM in table.column_names for table in self.tables)
-        return await whole.standing(self._connection, schema=self._schema, has_marks=has_marks)
+        return await _read(whole.standing(self._connection, schema=self._schema, has_marks=has_marks))
 
     async def page(self, table: Table, after: Key | None, limit: int) -> list[Row]:
         """See ``Snapshot``."""
-        try:
-            return await whole.page(self._connection, table, after, limit)
-        except sqlite3.Error as error:
-            raise told_apart(error) from error
+        return await _read(whole.page(self._connection, table, after, limit))
 
     async def count(self, table: Table) -> int:
         """See ``Snapshot``."""
-        return await whole.count(self._connection, table)
+        return await _read(whole.count(self._connection, table))
 
     async def close(self) -> None:
         """See ``Snapshot``."""
@@ -110,7 +107,7 @@ class PortableSqlite:
 
     async def last_key(self, table: Table) -> Key | None:
         """See ``Portable``."""
-        return await whole.last_key(self._connection, table)
+        return await _read(whole.last_key(self._connection, table))
 
     async def put(self, table: Table, rows: Sequence[Row]) -> None:
         """See ``Portable``."""
@@ -144,6 +141,18 @@ class PortableSqlite:
                 raise told_apart(error) from error
             raise
         return result
+
+
+async def _read(question: Coroutine[Any, Any, _T]) -> _T:
+    """
+    Ask a question.
+
+    :raise MetadataUnavailable: the file does not answer
+    """
+    try:
+        return await question
+    except sqlite3.Error as error:
+        raise told_apart(error) from error
 
 
 def needed_by(path: str) -> list[Migration]:
