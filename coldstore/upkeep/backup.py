@@ -16,7 +16,9 @@ from coldstore.metadata.portable.stores import Snapshot
 from coldstore.metadata.portable.transfer import Sums, transfer
 from coldstore.metadata.sql.record import demand_record
 from coldstore.metadata.sql.tables import TABLES
+from coldstore.metadata.sqlite.connection import is_damaged
 from coldstore.metadata.sqlite.older import load_older
+from coldstore.model.errors import MetadataUnavailable
 from coldstore.upkeep.desk import Desk
 from coldstore.upkeep.errors import Refused
 from coldstore.upkeep.holding import demand_owner, held
@@ -116,6 +118,11 @@ async def restore(desk: Desk, options: argparse.Namespace) -> dict[str, Any]:
             source = _source(checked, Path(folder), place.newest_schema)
             try:
                 sums = await _brought(source, place, checked, desk, may_replace=options.replace)
+            except MetadataUnavailable as error:
+                if not is_damaged(error):
+                    raise
+                files = " and ".join(f"{path} (with {path}-wal and {path}-shm)" for path in place.paths)
+                raise Refused(f"{error}. Move {files} away, and give the same command again") from error
             finally:
                 await source.close()
     return {

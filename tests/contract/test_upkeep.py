@@ -311,6 +311,30 @@ class BackupTests(DbCase):
         self.elsewhere()
         self.refused("ends too soon", "restore", damaged)
 
+    def test_damaged(self) -> None:
+        """A store that is damaged, anywhere, is said to be; moved away as a restore says, it makes room for the dump."""
+        with contextlib.closing(sqlite3.connect(self.path)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        good = Path(self.path).read_bytes()
+        garbage = bytes([0xEE]) * 4096
+        for place in range(0, 10 * 4096, 4096):
+            Path(self.path).write_bytes(good[:place] + garbage + good[place + 4096 :])
+            for words in (
+                ("status", "--rows"),
+                ("backup", self.file),
+                ("upgrade",),
+                ("restore", self.file, "--replace", "--yes"),
+            ):
+                status, _, err = self.db(*words)
+                self.assertIn(status, (0, 1))
+                self.assertNotIn("Traceback", err)
+        Path(self.path).write_bytes(garbage)
+        self.refused(f"not a database. Move {self.path} .*-wal.* away", "restore", self.file, "--replace", "--yes")
+        for path in Path(self.state).glob("metadata.sqlite*"):
+            path.unlink()
+        self.done("restore", self.file)
+        self.assertEqual(self.rows(self.path), self.expected)
+
     def test_replace(self) -> None:
         """What is there goes when the operator says yes, and only then."""
         self.live(self.elsewhere(), seed=9)

@@ -78,6 +78,16 @@ def open_for_reading(path: str) -> Connection:
     return connection
 
 
+def is_damaged(error: BaseException | None) -> bool:
+    """Whether SQLite has found, in what led to an exception, that the file is no database or a damaged one."""
+    while error is not None:
+        # The lowest byte tells the kind, the others tell more (SQLite, "Result and Error Codes").
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            return True
+        error = error.__cause__
+    return False
+
+
 def told_apart(error: Exception) -> Exception:
     """
     Return the fault that an exception of SQLite stands for; anything else is returned as it is.
