@@ -269,6 +269,16 @@ class BackupTests(DbCase):
         for path in (str(empty), self.file):
             self.done("backup", path)
 
+    def test_full_disk(self) -> None:
+        """A disk that takes no more is an error that names the file."""
+        path = self.folder / "full.gz"
+        with PackedFile(path) as file:
+            file._file.close()
+            file._file = open("/dev/full", "wb", buffering=0)  # noqa: SIM115 - closed with the other
+            with self.assertRaises(OSError) as caught:
+                file.publish()
+        self.assertEqual((caught.exception.errno, caught.exception.filename), (28, str(path)))
+
     def test_two_backups_to_one_file(self) -> None:
         """The first of two that write one file at a time fails, and never gives its name to what the second has not written yet."""
         path = self.folder / "both.gz"

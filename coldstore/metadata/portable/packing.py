@@ -7,6 +7,7 @@ One stream of gzip and nothing behind it; whoever reads sees to that, and stops 
 import os
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from errno import EEXIST
 from hashlib import sha256
 from pathlib import Path
@@ -59,7 +60,8 @@ class PackedFile:
         :raise OSError: the disk does not take them
         """
         self._hash.update(lines)
-        self._file.write(self._packer.compress(lines))
+        with self._named():
+            self._file.write(self._packer.compress(lines))
 
     def publish(self) -> None:
         """
@@ -67,9 +69,10 @@ class PackedFile:
 
         :raise OSError: the disk does not take it, or somebody else has begun to write the same file meanwhile
         """
-        self._file.write(self._packer.flush())
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with self._named():
+            self._file.write(self._packer.flush())
+            self._file.flush()
+            os.fsync(self._file.fileno())
         if not self._is_ours():
             raise FileExistsError(EEXIST, "another dump is being written to the same file", str(self._path))
         os.rename(self._partial, self._path)
@@ -79,6 +82,14 @@ class PackedFile:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Have an error of the disk name the file, which a write does not."""
+        try:
+            yield
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
 
     def _is_ours(self) -> bool:
         """Whether what is being written under our name still is what we write, and not another process's beginning."""
