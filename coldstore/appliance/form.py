@@ -4,6 +4,7 @@ from pathlib import Path
 
 from coldstore.interfaces.metadata import IMetadataStore
 from coldstore.model.cartridges import VolumeForm
+from coldstore.util.notes import note, noted
 
 NOTE = "filesystem"
 
@@ -18,14 +19,14 @@ async def demand_form(form: VolumeForm, *, state_directory: Path, store: IMetada
 
     :raise OtherForm: there are cartridges with volumes of the other one
     """
-    note = state_directory / NOTE
-    # An earlier release, which left no note, knew LTFS alone.
-    noted = VolumeForm(note.read_text().strip()) if note.exists() else VolumeForm.LTFS
-    if noted is not form:
+    path = state_directory / NOTE
+    # An earlier release, which left no note, knew LTFS alone. Of a note that says nothing, a power failure took the words.
+    before = (noted(path) or form.value) if path.exists() else VolumeForm.LTFS.value
+    if before != form.value:
         written = [cartridge.barcode for cartridge in await store.cartridges() if cartridge.volume_uuid]
         if written:
             raise OtherForm(
-                f"tape.filesystem is {form.value}, and {len(written)} cartridges were written with {noted.value} "
+                f"tape.filesystem is {form.value}, and {len(written)} cartridges were written with {before} "
                 f"({', '.join(written[:3])}{', ...' if len(written) > 3 else ''}): set it back, or use another state_directory"
             )
-    note.write_text(f"{form.value}\n")
+    note(path, form.value)

@@ -66,7 +66,9 @@ def _demand_replaceable(path: Path) -> None:
     try:
         read_header(next(packed_lines(path), b""))
     except DumpDamaged:
-        raise Refused(f"{path} is there and is no dump: name another file, or remove that one first") from None
+        raise Refused(
+            f"{path} is there and is no dump: name another file, or remove that one first"
+        ) from None
 
 
 async def dump_of(place: Place, path: Path, desk: Desk) -> Trailer:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from coldstore.util import notes
+
 NOTE = "appliance"
 
 
@@ -11,8 +13,7 @@ def noted(state_directory: Path) -> str:
 
     :raise OSError: it cannot be read
     """
-    note = state_directory / NOTE
-    return note.read_text().strip() if note.exists() else ""
+    return notes.noted(state_directory / NOTE)
 
 
 def note(state_directory: Path, appliance_id: str) -> None:
@@ -21,4 +22,4 @@ def note(state_directory: Path, appliance_id: str) -> None:
 
     :raise OSError: it cannot be written
     """
-    (state_directory / NOTE).write_text(f"{appliance_id}\n")
+    notes.note(state_directory / NOTE, appliance_id)

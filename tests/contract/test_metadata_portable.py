@@ -211,7 +211,13 @@ class DumpTests(SynchronousTestCase):
                 self.checked(path)
 
         row = json.loads(lines[table + 1])
-        for place, value in ((1, "\ud800"), (4, float("nan")), (4, float("inf")), (6, 2**63), (7, -(2**63) - 1)):
+        for place, value in (
+            (1, "\ud800"),
+            (4, float("nan")),
+            (4, float("inf")),
+            (6, 2**63),
+            (7, -(2**63) - 1),
+        ):
             refused("is no", (table + 1, [*row[:place], value, *row[place + 1 :]]))
         for name in ("last_version", "epoch"):
             refused("more than 64 bits", (0, header | {name: 2**63}))

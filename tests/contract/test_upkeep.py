@@ -339,7 +339,9 @@ class BackupTests(DbCase):
                 self.assertIn(status, (0, 1))
                 self.assertNotIn("Traceback", err)
         Path(self.path).write_bytes(garbage)
-        self.refused(f"not a database. Move {self.path} .*-wal.* away", "restore", self.file, "--replace", "--yes")
+        self.refused(
+            f"not a database. Move {self.path} .*-wal.* away", "restore", self.file, "--replace", "--yes"
+        )
         for path in Path(self.state).glob("metadata.sqlite*"):
             path.unlink()
         self.done("restore", self.file)

@@ -1,12 +1,16 @@
 """The record and the state directory of an appliance belong together."""
 
+import os
 from pathlib import Path
 
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from coldstore.appliance.form import demand_form
 from coldstore.appliance.home import OtherHome, demand_home
 from coldstore.metadata.sqlite.store import SqliteStore
+from coldstore.model.cartridges import VolumeForm
+from coldstore.util.notes import note, noted
 
 
 class HomeTests(SynchronousTestCase):
@@ -58,3 +62,44 @@ class HomeTests(SynchronousTestCase):
         self.assertEqual(list(self.state.iterdir()), [])
         self.staging.mkdir()
         self.successResultOf(self.demand(store))
+
+    def test_torn_notes(self) -> None:
+        """Of notes that were just made, a power failure may leave no words: they are made anew."""
+        self.staging.mkdir()
+        for words in (b"", b"\0\0\0"):
+            for name in ("appliance", "filesystem"):
+                (self.state / name).write_bytes(words)
+            store = self.store(is_used=True)
+            self.successResultOf(self.demand(store))
+            form = demand_form(VolumeForm.TAR, state_directory=self.state, store=store)
+            self.successResultOf(Deferred.fromCoroutine(form))
+            self.assertEqual(
+                [(self.state / name).read_text() for name in ("appliance", "filesystem")], ["A\n", "tar\n"]
+            )
+
+
+class NoteTests(SynchronousTestCase):
+    """A line that a directory keeps about itself."""
+
+    def setUp(self) -> None:
+        """Have a note."""
+        self.path = Path(self.mktemp())
+        note(self.path, "old")
+
+    def test_there_and_back(self) -> None:
+        """It is what was noted last; what it says already is not written again."""
+        note(self.path, "new")
+        self.assertEqual((noted(self.path), self.path.read_text()), ("new", "new\n"))
+        before = self.path.stat().st_ino
+        note(self.path, "new")
+        self.assertEqual(self.path.stat().st_ino, before)
+
+    def test_full_disk(self) -> None:
+        """A note that cannot be written leaves the one that was there."""
+
+        def full(_: int) -> None:
+            raise OSError(28, "No space left on device")
+
+        self.patch(os, "fsync", full)
+        self.assertRaises(OSError, note, self.path, "new")
+        self.assertEqual(noted(self.path), "old")

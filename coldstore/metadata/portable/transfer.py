@@ -118,7 +118,9 @@ async def transfer(
     except RowsDiffer as difference:
         # Going on with these rows would only find it again.
         await target.mark(arriving_from=origin + EMPTYING)
-        raise RowsDiffer(f"{difference}; the same command, given again, removes what arrived and begins anew") from None
+        raise RowsDiffer(
+            f"{difference}; the same command, given again, removes what arrived and begins anew"
+        ) from None
     await before_settling()
     await target.settle(appliance_id=here.appliance_id, last_version=here.last_version)
     return Sums(rows=rows, copied=copied)
