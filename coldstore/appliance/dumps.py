@@ -63,7 +63,7 @@ class ProcessDumps:
             os.close(descriptor)
         if not completed.is_success:
             said = completed.stderr.decode("utf-8", "replace").strip().splitlines()
-            raise DumpFault(said[-1] if said else completed.ending)
+            raise DumpFault(said[-1].removeprefix("coldstore: ") if said else completed.ending)
 
     def remove(self, dump: Dump) -> None:
         """See ``IDumps``."""

@@ -423,7 +423,7 @@ class ProcessDumpsTests(TestCase):
 
     async def test_failures(self) -> None:
         """What is in the way is told in a sentence: no metadata, a folder that cannot be made."""
-        with self.assertRaisesRegex(DumpFault, "metadata.sqlite: unable to open"):
+        with self.assertRaisesRegex(DumpFault, f"^{self.state}/metadata.sqlite: unable to open"):
             await self.dumps.make(1.6e9)
         folder = self.state / "dumps"
         self.assertEqual(list(folder.iterdir()), [])
