@@ -19,7 +19,8 @@ def dumps_in(folder: Path) -> list[Dump]:
     with suppress(FileNotFoundError):
         for entry in os.scandir(folder):
             at = time_of(entry.name)
-            if at is not None:
+            # A link to nothing hides none of the others, and a directory is no dump.
+            if at is not None and entry.is_file():
                 found.append(Dump(name=entry.name, at=at, size_bytes=entry.stat().st_size))
     return sorted(found, key=lambda dump: dump.at)
 

@@ -156,7 +156,11 @@ class FolderTests(SynchronousTestCase):
         left = folder / f".{name_of(NOW)}.partial"
         for path in (*others, left):
             path.touch()
+        path_for(folder, NOW - 2 * DAY).symlink_to(folder / "gone")
+        path_for(folder, NOW - 3 * DAY).mkdir()
         self.assertEqual(dumps_in(folder), [dump_of(DAY, 5), dump_of(0, 5)])
+        path_for(folder, NOW - 2 * DAY).unlink()
+        path_for(folder, NOW - 3 * DAY).rmdir()
         clear_leftovers(folder)
         self.assertEqual(
             {path.name for path in folder.iterdir()},
