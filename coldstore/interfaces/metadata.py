@@ -191,7 +191,8 @@ class IMetadataStore(Interface):
     def when_taken_over() -> Deferred[str]:
         """
         Return what fires once it is known that another appliance has begun a run on this store after our ``take_epoch``, with a
-        sentence that names it. Never fires before that, and does not fail. Whoever is told begins nothing more.
+        sentence that names it; or that the store does not hold any more what it had confirmed. Never fires before that, and does not
+        fail. Whoever is told begins nothing more.
         """
 
     def totals() -> Deferred[StoreTotals]:

@@ -172,6 +172,35 @@ class OpenTests(StoreCase):
             with self.assertRaisesRegex(Exception, "read-only transaction"):
                 await ask(lambda db: db.row("UPDATE store SET last_version = 7"))
 
+    async def test_reloaded(self) -> None:
+        """What an administrator changes while sessions last does not make their commits less safe."""
+        store = await self.opened()
+        self.addCleanup(self.cluster.sql, "SELECT pg_reload_conf()")
+        self.addCleanup(self.cluster.sql, "ALTER SYSTEM RESET synchronous_commit")
+        self.cluster.sql("ALTER SYSTEM SET synchronous_commit = off")
+        self.cluster.sql("SELECT pg_reload_conf()")
+        await self.until(lambda: self.sql("SHOW synchronous_commit") == [("off",)])
+        # A session takes a reload in before its next statement; the signal may still be on its way.
+        for _ in range(20):
+            self.assertEqual(await store._write(lambda db: db.row("SHOW synchronous_commit")), ("on",))
+            await deferLater(reactor, 0.02)  # type: ignore[arg-type]
+
+    async def test_idle(self) -> None:
+        """Sessions with nothing to do are not ended, whatever the server does with others: the lock of the writer would go with them."""
+        self.sql(f"ALTER DATABASE {self.database.database} SET idle_session_timeout = 200")
+        store = await self.opened()
+        backends = set(self.cluster.backends(self.database))
+        await deferLater(reactor, 1.0)  # type: ignore[arg-type]
+        self.assertEqual(set(self.cluster.backends(self.database)), backends)
+        await self.publish(store, b"k")
+
+    async def test_moments(self) -> None:
+        """A moment is read as it was written, however the server shows numbers to others."""
+        self.sql(f"ALTER DATABASE {self.database.database} SET extra_float_digits = 0")
+        store = await self.opened()
+        version = await self.publish(store, b"k", created_at=1732885920.1234567)
+        self.assertEqual(await store.current_version("b", b"k"), version)
+
 
 class StepTests(StoreCase):
     """Steps that fail among others."""
@@ -396,6 +425,22 @@ class LossTests(StoreCase):
         self.proxy.start()
         self.assertIn("another process has", await store.when_taken_over())
 
+    async def test_gone_back(self) -> None:
+        """A server that has lost what it confirmed (another one took its place) is not written to as if nothing had happened."""
+        store = await self.opened(connect_seconds=1.0)
+        await self.publish(store, b"k")
+        await self.proxy.stop()
+        self.sql("UPDATE writer SET batch = batch - 1")
+        self.proxy.start()
+        while "does not hold" not in await self.refused(store.take_epoch(at=1.0, host="")):
+            await self.until(lambda: True)
+        self.assertIn("does not hold", await store.when_taken_over())
+        # Nor by a later session.
+        for _ in range(3):
+            await deferLater(reactor, 0.3)  # type: ignore[arg-type]
+            await self.refused(store.take_epoch(at=1.0, host=""))
+        self.flushLoggedErrors()
+
     async def test_closing(self) -> None:
         """What was given before the close is carried out although its connection ends; closing again changes nothing."""
         store = await self.opened(self.direct)
@@ -454,6 +499,42 @@ class ServerTests(StoreCase):
         version = await publishing
         self.assertEqual(await store.current_version("b", b"k"), version)
         self.assertEqual(await self.keys(store), {b"before", b"k"})
+
+
+class StandbyTests(StoreCase):
+    """A server that becomes the standby of another one."""
+
+    def server(self) -> postgres.Cluster:
+        """The server that is used."""
+        cluster = postgres.Cluster(settings=(*postgres.SMALL, "wal_level=replica"))
+        self.addCleanup(cluster.remove)
+        return cluster
+
+    @returns_deferred
+    async def test_not_read(self) -> None:
+        """A standby is not asked: it may not know what was told to be done."""
+        store = await self.opened(self.direct, connect_seconds=2.0)
+        # Before the database is dropped.
+        self.addCleanup(self.promote)
+        await self.publish(store, b"k")
+        self.cluster.stop()
+        (self.cluster.data / "standby.signal").touch()
+        self.cluster.own(self.cluster.data / "standby.signal")
+        self.cluster.start()
+        self.assertEqual(self.sql("SELECT pg_is_in_recovery()"), [(True,)])
+        for ask in (store.totals, lambda: store.current_version("b", b"k")):
+            self.assertIn("standby", await self.refused(ask()))
+        self.promote()
+        while True:
+            try:
+                self.assertEqual((await store.current_version("b", b"k")).facts.key, b"k")
+                break
+            except MetadataUnavailable:
+                await self.until(lambda: True)
+
+    def promote(self) -> None:
+        """Make it a server like others, if it is not."""
+        self.sql("SELECT pg_promote() WHERE pg_is_in_recovery()")
 
 
 class FullTests(StoreCase):

@@ -60,6 +60,11 @@ class Readers:
 
         async def begun(connection: Connection) -> None:
             await settle(connection, answer_seconds=answer_seconds, is_reader=True)
+            ((is_standby,),) = (await connection.run("SELECT pg_is_in_recovery()")).rows
+            if is_standby:
+                raise MetadataUnavailable(
+                    f"{connection.address} is a standby: it may not know yet what was told to be done"
+                )
 
         self._all = [
             LastingConnection(

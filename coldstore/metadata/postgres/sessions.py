@@ -41,12 +41,16 @@ async def settle(connection: Connection, *, answer_seconds: float, is_reader: bo
         *(f"SET {name} = off" for name in _PLANS),
         f"SET statement_timeout = {limit_ms}",
         f"SET idle_in_transaction_session_timeout = {limit_ms}",
+        # With a session that has nothing to do the fence would go.
+        "SET idle_session_timeout = 0",
         "SET tcp_keepalives_idle = 20",
         "SET tcp_keepalives_interval = 5",
         "SET tcp_keepalives_count = 4",
         f"SET default_transaction_read_only = {'on' if is_reader else 'off'}",
-        # What is told is on the disk, whatever the server does for others.
-        "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'",
+        # Moments come back as they were written.
+        "SET extra_float_digits = 1",
+        # What is told is on the disk, whatever the server does for others; set, so that a reload of its configuration changes nothing.
+        "SELECT set_config('synchronous_commit', coalesce(nullif(current_setting('synchronous_commit'), 'off'), 'on'), false)",
     ]
     await connection.run(";".join(words))
 
@@ -120,7 +124,8 @@ class WriterSessions:
         Begin a session that writes.
 
         :raise FenceTaken: somebody else writes
-        :raise TakenOver: somebody else did so since our last session: what this process remembers is not so any more
+        :raise TakenOver: somebody else did so since our last session, or the server has lost what it had confirmed: what this process
+            remembers is not so any more
         :raise SchemaTooNew, SchemaTooOld, MigrationAltered: the schema was changed meanwhile
         """
         await settle(connection, answer_seconds=self._answer_seconds)
@@ -134,16 +139,16 @@ class WriterSessions:
             )
         else:
             answer = await connection.run("SELECT epoch, batch, last_version FROM writer, store")
-        ((epoch, self.batch, self._number),) = answer.rows
-        self._number_written = self._number
+        ((epoch, batch, number),) = answer.rows
         if self.epoch is not None and epoch != self.epoch:
-            sentence = (
-                f"{connection.address}: another process has written since this one lost its connection;"
-                " this one is of no use any more and must be restarted"
+            raise self._useless(connection, "another process has written since this one lost its connection")
+        if batch < self.batch:
+            raise self._useless(
+                connection,
+                f"it does not hold what it confirmed ({batch} transactions, not {self.batch});"
+                " perhaps a standby has taken its place, or it was restored",
             )
-            self._on_taken_over(sentence)
-            raise TakenOver(sentence)
-        self.epoch = epoch
+        self.epoch, self.batch, self._number, self._number_written = epoch, batch, number, number
 
     def stamp(self) -> bytes:
         """Return the statements at the end of the next transaction; they fail when somebody else has become the writer."""
@@ -171,6 +176,12 @@ class WriterSessions:
 
     async def _take_fence(self, connection: Connection) -> None:
         self._backends.append(await connection.fence(FENCE, self._backends, name=self._name))
+
+    def _useless(self, connection: Connection, why: str) -> TakenOver:
+        """Tell, and return, why this process can go on no more."""
+        sentence = f"{connection.address}: {why}; this process is of no use any more and must be restarted"
+        self._on_taken_over(sentence)
+        return TakenOver(sentence)
 
     async def _warn(self, connection: Connection) -> None:
         ((is_safe,),) = (await connection.run("SHOW fsync")).rows
