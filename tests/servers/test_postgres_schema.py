@@ -11,6 +11,7 @@ from coldstore.metadata.sql.migrations import Migration, MigrationAltered
 from coldstore.metadata.sql.tables import TABLES, Kind
 from coldstore.metadata.sqlite import schema as sqlite_schema
 from coldstore.model.errors import MetadataUnavailable
+from tests.servers import postgres
 from tests.servers.postgres_rig import PostgresCase
 
 OWN = {"migrations", "writer"}
@@ -168,3 +169,14 @@ class MigrationTests(SchemaCase):
         self.sql(f"ALTER DATABASE {self.database.database} OWNER TO postgres")
         with self.assertRaisesRegex(MetadataUnavailable, "permission denied|no schema"):
             await self.migrated(await self.connected())
+
+    async def test_encoding(self) -> None:
+        """A database that could not hold every text is refused, and nothing is made in it."""
+        self.cluster.drop(self.database)
+        self.cluster.sql(
+            f"CREATE DATABASE {self.database.database} TEMPLATE template0 OWNER {postgres.OWNER}"
+            " ENCODING 'LATIN1' LOCALE 'C'"
+        )
+        with self.assertRaisesRegex(MetadataUnavailable, "LATIN1.*UTF8"):
+            await self.migrated(await self.connected())
+        self.assertEqual(self.sql("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"), [(0,)])

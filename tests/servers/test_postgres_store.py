@@ -194,6 +194,11 @@ class OpenTests(StoreCase):
         self.assertEqual(set(self.cluster.backends(self.database)), backends)
         await self.publish(store, b"k")
 
+    async def test_read_only(self) -> None:
+        """A database whose sessions only read unless they say otherwise can be begun."""
+        self.sql(f"ALTER DATABASE {self.database.database} SET default_transaction_read_only = on")
+        await self.publish(await self.opened(connect_seconds=5.0), b"k")
+
     async def test_moments(self) -> None:
         """A moment is read as it was written, however the server shows numbers to others."""
         self.sql(f"ALTER DATABASE {self.database.database} SET extra_float_digits = 0")
@@ -535,6 +540,37 @@ class StandbyTests(StoreCase):
     def promote(self) -> None:
         """Make it a server like others, if it is not."""
         self.sql("SELECT pg_promote() WHERE pg_is_in_recovery()")
+
+
+class ReplicatedTests(StoreCase):
+    """A server whose commits count when a standby has them."""
+
+    def server(self) -> postgres.Cluster:
+        """The server that is used."""
+        cluster = postgres.Cluster(settings=(*postgres.SMALL, "wal_level=replica", "max_wal_senders=2"))
+        self.addCleanup(cluster.remove)
+        return cluster
+
+    @returns_deferred
+    async def test_not_replicated(self) -> None:
+        """A commit that no standby has is not told to be done because this server alone has it."""
+        store = await self.opened(self.direct, connect_seconds=4.0, answer_seconds=1.0)
+        self.wait_for("absent")
+        self.addCleanup(self.wait_for, "")
+        self.assertIn("unknown whether this was committed", await self.refused(self.publish(store, b"k")))
+        self.wait_for("")
+        while True:
+            try:
+                await store.take_epoch(at=1.0, host="")
+                break
+            except MetadataUnavailable:
+                await self.until(lambda: True)
+        self.assertEqual(await self.keys(store), {b"k"})
+
+    def wait_for(self, standby: str) -> None:
+        """Have commits wait for a standby, or for none."""
+        self.cluster.sql(f"ALTER SYSTEM SET synchronous_standby_names = '{standby}'")
+        self.cluster.sql("SELECT pg_reload_conf()")
 
 
 class FullTests(StoreCase):

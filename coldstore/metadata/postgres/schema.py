@@ -8,6 +8,8 @@ from coldstore.metadata.postgres.client import Connection
 from coldstore.metadata.sql.migrations import Migration, missing, read_migrations
 from coldstore.model.errors import MetadataUnavailable
 
+_ENCODINGS = ("UTF8", "SQL_ASCII")
+"""Those that hold every text: the other of these two looks at nothing."""
 FIRST = 5
 """The migration that makes the whole schema: those before it were SQLite's alone."""
 _LEDGER = (
@@ -40,11 +42,16 @@ async def migrate(
 
     :param is_upgrade: whether a store that has a schema already is to be changed
     :raise SchemaTooNew, SchemaTooOld, MigrationAltered: nothing was touched
-    :raise MetadataUnavailable: as ``Connection.run`` and ``commit``
+    :raise MetadataUnavailable: as ``Connection.run`` and ``commit``; or it could not hold every text
     """
     needed = missing(await applied(connection), migrations, is_upgrade=is_upgrade)
     if not needed:
         return []
+    ((encoding,),) = (await connection.run("SHOW server_encoding")).rows
+    if encoding not in _ENCODINGS:
+        raise MetadataUnavailable(
+            f"{connection.address}: the encoding of the database is {encoding}, and must be UTF8"
+        )
     await connection.run("BEGIN")
     try:
         await connection.run(_LEDGER)

@@ -97,6 +97,7 @@ class WriterSessions:
         """
 
         async def begun(connection: Connection) -> None:
+            await settle(connection, answer_seconds=self._answer_seconds)
             await self._take_fence(connection)
             await migrate(connection, self._migrations, new_appliance_id=new_appliance_id, is_upgrade=False)
             await self._warn(connection)
@@ -132,13 +133,12 @@ class WriterSessions:
         await self._take_fence(connection)
         if missing(await applied(connection), self._migrations, is_upgrade=False):
             raise MetadataUnavailable(f"{connection.address}: the schema has gone")
-        if self.epoch is None:
-            answer = await connection.run(
-                f"NOTIFY {CHANNEL};"
-                "UPDATE writer SET epoch = epoch + 1 RETURNING epoch, batch, (SELECT last_version FROM store)"
-            )
-        else:
-            answer = await connection.run("SELECT epoch, batch, last_version FROM writer, store")
+        # A commit in any case: it waits for what the one before was cut off from waiting for, the standbys that the server demands.
+        is_first = self.epoch is None
+        answer = await connection.run(
+            (f"NOTIFY {CHANNEL};" if is_first else "")
+            + f"UPDATE writer SET epoch = epoch + {int(is_first)} RETURNING epoch, batch, (SELECT last_version FROM store)"
+        )
         ((epoch, batch, number),) = answer.rows
         if self.epoch is not None and epoch != self.epoch:
             raise self._useless(connection, "another process has written since this one lost its connection")
