@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 
 from coldstore.interfaces.metadata import AnotherAppliance, Conflict, SchemaTooNew
 from coldstore.metadata.postgres.client import Address
+from coldstore.metadata.postgres.merging import QUESTIONS_MAX
 from coldstore.metadata.postgres.store import PostgresStore
 from coldstore.metadata.sql.database import Database
 from coldstore.model.errors import MetadataFull, MetadataUnavailable
@@ -281,6 +282,21 @@ class StepTests(StoreCase):
 
         self.assertEqual(await store._read(counted_twice), ((0,), (0,)))
         self.assertEqual(await store._look_up(counted_twice), ((1,), (2,)))
+
+    async def test_busy(self) -> None:
+        """A read does not have to wait until nobody wants to look anything up any more."""
+        store = await self.opened(self.direct)
+        told: list[str] = []
+
+        def look_up(count: int) -> list["Deferred[Any]"]:
+            return [store.version(1).addCallback(lambda _: told.append("look-up")) for _ in range(count)]
+
+        given = look_up(4 * QUESTIONS_MAX)
+        # All connections are busy then.
+        await deferLater(reactor, 0)  # type: ignore[arg-type]
+        given += [store.backlog().addCallback(lambda _: told.append("read")), *look_up(16 * QUESTIONS_MAX)]
+        await DeferredList(given, fireOnOneErrback=True)
+        self.assertLess(told.index("read"), 12 * QUESTIONS_MAX)
 
 
 class LossTests(StoreCase):

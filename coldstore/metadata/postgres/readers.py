@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count as count_up
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail
@@ -26,8 +27,9 @@ LOOK_UPS_MAX = QUESTIONS_MAX
 
 @dataclass(slots=True)
 class _Question:
-    """A step that waits, or is under way."""
+    """A step that waits, or is under way; those that came later have a greater number."""
 
+    number: int
     step: Step[Any]
     told: Deferred[Any]
     attempts: int = 0
@@ -38,7 +40,7 @@ class Readers:
     Gives questions to connections that are free, the first to come first; one whose connection ends gets another.
 
     Look-ups of one turn of the reactor, and those that came while no connection was free, are asked together. Of several connections
-    reads leave one to them: they are short, and every request waits for one.
+    reads leave one to them: they are short, and every request waits for one. For the others both are given out as they came.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Readers:
             for _ in range(count)
         ]
         self._reads_max = max(1, count - 1)
+        self._numbers = count_up()
         self._reads: deque[_Question] = deque()
         self._look_ups: deque[_Question] = deque()
         self._reading: set[Connection] = set()
@@ -128,7 +131,7 @@ class Readers:
             return fail(closed())
         if len(waiting) >= QUEUE_MAX:
             return fail(too_many())
-        question = _Question(step, Deferred(lambda _: None))
+        question = _Question(next(self._numbers), step, Deferred(lambda _: None))
         waiting.append(question)
         then()
         return question.told
@@ -142,23 +145,33 @@ class Readers:
     def _next(self) -> None:
         """Give out as many questions as there are free connections; without any, wait for one or give up."""
         self._is_called = False
-        up = [each.connection for each in self._all if each.connection is not None]
-        free = [each for each in up if each not in self._reading and each not in self._looking_up]
-        while self._look_ups and free:
-            connection = free.pop()
-            self._looking_up.add(connection)
-            Deferred.fromCoroutine(self._looked_up(connection, self._next_look_ups()))
-        while self._reads and free and len(self._reading) < self._reads_max:
-            connection = free.pop()
-            self._reading.add(connection)
-            Deferred.fromCoroutine(self._read(connection, self._reads.popleft()))
-        if (self._reads or self._look_ups) and not up and self._giving_up is None:
+        # Looked for each time: one that has its answers at once gives out others itself.
+        while (connection := self._free()) is not None:
+            reads = self._reads if len(self._reading) < self._reads_max else ()
+            if self._look_ups and not (reads and reads[0].number < self._look_ups[0].number):
+                self._looking_up.add(connection)
+                Deferred.fromCoroutine(self._looked_up(connection, self._next_look_ups()))
+            elif reads:
+                self._reading.add(connection)
+                Deferred.fromCoroutine(self._read(connection, self._reads.popleft()))
+            else:
+                break
+        is_up = any(each.connection is not None for each in self._all)
+        if (self._reads or self._look_ups) and not is_up and self._giving_up is None:
             left = self._lost_at + self._connect_seconds - self._clock.seconds()
             self._giving_up = self._clock.callLater(max(0.0, left), self._give_up)
         if not self._is_at_work():
             drained, self._drained = self._drained, []
             for each in drained:
                 each.callback(None)
+
+    def _free(self) -> Connection | None:
+        """Return a connection that nobody uses."""
+        for each in self._all:
+            connection = each.connection
+            if connection is not None and connection not in self._reading | self._looking_up:
+                return connection
+        return None
 
     def _next_look_ups(self) -> list[_Question]:
         """Take those that are to be asked together. One that has lost its connection is alone: perhaps it is what ends it."""
