@@ -152,6 +152,17 @@ class ChangesTests(Watched):
         )
         self.assertEqual(self.changed()[number], b"6")
 
+    def test_numbers_that_no_row_got(self) -> None:
+        """An insertion that met its own kind uses up a number, too; those that rows had do not come again for that."""
+        again = "INSERT INTO discards (address, length_bytes) VALUES ('n', 1) ON CONFLICT (address) DO NOTHING"
+        self.run_all(self.execute(again))
+        self.changed()
+        self.run_all(self.execute(again))
+        self.assertEqual(self.changed(), {})
+        self.run_all(self.execute("DELETE FROM discards"))
+        kept = self.changed()[KEYS.of_number(BY_NAME["discards"])]
+        self.assertGreaterEqual(int(kept or b"0"), 1)
+
 
 class LimitTests(Watched):
     """What fits."""

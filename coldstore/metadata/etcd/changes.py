@@ -1,6 +1,6 @@
 """What a transaction of the replica has changed: noted by triggers, as table and primary key."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from coldstore.metadata.etcd.keys import Keys, Row, value_of
@@ -99,7 +99,9 @@ class WatchedConnection(Connection):
     def changes(self) -> list[Change]:
         """Return what the steps of the transaction have changed, in a form that may be written to etcd."""
         if self._changes is None:
-            self._changes = [*map(self._change, self._noted), *self._numbers()]
+            rows = [self._change(each) for each in self._noted]
+            gone = [name for (name, _), row in zip(self._noted, rows, strict=True) if row.value is None]
+            self._changes = [*rows, *self._numbers(gone)]
         return self._changes
 
     def _forget(self) -> None:
@@ -114,15 +116,22 @@ class WatchedConnection(Connection):
         row = self.execute(_SELECTING[name], key).fetchone()
         return Change(self._keys.of_row(table, key), None if row is None else value_of(table, row))
 
-    def _numbers(self) -> Iterator[Change]:
-        """Keep the greatest number of a table whose row with it was deleted: SQLite does, and the rows alone do not tell it."""
-        for name in dict.fromkeys(name for name, _ in self._noted if BY_NAME[name].identity is not None):
-            found = self.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (name,)).fetchone()
-            if found is None or (name, found) not in self._noted:
+    def _numbers(self, gone: Iterable[str]) -> Iterator[Change]:
+        """
+        Keep the greatest number of a table of which a row was deleted, when no row that is left has it.
+
+        SQLite keeps it, and the rows alone do not tell it. It may be one that no row ever had: an insertion that became an update,
+        or nothing, has used up a number.
+        """
+        for table in (BY_NAME[name] for name in dict.fromkeys(gone)):
+            if table.identity is None:
                 continue
-            table = BY_NAME[name]
-            if self.execute(_SELECTING[name], found).fetchone() is None:
-                yield Change(self._keys.of_number(table), str(found[0]).encode())
+            greatest, last = self.execute(
+                f"SELECT max({table.identity}), (SELECT seq FROM sqlite_sequence WHERE name = ?) FROM {table.name}",
+                (table.name,),
+            ).fetchone()
+            if last is not None and (greatest is None or greatest < last):
+                yield Change(self._keys.of_number(table), str(last).encode())
 
 
 _SELECTING = {
