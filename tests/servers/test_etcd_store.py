@@ -228,6 +228,26 @@ class ReplicaTests(OnOneEtcd):
         self.assertEqual(all_keys(self.server), {})
         self.assertEqual(rows_in_file(self.replica), before)
 
+    async def test_an_empty_etcd_and_a_file_of_no_use(self) -> None:
+        """A file of another schema, or a damaged one, is as good a reason: it may be the last that is left of the store."""
+        await self.some_life()
+        self.server.clear()
+        with contextlib.closing(sqlite3.connect(self.replica)) as connection:
+            connection.execute("UPDATE migrations SET checksum = 'other' WHERE number = 1")
+            connection.commit()
+        for content in (self.replica.read_bytes(), b"nonsense" * 1000):
+            self.replica.write_bytes(content)
+            await self.refused(RecordElsewhere, self.opened())
+            self.assertEqual(all_keys(self.server), {})
+            self.assertEqual(self.replica.read_bytes(), content)
+
+    async def test_begun_and_no_more(self) -> None:
+        """A first run that ended behind a fence, before it had written anything else, is no store of somebody else."""
+        self.server.put(KEYS.batch, json.dumps({"batch": "run/2"}).encode())
+        store = await self.opened()
+        await self.publish(store, b"k")
+        self.compare()
+
     async def test_what_is_not_ours(self) -> None:
         """Keys of somebody else under our prefix are left alone; beside it they do not matter."""
         self.server.put(b"/coldstore-not/k", b"1")

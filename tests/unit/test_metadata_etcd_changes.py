@@ -154,7 +154,9 @@ class ChangesTests(Watched):
 
     def test_numbers_that_no_row_got(self) -> None:
         """An insertion that met its own kind uses up a number, too; those that rows had do not come again for that."""
-        again = "INSERT INTO discards (address, length_bytes) VALUES ('n', 1) ON CONFLICT (address) DO NOTHING"
+        again = (
+            "INSERT INTO discards (address, length_bytes) VALUES ('n', 1) ON CONFLICT (address) DO NOTHING"
+        )
         self.run_all(self.execute(again))
         self.changed()
         self.run_all(self.execute(again))

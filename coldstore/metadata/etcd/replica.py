@@ -56,6 +56,7 @@ class Replica:
     The file, and how it comes to be what etcd is.
 
     :ivar mark: what it holds; None when there is none that can be used
+    :ivar is_there: there is a file, of use or not: of a store that was in etcd once
     """
 
     log = Logger()
@@ -70,9 +71,11 @@ class Replica:
         self._migrations = migrations
         self._workers = workers
         self.mark: Mark | None = None
+        self.is_there = False
 
     async def look(self) -> None:
         """Look at the file."""
+        self.is_there = Path(self._path).exists()
         self.mark = await self._workers.run(self._looked)
 
     async def bring_to(self, last: Batch, *, name: str) -> None:

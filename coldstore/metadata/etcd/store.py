@@ -13,7 +13,7 @@ from coldstore.metadata.etcd.changes import WatchedConnection
 from coldstore.metadata.etcd.gateway import Address, Gateway, end_of
 from coldstore.metadata.etcd.keys import Keys
 from coldstore.metadata.etcd.log import Batch, Log, this_process
-from coldstore.metadata.etcd.replica import Mark, Replica
+from coldstore.metadata.etcd.replica import Replica
 from coldstore.metadata.etcd.schema import first_rows, ledger
 from coldstore.metadata.etcd.server import Upkeep, check_server
 from coldstore.metadata.sql.executor import Outcome, Step, closed
@@ -126,10 +126,10 @@ class EtcdExecutor:
         try:
             await check_server(gateway, self._keys)
             await replica.look()
-            await self._check_schema(gateway, replica.mark)
+            await self._check_schema(gateway, was_there=replica.is_there)
             name = uuid4().hex if replica.mark is None else replica.mark.name
             await log.begin(this_process(self._reactor, replica=name))
-            if not await self._check_schema(gateway, replica.mark):
+            if not await self._check_schema(gateway, was_there=replica.is_there):
                 await log.append(first_rows(self._keys, self._migrations, self._new_appliance_id))
             await replica.bring_to(log.last, name=name)
             await opened.begin(self._path, self._write_batch_max)
@@ -170,10 +170,11 @@ class EtcdExecutor:
             return fail(TakenOver(self._open.log.taken_over))
         return None
 
-    async def _check_schema(self, gateway: Gateway, mark: Mark | None) -> bool:
+    async def _check_schema(self, gateway: Gateway, *, was_there: bool) -> bool:
         """
         Return whether there is a store.
 
+        :param was_there: whether we once knew one
         :raise SchemaTooNew, SchemaTooOld: not of this program
         :raise RecordElsewhere: there is none, but there was, or something else is there
         """
@@ -182,13 +183,15 @@ class EtcdExecutor:
             missing(applied, self._migrations, is_upgrade=False)
             return True
         where = self._keys.all.decode()
-        if mark is not None:
+        if was_there:
             raise RecordElsewhere(
                 f"etcd has nothing under {where}, and {self._path} is of a store that was there: name the right endpoints and prefix,"
                 " or restore the backup of etcd; to begin anew with nothing, move the file away"
             )
-        others = await gateway.range(self._keys.all, end_of(self._keys.all), limit=2, keys_only=True)
-        if any(row.key != self._keys.writer for row in others.rows):
+        # A first run that ended early has been the writer, and may have voided a batch that it lost sight of.
+        begun = (self._keys.writer, self._keys.batch)
+        others = await gateway.range(self._keys.all, end_of(self._keys.all), limit=3, keys_only=True)
+        if any(row.key not in begun for row in others.rows):
             raise RecordElsewhere(
                 f"etcd has keys under {where} that are no store of ColdStore: choose another prefix"
             )
