@@ -126,9 +126,9 @@ class CallTests(OnGateways):
         lease = await gateway.grant_lease(60)
         await gateway.txn([], [putting(b"k", b"1", lease=lease)])
         self.assertEqual((await gateway.range(b"k")).rows[0].lease, lease)
-        self.assertEqual(await gateway.keep_alive(lease), 60)
+        self.assertEqual(await gateway.keep_alive(lease, patience_seconds=60.0), 60)
         await gateway.revoke_lease(lease)
-        self.assertEqual(await gateway.keep_alive(lease), 0)
+        self.assertEqual(await gateway.keep_alive(lease, patience_seconds=60.0), 0)
         self.assertEqual((await gateway.range(b"k")).rows, ())
         await self.refused(Refused, gateway.revoke_lease(lease))
 
@@ -214,6 +214,15 @@ class FaultTests(OnGateways):
             gateway = self.gateway(self.address, self.server.url, seconds=SHORT_SECONDS)
             self.proxy.at(Fault.STALL, way, text=text)
             self.assertEqual((await gateway.range(b"k")).rows, ())
+
+    async def test_lease_and_a_stall(self) -> None:
+        """A lease that is renewed does not wait for one endpoint as long as other calls do."""
+        gateway = self.gateway(self.address, self.server.url)
+        lease = await gateway.grant_lease(60)
+        self.proxy.at(Fault.STALL, Way.TO_SERVER, text=b"/v3/lease")
+        begun = reactor.seconds()
+        self.assertEqual(await gateway.keep_alive(lease, patience_seconds=SHORT_SECONDS), 60)
+        self.assertLess(reactor.seconds() - begun, LONG_SECONDS)
 
     async def test_cancelled(self) -> None:
         """A call whose caller leaves ends at once, in whatever part of an answer, and is not made again elsewhere."""

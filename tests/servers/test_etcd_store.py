@@ -21,6 +21,7 @@ from coldstore.interfaces.metadata import (
     SchemaTooOld,
     StepTooLarge,
 )
+from coldstore.metadata.etcd import log as log_module
 from coldstore.metadata.etcd import replica as replica_module
 from coldstore.metadata.etcd import store as store_module
 from coldstore.metadata.etcd.store import EtcdStore
@@ -539,6 +540,38 @@ class WriterTests(OnOneEtcd):
         told, _ = await self.many(store, 20)
         self.assertEqual(len(told), 20)
         self.compare()
+
+    async def test_renewal_goes_on(self) -> None:
+        """A renewal that fails in a way that nobody has thought of is told, and is not the last one."""
+        store = await self.opened(lease_seconds=3)
+        gateway = store._executor._open._gateway  # type: ignore[attr-defined]
+        real = gateway.keep_alive
+        renewed: Deferred[int] = Deferred()
+
+        async def first(*_: Any, **__: Any) -> int:
+            gateway.keep_alive = second
+            raise LookupError("nobody has thought of it")
+
+        async def second(*arguments: Any, **named: Any) -> int:
+            gateway.keep_alive = real
+            seconds = int(await real(*arguments, **named))
+            renewed.callback(seconds)
+            return seconds
+
+        gateway.keep_alive = first
+        self.assertEqual(await renewed, 3)
+        self.assertEqual(len(self.flushLoggedErrors(LookupError)), 1)
+
+    async def test_a_copy_elsewhere(self) -> None:
+        """A copy of the file on another machine takes nothing away from the appliance that is alive."""
+        store = await self.opened()
+        copy = Path(self.mktemp())
+        copy_of(self.replica, copy)
+        self.patch(log_module, "host_name", lambda: "another.example")
+        await self.refused(AnotherAppliance, self.opened(replica=copy, lease_seconds=1))
+        await self.publish(store, b"k")
+        await store.close()
+        self.assertEqual(await self.keys(await self.opened(replica=copy)), {b"k"})
 
     async def test_lease_lost_to_another(self) -> None:
         """While ours was lost somebody else wrote, and is gone again: we may not go on with what we know."""

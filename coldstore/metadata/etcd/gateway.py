@@ -10,6 +10,7 @@ from base64 import b64decode, b64encode
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from treq.client import HTTPClient
@@ -298,9 +299,19 @@ class Gateway:
         """Begin a lease; return its number."""
         return int((await self._ask("lease/grant", {"TTL": str(seconds)}))["ID"])
 
-    async def keep_alive(self, lease: int) -> int:
-        """Have a lease begin anew; return for how many seconds, 0 when it has ended."""
-        return int((await self._ask("lease/keepalive", {"ID": str(lease)}))["result"].get("TTL", 0))
+    async def keep_alive(self, lease: int, *, patience_seconds: float) -> int:
+        """
+        Have a lease begin anew; return for how many seconds, 0 when it has ended.
+
+        :param patience_seconds: for each endpoint, if that is less than for other calls: the lease does not wait for one that hangs
+        """
+
+        async def call(endpoint: str) -> Any:
+            return await self._call(endpoint, "lease/keepalive", {"ID": str(lease)})
+
+        seconds = min(patience_seconds, self._seconds)
+        answer = await self._everywhere(call, is_repeatable=True, seconds=seconds)
+        return int(answer["result"].get("TTL", 0))
 
     async def revoke_lease(self, lease: int) -> None:
         """End a lease, with the keys that it holds."""
@@ -352,14 +363,17 @@ class Gateway:
             lambda endpoint: self._call(endpoint, name, fields), is_repeatable=False
         )
 
-    async def _everywhere(self, call: Callable[[str], Awaitable[Any]], *, is_repeatable: bool) -> Any:
-        """Call the endpoint that answered last, then the others in turn."""
+    async def _everywhere(
+        self, call: Callable[[str], Awaitable[Any]], *, is_repeatable: bool, seconds: float | None = None
+    ) -> Any:
+        """Call the endpoint that answered last, then the others in turn, each with the usual deadline unless another is given."""
+        in_time = partial(self._in_time, seconds=self._seconds if seconds is None else seconds)
         fault: MetadataUnavailable = MetadataUnavailable("no endpoint of etcd is configured")
         # Twice at least: a connection that was kept may have ended with the server that it was to.
         for _ in range(max(2, len(self._endpoints)) if is_repeatable else len(self._endpoints)):
             endpoint = self._endpoints[0]
             try:
-                return await self._authenticated(endpoint, call)
+                return await self._authenticated(endpoint, call, in_time)
             except (_NotReached, Unknown) as error:
                 self._endpoints.rotate(-1)
                 fault = error
@@ -367,35 +381,37 @@ class Gateway:
                     break
         raise fault
 
-    async def _authenticated(self, endpoint: str, call: Callable[[str], Awaitable[Any]]) -> Any:
+    async def _authenticated(
+        self, endpoint: str, call: Callable[[str], Awaitable[Any]], in_time: Callable[..., Awaitable[Any]]
+    ) -> Any:
         """Call, with a token if we have a user; get a new one when it is no longer taken."""
         if not self._address.user:
-            return await self._in_time(endpoint, call)
+            return await in_time(endpoint, call)
         if not self._token:
-            await self._in_time(endpoint, self._log_in)
+            await in_time(endpoint, self._log_in)
         try:
-            return await self._in_time(endpoint, call)
+            return await in_time(endpoint, call)
         except Refused as refusal:
             if refusal.code != _UNAUTHENTICATED and not any(
                 text in str(refusal) for text in _TOKEN_OF_THE_PAST
             ):
                 raise
         self._token = ""
-        await self._in_time(endpoint, self._log_in)
-        return await self._in_time(endpoint, call)
+        await in_time(endpoint, self._log_in)
+        return await in_time(endpoint, call)
 
     async def _log_in(self, endpoint: str) -> None:
         fields = {"name": self._address.user, "password": self._address.password}
         self._token = (await self._call(endpoint, "auth/authenticate", fields))["token"]
 
-    async def _in_time(self, endpoint: str, call: Callable[[str], Awaitable[_T]]) -> _T:
+    async def _in_time(self, endpoint: str, call: Callable[[str], Awaitable[_T]], *, seconds: float) -> _T:
         """Call within the deadline; sort what may happen to a connection."""
 
         async def called() -> _T:
             return await call(endpoint)
 
         under_way: Deferred[_T] = Deferred.fromCoroutine(called())
-        late = self._reactor.callLater(self._seconds, under_way.cancel)
+        late = self._reactor.callLater(seconds, under_way.cancel)
         try:
             return await under_way
         except (ConnectError, DNSLookupError) as error:
@@ -403,10 +419,10 @@ class Gateway:
         except ConnectingCancelledError as error:
             if late.active():
                 raise CancelledError from error
-            raise _NotReached(f"etcd at {endpoint} cannot be reached within {self._seconds:g} s") from error
+            raise _NotReached(f"etcd at {endpoint} cannot be reached within {seconds:g} s") from error
         except _LOST as error:
             if not late.active():
-                raise Unknown(f"etcd at {endpoint} has not answered for {self._seconds:g} s") from error
+                raise Unknown(f"etcd at {endpoint} has not answered for {seconds:g} s") from error
             if _is_cancelled(error):
                 # Whoever asked has left; nobody else is to be asked.
                 raise CancelledError from error

@@ -55,13 +55,17 @@ class Holder:
     """
     Who writes.
 
-    :ivar replica: names the replica: who holds it may take over from an earlier process that did
+    :ivar replica: names the replica
     """
 
     replica: str
     host: str
     pid: int
     since: str
+
+    def follows(self, earlier: "Holder") -> bool:
+        """Whether the earlier one has ended: here is its replica, which one process at a time has; but a copy of it may be elsewhere."""
+        return (self.replica, self.host) == (earlier.replica, earlier.host)
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host} since {self.since}"
@@ -139,7 +143,7 @@ class Log:
         is_said = False
         while True:
             batch, writer = await self._look_up()
-            if writer is None or _holder_of(writer).replica == holder.replica:
+            if writer is None or holder.follows(_holder_of(writer)):
                 if await self._take(writer, batch):
                     break
                 continue
@@ -199,18 +203,24 @@ class Log:
         self._renewing.addErrback(
             lambda failure: self.log.failure("the lease of the writer", failure=failure)
         )
+        self._renewing.addCallback(self._again)
+
+    def _again(self, _: object) -> None:
+        if not self._is_closing and not self.taken_over:
+            self._tick = self._reactor.callLater(self._lease_seconds / 3, self._renew)
+
+    async def _kept_alive(self, lease: int) -> int:
+        return await self._gateway.keep_alive(lease, patience_seconds=self._lease_seconds / 3)
 
     async def _renewed(self) -> None:
         lease = self._lease
         try:
-            if self._writer_revision and not await self._gateway.keep_alive(lease) and lease == self._lease:
+            if self._writer_revision and not await self._kept_alive(lease) and lease == self._lease:
                 self._lost()
             if not self._writer_revision and not self._doubtful and not self._is_closing:
                 await self._regain()
         except MetadataUnavailable as fault:
             self.log.warn("the lease of the writer cannot be renewed: {fault}", fault=str(fault))
-        if not self._is_closing and not self.taken_over:
-            self._tick = self._reactor.callLater(self._lease_seconds / 3, self._renew)
 
     def _lost(self) -> None:
         if self._writer_revision:
