@@ -400,6 +400,19 @@ class FaultTests(OnOneEtcd):
             self.assertEqual(await self.keys(store), told[0])
             self.compare()
 
+    async def test_closed_while_etcd_hangs(self) -> None:
+        """However much is queued, it takes a call or two to find out that nothing of it can be written."""
+        store = await self.opened(request_seconds=2.0, patience_seconds=1.0, write_batch_max=1)
+        given = DeferredList(
+            [self.publish(store, b"%d" % number) for number in range(50)], consumeErrors=True
+        )
+        self.server.freeze()
+        self.addCleanup(self.server.thaw)
+        begun = reactor.seconds()
+        await store.close()
+        self.assertLess(reactor.seconds() - begun, 50.0)
+        self.assertEqual({type(fault.value) for _, fault in await given}, {MetadataUnavailable})
+
     async def refuse_after(self, happened: "Deferred[Any]") -> None:
         """Let nobody connect after something happened, and cut off who is."""
         await happened

@@ -123,6 +123,7 @@ class Log:
         self._tick: IDelayedCall | None = None
         self._renewing: Deferred[None] | None = None
         self._is_closing = False
+        self._given_up = ""
         self._doubtful = ""
         self._is_answered = False
         self._fences: set[str] = set()
@@ -174,7 +175,7 @@ class Log:
                 self.log.info("the lease of the writer ends by itself: {fault}", fault=str(fault))
 
     def stop_waiting(self) -> None:
-        """Ask nothing for longer than one call from now on: the store closes."""
+        """The store closes: wait for etcd no longer than it takes one call to fail, whatever there is to be written."""
         self._is_closing = True
 
     async def _take(self, writer: KeyValue | None, batch: KeyValue | None) -> bool:
@@ -269,6 +270,7 @@ class Log:
         """
         if self.taken_over:
             raise TakenOver(self.taken_over)
+        self._check_given_up()
         if self._doubtful:
             await self._settle()
         if not self._writer_revision:
@@ -281,6 +283,7 @@ class Log:
         :raise MetadataFull: etcd has no room; nothing was written
         :raise MetadataUnavailable: it was not written, or (``is_ready`` is false then) nobody knows
         """
+        self._check_given_up()
         name = self._new_name()
         operations = [
             deleting(change.key) if change.value is None else putting(change.key, change.value)
@@ -300,6 +303,8 @@ class Log:
                 refusals += isinstance(error, Refused)
                 if self._doubtful or refusals == REFUSALS_MAX:
                     raise
+                if self._is_closing and not isinstance(error, Refused):
+                    self._given_up = str(error)
                 fault = error
             # It surely was not written, and may be written once more.
             if self._is_closing or self._reactor.seconds() + pause > end:
@@ -330,6 +335,10 @@ class Log:
             self._now(answer.revision, name)
             return True
         return self._judge(name, *self._looked(answer))
+
+    def _check_given_up(self) -> None:
+        if self._given_up:
+            raise MetadataUnavailable(f"the store closes, and etcd does not answer: {self._given_up}")
 
     def _new_name(self) -> str:
         self._count += 1
@@ -366,6 +375,8 @@ class Log:
             except TakenOver:
                 raise
             except MetadataUnavailable as fault:
+                if self._is_closing:
+                    self._given_up = str(fault)
                 if self._is_closing or self._reactor.seconds() + pause > end:
                     raise MetadataUnavailable(f"nobody knows whether it was written: {fault}") from fault
             await self._pause(pause)
