@@ -24,6 +24,7 @@ from coldstore.interfaces.metadata import (
 from coldstore.metadata.etcd import log as log_module
 from coldstore.metadata.etcd import replica as replica_module
 from coldstore.metadata.etcd import store as store_module
+from coldstore.metadata.etcd.gateway import Event, Gateway, Watch
 from coldstore.metadata.etcd.store import EtcdStore
 from coldstore.metadata.sql.tables import BY_NAME
 from coldstore.model.errors import MetadataFull, MetadataUnavailable, NoSuchKey, TakenOver
@@ -189,6 +190,51 @@ class ReplicaTests(OnOneEtcd):
             await store.close()
             self.assertEqual(rows_in_file(copy), rows_in_etcd(self.server))
             self.assertEqual(copy.stat().st_ino != inode, is_made_anew)
+
+    async def test_batches_in_pieces(self) -> None:
+        """A batch that etcd tells of in several messages is not seen by halves in a replica that is read meanwhile."""
+        store = await self.opened()
+        behind = Path(self.mktemp())
+        copy_of(self.replica, behind)
+        states = [rows_in_file(behind)]
+        for number in range(3):
+            await self.publish(store, b"%d" % number)
+            states.append(rows_in_file(self.replica))
+        await store.close()
+        seen: list[Any] = []
+
+        class Pieces:
+            """A watch that tells of one event at a time, or of a piece with the end of one batch and the beginning of another."""
+
+            def __init__(self, watch: Watch, size: int) -> None:
+                self.watch, self.size, self.waiting = watch, size, []  # type: ignore[var-annotated]
+
+            async def next(self) -> list[Event]:
+                """Note what is there, then return a piece."""
+                seen.append(rows_in_file(copy))
+                while not self.waiting:
+                    self.waiting = await self.watch.next()
+                piece, self.waiting = self.waiting[: self.size], self.waiting[self.size :]
+                return piece
+
+            def close(self) -> None:
+                """See ``Watch``."""
+                self.watch.close()
+
+        real = Gateway.watch
+        for size in (1, 5):
+
+            async def watch(*arguments: Any, size: int = size, **named: Any) -> Any:
+                return Pieces(await real(*arguments, **named), size)
+
+            self.patch(Gateway, "watch", watch)
+            copy = Path(self.mktemp())
+            copy_of(behind, copy)
+            await (await self.opened(replica=copy)).close()
+            self.assertEqual(rows_in_file(copy), states[-1])
+        self.assertGreater(len(seen), 10)
+        for state in seen:
+            self.assertIn(state, states)
 
     async def test_even_with_a_compacted_etcd(self) -> None:
         """One that lacks nothing is used as it is, however much etcd has forgotten."""

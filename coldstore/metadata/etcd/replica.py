@@ -150,11 +150,15 @@ class Replica:
         watch = await self._gateway.watch(
             self._keys.all, end_of(self._keys.all), from_revision=self.mark.batch.revision + 1
         )
+        told: list[Event] = []
         try:
             while self.mark.batch != last:
-                batch = await self._workers.run(self._apply, await watch.next())
-                if batch is not None:
-                    self.marked(batch)
+                told += await watch.next()
+                # A batch may come in pieces. Its key is the last thing that it writes.
+                ends = [place for place, event in enumerate(told, 1) if self._ends_batch(event)]
+                if ends:
+                    self.marked(await self._workers.run(self._apply, told[: ends[-1]]))
+                    del told[: ends[-1]]
         except Compacted:
             return False
         except (sqlite3.DatabaseError, NotARow) as error:
@@ -192,23 +196,21 @@ class Replica:
         )
         return False
 
-    def _apply(self, events: Sequence[Event]) -> Batch | None:
-        """Apply events in one transaction; return the last batch that is complete with them, None when there is none."""
+    def _ends_batch(self, event: Event) -> bool:
+        return event.key == self._keys.batch and event.value is not None
+
+    def _apply(self, events: Sequence[Event]) -> Batch:
+        """Apply whole batches in one transaction; return the last one."""
+        last = batch_in(events[-1])
         with closing(sqlite3.connect(self._path, isolation_level=None)) as connection:
             connection.execute("PRAGMA synchronous = NORMAL")
             into = _Rows(connection, self._keys)
-            batch = None
             connection.execute("BEGIN IMMEDIATE")
             for event in events:
-                if event.key == self._keys.batch and event.value is not None:
-                    # It is the last that a batch writes.
-                    batch = batch_in(event)
-                else:
-                    into.set(event.key, event.value)
-            if batch is not None:
-                connection.execute("UPDATE replica SET revision = ?, batch = ?", (batch.revision, batch.name))
+                into.set(event.key, event.value)
+            connection.execute("UPDATE replica SET revision = ?, batch = ?", (last.revision, last.name))
             connection.execute("COMMIT")
-            return batch
+        return last
 
     # ── everything ──────────────────────────────────────────────────────────────────────────────────────────────────
 
