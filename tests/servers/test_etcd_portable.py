@@ -260,3 +260,22 @@ class CommandTests(TestCase):
             await snapshot.standing()
         await snapshot.close()
         await store.close()
+
+    async def test_read_while_it_works(self) -> None:
+        """An appliance at work compacts nothing that a snapshot still shows, and does once that is closed."""
+        store = store_of(self.settings, reactor)
+        await store.open()
+        await store.take_epoch(at=1.0, host="")
+        upkeep = store._executor._open._upkeep  # type: ignore[attr-defined]
+        snapshot = await Place(cluster=self.settings.metadata.etcd).snapshot(reactor)
+        assert isinstance(snapshot, EtcdSnapshot)
+        for number in range(4):
+            await store.take_epoch(at=2.0 + number, host="")
+            await upkeep.one_round()
+        self.assertEqual((await snapshot.standing()).epoch, 1)
+        await snapshot.close()
+        await upkeep.one_round()
+        revision = {"key": "YQ==", "revision": str(snapshot._revision)}
+        with self.assertRaisesRegex(Exception, "400"):
+            etcd.shared().call("kv/range", revision)
+        await store.close()

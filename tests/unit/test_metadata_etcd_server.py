@@ -7,7 +7,8 @@ from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from coldstore.metadata.etcd.gateway import Status
+from coldstore.metadata.etcd.gateway import KeyValue, Range, Status
+from coldstore.metadata.etcd.keys import Keys
 from coldstore.metadata.etcd.server import ROUND_SECONDS, Upkeep, shortage
 from coldstore.model.errors import MetadataUnavailable
 
@@ -40,13 +41,20 @@ class UpkeepTests(SynchronousTestCase):
         self.status_now = GOOD
         self.is_away = False
         self.revision = 10
-        self.upkeep = Upkeep(self, reactor=self.clock, revision=lambda: self.revision)  # type: ignore[arg-type]
+        self.held: list[int] = []
+        self.upkeep = Upkeep(self, Keys("/c"), reactor=self.clock, revision=lambda: self.revision)  # type: ignore[arg-type]
 
     async def status(self) -> Status:
         """As a gateway does."""
         if self.is_away:
             raise MetadataUnavailable("away")
         return self.status_now
+
+    async def range(self, key: bytes, end: bytes, *, keys_only: bool) -> Range:
+        """As a gateway does."""
+        self.assertEqual((key, end, keys_only), (b"/c/reading/", b"/c/reading0", True))
+        rows = tuple(KeyValue(key=key + b"x", value=b"", revision=each, lease=1) for each in self.held)
+        return Range(rows=rows, revision=self.revision, is_more=False, count=len(rows))
 
     async def compact(self, revision: int) -> None:
         """As a gateway does."""
@@ -67,6 +75,15 @@ class UpkeepTests(SynchronousTestCase):
         self.upkeep.stop()
         self.upkeep.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_what_is_read(self) -> None:
+        """What somebody reads is kept as long as he does."""
+        self.upkeep.start()
+        for revision, held in ((20, []), (30, [25, 15]), (40, [25]), (50, [25]), (60, [])):
+            self.revision, self.held = revision, held
+            self.clock.advance(ROUND_SECONDS)
+        self.upkeep.stop()
+        self.assertEqual(self.compacted, [10, 20, 25, 40])
 
     def test_warning(self) -> None:
         """A shortage is said in every round that finds it."""

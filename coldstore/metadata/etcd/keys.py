@@ -6,6 +6,7 @@ Under ``<prefix>/`` there are, for an appliance of its own:
 - ``<prefix>/schema``: ``{"schema": 5}``, the number of the last migration;
 - ``<prefix>/writer``: who writes, held by his lease;
 - ``<prefix>/batch``: ``{"batch": "<name>"}``, the batch that was written last;
+- ``<prefix>/reading/<name>``: somebody reads everything as it was when this key was put, held by his lease;
 - ``<prefix>/numbers/<table>``: ``7``, the greatest number that rows of the table ever had, when that row is gone;
 - ``<prefix>/<table>/<primary key>``: a row, as a JSON object of its columns; those of the primary key are in the key, those that are
   null are left out, and bytes are base64.
@@ -47,6 +48,7 @@ class Keys:
         self.schema = self.all + b"schema"
         self.writer = self.all + b"writer"
         self.batch = self.all + b"batch"
+        self.reading = self.all + b"reading/"
         self._numbers = self.all + b"numbers/"
         self._tables = {table.name: table for table in tables}
         self._beginnings = {name: self.all + name.encode() + b"/" for name in self._tables}

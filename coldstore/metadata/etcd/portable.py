@@ -1,11 +1,12 @@
 """The rows in etcd as rows: see ``metadata.portable``. No replica is made; one that there is catches up when it is used next."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
 from coldstore.metadata.etcd.changes import BYTES_MAX, ROWS_MAX, Change, weight_bytes
-from coldstore.metadata.etcd.gateway import Compacted, Gateway, KeyValue, Range, end_of
+from coldstore.metadata.etcd.gateway import Compacted, Gateway, KeyValue, Range, end_of, putting
 from coldstore.metadata.etcd.keys import Keys, NotARow, row_of, value_of
 from coldstore.metadata.etcd.log import Log, this_process
 from coldstore.metadata.etcd.schema import defaults, first_rows, ledger, schema_row
@@ -14,21 +15,24 @@ from coldstore.metadata.portable.stores import Key, Row, Standing
 from coldstore.metadata.sql.migrations import Migration, missing
 from coldstore.metadata.sql.tables import ARRIVING_FROM, BY_NAME, MOVED_TO, TABLES, Table
 from coldstore.metadata.sqlite.schema import shipped_migrations
-from coldstore.model.errors import MetadataUnavailable
+from coldstore.model.errors import MetadataFull, MetadataUnavailable
 from coldstore.util.workers import Reactor
 
 LEASE_SECONDS = 15
 PATIENCE_SECONDS = 30.0
 AHEAD_PAGES = 8
+HOLD_SECONDS = 600
+"""How long a snapshot of which nothing is read keeps an appliance from compacting what it shows."""
 
 
 class EtcdSnapshot:
-    """See ``Snapshot``: everything at one revision. It must not be compacted before all of it was read."""
+    """See ``Snapshot``: everything at one revision. A key that it holds keeps an appliance at work from compacting that."""
 
     tables = TABLES
 
-    def __init__(self, gateway: Gateway, keys: Keys, *, revision: int, schema: int) -> None:
+    def __init__(self, gateway: Gateway, keys: Keys, *, revision: int, lease: int, schema: int) -> None:
         self._gateway = gateway
+        self._lease = lease
         self._keys = keys
         self._revision = revision
         self._schema = schema
@@ -47,15 +51,15 @@ class EtcdSnapshot:
         :raise SchemaTooNew: a newer program has written them
         """
         try:
-            revision = (await gateway.range(keys.schema)).revision
             applied = await ledger(gateway, keys, shipped_migrations())
             missing(applied, shipped_migrations(), is_upgrade=True)
             if not applied:
                 raise MetadataUnavailable(f"etcd holds no metadata under {keys.all.decode()}")
+            revision, lease = await _held(gateway, keys)
         except BaseException:
             await gateway.close()
             raise
-        return cls(gateway, keys, revision=revision, schema=max(applied))
+        return cls(gateway, keys, revision=revision, lease=lease, schema=max(applied))
 
     async def standing(self) -> Standing:
         """See ``Snapshot``."""
@@ -89,10 +93,16 @@ class EtcdSnapshot:
 
     async def close(self) -> None:
         """See ``Snapshot``."""
+        if self._lease:
+            # It ends by itself, too.
+            with suppress(MetadataUnavailable):
+                await self._gateway.revoke_lease(self._lease)
         await self._gateway.close()
 
     async def _range(self, key: bytes, end: bytes, *, limit: int, keys_only: bool = False) -> Range:
         try:
+            if self._lease:
+                await self._gateway.keep_alive(self._lease, patience_seconds=HOLD_SECONDS)
             return await self._gateway.range(
                 key, end, limit=limit, revision=self._revision, keys_only=keys_only
             )
@@ -241,6 +251,16 @@ async def needed_by(gateway: Gateway, keys: Keys) -> list[Migration]:
     :raise SchemaTooNew: it cannot be upgraded
     """
     return missing(await ledger(gateway, keys, shipped_migrations()), shipped_migrations(), is_upgrade=True)
+
+
+async def _held(gateway: Gateway, keys: Keys) -> tuple[int, int]:
+    """Have the present be kept; return its revision, and the lease of the key that says so: 0 when etcd is too full for one."""
+    try:
+        lease = await gateway.grant_lease(HOLD_SECONDS)
+        key = keys.reading + uuid4().hex.encode()
+        return (await gateway.txn([], [putting(key, b"", lease=lease)])).revision, lease
+    except MetadataFull:
+        return (await gateway.range(keys.schema)).revision, 0
 
 
 async def last_of(gateway: Gateway, keys: Keys, table: Table, *, revision: int = 0) -> Key | None:

@@ -8,7 +8,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from coldstore.metadata.etcd.changes import BYTES_MAX, OPERATIONS_MAX
-from coldstore.metadata.etcd.gateway import Gateway, Status, deleting, mod_revision_is
+from coldstore.metadata.etcd.gateway import Gateway, Status, deleting, end_of, mod_revision_is
 from coldstore.metadata.etcd.keys import Keys
 from coldstore.model.errors import MetadataFull, MetadataUnavailable
 from coldstore.util.workers import Reactor
@@ -18,7 +18,7 @@ QUOTA_BYTES = 2 << 30
 """``--quota-backend-bytes``, if it was not given; etcd says its own only since 3.6."""
 FULL_SHARE = 0.8
 ROUND_SECONDS = 300.0
-"""How often the room is looked at, and what is older than two rounds compacted."""
+"""How often the room is looked at, and what is older than two rounds compacted, unless somebody reads it."""
 
 
 async def check_server(gateway: Gateway, keys: Keys) -> None:
@@ -77,9 +77,12 @@ class Upkeep:
 
     log = Logger()
 
-    def __init__(self, gateway: Gateway, *, reactor: Reactor, revision: Callable[[], int]) -> None:
+    def __init__(
+        self, gateway: Gateway, keys: Keys, *, reactor: Reactor, revision: Callable[[], int]
+    ) -> None:
         """:param revision: of the last batch"""
         self._gateway = gateway
+        self._keys = keys
         self._reactor = reactor
         self._revision = revision
         self._passed = [0, 0]
@@ -102,7 +105,7 @@ class Upkeep:
             self._round.cancel()
 
     async def one_round(self) -> None:
-        """Look, and compact up to the batch that was the last two rounds ago."""
+        """Look, and compact up to the batch that was the last two rounds ago, or to what somebody still reads."""
         try:
             trouble = shortage(await self._gateway.status())
             if trouble:
@@ -110,7 +113,9 @@ class Upkeep:
             oldest, newest = self._passed
             self._passed = [newest, self._revision()]
             if oldest:
-                await self._gateway.compact(oldest)
+                reading = self._keys.reading
+                held = await self._gateway.range(reading, end_of(reading), keys_only=True)
+                await self._gateway.compact(min([oldest, *(row.revision for row in held.rows)]))
         except MetadataUnavailable as fault:
             self.log.info("etcd was not compacted: {fault}", fault=str(fault))
 

@@ -122,7 +122,7 @@ class EtcdExecutor:
             on_taken_over=self._on_taken_over,
         )
         replica = Replica(self._path, gateway, self._keys, migrations=self._migrations, workers=workers)
-        opened = _Opened(gateway, log, replica, workers, self._reactor)
+        opened = _Opened(gateway, self._keys, log, replica, workers, self._reactor)
         try:
             await check_server(gateway, self._keys)
             await replica.look()
@@ -202,7 +202,13 @@ class _Opened:
     """What an open store has, and how it is let go."""
 
     def __init__(
-        self, gateway: Gateway, log: Log, replica: Replica, workers: Workers, reactor: Reactor
+        self,
+        gateway: Gateway,
+        keys: Keys,
+        log: Log,
+        replica: Replica,
+        workers: Workers,
+        reactor: Reactor,
     ) -> None:
         self.log = log
         self.threads: ThreadedExecutor | None = None
@@ -210,7 +216,7 @@ class _Opened:
         self._replica = replica
         self._workers = workers
         self._reactor = reactor
-        self._upkeep = Upkeep(gateway, reactor=reactor, revision=lambda: log.last.revision)
+        self._upkeep = Upkeep(gateway, keys, reactor=reactor, revision=lambda: log.last.revision)
 
     async def begin(self, path: str, write_batch_max: int) -> None:
         """Open the replica."""
