@@ -14,6 +14,7 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Site
+from twisted.web.static import Data
 
 from coldstore.metadata.etcd.gateway import (
     Address,
@@ -155,6 +156,23 @@ class CallTests(OnGateways):
         gateway = self.gateway(f"http://127.0.0.1:{port.getHost().port}")
         fault = await self.refused(Unknown, gateway.range(b"k"))
         self.assertIn("answered 404", str(fault))
+
+    async def test_another_service(self) -> None:
+        """Nor are those that are JSON and say that all is well."""
+        page = Data(b'{"ok": true}', "application/json")
+        page.isLeaf = True
+        page.render_POST = page.render_GET  # type: ignore[attr-defined]
+        port = reactor.listenTCP(0, Site(page), interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        gateway = self.gateway(f"http://127.0.0.1:{port.getHost().port}")
+        for asked in (gateway.status(), gateway.txn([], [putting(b"k", b"1")]), gateway.grant_lease(1)):
+            fault = await self.refused(Unknown, asked)
+            self.assertIn("answered 200: '{\"ok\": true}'", str(fault))
+
+    def test_secrets(self) -> None:
+        """Whoever writes down where etcd is writes down no secret."""
+        address = Address(endpoints=["http://h"], user="u", password="secret 1", certificate_pem="secret 2")
+        self.assertNotIn("secret", repr(address))
 
     async def test_status(self) -> None:
         """A member says what it is."""

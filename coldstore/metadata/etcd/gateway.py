@@ -9,7 +9,7 @@ import json
 from base64 import b64decode, b64encode
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -159,9 +159,9 @@ class Address:
 
     endpoints: Sequence[str]
     user: str = ""
-    password: str = ""
+    password: str = field(default="", repr=False)
     ca_pem: str = ""
-    certificate_pem: str = ""
+    certificate_pem: str = field(default="", repr=False)
 
 
 class Time(Protocol):
@@ -453,6 +453,8 @@ class Gateway:
             # A call of a stream has its errors inside.
             error = said.get("error")
             if response.code == 200 and error is None:
+                # It is in everything that etcd says.
+                said.get("result", said)["header"]
                 return said
             if isinstance(error, dict):
                 code, message = int(error.get("grpc_code", 2)), str(error.get("message", ""))
