@@ -53,6 +53,8 @@ class Listener:
         await self.lasting.stop()
 
     async def _begun(self, connection: Connection) -> None:
+        # It has nothing to do but to be there.
+        await connection.run("SET idle_session_timeout = 0")
         await connection.run(f"LISTEN {self._channel}")
 
     def _heard(self, channel: str, said: str) -> None:
