@@ -1,5 +1,5 @@
 """
-What a store costs as it grows: ``python -m tests.bench.bench_scale [sqlite|postgresql] [most] [folder]``.
+What a store costs as it grows: ``python -m tests.bench.bench_scale [sqlite|postgresql|etcd] [most] [folder]``.
 
 The store is filled to 10,000 object versions, 100,000 and so on up to ``most`` (1,000,000 unless given). At each size it is opened
 anew and asked what clients and loops ask. The last columns say how much slower each has become with every tenfold growth;
@@ -51,6 +51,9 @@ class Backend(Protocol):
     def settle(self) -> None:
         """Everything that was written is to be as it would be after a quiet night."""
 
+    async def ready(self, reactor: Any) -> dict[str, float]:
+        """Do what remains to be done before the store is opened; return figures of that."""
+
     def size_bytes(self) -> int:
         """Return what it takes of the disk."""
 
@@ -87,6 +90,10 @@ class Sqlite:
                 connection.execute("COMMIT")
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             self._filling = None
+
+    async def ready(self, reactor: Any) -> dict[str, float]:
+        """See ``Backend``."""
+        return {}
 
     def size_bytes(self) -> int:
         """See ``Backend``."""
@@ -146,6 +153,10 @@ class Postgres:
         self._cluster.sql("VACUUM ANALYZE", database=self._where.database)
         self._cluster.sql("CHECKPOINT")
 
+    async def ready(self, reactor: Any) -> dict[str, float]:
+        """See ``Backend``."""
+        return {}
+
     def size_bytes(self) -> int:
         """See ``Backend``."""
         ((size,),) = self._cluster.sql("SELECT pg_database_size(%s)", (self._where.database,))
@@ -160,6 +171,84 @@ class Postgres:
 
         host, port, database = self._where
         return psycopg2.connect(host=host, port=port, dbname=database, user=self._owner)
+
+
+class Etcd(Sqlite):
+    """A server of its own, into which the rows are moved from a file; each size has a prefix of its own."""
+
+    def __init__(self, folder: str) -> None:
+        from coldstore.metadata.etcd.gateway import Address
+        from tests.servers.etcd import Etcd as Server
+
+        super().__init__(folder)
+        self._folder = folder
+        self._server = Server(quota_bytes=8 << 30)
+        self._address = Address(endpoints=[self._server.url])
+        self._sizes = 0
+
+    def open(self, reactor: Any) -> IMetadataStore:
+        """See ``Backend``; before the first size, the file."""
+        from coldstore.metadata.etcd.store import EtcdStore
+
+        if not self._sizes:
+            return super().open(reactor)
+        replica = f"{self._folder}/replica{self._sizes}"
+        return EtcdStore(self._address, prefix=self._prefix, replica_path=replica, reactor=reactor)
+
+    async def ready(self, reactor: Any) -> dict[str, float]:
+        """See ``Backend``."""
+        from coldstore.metadata.etcd.gateway import Gateway
+        from coldstore.metadata.etcd.keys import Keys
+        from coldstore.metadata.etcd.portable import PortableEtcd
+        from coldstore.metadata.portable.transfer import transfer
+        from coldstore.metadata.sqlite.portable import SqliteSnapshot
+
+        async def nothing() -> None:
+            """The file stays what it is."""
+
+        self._server.clear()
+        self._sizes += 1
+        target = await PortableEtcd.begin(
+            lambda: Gateway(self._address, reactor=reactor, request_seconds=60.0),
+            Keys(self._prefix),
+            name="etcd",
+            reactor=reactor,
+            new_appliance_id=lambda: "bench",
+        )
+        snapshot = SqliteSnapshot(self._path)
+        moved = await seconds(
+            lambda: Deferred.fromCoroutine(
+                transfer(
+                    snapshot,
+                    target,
+                    origin="bench",
+                    may_replace=False,
+                    tell=lambda *_: None,
+                    before_settling=nothing,
+                )
+            )
+        )
+        await snapshot.close()
+        await target.close()
+        revision = self._server.call("kv/range", {"key": "YQ=="})["header"]["revision"]
+        self._server.call("kv/compaction", {"revision": revision, "physical": True})
+        self._server.call("maintenance/defragment", {})
+        store = self.open(reactor)
+        loaded = await seconds(store.open)
+        await store.close()
+        return {"moved there in s": moved, "replica loaded in s": loaded}
+
+    def size_bytes(self) -> int:
+        """See ``Backend``: etcd's file."""
+        return int(self._server.call("maintenance/status", {})["dbSize"])
+
+    def close(self) -> None:
+        """See ``Backend``."""
+        self._server.remove()
+
+    @property
+    def _prefix(self) -> str:
+        return f"/size{self._sizes}"
 
 
 def _copied(value: object) -> str:
@@ -329,6 +418,7 @@ async def measured(backend: Backend, reactor: Any, most: int) -> dict[int, dict[
             backend.run(statement, arguments)
         backend.settle()
         filled = perf_counter() - begun
+        more = await backend.ready(reactor)
         size_bytes = backend.size_bytes()
         begun = perf_counter()
         async with opened(backend, reactor) as store:
@@ -339,6 +429,7 @@ async def measured(backend: Backend, reactor: Any, most: int) -> dict[int, dict[
                 **await Questions(store, first=first, last=target, names=names).figures(),
                 "bytes of a version": size_bytes / target,
                 "filled in s": filled,
+                **more,
             }
         print(f"{target:,} object versions are measured", flush=True)
         # Behind the numbers that were given meanwhile, with a bundle that begins.
@@ -377,7 +468,7 @@ async def main(reactor: Any, kind: str, most: int, folder: str) -> None:
 
 def backend_of(kind: str, folder: str) -> Backend:
     """Return an empty database."""
-    kinds: dict[str, Callable[[str], Backend]] = {"sqlite": Sqlite, "postgresql": Postgres}
+    kinds: dict[str, Callable[[str], Backend]] = {"sqlite": Sqlite, "postgresql": Postgres, "etcd": Etcd}
     if kind not in kinds:
         raise SystemExit(f"{kind} is not among: {', '.join(kinds)}")
     return kinds[kind](folder)
