@@ -231,8 +231,8 @@ class Etcd(Sqlite):
         await snapshot.close()
         await target.close()
         revision = self._server.call("kv/range", {"key": "YQ=="})["header"]["revision"]
-        self._server.call("kv/compaction", {"revision": revision, "physical": True})
-        self._server.call("maintenance/defragment", {})
+        self._server.call("kv/compaction", {"revision": revision, "physical": True}, seconds=600)
+        self._server.call("maintenance/defragment", {}, seconds=600)
         store = self.open(reactor)
         loaded = await seconds(store.open)
         await store.close()

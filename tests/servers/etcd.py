@@ -97,14 +97,14 @@ class Etcd(ServerProcess):
         except (URLError, OSError):
             return False
 
-    def call(self, name: str, fields: Mapping[str, Any]) -> Any:
+    def call(self, name: str, fields: Mapping[str, Any], *, seconds: float = CALL_SECONDS) -> Any:
         """
         Call the gateway; return its answer. Blocks.
 
         :raise urllib.error.HTTPError: it refused
         """
         request = Request(f"{self.url}/v3/{name}", data=json.dumps(fields).encode(), method="POST")
-        with self._open(request, timeout=CALL_SECONDS) as answer:
+        with self._open(request, timeout=seconds) as answer:
             return json.load(answer)
 
     def put(self, key: bytes, value: bytes) -> None:
