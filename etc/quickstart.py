@@ -147,6 +147,7 @@ class Appliance:
             "COLDSTORE_SERVER_PORT": str(self.port),
             "COLDSTORE_OPERATOR_PORT": str(self.operator_port),
         }
+        self._upgrade(configuration, environment)
         twistd = Path(sys.executable).with_name("twistd")
         command = [str(twistd), "--nodaemon", "--pidfile=", "coldstore", "--config", str(configuration)]
         with self.log.open("ab") as log:
@@ -163,6 +164,29 @@ class Appliance:
         self._wait_until_serving(self._process)
         self._make_users()
         self._write_client_environment()
+
+    def _upgrade(self, configuration: Path, environment: Mapping[str, str]) -> None:
+        """
+        Bring what an earlier release has left up to date; it is dumped first.
+
+        :raise NotRunning: it cannot be
+        """
+        if not (self.state / "metadata.sqlite").exists():
+            return
+        command = [
+            sys.executable,
+            "-m",
+            "coldstore.admin.main",
+            "db",
+            "upgrade",
+            "--config",
+            str(configuration),
+        ]
+        done = subprocess.run(
+            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
+        )
+        if done.returncode:
+            raise NotRunning(done.stderr.strip())
 
     def _wait_until_serving(self, process: "subprocess.Popen[bytes]") -> None:
         deadline = time.monotonic() + START_SECONDS
