@@ -7,8 +7,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from coldstore.config.schema import Configuration, Metadata, Postgresql
 from coldstore.metadata.choice import address_of, folder_of, store_of
-from coldstore.metadata.postgres.dialect import adding, inserting, plain, translated
+from coldstore.metadata.postgres.dialect import plain, translated
 from coldstore.metadata.postgres.store import PostgresStore
+from coldstore.metadata.sql.writing import adding, inserting
 from coldstore.metadata.sqlite.store import SqliteStore
 
 
@@ -24,13 +25,13 @@ class DialectTests(SynchronousTestCase):
 
     def test_inserting(self) -> None:
         """A row has a place for each of its columns."""
-        self.assertEqual(inserting("t", "a, b"), "INSERT INTO t (a, b) VALUES (%s,%s)")
+        self.assertEqual(inserting("t", "a, b"), "INSERT INTO t (a, b) VALUES (?,?)")
 
     def test_adding(self) -> None:
         """Sums begin with what is added, and grow by it; what is there already is named with its table."""
         self.assertEqual(
             adding("t", "a, b", "c, d"),
-            "INSERT INTO t (a, b, c, d) VALUES (%s,%s,%s,%s) ON CONFLICT (a, b) DO UPDATE"
+            "INSERT INTO t (a, b, c, d) VALUES (?,?,?,?) ON CONFLICT (a, b) DO UPDATE"
             " SET c = t.c + excluded.c, d = t.d + excluded.d",
         )
 

@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from coldstore.metadata.postgres.client import Answer, Connection
-from coldstore.metadata.postgres.dialect import DIALECT, adding, inserting, plain, translated
+from coldstore.metadata.postgres.dialect import DIALECT, plain, translated
 from coldstore.metadata.postgres.merging import TEXT_BYTES_MAX, Asked, Text, questions
 from coldstore.metadata.sql.database import Row
+from coldstore.metadata.sql.writing import adding, inserting
 
 
 def _no_number() -> int:
@@ -57,11 +58,11 @@ class Statements:
 
     async def insert(self, table: str, columns: str, row: Sequence[object]) -> None:
         """See ``Database``."""
-        await self._ask(inserting(table, columns), row)
+        await self._ask(translated(inserting(table, columns)), row)
 
     async def add(self, table: str, key: str, sums: str, row: Sequence[object]) -> None:
         """See ``Database``."""
-        await self._ask(adding(table, key, sums), row)
+        await self._ask(translated(adding(table, key, sums)), row)
 
     async def number(self) -> int:
         """See ``Database``."""

@@ -20,22 +20,6 @@ def translated(statement: str) -> str:
     return statement.replace("?", "%s")
 
 
-@lru_cache
-def inserting(table: str, columns: str) -> str:
-    """Return the statement that inserts a row."""
-    return f"INSERT INTO {table} ({columns}) VALUES ({','.join(['%s'] * len(columns.split(',')))})"
-
-
-@lru_cache
-def adding(table: str, key: str, sums: str) -> str:
-    """Return the statement that adds to sums, beginning with 0."""
-    grown = (name.strip() for name in sums.split(","))
-    return (
-        f"{inserting(table, f'{key}, {sums}')} ON CONFLICT ({key}) DO UPDATE SET"
-        f" {', '.join(f'{name} = {table}.{name} + excluded.{name}' for name in grown)}"
-    )
-
-
 def plain(value: object) -> object:
     """Return an argument as the server takes it: a text cannot hold NUL, and shows the symbol for it instead."""
     if type(value) is str and "\0" in value:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from coldstore.metadata.postgres.dialect import translated
 from coldstore.metadata.sql.database import Row
+from coldstore.metadata.sql.writing import growing
 
 Arguments = Sequence[object]
 _T = TypeVar("_T")
@@ -144,7 +145,10 @@ class Writes:
         texts = [text for group in self._groups for text in group.texts()]
         for (table, key, sums), by_key in self._sums.items():
             rows = [(*its, *amounts) for its, amounts in by_key.items()]
-            texts += [_rows(_adding(table, key, sums), part) for part in parted(rows, rows)]
+            texts += [
+                _rows((f"INSERT INTO {table} ({key}, {sums}) VALUES ", growing(table, key, sums)), part)
+                for part in parted(rows, rows)
+            ]
         self._groups, self._at, self._sums = [], {}, {}
         return texts
 
@@ -231,17 +235,6 @@ def _forms(statement: str, kinds: tuple[str, ...]) -> tuple[str, str, str, str]:
         f"({','.join(marks)})",
         f"({','.join(['%s'] * len(marks))})",
         f") AS asked ({', '.join(names)}) CROSS JOIN LATERAL ({asked}) AS found",
-    )
-
-
-@lru_cache
-def _adding(table: str, key: str, sums: str) -> tuple[str, str]:
-    """Return what is around the rows of sums."""
-    grown = (name.strip() for name in sums.split(","))
-    return (
-        f"INSERT INTO {table} ({key}, {sums}) VALUES ",
-        f" ON CONFLICT ({key}) DO UPDATE SET"
-        f" {', '.join(f'{name} = {table}.{name} + excluded.{name}' for name in grown)}",
     )
 
 

@@ -2,10 +2,10 @@
 
 import sqlite3
 from collections.abc import Coroutine, Sequence
-from functools import lru_cache
 from typing import Any, TypeVar
 
 from coldstore.metadata.sql.database import Dialect, Duplicate, Row
+from coldstore.metadata.sql.writing import adding, inserting
 
 _T = TypeVar("_T")
 _NUMBER = "UPDATE store SET last_version = last_version + 1 RETURNING last_version"
@@ -75,13 +75,13 @@ class Connection(sqlite3.Connection):
     async def insert(self, table: str, columns: str, row: Sequence[object]) -> None:
         """See ``Database``."""
         try:
-            self.execute(_inserting(table, columns), row)
+            self.execute(inserting(table, columns), row)
         except sqlite3.IntegrityError as error:
             raise _named(error) from None
 
     async def add(self, table: str, key: str, sums: str, row: Sequence[object]) -> None:
         """See ``Database``."""
-        self.execute(_adding(table, key, sums), row)
+        self.execute(adding(table, key, sums), row)
 
     async def number(self) -> int:
         """See ``Database``."""
@@ -98,20 +98,6 @@ def finished(step: Coroutine[Any, Any, _T]) -> _T:
         return result
     step.close()
     raise AssertionError(f"{step} waits for something else than its database")
-
-
-@lru_cache
-def _inserting(table: str, columns: str) -> str:
-    return f"INSERT INTO {table} ({columns}) VALUES ({','.join('?' * len(columns.split(',')))})"
-
-
-@lru_cache
-def _adding(table: str, key: str, sums: str) -> str:
-    grown = (name.strip() for name in sums.split(","))
-    return (
-        f"{_inserting(table, f'{key}, {sums}')} ON CONFLICT ({key}) DO UPDATE SET"
-        f" {', '.join(f'{name} = {table}.{name} + excluded.{name}' for name in grown)}"
-    )
 
 
 def _named(error: sqlite3.IntegrityError) -> Exception:
