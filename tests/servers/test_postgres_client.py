@@ -370,6 +370,17 @@ class ConnectTests(PostgresCase):
         await self.until(lambda: not self.cluster.backends(self.database))
 
     @returns_deferred
+    async def test_closed_while_it_connects(self) -> None:
+        """At whichever moment: nobody is told of more than that."""
+        for milliseconds in range(20):
+            connection = self.made(self.direct)
+            connecting = connection.connect(LONG_SECONDS)
+            outcome = connecting.addErrback(lambda failed: failed.value)
+            await deferLater(reactor, milliseconds / 1000)  # type: ignore[arg-type]
+            connection.close()
+            self.assertIn(type(await outcome), (type(None), MetadataUnavailable), milliseconds)
+
+    @returns_deferred
     async def test_cancelled_while_it_connects(self) -> None:
         """Whoever does not want it any more is told so at once; nothing is asked of the server, and nothing is left open."""
         for moment in (0, 1):

@@ -18,7 +18,7 @@ from coldstore.model.events import Alert, NewMessage, Severity
 from coldstore.model.objects import ObjectVersion, StorageClass, User
 from coldstore.util.asynchronous import returns_deferred
 from tests.contract.metadata_contract import facts_of, message_of, piece_of, upload_of
-from tests.servers.postgres_stores import OwnDatabase
+from tests.servers.postgres_stores import LONG_SECONDS, OwnDatabase
 
 
 class Known(NamedTuple):
@@ -348,6 +348,9 @@ class LookUpTests(TestCase):
             await self.store.create_user(
                 User(user_id=f"u{n}", name=f"n{n}", access_key=f"k{n}", secret_key="s", created_at=1.0)
             )
+        # Whoever listens for another writer asks once when that begins.
+        await self.store._executor._succession._listener.lasting.ready(LONG_SECONDS)  # type: ignore[attr-defined]
+        await self.store.newest_epoch()
         self.sent = CountedCalls(client.Connection.run)
         self.patch(client.Connection, "run", self.sent)
 

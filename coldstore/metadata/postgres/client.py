@@ -11,11 +11,12 @@ What these two do by themselves and we don't want, each seen on txpostgres 1.7.0
   what became of the statement is unknown;
 - a COMMIT of a transaction that had failed before is answered without an error: only the status ``COMMIT`` is believed;
 - every ``OperationalError`` counts as the end of the connection, a full disk too: ``is_end_of_connection`` tells them apart;
-- a connection that is lost while it rests is an error that nobody asked for, in the log with a traceback.
+- a connection that is lost while it rests is an error that nobody asked for, in the log with a traceback;
+- the socket is watched again after each statement and notice, also when libpq has closed it by then: a ``ValueError``.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -304,7 +305,9 @@ class Connection:
         except CancelledError:
             self._end(MetadataUnavailable(f"{self.address}: nobody waited for the connection"))
             raise
-        except (psycopg2.Error, *_TWISTED_ENDS) as error:
+        except (psycopg2.Error, ValueError, *_TWISTED_ENDS) as error:
+            if isinstance(error, ValueError) and self._wire.has_socket:
+                raise
             why = self._wire.abandoned or MetadataUnavailable(f"{self.address}: {_one_line(error)}")
             self._wire.abandon(why)
             self._wire = self._wire.another()
@@ -457,12 +460,36 @@ class _Wire(txpostgres.Connection):
                 # One that libpq has given up still has its socket.
                 self._connection.close()
 
+    @property
+    def has_socket(self) -> bool:
+        """Whether there still is one."""
+        try:
+            return bool(self.fileno() >= 0)
+        except psycopg2.Error:
+            return False
+
     def doRead(self) -> None:
         """Something arrived; a connection that has ended is told to its owner instead of the log."""
         try:
-            super().doRead()
+            with self._watched():
+                super().doRead()
         except psycopg2.Error as error:
             self._died(error)
+
+    def cursorFinished(self, cursor: Any) -> None:
+        """A statement was answered."""
+        with self._watched():
+            super().cursorFinished(cursor)
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Around what has the reactor watch the socket again."""
+        try:
+            yield
+        except ValueError:
+            if self.has_socket:
+                raise
+            self._died(ConnectionLost("libpq has closed it"))
 
     def doWrite(self) -> None:
         """There is room again; as ``doRead``."""
