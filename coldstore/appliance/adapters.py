@@ -30,7 +30,7 @@ class TapeSide:
     serials: dict[int, str]
     remarks: tuple[str, ...]
     stop: Callable[[], None]
-    changer: IReservation | None = None
+    changer: "IReservation | None" = None
 
 
 class Adapters(Protocol):
@@ -79,7 +79,7 @@ class Adapters(Protocol):
     def record_free_bytes(self) -> int | None:
         """What the file system of the record has left, in bytes; None when it is on a server, whose disks are looked after there."""
 
-    def dumps(self) -> IDumps | None:
+    def dumps(self) -> "IDumps | None":
         """Dumps of the metadata; None where none are made."""
 
     def notifier(self) -> INotifier:

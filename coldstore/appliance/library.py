@@ -128,7 +128,7 @@ def build_tape_side(
     runner = ReactorCommandRunner(reactor, environment)
     timeouts = settings.tape.timeouts
 
-    def reservation(device: str, name: str) -> IReservation | None:
+    def reservation(device: str, name: str) -> "IReservation | None":
         if not settings.tape.reservations:
             return None
         return SgPersistReservation(
@@ -199,7 +199,7 @@ def _bay(
     random: Random,
     board: ActivityBoard,
     sessions: SessionWriter,
-    reservation: IReservation | None,
+    reservation: "IReservation | None",
 ) -> Bay:
     timeouts, tools = settings.tape.timeouts, settings.tape.tools
     lock = locks.drive(devices.index)

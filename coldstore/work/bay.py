@@ -79,7 +79,7 @@ class Bay:
         limits: BayLimits,
         before_unmount: Callable[[IMountedVolume], Awaitable[str]],
         after_unmount: Callable[[str, str], Awaitable[None]],
-        reservation: IReservation | None = None,
+        reservation: "IReservation | None" = None,
     ) -> None:
         """
         :param before_unmount: writes what belongs on the volume last; returns the session's id, or "".

@@ -94,7 +94,7 @@ class Dispatcher:
         make_room: Callable[[], None],
         on_idle: Callable[[], None],
         host: Host,
-        changer: IReservation | None = None,
+        changer: "IReservation | None" = None,
     ) -> None:
         """
         :param make_room: is called when the disk is too full for a recall

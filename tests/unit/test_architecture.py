@@ -4,6 +4,7 @@ docstring.
 """
 
 import ast
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,6 +142,24 @@ def broken_rules(package: Path) -> list[str]:
     return [f"{one} ({rule})" for one in imports(package) if (rule := wrong_arrow(one))]
 
 
+def evaluated_annotations(tree: ast.Module) -> Iterator[ast.expr]:
+    """Yield the annotations that Python evaluates when a module is imported, or a function within one is made."""
+    of_variables_in_functions = {
+        id(node)
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for node in ast.walk(function)
+        if isinstance(node, ast.AnnAssign)
+    }
+    for node in ast.walk(tree):
+        if (isinstance(node, ast.AnnAssign) and id(node) not in of_variables_in_functions) or (
+            isinstance(node, ast.arg) and node.annotation is not None
+        ):
+            yield node.annotation
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.returns is not None:
+            yield node.returns
+
+
 class ArrowTests(SynchronousTestCase):
     """The package keeps to its arrows."""
 
@@ -163,6 +182,19 @@ class ArrowTests(SynchronousTestCase):
             [one.module for one in imports(folder)], ["twisted.application.service.ServiceMaker"]
         )
         self.assertEqual(list(folder.rglob("__init__.py")), [])
+
+    def test_interfaces_in_unions(self) -> None:
+        """An interface or something else is written in quotes: zope.interface of Debian 12 knows no ``|``."""
+        wrong = [
+            f"{path}:{part.lineno}"
+            for path in sorted((CHECKOUT / "coldstore").rglob("*.py"))
+            for annotation in evaluated_annotations(ast.parse(path.read_bytes()))
+            for union in ast.walk(annotation)
+            if isinstance(union, ast.BinOp)
+            for part in (union.left, union.right)
+            if isinstance(part, ast.Name) and re.match("I[A-Z]", part.id)
+        ]
+        self.assertEqual(wrong, [])
 
     def test_inits_are_chapters(self) -> None:
         """``__init__.py`` holds a docstring and nothing else."""
