@@ -181,7 +181,8 @@ class UpgradeTests(RecordCase):
     def test_upgrade(self) -> None:
         """The appliance refuses to start on them and says what to run; after that it starts."""
         appliance = self.appliance
-        (appliance.state / "staging").mkdir(parents=True, mode=0o700)
+        appliance.state.mkdir(mode=0o700)
+        (appliance.folder / "staging").mkdir(mode=0o700)
         make_old_store(str(appliance.state / "metadata.sqlite"), 1)
         self.refuses_to_start("schema 1 .*run: coldstore db upgrade")
         done = self.db("upgrade")
