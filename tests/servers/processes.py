@@ -50,13 +50,19 @@ def program(name: str, *folders: Path) -> str:
     return found
 
 
-def parent_of(pid: int) -> int | None:
-    """Return the parent of a running process; None when it has ended."""
+def state_of(pid: int) -> tuple[str, int]:
+    """Return what a process does (proc(5), /proc/pid/stat: R, S, T ...) and its parent; Z, too, when it has ended."""
     try:
         state, parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
     except OSError:
-        return None
-    return None if state == "Z" else int(parent)
+        return "Z", 0
+    return state, int(parent)
+
+
+def parent_of(pid: int) -> int | None:
+    """Return the parent of a running process; None when it has ended."""
+    state, parent = state_of(pid)
+    return None if state == "Z" else parent
 
 
 def children_of(pid: int) -> list[int]:
@@ -237,6 +243,12 @@ class ServerProcess:
     def freeze(self) -> None:
         """Let it and its children do nothing from now on."""
         self._signal_all(signal.SIGSTOP)
+        # The signal takes a moment to reach one that runs.
+        self._wait(
+            "it goes on",
+            STOP_SECONDS,
+            lambda: all(state_of(pid)[0] in "TZ" for pid in (self.pid, *children_of(self.pid))),
+        )
 
     def thaw(self) -> None:
         """Let it go on."""

@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 from contextlib import closing
-from pathlib import Path
 
 import psycopg2
 from psycopg2 import errors
@@ -12,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.servers import postgres
 from tests.servers.postgres import Address, Cluster
-from tests.servers.processes import SmallDisk, parent_of
+from tests.servers.processes import SmallDisk, parent_of, state_of
 
 
 def connected(address: Address, **more: object) -> closing:  # type: ignore[type-arg]
@@ -147,8 +146,7 @@ class CrashTests(SynchronousTestCase):
             self.assertEqual(asked(address, "SELECT count(*) FROM things"), number + 1)
         self.assertIn("was not properly shut down", cluster.log())
         cluster.freeze()
-        states = Path(f"/proc/{cluster.pid}/stat").read_text().rpartition(")")[2].split()
-        self.assertEqual(states[0], "T")
+        self.assertEqual(state_of(cluster.pid)[0], "T")
         cluster.thaw()
         self.assertEqual(asked(address, "SELECT 1"), 1)
         pid = cluster.pid
