@@ -1,21 +1,28 @@
-"""The one place that turns settings into a store."""
+"""
+The one place that turns settings into a store.
+
+What speaks to PostgreSQL is loaded only where there is one: its two libraries need not be installed elsewhere.
+"""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from coldstore.config.schema import Configuration, Etcd, Postgresql
 from coldstore.interfaces.metadata import IMetadataStore
 from coldstore.metadata.etcd.gateway import Address as EtcdAddress
 from coldstore.metadata.etcd.store import EtcdStore
-from coldstore.metadata.postgres.client import Address
-from coldstore.metadata.postgres.store import PostgresStore
 from coldstore.metadata.sqlite.store import SqliteStore
 from coldstore.model.errors import MetadataUnavailable
+
+if TYPE_CHECKING:
+    from coldstore.metadata.postgres.client import Address
 
 
 def store_of(settings: Configuration, reactor: Any) -> IMetadataStore:
     """Return the store that the settings name, not opened yet."""
     if settings.metadata.backend == "postgresql":
+        from coldstore.metadata.postgres.store import PostgresStore
+
         server = settings.metadata.postgresql
         return PostgresStore(
             address_of(server),
@@ -36,8 +43,10 @@ def store_of(settings: Configuration, reactor: Any) -> IMetadataStore:
     return SqliteStore(settings.sqlite_path, reactor=reactor)
 
 
-def address_of(server: Postgresql) -> Address:
+def address_of(server: Postgresql) -> "Address":
     """Return where a database is."""
+    from coldstore.metadata.postgres.client import Address
+
     return Address(
         host=server.host,
         port=server.port,

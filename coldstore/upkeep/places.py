@@ -3,7 +3,7 @@
 import os
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
 from coldstore.config.schema import Configuration
@@ -17,17 +17,15 @@ from coldstore.metadata.etcd.portable import EtcdSnapshot, PortableEtcd
 from coldstore.metadata.etcd.portable import needed_by as etcd_needed_by
 from coldstore.metadata.etcd.portable import upgrade as etcd_upgrade
 from coldstore.metadata.portable.stores import Portable, Snapshot
-from coldstore.metadata.postgres import schema as postgres_schema
-from coldstore.metadata.postgres.client import Connection
-from coldstore.metadata.postgres.portable import PortablePostgres, PostgresSnapshot, connected
-from coldstore.metadata.postgres.portable import needed_by as postgres_needed_by
-from coldstore.metadata.postgres.portable import upgrade as postgres_upgrade
 from coldstore.metadata.sql.migrations import Migration
 from coldstore.metadata.sqlite.portable import PortableSqlite, SqliteSnapshot, needed_by, upgrade_file
 from coldstore.metadata.sqlite.schema import shipped_migrations
 from coldstore.metadata.sqlite.store import new_appliance_id
 from coldstore.upkeep.command import NAMES
 from coldstore.upkeep.errors import Refused
+
+if TYPE_CHECKING:
+    from coldstore.metadata.postgres.client import Connection
 
 ANSWER_SECONDS = 600.0
 
@@ -86,7 +84,7 @@ class Sqlite:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Postgresql:
     """
-    A database of a server.
+    A database of a server. What speaks to it is loaded when it is asked for, as in ``metadata.choice``.
 
     :ivar server: the settings of the configuration, with what a name said otherwise
     """
@@ -113,13 +111,17 @@ class Postgresql:
     @property
     def newest_schema(self) -> int:
         """The schema that this program needs."""
-        return max(migration.number for migration in postgres_schema.shipped_migrations())
+        from coldstore.metadata.postgres.schema import shipped_migrations as shipped
+
+        return max(migration.number for migration in shipped())
 
     async def is_there(self, reactor: Any) -> bool:
         """Whether somebody has made it in the database, which must be there."""
+        from coldstore.metadata.postgres.schema import applied
+
         connection = await self._connected(reactor, is_reader=True)
         try:
-            return bool(await postgres_schema.applied(connection))
+            return bool(await applied(connection))
         finally:
             connection.close()
 
@@ -134,6 +136,8 @@ class Postgresql:
 
     async def portable(self, reactor: Any) -> Portable:
         """Return it as rows, to be written by this process alone; makes it when it is not there."""
+        from coldstore.metadata.postgres.portable import PortablePostgres
+
         return await PortablePostgres.begin(
             await self._connected(reactor, is_reader=False),
             name=self.name,
@@ -143,25 +147,33 @@ class Postgresql:
 
     async def snapshot(self, reactor: Any) -> Snapshot:
         """Return the rows as they are now."""
+        from coldstore.metadata.postgres.portable import PostgresSnapshot
+
         return await PostgresSnapshot.begin(await self._connected(reactor, is_reader=True))
 
     async def needed(self, reactor: Any) -> Sequence[Migration]:
         """Return the migrations that an upgrade applies."""
+        from coldstore.metadata.postgres.portable import needed_by
+
         connection = await self._connected(reactor, is_reader=True)
         try:
-            return await postgres_needed_by(connection)
+            return await needed_by(connection)
         finally:
             connection.close()
 
     async def upgrade(self, reactor: Any) -> None:
         """Apply them, in one transaction."""
+        from coldstore.metadata.postgres.portable import upgrade
+
         connection = await self._connected(reactor, is_reader=False)
         try:
-            await postgres_upgrade(connection, new_appliance_id=new_appliance_id)
+            await upgrade(connection, new_appliance_id=new_appliance_id)
         finally:
             connection.close()
 
-    def _connected(self, reactor: Any, *, is_reader: bool) -> Coroutine[Any, Any, Connection]:
+    def _connected(self, reactor: Any, *, is_reader: bool) -> "Coroutine[Any, Any, Connection]":
+        from coldstore.metadata.postgres.portable import connected
+
         return connected(
             address_of(self.server),
             reactor,
