@@ -273,6 +273,12 @@ class EqualityTests(TestCase):
         return sorted((one.bucket, one.key, one.event, one.body) for one in found)
 
 
+async def listens(store: Any) -> None:
+    """Wait until a store that was opened listens for another writer, which begins with a look, and asks nothing more by itself."""
+    await store._executor._succession._listener.lasting.ready(LONG_SECONDS)
+    await store.newest_epoch()
+
+
 class FailingTests(TestCase):
     """Steps that fail when others of their transaction do not."""
 
@@ -284,6 +290,7 @@ class FailingTests(TestCase):
         await self.store.open()
         await self.store.create_bucket(name="b", owner_id="o", region="r", created_at=1.0, default_class=None)
         await self.publish(b"first", layout_id="there")
+        await listens(self.store)
         self.sent = CountedCalls(client.Connection.run)
         self.patch(client.Connection, "run", self.sent)
 
@@ -348,9 +355,7 @@ class LookUpTests(TestCase):
             await self.store.create_user(
                 User(user_id=f"u{n}", name=f"n{n}", access_key=f"k{n}", secret_key="s", created_at=1.0)
             )
-        # Whoever listens for another writer asks once when that begins.
-        await self.store._executor._succession._listener.lasting.ready(LONG_SECONDS)  # type: ignore[attr-defined]
-        await self.store.newest_epoch()
+        await listens(self.store)
         self.sent = CountedCalls(client.Connection.run)
         self.patch(client.Connection, "run", self.sent)
 
