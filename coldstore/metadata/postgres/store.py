@@ -60,10 +60,12 @@ class ServerExecutor:
     @returns_deferred
     async def close(self) -> None:
         """Come to the end of what was given, then disconnect."""
-        await self._succession.stop()
+        # All at once: nothing is taken any more from this moment on.
+        listening = Deferred.fromCoroutine(self._succession.stop())
         reading = self._readers.close()
         await self._writer.close()
         await reading
+        await listening
 
 
 class PostgresStore(SqlStore):
