@@ -47,9 +47,9 @@ class Metadata(ABC):
         :param state: its state directory
         """
 
+    @abstractmethod
     def disconnect(self) -> None:
         """Cut all connections of the appliance off, whatever goes on in them."""
-        raise NotImplementedError
 
     def remove(self) -> None:  # noqa: B027 - most have nothing to do
         """Remove what does not lie in the state directory."""
@@ -66,6 +66,9 @@ class SqliteFile(Metadata):
         database = f"file:{pathname2url(str(state / self.name))}?mode=ro"
         with contextlib.closing(sqlite3.connect(database, uri=True)) as connection:
             return connection.execute(statement).fetchall()
+
+    def disconnect(self) -> None:
+        """See ``Metadata``: there are none."""
 
 
 class PostgresDatabase(Metadata):

@@ -1,13 +1,14 @@
 """Questions that change nothing, on a few connections of their own."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from itertools import count as count_up
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
 
 from coldstore.metadata.postgres.client import Connection
 from coldstore.metadata.postgres.database import Statements
@@ -42,6 +43,8 @@ class Readers:
     Look-ups of one turn of the reactor, and those that came while no connection was free, are asked together. Of several connections
     reads leave one to them: they are short, and every request waits for one. For the others both are given out as they came.
     """
+
+    log = Logger()
 
     def __init__(
         self,
@@ -150,10 +153,10 @@ class Readers:
             reads = self._reads if len(self._reading) < self._reads_max else ()
             if self._look_ups and not (reads and reads[0].number < self._look_ups[0].number):
                 self._looking_up.add(connection)
-                Deferred.fromCoroutine(self._looked_up(connection, self._next_look_ups()))
+                self._let(self._looked_up(connection, self._next_look_ups()))
             elif reads:
                 self._reading.add(connection)
-                Deferred.fromCoroutine(self._read(connection, self._reads.popleft()))
+                self._let(self._read(connection, self._reads.popleft()))
             else:
                 break
         is_up = any(each.connection is not None for each in self._all)
@@ -164,6 +167,12 @@ class Readers:
             drained, self._drained = self._drained, []
             for each in drained:
                 each.callback(None)
+
+    def _let(self, answering: Coroutine[Any, Any, None]) -> None:
+        """Let a connection answer; whoever asked is told by it, and a mistake of ours is not lost."""
+        Deferred.fromCoroutine(answering).addErrback(
+            lambda failure: self.log.failure("questions about the metadata were left unanswered", failure)
+        )
 
     def _free(self) -> Connection | None:
         """Return a connection that nobody uses."""
