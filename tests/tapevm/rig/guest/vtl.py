@@ -1014,10 +1014,10 @@ class Library:
         if verb == "protect":
             self.cartridge(args[0]).protected = args[1] == "on"
         elif verb == "alert":
-            alerts = self.drives[int(args[0])].alerts
+            alerts = self.by_address[self.DRIVE + int(args[0])].alerts
             (alerts.add if args[2] == "on" else alerts.discard)(int(args[1]))
         elif verb == "reserve":
-            self.drives[int(args[0])].holder = "other" if args[1] == "on" else None
+            self.by_address[self.DRIVE + int(args[0])].holder = "other" if args[1] == "on" else None
         elif verb == "trace":
             self.trace = args[0] == "on"
         elif verb == "latency":
