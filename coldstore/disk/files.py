@@ -62,16 +62,18 @@ class ArrivingFile:
             self._begun = self._written
 
     def publish(self) -> None:
-        """Make content, checksums and name durable. Afterwards the file counts as used."""
+        """Make content, checksums and name durable, in the length that was written. Afterwards the file counts as used."""
         assert self._descriptor is not None, "publish comes after open"
         source, target = self._layout.arriving(self.address), self._layout.file(self.address)
         try:
+            if self._written < self._size_bytes:
+                self._system.truncate(self._descriptor, self._written)
             self._system.sync(self._descriptor)
             descriptor, self._descriptor = self._descriptor, None
             self._system.close(descriptor)
-            if self._size_bytes > BLOCK_BYTES:
+            if self._written > BLOCK_BYTES:
                 beside = source.with_name(source.name + BLOCKS)
-                self._system.put(beside, encoded(self.checksums.blocks(), self._size_bytes))
+                self._system.put(beside, encoded(self.checksums.blocks(), self._written))
                 self._system.rename(beside, self._layout.blocks(self.address))
                 self._system.sync_directory(target.parent)
             self._system.rename(source, target)

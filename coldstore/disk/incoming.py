@@ -135,6 +135,11 @@ class LargeIncoming:
         """See ``IIncoming``."""
         self._pressure.tell(pause, resume)
 
+    def shorten(self) -> None:
+        """See ``IIncoming``."""
+        if self._written_bytes:
+            self._size_bytes = min(self._size_bytes, self._written_bytes)
+
     def _hand_over(self) -> None:
         batch, self._batch, self._batch_bytes = self._batch, [], 0
         if not batch or self._failure is not None:
@@ -254,6 +259,7 @@ class SmallIncoming:
     ) -> None:
         """The owner has claimed the size of the record."""
         self._owner = owner
+        self._claimed_bytes = record_bytes(size_bytes)
         self._size_bytes = size_bytes
         self._algorithms = algorithms
         self._threads = threads
@@ -273,6 +279,11 @@ class SmallIncoming:
         self._written_bytes += len(block)
         if self._written_bytes <= self._size_bytes:
             self._buffers.append(block)
+
+    def shorten(self) -> None:
+        """See ``IIncoming``."""
+        if self._written_bytes:
+            self._size_bytes = min(self._size_bytes, self._written_bytes)
 
     def on_pressure(self, pause: Callable[[], None], resume: Callable[[], None]) -> None:
         """See ``IIncoming``; all of a small piece fits in memory, so nobody is paused."""
@@ -337,7 +348,7 @@ class SmallIncoming:
     def _end(self) -> None:
         assert self._ending is not None, "an end has a beginning"
         self._buffers = []
-        self._owner.account.unclaim(record_bytes(self._size_bytes))
+        self._owner.account.unclaim(self._claimed_bytes)
         self._owner.ended(self)
         self._ending.callback(None)
 

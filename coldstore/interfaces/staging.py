@@ -134,6 +134,14 @@ class IIncoming(Interface):
     def on_pressure(pause: Callable[[], None], resume: Callable[[], None]) -> None:
         """Have ``pause`` called when too many blocks are outstanding, and ``resume`` when there is room again."""
 
+    def shorten() -> None:
+        """
+        Say that no more bytes come although more were announced: what was written is all.
+
+        For senders who know no more than how many bytes it can be at most; called before ``finish``. Where nothing was written
+        nothing changes, and ``finish`` fails: an empty object has no piece.
+        """
+
     def finish() -> Deferred[Received]:
         """
         Everything was written: fires once all bytes and their directory entry are on stable storage.

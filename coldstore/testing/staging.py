@@ -108,6 +108,12 @@ class SimulatedIncoming:
             if self._written_bytes <= self._size_bytes:
                 self._content += block
 
+    def shorten(self) -> None:
+        """See ``IIncoming``."""
+        if 0 < self._written_bytes < self._size_bytes:
+            self._staging.give_back(self._size_bytes - self._written_bytes)
+            self._size_bytes = self._written_bytes
+
     def on_pressure(self, pause: Callable[[], None], resume: Callable[[], None]) -> None:
         """See ``IIncoming``; a test may call ``pause`` and ``resume`` itself."""
         self.pause, self.resume = pause, resume

@@ -218,6 +218,33 @@ class StagingContract(_Base):
             self.check_account()
 
     @returns_deferred
+    async def test_shorten(self) -> None:
+        """A piece may be shorter than announced when that is said: as if the right length had been announced."""
+        for announced, written in (
+            (100, 1),
+            (100, 100),
+            (256 * KIB + 1, 256 * KIB),
+            (MIB, 5),
+            (BLOCK_BYTES + 1, BLOCK_BYTES),
+            (3 * BLOCK_BYTES, 2 * BLOCK_BYTES + 7),
+        ):
+            content = content_of(written)
+            incoming = self.staging.receive(size_bytes=announced, algorithms=frozenset({"md5"}))
+            incoming.write(content)
+            incoming.shorten()
+            received = await incoming.finish()
+            self.assertEqual(received.length_bytes, written)
+            self.assertEqual(received.digests["md5"], hashlib.md5(content).digest())
+            self.assertEqual(await self.read_back(received), content)
+            self.check_account()
+            await self.staging.discard([received.address])
+        for announced in (100, MIB):
+            incoming = self.staging.receive(size_bytes=announced, algorithms=NONE)
+            incoming.shorten()
+            await self.assertFailure(incoming.finish(), WrongLength)
+            self.check_account()
+
+    @returns_deferred
     async def test_abandon(self) -> None:
         """A piece abandoned at any point leaves nothing, gives its reservation back, and ignores what still comes."""
         for size in (100_000, 6 * MIB):
