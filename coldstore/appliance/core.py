@@ -363,6 +363,7 @@ class Core(MultiService):
                 seconds=clock.seconds,
                 region=region,
                 accepts_version_2_urls=settings.server.sigv2_presigned,
+                accepts_version_2_headers=settings.server.sigv2_headers,
             ),
             ids=ids,
             seconds=clock.seconds,

@@ -88,6 +88,7 @@ class Server:
     ] = "us-east-1"
     domains: tuple[Domain, ...] = ()
     sigv2_presigned: Flag = True
+    sigv2_headers: Flag = True
     tls: Tls = field(default_factory=Tls)
     max_connections: Count = 1024
     idle_timeout_seconds: SomeSeconds = 2 * MINUTE

@@ -1,25 +1,30 @@
 """
 Who sent a request: the signature is verified from the header section alone, before a byte of the body is asked for.
 
-Accepted are Signature Version 4 in the Authorization header and in the query, and Version 2 in the query, which older
-tools still make (``aws s3 presign``). Source: Amazon S3 API Reference, "Authenticating Requests".
+Signature Version 4, in the Authorization header, in the query and in forms; ``auth_v2`` has the older one. Source: Amazon S3 API
+Reference, "Authenticating Requests".
 """
 
 import re
-from calendar import timegm
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
-from email.utils import parsedate_tz
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from twisted.internet.defer import Deferred
-
 from coldstore.model.objects import User
+from coldstore.s3.auth_v2 import FORM_FIELDS as V2_FORM_FIELDS
+from coldstore.s3.auth_v2 import SCHEME as V2_SCHEME
+from coldstore.s3.auth_v2 import Version2
 from coldstore.s3.errors import S3Error
 from coldstore.s3.fields import HeaderFields, Query
-from coldstore.s3.paths import Address
-from coldstore.s3.payload import SIGNED, Payload, payload_of
+from coldstore.s3.payload import SIGNED, payload_of
+from coldstore.s3.signed_request import (
+    UNSIGNED,
+    Authentication,
+    CredentialLookup,
+    SignedRequest,
+    mismatch,
+    signer,
+)
 from coldstore.s3.signing import (
     ALGORITHM,
     ChunkChain,
@@ -28,16 +33,11 @@ from coldstore.s3.signing import (
     canonical_request,
     same,
     signature,
-    signature_v2,
     string_to_sign,
-    string_to_sign_v2,
 )
+from coldstore.s3.validity import require_alive, require_recent, time_of_headers, unix_seconds
 
-SKEW_LIMIT_SECONDS = 15 * 60
 LONGEST_URL_LIFE_SECONDS = 7 * 24 * 3600
-
-CredentialLookup = Callable[[str], "Deferred[User | None]"]
-"""From an access key to the user who signs with it, None when nobody does."""
 
 _V4_PARAMETERS = (
     "X-Amz-Algorithm",
@@ -49,32 +49,11 @@ _V4_PARAMETERS = (
 )
 USUAL_LENGTH = 256
 """Credentials and lists of signed headers up to this length are remembered: a client says the same all day."""
-TIMESTAMP_LENGTH = len("YYYYMMDDTHHMMSSZ")
-_V2_PARAMETERS = ("AWSAccessKeyId", "Signature", "Expires")
-_TIMESTAMP = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z", re.ASCII)
-_UNSIGNED = "UNSIGNED-PAYLOAD"
+_V4_FORM_FIELDS = ("x-amz-algorithm", "x-amz-credential", "x-amz-date", "x-amz-signature")
 _USUAL_FORM = re.compile(
     r"Credential=(?P<Credential>[^,]+), ?SignedHeaders=(?P<SignedHeaders>[^,]+), ?Signature=(?P<Signature>[^, ]+)"
 )
 """What follows the algorithm, in the order in which everybody writes it; any other order is read as well."""
-
-
-class SignedRequest(NamedTuple):
-    """The header section of one request. ``body_length_bytes`` is 0 without a body, None when it is chunked."""
-
-    method: str
-    address: Address
-    headers: HeaderFields
-    body_length_bytes: int | None
-
-
-class Authentication(NamedTuple):
-    """A verified signature: whose it is, what it says of the body, and the chain for signed chunks."""
-
-    user: User
-    payload: Payload
-    chain: ChunkChain | None
-    is_presigned: bool
 
 
 class _Claim(NamedTuple):
@@ -117,6 +96,7 @@ class Authenticator:
         seconds: Callable[[], float],
         region: str,
         accepts_version_2_urls: bool = True,
+        accepts_version_2_headers: bool = True,
     ) -> None:
         """
         :param seconds: the clock, unix seconds
@@ -126,7 +106,12 @@ class Authenticator:
         self._seconds = seconds
         self._region = region
         self._regions = frozenset({region, "us-east-1"})
-        self._accepts_version_2_urls = accepts_version_2_urls
+        self._version_2 = Version2(
+            look_up=look_up,
+            seconds=seconds,
+            accepts_urls=accepts_version_2_urls,
+            accepts_headers=accepts_version_2_headers,
+        )
         self._keys = SigningKeys()
 
     async def authenticate(self, request: SignedRequest) -> Authentication:
@@ -150,12 +135,55 @@ class Authenticator:
         if in_query:
             return await self._version_4(request, self._claim_of_query(request))
         if in_query_v2:
-            return await self._version_2(request)
+            return await self._version_2.of_query(request)
         if authorization is None:
             raise S3Error("AccessDenied")
         if len(request.headers.raw("authorization")) > 1:
             raise _malformed("there is more than one")
+        if authorization.partition(" ")[0] == V2_SCHEME:
+            return await self._version_2.of_header(request, authorization)
         return await self._version_4(request, self._claim_of_header(request, authorization))
+
+    async def authenticate_form(self, fields: Mapping[str, str]) -> User:
+        """
+        Verify the signature of a browser's form, which covers its policy as it was sent.
+
+        Source: Amazon S3 API Reference, "Authenticating Requests in Browser-Based Uploads Using POST".
+
+        :param fields: of the form, by lower-case name
+        :raise S3Error: AccessDenied without a policy, InvalidArgument for fields that are missing or make no sense,
+            InvalidAccessKeyId, SignatureDoesNotMatch, InvalidToken, AuthorizationQueryParametersError for the scope
+        """
+        if "policy" not in fields:
+            raise S3Error("AccessDenied")
+        if "x-amz-security-token" in fields:
+            raise S3Error("InvalidToken")
+        is_version_2 = "x-amz-algorithm" not in fields and "x-amz-credential" not in fields
+        names = V2_FORM_FIELDS if is_version_2 else _V4_FORM_FIELDS
+        for name in names:
+            if not fields.get(name.lower()):
+                raise S3Error(
+                    "InvalidArgument",
+                    f"Bucket POST must contain a field named '{name}'.  "
+                    "If it is specified, please check the order of the fields.",
+                    details={"ArgumentName": name, "ArgumentValue": ""},
+                )
+        if is_version_2:
+            return await self._version_2.of_form(fields)
+        if fields["x-amz-algorithm"] != ALGORITHM:
+            raise _bad_parameters(f'x-amz-algorithm only supports "{ALGORITHM}"')
+        access_key, scope = self._credential(fields["x-amz-credential"], _bad_parameters)
+        timestamp = fields["x-amz-date"]
+        if unix_seconds(timestamp) is None or not timestamp.startswith(scope.date):
+            raise _bad_parameters(
+                "x-amz-date must be in the form yyyyMMdd'T'HHmmss'Z' and of the credential's date"
+            )
+        user = await signer(self._look_up, access_key)
+        text = fields["policy"]
+        given = fields["x-amz-signature"]
+        if not same(signature(self._keys.get(user.secret_key, scope), text), given):
+            raise mismatch(access_key, text, given, None)
+        return user
 
     # -- Version 4 ---------------------------------------------------------------------------------------------------
 
@@ -164,7 +192,7 @@ class Authenticator:
             raise S3Error("InvalidToken")
         _require_signed(request.headers, claim.signed_headers)
         payload = payload_of(claim.payload_text, request.headers, request.body_length_bytes)
-        user = await self._user(claim.access_key)
+        user = await signer(self._look_up, claim.access_key)
         key = self._keys.get(user.secret_key, claim.scope)
         canonical = canonical_request(
             method=request.method,
@@ -177,7 +205,7 @@ class Authenticator:
         )
         text = string_to_sign(claim.timestamp, claim.scope, canonical)
         if not same(signature(key, text), claim.signature):
-            raise _mismatch(claim.access_key, text, claim.signature, canonical.decode("utf-8", "replace"))
+            raise mismatch(claim.access_key, text, claim.signature, canonical.decode("utf-8", "replace"))
         chain = None
         if payload.kind in SIGNED:
             chain = ChunkChain(key=key, timestamp=claim.timestamp, scope=claim.scope, seed=claim.signature)
@@ -193,12 +221,12 @@ class Authenticator:
         if missing:
             raise _malformed(f"the authorization header requires {', '.join(missing)}")
         access_key, scope = self._credential(fields["Credential"], _malformed)
-        timestamp, requested_at = _time_of_headers(request.headers)
+        timestamp, requested_at = time_of_headers(request.headers)
         if not timestamp.startswith(scope.date):
             raise _malformed(
                 f'Invalid credential date "{scope.date}". This date is not the same as X-Amz-Date: "{timestamp[:8]}"'
             )
-        self._require_recent(requested_at)
+        require_recent(requested_at, now=self._seconds())
         payload_text = request.headers.get("x-amz-content-sha256")
         if payload_text is None:
             raise S3Error("InvalidRequest", "Missing required header for this request: x-amz-content-sha256")
@@ -227,7 +255,7 @@ class Authenticator:
             raise _bad_parameters(f'X-Amz-Algorithm only supports "{ALGORITHM}"')
         access_key, scope = self._credential(values["X-Amz-Credential"], _bad_parameters)
         timestamp = values["X-Amz-Date"]
-        requested_at = _unix_seconds(timestamp)
+        requested_at = unix_seconds(timestamp)
         if requested_at is None:
             raise _bad_parameters("X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"")
         if not timestamp.startswith(scope.date):
@@ -239,14 +267,19 @@ class Authenticator:
             raise _bad_parameters("X-Amz-Expires should be a number")
         if not 1 <= int(expires) <= LONGEST_URL_LIFE_SECONDS:
             raise _bad_parameters(f"X-Amz-Expires must be between 1 and {LONGEST_URL_LIFE_SECONDS} seconds")
-        self._require_alive(requested_at, requested_at + int(expires), details={"X-Amz-Expires": expires})
+        require_alive(
+            requested_at,
+            requested_at + int(expires),
+            now=self._seconds(),
+            details={"X-Amz-Expires": expires},
+        )
         return _Claim(
             access_key=access_key,
             scope=scope,
             timestamp=timestamp,
             signed_headers=_signed_names(values["X-Amz-SignedHeaders"]),
             signature=values["X-Amz-Signature"],
-            payload_text=request.headers.get("x-amz-content-sha256") or _UNSIGNED,
+            payload_text=request.headers.get("x-amz-content-sha256") or UNSIGNED,
             is_presigned=True,
         )
 
@@ -260,74 +293,7 @@ class Authenticator:
             raise refusal(f"the region '{region}' is wrong; expecting '{self._region}'", self._region)
         return known
 
-    # -- Version 2 ---------------------------------------------------------------------------------------------------
-
-    async def _version_2(self, request: SignedRequest) -> Authentication:
-        if not self._accepts_version_2_urls:
-            raise _version_2_refused()
-        query = request.address.query
-        access_key, given, expires = (query.one(name) or "" for name in _V2_PARAMETERS)
-        if not (access_key and given and expires):
-            raise S3Error(
-                "AccessDenied",
-                "Query-string authentication requires the Signature, Expires and AWSAccessKeyId parameters",
-            )
-        if "x-amz-security-token" in request.headers:
-            raise S3Error("InvalidToken")
-        if not (expires.isascii() and expires.isdigit() and len(expires) < 12):
-            raise S3Error("AccessDenied", "Invalid date (should be seconds since epoch): Expires")
-        self._require_alive(None, int(expires), details={})
-        user = await self._user(access_key)
-        text = string_to_sign_v2(
-            method=request.method,
-            headers=request.headers,
-            expires=expires,
-            raw_resource=request.address.raw_resource,
-            query=query,
-        )
-        if not same(signature_v2(user.secret_key, text), given):
-            raise _mismatch(access_key, text.decode("utf-8", "replace"), given, None)
-        payload_text = request.headers.get("x-amz-content-sha256") or _UNSIGNED
-        payload = payload_of(payload_text, request.headers, request.body_length_bytes)
-        if payload.kind in SIGNED:
-            raise S3Error("InvalidRequest", "Signed chunks need a Version 4 signature.")
-        return Authentication(user=user, payload=payload, chain=None, is_presigned=True)
-
     # -- both --------------------------------------------------------------------------------------------------------
-
-    async def _user(self, access_key: str) -> User:
-        user = await self._look_up(access_key)
-        if user is None:
-            raise S3Error("InvalidAccessKeyId", details={"AWSAccessKeyId": access_key})
-        return user
-
-    def _require_recent(self, requested_at: float) -> None:
-        now = self._seconds()
-        if abs(now - requested_at) > SKEW_LIMIT_SECONDS:
-            raise S3Error(
-                "RequestTimeTooSkewed",
-                details={
-                    "RequestTime": _shown(requested_at),
-                    "ServerTime": _shown(now),
-                    "MaxAllowedSkewMilliseconds": str(SKEW_LIMIT_SECONDS * 1000),
-                },
-            )
-
-    def _require_alive(self, begins_at: float | None, ends_at: float, *, details: dict[str, str]) -> None:
-        """Refuse a presigned URL before its time and after it."""
-        now = self._seconds()
-        if begins_at is not None and begins_at > now + SKEW_LIMIT_SECONDS:
-            raise S3Error(
-                "AccessDenied",
-                "Request is not valid yet",
-                details={**details, "Expires": _shown(ends_at), "ServerTime": _shown(now)},
-            )
-        if now > ends_at:
-            raise S3Error(
-                "AccessDenied",
-                "Request has expired",
-                details={**details, "Expires": _shown(ends_at), "ServerTime": _shown(now)},
-            )
 
 
 def _credential_of(text: str) -> tuple[str, Scope] | str:
@@ -379,43 +345,6 @@ def _require_signed(headers: HeaderFields, signed: Sequence[str]) -> None:
         )
 
 
-def _time_of_headers(headers: HeaderFields) -> tuple[str, float]:
-    """Return the time of a request as it is signed and in unix seconds, from ``x-amz-date`` or ``Date``."""
-    sent = headers.get("x-amz-date") or headers.get("date") or ""
-    seconds = _unix_seconds(sent)
-    if seconds is None:
-        read = parsedate_tz(sent) if sent else None
-        if read is None:
-            raise S3Error("AccessDenied", "AWS authentication requires a valid Date or x-amz-date header")
-        try:
-            seconds = float(timegm((*read[:6], 0, 0, 0)) - (read[9] or 0))
-            sent = datetime.fromtimestamp(seconds, UTC).strftime("%Y%m%dT%H%M%SZ")
-        except (ValueError, OverflowError, OSError):
-            raise S3Error(
-                "AccessDenied", "AWS authentication requires a valid Date or x-amz-date header"
-            ) from None
-    return sent, seconds
-
-
-def _unix_seconds(timestamp: str) -> float | None:
-    return _read_timestamp(timestamp) if len(timestamp) == TIMESTAMP_LENGTH else None
-
-
-@lru_cache(maxsize=1024)
-def _read_timestamp(timestamp: str) -> float | None:
-    match = _TIMESTAMP.fullmatch(timestamp)
-    if match is None:
-        return None
-    try:
-        return datetime(*(int(part) for part in match.groups()), tzinfo=UTC).timestamp()  # type: ignore[misc, arg-type]
-    except ValueError:
-        return None
-
-
-def _shown(unix_seconds: float) -> str:
-    return datetime.fromtimestamp(int(unix_seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def _malformed(why: str, region: str | None = None) -> S3Error:
     details = {} if region is None else {"Region": region}
     return S3Error(
@@ -428,31 +357,9 @@ def _bad_parameters(why: str, region: str | None = None) -> S3Error:
     return S3Error("AuthorizationQueryParametersError", why, details=details)
 
 
-def _version_2_refused() -> S3Error:
-    return S3Error(
-        "InvalidRequest",
-        "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.",
-    )
-
-
 def _unknown_scheme(scheme: str) -> S3Error:
-    if scheme == "AWS":
-        return _version_2_refused()
     if scheme.startswith("AWS4-ECDSA"):
         return S3Error("NotImplemented", "ColdStore does not implement this part of S3: Signature Version 4A")
     return S3Error(
         "InvalidArgument", "Unsupported Authorization Type", details={"ArgumentName": "Authorization"}
     )
-
-
-def _mismatch(access_key: str, text: str, given: str, canonical: str | None) -> S3Error:
-    details = {
-        "AWSAccessKeyId": access_key,
-        "StringToSign": text,
-        "SignatureProvided": given,
-        "StringToSignBytes": text.encode("utf-8").hex(" "),
-    }
-    if canonical is not None:
-        details["CanonicalRequest"] = canonical
-        details["CanonicalRequestBytes"] = canonical.encode("utf-8").hex(" ")
-    return S3Error("SignatureDoesNotMatch", details=details)

@@ -7,6 +7,7 @@ from coldstore.s3.routes import Operation
 
 if TYPE_CHECKING:
     from coldstore.s3.body import RequestBody
+    from coldstore.s3.forms import Form, FormBody
 
 
 class Caller(NamedTuple):
@@ -21,12 +22,21 @@ class Caller(NamedTuple):
     staging_quota_bytes: int | None = None
 
 
+class FormUpload(NamedTuple):
+    """A browser's form, up to its file, and the file; ``base_url`` is how the browser addresses this endpoint."""
+
+    form: "Form"
+    body: "FormBody"
+    base_url: str
+
+
 class Call(NamedTuple):
     """
     One authenticated and routed request.
 
     ``key`` is the object's key as bytes of UTF-8, decoded once. ``subresource`` is the query name that chose the
-    operation where one did. ``received_at`` is in unix seconds. ``body`` is taken from the socket when asked for.
+    operation where one did. ``received_at`` is in unix seconds. ``body`` is taken from the socket when asked for. Of a
+    browser's form ``upload`` is set; ``headers`` and ``key`` are then what its fields say, and ``body`` is empty.
     """
 
     caller: Caller
@@ -44,6 +54,7 @@ class Call(NamedTuple):
     is_secure: bool
     is_presigned: bool
     received_at: float
+    upload: FormUpload | None = None
 
     @property
     def bucket_name(self) -> str:

@@ -71,6 +71,10 @@ CODES: Mapping[str, tuple[int, str]] = MappingProxyType(
         "MalformedTrailerError": (400, "The request contained trailing data that was not well-formed."),
         "MalformedXML": (400, "The XML that you provided was not well formed or did not match our schema."),
         "MaxMessageLengthExceeded": (400, "Your request was too large."),
+        "MaxPostPreDataLengthExceededError": (
+            400,
+            "Your POST request fields preceding the upload file were too large.",
+        ),
         "MetadataTooLarge": (400, "Your metadata headers exceed the maximum allowed metadata size."),
         "MethodNotAllowed": (405, "The specified method is not allowed against this resource."),
         "MissingContentLength": (411, "You must provide the Content-Length HTTP header."),

@@ -19,6 +19,7 @@ from coldstore.s3.listing import ListingOperations
 from coldstore.s3.multipart import MultipartOperations
 from coldstore.s3.objects import ObjectOperations
 from coldstore.s3.pace import Pace
+from coldstore.s3.posting import PostOperations
 from coldstore.s3.reads import ReadCounts
 from coldstore.s3.resource import OperationFunction
 from coldstore.s3.restore import RestoreOperations
@@ -106,6 +107,7 @@ class S3Operations:
                 Operation.LIST_OBJECTS: listing.list_objects,
                 Operation.LIST_OBJECTS_V2: listing.list_objects_v2,
                 Operation.PUT_OBJECT: objects.put_object,
+                Operation.POST_OBJECT: PostOperations(self._services).post_object,
                 Operation.GET_OBJECT: objects.get_object,
                 Operation.HEAD_OBJECT: objects.head_object,
                 Operation.DELETE_OBJECT: objects.delete_object,

@@ -53,6 +53,12 @@ class Payload(NamedTuple):
     trailer: str | None
 
 
+NO_PAYLOAD = Payload(
+    kind=PayloadKind.UNSIGNED, signed_as=PayloadKind.UNSIGNED, sha256=None, length_bytes=0, trailer=None
+)
+"""The form of a body that is empty whatever its request says."""
+
+
 def payload_of(signed_as: str, headers: HeaderFields, body_length_bytes: int | None) -> Payload:
     """
     Read the form of a body.

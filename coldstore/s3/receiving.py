@@ -1,17 +1,26 @@
 """A request's body becomes a piece on disk, verified; or nothing."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
+
+from twisted.internet.defer import Deferred
 
 from coldstore.interfaces.staging import DiskFault, IStaging
 from coldstore.model.objects import Checksum, Piece
 from coldstore.s3.admission import Admitted
-from coldstore.s3.body import RequestBody
+from coldstore.s3.body import BodySink, RequestBody
 from coldstore.s3.errors import S3Error
-from coldstore.s3.integrity import IntegrityPlan
+from coldstore.s3.integrity import IntegrityPlan, ReceivedBody
 from coldstore.util.checksums import new_digest
 
 SINGLE_PUT_MAX_BYTES = 5 * 1024**3
 """Most that one PUT, one part or one copy may carry (S3 User Guide, "Amazon S3 multipart upload limits")."""
+
+
+class ArrivingBytes(Protocol):
+    """Where a piece comes from: the body of a request, or the file in a form."""
+
+    def stream_to(self, sink: BodySink) -> "Deferred[ReceivedBody]":
+        """Have the client send the bytes; see ``RequestBody.stream_to``."""
 
 
 class Arrived(NamedTuple):
@@ -51,11 +60,11 @@ def check_size(body: RequestBody) -> int:
     return size_bytes
 
 
-async def receive(staging: IStaging, body: RequestBody, plan: IntegrityPlan, admitted: Admitted) -> Arrived:
+async def receive(staging: IStaging, body: ArrivingBytes, plan: IntegrityPlan, admitted: Admitted) -> Arrived:
     """
     Have the client send its body and keep it.
 
-    :param admitted: for the length of the body
+    :param admitted: for the length of the body, or the most that it can be
     :raise S3Error: what was sent is not what was promised; nothing is kept
     :raise StagingFull: before the client is asked for the body
     :raise DiskFault: the disk failed
@@ -66,6 +75,11 @@ async def receive(staging: IStaging, body: RequestBody, plan: IntegrityPlan, adm
     incoming = admitted.receive(plan.algorithms)
     try:
         received = await body.stream_to(incoming)
+        if received.length_bytes == 0:
+            await incoming.abandon()
+            return _nothing(received, plan)
+        if received.length_bytes < admitted.size_bytes:
+            incoming.shorten()
         kept = await incoming.finish()
     except Exception:
         await incoming.abandon()
@@ -92,8 +106,11 @@ async def discard(staging: IStaging, address: str) -> None:
         return
 
 
-async def _receive_nothing(body: RequestBody, plan: IntegrityPlan) -> Arrived:
-    received = await body.stream_to(_Nothing())
+async def _receive_nothing(body: ArrivingBytes, plan: IntegrityPlan) -> Arrived:
+    return _nothing(await body.stream_to(_Nothing()), plan)
+
+
+def _nothing(received: ReceivedBody, plan: IntegrityPlan) -> Arrived:
     digests = {name: new_digest(name).digest() for name in plan.algorithms}
     checksum = plan.check(digests, received)
     return Arrived(address="", length_bytes=0, crc64nvme=0, etag=digests["md5"].hex(), checksum=checksum)

@@ -8,7 +8,7 @@ Klein serves a single route that takes everything, since S3's paths are not path
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from klein import Klein
@@ -21,17 +21,22 @@ from twisted.web.server import NOT_DONE_YET
 
 from coldstore.interfaces.staging import BytesDamaged, DiskFault
 from coldstore.model.errors import ColdStoreError
+from coldstore.model.objects import User
 from coldstore.s3.answers import Answer
-from coldstore.s3.auth import Authenticator, SignedRequest, query_fields
-from coldstore.s3.body import BodyAborted, EmptySource, InThread, RequestBody
-from coldstore.s3.call import Call, Caller
+from coldstore.s3.auth import Authenticator, query_fields
+from coldstore.s3.body import BodyAborted, BodySource, EmptySource, InThread, RequestBody
+from coldstore.s3.call import Call, Caller, FormUpload
 from coldstore.s3.crowd import Turns
 from coldstore.s3.errors import S3Error, error_document, s3_error
 from coldstore.s3.fields import HeaderFields
+from coldstore.s3.forms import FormBody, is_upload_by_form
 from coldstore.s3.ids import IdSource, RequestIds
-from coldstore.s3.paths import address_of
+from coldstore.s3.paths import Address, address_of
+from coldstore.s3.payload import NO_PAYLOAD
+from coldstore.s3.posting import headers_of, key_of
 from coldstore.s3.request import S3Request
 from coldstore.s3.routes import Operation, route
+from coldstore.s3.signed_request import SignedRequest
 from coldstore.s3.site import SERVER_NAME
 from coldstore.s3.stored import http_date
 from coldstore.s3.xml import MalformedDocument
@@ -39,6 +44,8 @@ from coldstore.s3.xml import MalformedDocument
 HEADER_SECTION_LIMIT_BYTES = 8 * 1024
 """S3 User Guide, "Working with object metadata": the header section of a PUT."""
 _WITHOUT_BODY = frozenset({204, 304})
+_NOBODY = ""
+"""Stands for the user of a form whose fields have not come."""
 _READING = frozenset({"GET", "HEAD"})
 
 OperationFunction = Callable[[Call], Awaitable[Answer]]
@@ -67,6 +74,16 @@ class _Account:
     def shown_key(self) -> str:
         """The key as the log shows it."""
         return "-" if self.key is None else quote(self.key)
+
+
+class _Asked(NamedTuple):
+    """A request whose signature was verified: by whom, what it says, and the body that is still to come."""
+
+    user: User
+    headers: HeaderFields
+    body: RequestBody
+    is_presigned: bool
+    upload: FormUpload | None = None
 
 
 class Endpoint:
@@ -147,20 +164,14 @@ class Endpoint:
         account.bucket, account.key = address.bucket, address.key
         from_query = query_fields(address.query)
         headers = head.headers.joined(from_query) if from_query else head.headers
-        method = head.method
-        verified = await self._authenticator.authenticate(
-            SignedRequest(
-                method=method,
-                address=address,
-                headers=headers,
-                body_length_bytes=0 if request.body is None else request.body.length_bytes,
-            )
-        )
-        user = verified.user
-        account.caller = user.name
-        self._turns.enter(user.user_id)
-        account.turn_of = user.user_id
-        routed = route(method, address.target, address.query, headers)
+        if request.body is not None and is_upload_by_form(head.method, address, headers):
+            asked = await self._asked_by_form(request, request.body, account)
+            headers = asked.headers
+        else:
+            asked = await self._asked(request, address, headers)
+            self._begin_turn(account, asked.user)
+        user = asked.user
+        routed = route(head.method, address.target, address.query, headers)
         account.operation = routed.operation.value
         operation = self._operations.get(routed.operation)
         if operation is None:
@@ -169,26 +180,68 @@ class Endpoint:
             caller=Caller(user.user_id, user.name, user.access_key, user.staging_quota_bytes),
             operation=routed.operation,
             subresource=routed.subresource,
-            method=method,
+            method=head.method,
             bucket=address.bucket,
-            key=address.key,
+            key=address.key if asked.upload is None else account.key,
             query=address.query,
             headers=headers,
-            body=RequestBody(
-                source=EmptySource() if request.body is None else request.body,
-                headers=headers,
-                payload=verified.payload,
-                chain=verified.chain,
-                in_thread=self._in_thread,
-            ),
+            body=asked.body,
             request_id=account.ids.request_id,
             host_id=account.ids.host_id,
             remote_address=request.remote_address,
             is_secure=request.channel.isSecure(),
-            is_presigned=verified.is_presigned,
+            is_presigned=asked.is_presigned,
             received_at=account.began_at,
+            upload=asked.upload,
         )
         return await operation(call)
+
+    async def _asked(self, request: S3Request, address: Address, headers: HeaderFields) -> "_Asked":
+        """Have the signature of a request verified; nothing of its body is asked for."""
+        verified = await self._authenticator.authenticate(
+            SignedRequest(
+                method=request.head.method,
+                address=address,
+                headers=headers,
+                body_length_bytes=0 if request.body is None else request.body.length_bytes,
+            )
+        )
+        body = RequestBody(
+            source=EmptySource() if request.body is None else request.body,
+            headers=headers,
+            payload=verified.payload,
+            chain=verified.chain,
+            in_thread=self._in_thread,
+        )
+        return _Asked(verified.user, headers, body, is_presigned=verified.is_presigned)
+
+    async def _asked_by_form(self, request: S3Request, source: BodySource, account: _Account) -> "_Asked":
+        """
+        Read the fields of a form, and have their signature verified.
+
+        Until then it is nobody's: those whose fields are still awaited share what may be served of one user.
+        """
+        sent = request.head.headers
+        body = FormBody(source, sent)
+        self._turns.enter(_NOBODY)
+        try:
+            form = await body.read_fields()
+        finally:
+            self._turns.leave(_NOBODY)
+        user = await self._authenticator.authenticate_form(form.fields)
+        self._begin_turn(account, user)
+        account.key = key_of(form)
+        scheme = "https" if request.channel.isSecure() else "http"
+        upload = FormUpload(form, body, f"{scheme}://{sent.get('host') or 'localhost'}")
+        nothing = RequestBody(
+            source=EmptySource(), headers=sent, payload=NO_PAYLOAD, chain=None, in_thread=self._in_thread
+        )
+        return _Asked(user, headers_of(form), nothing, is_presigned=True, upload=upload)
+
+    def _begin_turn(self, account: _Account, user: User) -> None:
+        account.caller = user.name
+        self._turns.enter(user.user_id)
+        account.turn_of = user.user_id
 
     def _explained(self, error: Exception, account: _Account) -> S3Error:
         """Return what S3 says of an exception; log those that are not the client's doing."""

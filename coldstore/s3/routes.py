@@ -29,6 +29,7 @@ class Operation(StrEnum):
     LIST_OBJECTS_V2 = "ListObjectsV2"
     DELETE_OBJECTS = "DeleteObjects"
     LIST_MULTIPART_UPLOADS = "ListMultipartUploads"
+    POST_OBJECT = "PostObject"
     PUT_OBJECT = "PutObject"
     COPY_OBJECT = "CopyObject"
     GET_OBJECT = "GetObject"
@@ -109,6 +110,7 @@ _BUILT: Mapping[Target, _Built] = MappingProxyType(
                 "HEAD": Operation.HEAD_BUCKET,
                 "DELETE": Operation.DELETE_BUCKET,
                 "GET": Operation.LIST_OBJECTS,
+                "POST": Operation.POST_OBJECT,
             },
             {
                 "location": {"GET": Operation.GET_BUCKET_LOCATION},
@@ -159,6 +161,7 @@ _BUILT: Mapping[Target, _Built] = MappingProxyType(
 _SETS_PROPERTIES = frozenset(
     {
         Operation.CREATE_BUCKET,
+        Operation.POST_OBJECT,
         Operation.PUT_OBJECT,
         Operation.COPY_OBJECT,
         Operation.CREATE_MULTIPART_UPLOAD,
@@ -207,9 +210,7 @@ def route(method: str, target: Target, query: Query, headers: HeaderFields) -> R
 def _plain_operation(method: str, target: Target, built: _Built, query: Query) -> Operation:
     operation = built.plain.get(method)
     if operation is None:
-        if method == "OPTIONS" or (
-            method == "POST" and target is Target.BUCKET
-        ):  # a browser's form upload or CORS preflight: known to S3, not built
+        if method == "OPTIONS":  # a CORS preflight: known to S3, not built
             raise _not_implemented(f"{method} {target.value}")
         _refuse_method(method, built.plain)
     if operation is Operation.LIST_OBJECTS and query.one("list-type") == "2":

@@ -154,13 +154,14 @@ def same(one: str, other: str) -> bool:
 
 
 def string_to_sign_v2(
-    *, method: str, headers: HeaderFields, expires: str, raw_resource: bytes, query: Query
+    *, method: str, headers: HeaderFields, when: str, raw_resource: bytes, query: Query
 ) -> bytes:
     """
-    Return what a presigned URL of Version 2 signs.
+    Return what a signature of Version 2 covers.
 
-    Fields that the URL carries in its query count as if they were sent, for so their signers count them.
+    Fields that a URL carries in its query count as if they were sent, for so their signers count them.
 
+    :param when: the end of a URL's life in unix seconds; of a request its Date, or nothing where ``x-amz-date`` has it
     :param raw_resource: path of bucket and key as in path style, encoded as it was sent
     """
     amz = sorted(name for name in headers.names() if name.startswith("x-amz-"))
@@ -174,7 +175,7 @@ def string_to_sign_v2(
         method.encode("ascii"),
         _sent(headers, "content-md5"),
         _sent(headers, "content-type"),
-        expires.encode("utf-8"),
+        when.encode("utf-8"),
         *(name.encode("utf-8") + b":" + _sent(headers, name) for name in amz),
         resource,
     ]

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import ssl
+import subprocess
 import time
 import zlib
 from base64 import b64encode
@@ -577,6 +578,34 @@ class UploadTests(ApplianceCase):
             with error:
                 self.assertEqual(error.code, 403)
                 self.assertIn(b"<Code>SignatureDoesNotMatch</Code>", error.read())
+
+    def test_forms(self) -> None:
+        """The fields that boto3 presigns for a browser's form, of both signature versions, upload a file with curl."""
+        bucket, body = self.bucket(), some_bytes(300_000)
+        file = self.appliance.folder / "upload.bin"
+        file.write_bytes(body)
+        for version in ("s3v4", "s3"):
+            post = self.appliance.s3(signature_version=version).generate_presigned_post(
+                bucket,
+                f"{version}/${{filename}}",
+                Fields={"x-amz-meta-who": "värd", "success_action_status": "201"},
+                Conditions=[
+                    {"x-amz-meta-who": "värd"},
+                    {"success_action_status": "201"},
+                    ["content-length-range", 1, len(body)],
+                ],
+                ExpiresIn=60,
+            )
+            fields = [word for name, value in post["fields"].items() for word in ("-F", f"{name}={value}")]
+            curl = ["curl", "-sS", "-w", "%{http_code}", *fields, "-F", f"file=@{file}", post["url"]]
+            said = subprocess.run(curl, capture_output=True, text=True, check=True, timeout=60).stdout
+            self.assertTrue(said.endswith("201"), said)
+            got = self.s3.get_object(Bucket=bucket, Key=f"{version}/upload.bin")
+            self.assertEqual(got["Body"].read(), body)
+            file.write_bytes(body + b"x")
+            said = subprocess.run(curl, capture_output=True, text=True, check=True, timeout=60).stdout
+            self.assertIn("<Code>EntityTooLarge</Code>", said)
+            file.write_bytes(body)
 
 
 class TlsTests(ApplianceCase):

@@ -6,11 +6,12 @@ from urllib.parse import quote
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from coldstore.s3.auth import Authentication, Authenticator, SignedRequest, query_fields
+from coldstore.s3.auth import Authenticator, query_fields
 from coldstore.s3.errors import S3Error
 from coldstore.s3.fields import HeaderFields
 from coldstore.s3.paths import address_of
 from coldstore.s3.payload import PayloadKind
+from coldstore.s3.signed_request import Authentication, SignedRequest
 from coldstore.s3.signing import (
     Scope,
     SigningKeys,
@@ -213,9 +214,10 @@ class HeaderRefusalTests(AuthTests):
             self.assertEqual(self.refusal("GET", "/", headers).code, "AccessDenied")
 
     def test_other_schemes(self) -> None:
-        """Version 2 in a header, Version 4A and unknown schemes each have their answer."""
+        """A broken Version 2 header, Version 4A and unknown schemes each have their answer."""
         for value, code in (
-            ("AWS AKIDEXAMPLE:c2ln", "InvalidRequest"),
+            ("AWS HAHAHA", "InvalidArgument"),
+            ("AWS AKIDEXAMPLE:", "InvalidArgument"),
             ("AWS4-ECDSA-P256-SHA256 Credential=x", "NotImplemented"),
             ("Basic YTpi", "InvalidArgument"),
         ):
@@ -363,7 +365,7 @@ class VersionTwoTests(AuthTests):
         text = string_to_sign_v2(
             method="GET",
             headers=HeaderFields([], [("x-amz-request-payer", "requester")]),
-            expires=str(expires),
+            when=str(expires),
             raw_resource=address.raw_resource,
             query=address.query,
         )
@@ -379,7 +381,7 @@ class VersionTwoTests(AuthTests):
         text = string_to_sign_v2(
             method="GET",
             headers=HeaderFields([]),
-            expires="1175139620",
+            when="1175139620",
             raw_resource=b"/johnsmith/photos/puppy.jpg",
             query=address_of(b"/johnsmith/photos/puppy.jpg", None, ()).query,
         )
@@ -407,6 +409,70 @@ class VersionTwoTests(AuthTests):
             look_up=look_up, seconds=lambda: self.now, region="eu-tape-1", accepts_version_2_urls=False
         )
         error = self.refusal("GET", self.target(int(NOW) + 60), {"host": HOST})
+        self.assertEqual(error.code, "InvalidRequest")
+        self.assertIn("AWS4-HMAC-SHA256", error.message)
+
+
+class VersionTwoHeaderTests(AuthTests):
+    """Version 2 in the Authorization header, as clients of before 2014 make it."""
+
+    def signed(self, method: str, target: str, headers: dict[str, str]) -> dict[str, str]:
+        """Return headers with a signature over them."""
+        address = address_of(target.encode(), HOST, ())
+        sent = {"host": HOST, **headers}
+        text = string_to_sign_v2(
+            method=method,
+            headers=HeaderFields((name.encode(), value.encode()) for name, value in sent.items()),
+            when="" if "x-amz-date" in sent else sent.get("date", ""),
+            raw_resource=address.raw_resource,
+            query=address.query,
+        )
+        return {**sent, "authorization": f"AWS {ACCESS_KEY}:{signature_v2(SECRET_KEY, text)}"}
+
+    def test_vector(self) -> None:
+        """AWS's published example of a header has its published signature."""
+        text = string_to_sign_v2(
+            method="PUT",
+            headers=HeaderFields([(b"content-type", b"image/jpeg")]),
+            when="Tue, 27 Mar 2007 21:15:45 +0000",
+            raw_resource=b"/awsexamplebucket1/photos/puppy.jpg",
+            query=address_of(b"/awsexamplebucket1/photos/puppy.jpg", None, ()).query,
+        )
+        secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+        self.assertEqual(signature_v2(secret, text), "iqRzw+ileNPu1fhspnRs8nOjjIA=")
+
+    def test_accepted(self) -> None:
+        """A request is accepted with either form of its date, and is not taken for another one."""
+        for date in (
+            {"date": "Fri, 02 Jan 2026 03:04:05 GMT"},
+            {"x-amz-date": "Fri, 02 Jan 2026 03:04:05 GMT"},
+        ):
+            headers = self.signed("PUT", "/b/k?uploads", {**date, "x-amz-meta-a": "1"})
+            self.assertFalse(self.authenticated("PUT", "/b/k?uploads", headers).is_presigned)
+            self.assertEqual(self.refusal("PUT", "/b/k", headers).code, "SignatureDoesNotMatch")
+            self.assertEqual(
+                self.refusal("PUT", "/b/k?uploads", {**headers, "x-amz-meta-a": "2"}).code,
+                "SignatureDoesNotMatch",
+            )
+
+    def test_time(self) -> None:
+        """Without a date, or far from ours, nothing is accepted."""
+        self.assertEqual(self.refusal("GET", "/b", self.signed("GET", "/b", {})).code, "AccessDenied")
+        late = self.signed("GET", "/b", {"date": "Fri, 02 Jan 2026 04:04:05 GMT"})
+        self.assertEqual(self.refusal("GET", "/b", late).code, "RequestTimeTooSkewed")
+
+    def test_unknown_key(self) -> None:
+        """A key that nobody has is told as such."""
+        headers = {"host": HOST, "date": "Fri, 02 Jan 2026 03:04:05 GMT", "authorization": "AWS NOBODY:c2ln"}
+        self.assertEqual(self.refusal("GET", "/b", headers).code, "InvalidAccessKeyId")
+
+    def test_switched_off(self) -> None:
+        """The setting refuses such headers and names what to use."""
+        self.authenticator = Authenticator(
+            look_up=look_up, seconds=lambda: self.now, region="eu-tape-1", accepts_version_2_headers=False
+        )
+        headers = self.signed("GET", "/b", {"date": "Fri, 02 Jan 2026 03:04:05 GMT"})
+        error = self.refusal("GET", "/b", headers)
         self.assertEqual(error.code, "InvalidRequest")
         self.assertIn("AWS4-HMAC-SHA256", error.message)
 

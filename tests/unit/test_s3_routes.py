@@ -39,6 +39,8 @@ OPERATIONS = {
     "GET /b?prefix=acl&delimiter=/&unknown=1": Operation.LIST_OBJECTS,
     "GET /b?list-type=1": Operation.LIST_OBJECTS,
     "GET /b?list-type=2&prefix=x": Operation.LIST_OBJECTS_V2,
+    "POST /b": Operation.POST_OBJECT,
+    "POST /b/": Operation.POST_OBJECT,
     "POST /b?delete": Operation.DELETE_OBJECTS,
     "POST /b/?delete=": Operation.DELETE_OBJECTS,
     "GET /b?uploads": Operation.LIST_MULTIPART_UPLOADS,
@@ -104,7 +106,6 @@ class RouteTests(SynchronousTestCase):
             ("POST /b/k?select&select-type=2", "select"),
             ("PUT /b/k?retention", "retention"),
             ("OPTIONS /b/k", "OPTIONS"),
-            ("POST /b", "POST bucket"),
             ("PATCH /b/k", "PATCH"),
         ):
             error = self.refusal(line)

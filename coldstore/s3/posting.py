@@ -1,0 +1,134 @@
+"""PostObject: an upload from a browser's form, within the policy that its signer wrote."""
+
+from collections.abc import Mapping
+from urllib.parse import quote, urlsplit
+
+from coldstore.s3.answers import Answer
+from coldstore.s3.call import Call, FormUpload
+from coldstore.s3.errors import S3Error
+from coldstore.s3.fields import AMZ_PREFIX, HeaderFields
+from coldstore.s3.forms import FORM_TYPE, Form
+from coldstore.s3.integrity import checksum_headers
+from coldstore.s3.objects import publish
+from coldstore.s3.paths import KEY_LIMIT_BYTES
+from coldstore.s3.post_policy import parse_policy
+from coldstore.s3.receiving import SINGLE_PUT_MAX_BYTES, receive
+from coldstore.s3.services import Services
+from coldstore.s3.stored import STORED_HEADERS, description, quoted
+from coldstore.s3.xml import document, node
+
+_OF_SIGNATURE = frozenset({"x-amz-algorithm", "x-amz-credential", "x-amz-date", "x-amz-signature"})
+_STATUSES = frozenset({"200", "201", "204"})
+_USUAL_STATUS = "204"
+
+
+def headers_of(form: Form) -> HeaderFields:
+    """Return what a form says of its object, as the header fields that say the same of a PUT."""
+    kept = {
+        name: value
+        for name, value in form.fields.items()
+        if name in STORED_HEADERS or (name.startswith(AMZ_PREFIX) and name not in _OF_SIGNATURE)
+    }
+    if "acl" in form.fields:
+        kept["x-amz-acl"] = form.fields["acl"]
+    return HeaderFields.of({name: [value.encode("utf-8")] for name, value in kept.items()})
+
+
+def key_of(form: Form) -> bytes:
+    """
+    Return the key that a form names, with the file's name where it asks for it.
+
+    :raise S3Error: InvalidArgument, KeyTooLongError
+    """
+    key = form.fields.get("key", "").replace("${filename}", form.file_name).encode("utf-8")
+    if not key:
+        raise S3Error(
+            "InvalidArgument",
+            "Bucket POST must contain a field named 'key'.  If it is specified, please check the order of the fields.",
+            details={"ArgumentName": "key", "ArgumentValue": ""},
+        )
+    if len(key) > KEY_LIMIT_BYTES:
+        raise S3Error(
+            "KeyTooLongError", details={"Size": str(len(key)), "MaxSizeAllowed": str(KEY_LIMIT_BYTES)}
+        )
+    return key
+
+
+class PostOperations:
+    """The operation of browsers."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def post_object(self, call: Call) -> Answer:
+        """PostObject: the policy is judged before the file is asked for, the file's length as it comes."""
+        services, upload = self._services, call.upload
+        if upload is None:
+            raise S3Error(
+                "PreconditionFailed",
+                f"Bucket POST must be of the enclosure-type {FORM_TYPE}",
+                details={"Condition": "Bucket POST must be of the enclosure-type multipart/form-data"},
+            )
+        fields, body = upload.form.fields, upload.body
+        bucket = await services.bucket(call)
+        policy = parse_policy(fields["policy"])
+        key = call.object_key.decode("utf-8")
+        policy.check_fields({**fields, "key": key}, bucket=bucket.name, now=services.now())
+        if "tagging" in fields:
+            raise S3Error("NotImplemented", "ColdStore does not implement this field of a form: tagging")
+        described = description(call.headers, bucket, services.rules)
+        plan = body.object_plan(call.headers)
+        body.limit(policy.least_bytes, min(policy.most_bytes, SINGLE_PUT_MAX_BYTES))
+        with await services.admission.admit(
+            caller=call.caller,
+            bucket=bucket,
+            size_bytes=body.length_bytes,
+            storage_class=described.storage_class,
+        ) as admitted:
+            arrived = await receive(services.staging, body, plan, admitted)
+            version = await publish(services, call, bucket, described, arrived, None)
+        etag = quoted(version.facts.etag)
+        return _answer(upload, bucket.name, key, etag, checksum_headers(arrived.checksum))
+
+
+def _answer(upload: FormUpload, bucket: str, key: str, etag: str, checksum: Mapping[str, str]) -> Answer:
+    fields = upload.form.fields
+    redirect = redirected(fields.get("success_action_redirect") or fields.get("redirect"), bucket, key, etag)
+    if redirect is not None:
+        return Answer(status=303, headers={"ETag": etag, "Location": redirect})
+    location = f"{upload.base_url}/{quote(bucket)}/{quote(key, safe='/~')}"
+    headers = {"ETag": etag, "Location": location, **checksum}
+    status = fields.get("success_action_status", _USUAL_STATUS)
+    if status != "201":
+        return Answer(status=int(status if status in _STATUSES else _USUAL_STATUS), headers=headers)
+    root = node(
+        "PostResponse",
+        node("Location", location),
+        node("Bucket", bucket),
+        node("Key", key),
+        node("ETag", etag),
+    )
+    # Unlike all other documents this one is in no namespace.
+    body = document(root, namespace=None)
+    return Answer(status=201, headers={**headers, "Content-Type": "application/xml"}, body=body)
+
+
+def redirected(address: str | None, bucket: str, key: str, etag: str) -> str | None:
+    """
+    Return where a browser is sent after its upload: to an address of the web, with what was stored in its query.
+
+    None without an address, and for what is none: S3 then answers as if it had not been given.
+    """
+    if address is None or not (address.isascii() and address.isprintable()) or " " in address:
+        return None
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return None
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        return None
+    told = "&".join(
+        f"{name}={quote(value, safe='~')}"
+        for name, value in (("bucket", bucket), ("key", key), ("etag", etag))
+    )
+    return parts._replace(query=f"{parts.query}&{told}" if parts.query else told).geturl()

@@ -1,0 +1,61 @@
+"""A request with a signature, and what is known once that is verified: common to all forms of signatures."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from twisted.internet.defer import Deferred
+
+from coldstore.model.objects import User
+from coldstore.s3.errors import S3Error
+from coldstore.s3.fields import HeaderFields
+from coldstore.s3.paths import Address
+from coldstore.s3.payload import Payload
+from coldstore.s3.signing import ChunkChain
+
+UNSIGNED = "UNSIGNED-PAYLOAD"
+CredentialLookup = Callable[[str], "Deferred[User | None]"]
+"""From an access key to the user who signs with it, None when nobody does."""
+
+
+class SignedRequest(NamedTuple):
+    """The header section of one request. ``body_length_bytes`` is 0 without a body, None when it is chunked."""
+
+    method: str
+    address: Address
+    headers: HeaderFields
+    body_length_bytes: int | None
+
+
+class Authentication(NamedTuple):
+    """A verified signature: whose it is, what it says of the body, and the chain for signed chunks."""
+
+    user: User
+    payload: Payload
+    chain: ChunkChain | None
+    is_presigned: bool
+
+
+async def signer(look_up: CredentialLookup, access_key: str) -> User:
+    """
+    Return who signs with an access key.
+
+    :raise S3Error: InvalidAccessKeyId
+    """
+    user = await look_up(access_key)
+    if user is None:
+        raise S3Error("InvalidAccessKeyId", details={"AWSAccessKeyId": access_key})
+    return user
+
+
+def mismatch(access_key: str, text: str, given: str, canonical: str | None) -> S3Error:
+    """Return the refusal of a signature that is another one, with what was to be signed, as S3 tells it."""
+    details = {
+        "AWSAccessKeyId": access_key,
+        "StringToSign": text,
+        "SignatureProvided": given,
+        "StringToSignBytes": text.encode("utf-8").hex(" "),
+    }
+    if canonical is not None:
+        details["CanonicalRequest"] = canonical
+        details["CanonicalRequestBytes"] = canonical.encode("utf-8").hex(" ")
+    return S3Error("SignatureDoesNotMatch", details=details)

@@ -1,0 +1,93 @@
+"""When a signature counts: how requests tell their time, and how far it may be from ours."""
+
+import re
+from calendar import timegm
+from datetime import UTC, datetime
+from email.utils import parsedate_tz
+from functools import lru_cache
+
+from coldstore.s3.errors import S3Error
+from coldstore.s3.fields import HeaderFields
+
+SKEW_LIMIT_SECONDS = 15 * 60
+TIMESTAMP_LENGTH = len("YYYYMMDDTHHMMSSZ")
+_TIMESTAMP = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z", re.ASCII)
+
+
+def time_of_headers(headers: HeaderFields) -> tuple[str, float]:
+    """
+    Return the time of a request as it is signed and in unix seconds, from ``x-amz-date`` or ``Date``.
+
+    :raise S3Error: AccessDenied
+    """
+    sent = headers.get("x-amz-date") or headers.get("date") or ""
+    seconds = unix_seconds(sent)
+    if seconds is None:
+        read = parsedate_tz(sent) if sent else None
+        if read is None:
+            raise S3Error("AccessDenied", "AWS authentication requires a valid Date or x-amz-date header")
+        try:
+            seconds = float(timegm((*read[:6], 0, 0, 0)) - (read[9] or 0))
+            sent = datetime.fromtimestamp(seconds, UTC).strftime("%Y%m%dT%H%M%SZ")
+        except (ValueError, OverflowError, OSError):
+            raise S3Error(
+                "AccessDenied", "AWS authentication requires a valid Date or x-amz-date header"
+            ) from None
+    return sent, seconds
+
+
+def unix_seconds(timestamp: str) -> float | None:
+    """Return the time of YYYYMMDDTHHMMSSZ, None for anything else."""
+    return _read_timestamp(timestamp) if len(timestamp) == TIMESTAMP_LENGTH else None
+
+
+@lru_cache(maxsize=1024)
+def _read_timestamp(timestamp: str) -> float | None:
+    match = _TIMESTAMP.fullmatch(timestamp)
+    if match is None:
+        return None
+    try:
+        return datetime(*(int(part) for part in match.groups()), tzinfo=UTC).timestamp()  # type: ignore[misc, arg-type]
+    except ValueError:
+        return None
+
+
+def _shown(at: float) -> str:
+    return datetime.fromtimestamp(int(at), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def require_recent(requested_at: float, *, now: float) -> None:
+    """
+    Let a request pass that was made about now.
+
+    :raise S3Error: RequestTimeTooSkewed
+    """
+    if abs(now - requested_at) > SKEW_LIMIT_SECONDS:
+        raise S3Error(
+            "RequestTimeTooSkewed",
+            details={
+                "RequestTime": _shown(requested_at),
+                "ServerTime": _shown(now),
+                "MaxAllowedSkewMilliseconds": str(SKEW_LIMIT_SECONDS * 1000),
+            },
+        )
+
+
+def require_alive(begins_at: float | None, ends_at: float, *, now: float, details: dict[str, str]) -> None:
+    """
+    Let a presigned URL pass, neither before its time nor after it.
+
+    :raise S3Error: AccessDenied
+    """
+    if begins_at is not None and begins_at > now + SKEW_LIMIT_SECONDS:
+        raise S3Error(
+            "AccessDenied",
+            "Request is not valid yet",
+            details={**details, "Expires": _shown(ends_at), "ServerTime": _shown(now)},
+        )
+    if now > ends_at:
+        raise S3Error(
+            "AccessDenied",
+            "Request has expired",
+            details={**details, "Expires": _shown(ends_at), "ServerTime": _shown(now)},
+        )
