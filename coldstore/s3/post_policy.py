@@ -14,12 +14,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from coldstore.s3.errors import S3Error
+from coldstore.s3.payload import CHECKSUM_PREFIX
 
 POLICY_LIMIT_BYTES = 20 * 1024
 SIZE_LIMIT = 2**63 - 1
 _ALWAYS_ALLOWED = frozenset({"policy", "file", "x-amz-signature", "signature", "awsaccesskeyid", "bucket"})
 """Fields that no condition needs to name; ``bucket`` is not taken from the form but from the address."""
-_IGNORED_PREFIX = "x-ignore-"
+_ALWAYS_ALLOWED_PREFIXES = ("x-ignore-", CHECKSUM_PREFIX)
+"""A checksum lets a form say no more than what it says without one: it can only have an upload refused."""
 _EXPIRATION = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.\d{1,9})?(?:Z|\+00:00)", re.ASCII)
 _ESCAPED_DOLLAR = re.compile(r"(?<!\\)((?:\\\\)*)\\\$")
 """``\\$``, which S3 knows in policies and JSON does not."""
@@ -108,7 +110,7 @@ def parse_policy(text: str) -> PostPolicy:
 
 
 def _needs_no_condition(name: str) -> bool:
-    return name in _ALWAYS_ALLOWED or name.startswith(_IGNORED_PREFIX)
+    return name in _ALWAYS_ALLOWED or name.startswith(_ALWAYS_ALLOWED_PREFIXES)
 
 
 def _json_of(text: str) -> Any:

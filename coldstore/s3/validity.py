@@ -20,20 +20,24 @@ def time_of_headers(headers: HeaderFields) -> tuple[str, float]:
 
     :raise S3Error: AccessDenied
     """
-    sent = headers.get("x-amz-date") or headers.get("date") or ""
+    sent = headers.get("x-amz-date" if "x-amz-date" in headers else "date") or ""
     seconds = unix_seconds(sent)
     if seconds is None:
         read = parsedate_tz(sent) if sent else None
         if read is None:
-            raise S3Error("AccessDenied", "AWS authentication requires a valid Date or x-amz-date header")
+            raise _no_date()
         try:
             seconds = float(timegm((*read[:6], 0, 0, 0)) - (read[9] or 0))
             sent = datetime.fromtimestamp(seconds, UTC).strftime("%Y%m%dT%H%M%SZ")
         except (ValueError, OverflowError, OSError):
-            raise S3Error(
-                "AccessDenied", "AWS authentication requires a valid Date or x-amz-date header"
-            ) from None
+            raise _no_date() from None
+    if seconds < 0:
+        raise _no_date()
     return sent, seconds
+
+
+def _no_date() -> S3Error:
+    return S3Error("AccessDenied", "AWS authentication requires a valid Date or x-amz-date header")
 
 
 def unix_seconds(timestamp: str) -> float | None:

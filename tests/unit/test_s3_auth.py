@@ -209,7 +209,13 @@ class HeaderRefusalTests(AuthTests):
 
     def test_no_date(self) -> None:
         """Without a readable date nothing is accepted."""
-        for date in ("", "yesterday", "20261302T030405Z"):
+        for date in (
+            "",
+            "yesterday",
+            "20261302T030405Z",
+            "19500707T212200Z",
+            "Tue, 07 Jul 1950 21:22:00 GMT",
+        ):
             headers = signed_headers("GET", "/", {}, payload=EMPTY) | {"x-amz-date": date}
             self.assertEqual(self.refusal("GET", "/", headers).code, "AccessDenied")
 
@@ -460,6 +466,10 @@ class VersionTwoHeaderTests(AuthTests):
         self.assertEqual(self.refusal("GET", "/b", self.signed("GET", "/b", {})).code, "AccessDenied")
         late = self.signed("GET", "/b", {"date": "Fri, 02 Jan 2026 04:04:05 GMT"})
         self.assertEqual(self.refusal("GET", "/b", late).code, "RequestTimeTooSkewed")
+        now = "Fri, 02 Jan 2026 03:04:05 GMT"
+        for own in ("", "Tue, 07 Jul 1950 21:22:00 GMT"):
+            headers = self.signed("GET", "/b", {"date": now, "x-amz-date": own})
+            self.assertEqual(self.refusal("GET", "/b", headers).code, "AccessDenied")
 
     def test_unknown_key(self) -> None:
         """A key that nobody has is told as such."""
