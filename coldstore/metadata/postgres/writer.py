@@ -1,11 +1,9 @@
 """The one writer: a queue of steps, one connection, many steps in a commit."""
 
-from collections import deque
 from collections.abc import Callable, Sequence
-from itertools import islice
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from coldstore.metadata.postgres.client import Connection
@@ -13,7 +11,8 @@ from coldstore.metadata.postgres.groupcommit import Unsettled, commit_together
 from coldstore.metadata.postgres.lasting import LastingConnection
 from coldstore.metadata.postgres.sessions import Make, WriterSessions
 from coldstore.metadata.postgres.waves import Shuffle
-from coldstore.metadata.sql.executor import QUEUE_MAX, Outcome, Step, closed, too_many
+from coldstore.metadata.sql.executor import Outcome, Step
+from coldstore.metadata.sql.stepqueue import StepQueue
 from coldstore.model.errors import MetadataUnavailable
 from coldstore.util.asynchronous import returns_deferred
 
@@ -59,13 +58,10 @@ class Writer:
         self._lasting = LastingConnection(
             self._made, clock=clock, connect_seconds=connect_seconds, begun=sessions.begun
         )
-        self._waiting: deque[tuple[Step[Any], Deferred[Any]]] = deque()
+        self._queue = StepQueue(clock, self._begin)
         self._attempts = 0
         self._together = batch_max
         self._lost_at = 0.0
-        self._is_open = False
-        self._is_busy = False
-        self._drained: list[Deferred[None]] = []
 
     @returns_deferred
     async def open(self) -> None:
@@ -84,30 +80,16 @@ class Writer:
         )
         self._lasting.start()
         await self._lasting.ready(self._connect_seconds)
-        self._is_open = True
+        self._queue.open()
 
     def write(self, step: Step[Any]) -> Deferred[Any]:
         """Queue a step for the next transaction."""
-        if not self._is_open:
-            return fail(closed())
-        if len(self._waiting) >= QUEUE_MAX:
-            return fail(too_many())
-        told: Deferred[Any] = Deferred(lambda _: None)
-        self._waiting.append((step, told))
-        if not self._is_busy:
-            self._is_busy = True
-            # Whatever else this turn of the reactor brings belongs to the same transaction.
-            self._clock.callLater(0, self._begin)
-        return told
+        return self._queue.put(step)
 
     @returns_deferred
     async def close(self) -> None:
         """Carry out what is queued, then disconnect. Repeatable."""
-        self._is_open = False
-        if self._is_busy:
-            drained: Deferred[None] = Deferred()
-            self._drained.append(drained)
-            await drained
+        await self._queue.close()
         await self._lasting.stop()
 
     def _made(self, lost: Callable[[MetadataUnavailable], None]) -> Connection:
@@ -124,22 +106,19 @@ class Writer:
 
     async def _work(self) -> None:
         """Carry out what is queued, and what comes meanwhile."""
-        while self._waiting:
+        while self._queue:
             try:
                 connection = await self._lasting.ready(self._patience_seconds())
             except MetadataUnavailable as fault:
                 self._attempts = 0
-                self._tell([Outcome(error=fault)] * len(self._waiting))
+                self._queue.tell([Outcome(error=fault)] * len(self._queue))
                 continue
             await self._carry_out(connection)
-        self._is_busy = False
-        drained, self._drained = self._drained, []
-        for each in drained:
-            each.callback(None)
+        self._queue.rest()
 
     async def _carry_out(self, connection: Connection) -> None:
         """Carry out the next transaction; its steps stay where they are when they are to be run again."""
-        steps = [step for step, _ in islice(self._waiting, self._together)]
+        steps = self._queue.first(self._together)
         batch = self._sessions.batch + 1
         self._attempts += 1
         outcomes: list[Outcome]
@@ -174,17 +153,12 @@ class Writer:
             connection.give_up(f"a transaction was left: {bug}")
         self._attempts = 0
         self._together = min(self._batch_max, self._together * 2)
-        self._tell(outcomes)
+        self._queue.tell(outcomes)
 
     def _is_again(self, steps: Sequence[Step[Any]]) -> bool:
         """Whether steps whose connection ended, and of which nothing is there, are to be run again: fewer together then."""
         self._together = max(1, self._together // _FEWER)
         return self._attempts < ATTEMPTS_MAX or len(steps) > 1
-
-    def _tell(self, outcomes: list[Outcome]) -> None:
-        told = [self._waiting.popleft()[1] for _ in outcomes]
-        for each, outcome in zip(told, outcomes, strict=True):
-            outcome.tell(each)
 
     def _patience_seconds(self) -> float:
         """Return how long may be waited for a connection; nobody waits again once that was in vain."""

@@ -1,15 +1,14 @@
 """The one writer: steps run in the reactor's thread while that is quick, their commit always in a thread of its own."""
 
 import sqlite3
-from collections import deque
 from collections.abc import Callable
-from itertools import islice
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from coldstore.metadata.sql.executor import QUEUE_MAX, Outcome, Step, closed, too_many
+from coldstore.metadata.sql.executor import Outcome, Step
+from coldstore.metadata.sql.stepqueue import StepQueue
 from coldstore.metadata.sqlite.driver import Connection
 from coldstore.metadata.sqlite.groupcommit import commit, failed_together, run_together
 from coldstore.metadata.sqlite.pace import Pace
@@ -87,54 +86,34 @@ class Writer:
         self._batch_max = batch_max
         self._workers = Workers(reactor, 1, "metadata-writer")
         self._pace = Pace(SLOW_SECONDS)
-        self._waiting: deque[tuple[Step[Any], Deferred[Any]]] = deque()
+        self._queue = StepQueue(reactor, self._next)
         self._connection: Connection | None = None
-        self._is_busy = False
-        self._is_open = False
-        self._drained: list[Deferred[None]] = []
 
     @returns_deferred
     async def open(self) -> None:
         """Connect."""
         self._connection = await self._workers.run(self._connect)
-        self._is_open = True
+        self._queue.open()
 
     def write(self, step: Step[Any]) -> Deferred[Any]:
         """Queue a step for the next transaction."""
-        if not self._is_open:
-            return fail(closed())
-        if len(self._waiting) >= QUEUE_MAX:
-            return fail(too_many())
-        told: Deferred[Any] = Deferred(lambda _: None)
-        self._waiting.append((step, told))
-        if not self._is_busy:
-            self._is_busy = True
-            # Whatever else this turn of the reactor brings belongs to the same transaction.
-            self._reactor.callLater(0, self._next)
-        return told
+        return self._queue.put(step)
 
     @returns_deferred
     async def close(self) -> None:
         """Carry out what is queued, then disconnect. Repeatable."""
-        self._is_open = False
-        if self._is_busy:
-            drained: Deferred[None] = Deferred()
-            self._drained.append(drained)
-            await drained
+        await self._queue.close()
         connection, self._connection = self._connection, None
         if connection is not None:
             await self._workers.run(connection.close)
         await self._workers.stop()
 
     def _next(self) -> None:
-        if not self._waiting:
-            self._is_busy = False
-            drained, self._drained = self._drained, []
-            for each in drained:
-                each.callback(None)
-            return
-        steps = [step for step, _ in islice(self._waiting, self._batch_max)]
-        Deferred.fromCoroutine(self._run(steps)).addBoth(self._committed, len(steps))
+        steps = self._queue.first(self._batch_max)
+        if steps:
+            Deferred.fromCoroutine(self._run(steps)).addBoth(self._committed, len(steps))
+        else:
+            self._queue.rest()
 
     async def _run(self, steps: list[Step[Any]]) -> list[Outcome]:
         connection = self._connection
@@ -167,12 +146,10 @@ class Writer:
             if not isinstance(fault, MetadataUnavailable):
                 fault = MetadataUnavailable(f"the metadata file: {fault}")
             outcomes = [Outcome(error=fault)] * count
-        told = [self._waiting.popleft()[1] for _ in outcomes]
         self._reactor.callLater(0, self._next)
         if isinstance(outcomes[0].error, TakenOver):
             self._on_taken_over(str(outcomes[0].error))
-        for each, outcome in zip(told, outcomes, strict=True):
-            outcome.tell(each)
+        self._queue.tell(outcomes)
 
 
 def _run_patiently(connection: Connection, steps: list[Step[Any]]) -> list[Outcome]:
