@@ -3,8 +3,8 @@
 from typing import ClassVar
 
 from tests.endtoend.appliance import Appliance, ApplianceCase, wait_until
+from tests.servers.clients import CLIENTS, Client
 from tests.servers.etcd import Etcd
-from tests.servers.test_postgres_appliance import CLIENTS, Client
 
 
 class EtcdApplianceTests(ApplianceCase):
