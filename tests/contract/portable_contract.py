@@ -92,7 +92,7 @@ class Breaking:
         self._fails_at = fails_at
         self._took_effect = took_effect
         self.snapshot, self.last_key, self.close = store.snapshot, store.last_key, store.close
-        self.as_kept = store.as_kept
+        self.as_kept, self.reached = store.as_kept, store.reached
 
     async def _change(self, call: Any) -> Any:
         is_last = self.changes == self._fails_at
@@ -232,6 +232,7 @@ class PortableContract:
             keys = [key_of(table, row) for row in whole]
             self.assertEqual(keys, sorted(keys), table.name)
             self.assertEqual(await store.last_key(table), keys[-1], table.name)
+            self.assertIn(await store.reached(table), [None, *keys], table.name)
             self.assertEqual(await snapshot.count(table), len(whole))
             self.assertEqual(await snapshot.page(table, keys[-1], 3), [])
             for place in range(0, len(keys) - 1, 5):

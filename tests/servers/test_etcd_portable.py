@@ -1,50 +1,50 @@
 """etcd as rows: the contract of portable stores, and ``coldstore db`` on it."""
 
-import argparse
-import io
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import deferLater
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import TestCase
 
-from coldstore.config.reading import read
 from coldstore.config.schema import Configuration
 from coldstore.interfaces.metadata import (
     AnotherAppliance,
     IMetadataStore,
-    RecordElsewhere,
     SchemaTooNew,
     SchemaTooOld,
 )
 from coldstore.metadata.choice import store_of
 from coldstore.metadata.etcd import portable as portable_module
 from coldstore.metadata.etcd import store as store_module
-from coldstore.metadata.etcd.portable import EtcdSnapshot
+from coldstore.metadata.etcd.changes import Change
+from coldstore.metadata.etcd.gateway import Address, Gateway
+from coldstore.metadata.etcd.keys import Keys
+from coldstore.metadata.etcd.log import Log
+from coldstore.metadata.etcd.portable import AT_ONCE, EtcdSnapshot, PortableEtcd
 from coldstore.metadata.portable.stores import Portable
+from coldstore.metadata.portable.transfer import Sums, transfer
 from coldstore.metadata.sql.migrations import Migration
-from coldstore.metadata.sqlite.portable import SqliteSnapshot
+from coldstore.metadata.sql.tables import BY_NAME
+from coldstore.metadata.sqlite.portable import PortableSqlite, SqliteSnapshot
 from coldstore.metadata.sqlite.schema import shipped_migrations
 from coldstore.model.errors import MetadataUnavailable
-from coldstore.upkeep.desk import Desk
 from coldstore.upkeep.errors import Refused
 from coldstore.upkeep.places import Etcd as Place
 from coldstore.upkeep.places import place_of
-from coldstore.upkeep.progress import Progress
-from coldstore.upkeep.running import COMMANDS
-from tests.contract.portable_contract import PortableContract, lead_life, rows_of
+from coldstore.util.asynchronous import shielded
+from tests.contract.portable_contract import PortableContract
 from tests.servers import etcd
 from tests.servers.etcd_rows import reactor
+from tests.servers.portable_stores import Commands, Lazy, settings_with
 
 
 def settings_of(prefix: str, state: str) -> Configuration:
     """Settings that name a prefix."""
-    text = (
-        # The path of a socket has a limit, that of a test's folder has none.
-        f"{{state_directory: {state}, admin: {{socket: /nowhere/socket}}, metadata: {{backend: etcd, etcd: {{endpoints: ['{etcd.shared().url}'], prefix: {prefix},"
-        f" replica: {state}/replica}}}}}}"
-    )
-    return read(text, "test", {})
+    where = f"endpoints: ['{etcd.shared().url}'], prefix: {prefix}, replica: {state}/replica"
+    return settings_with(f"{{backend: etcd, etcd: {{{where}}}}}", state)
 
 
 class OnEtcdTests(PortableContract, TestCase):
@@ -61,7 +61,10 @@ class OnEtcdTests(PortableContract, TestCase):
     def make_portable(self) -> Portable:
         """See the contract."""
         self.made += 1
-        return Lazy(self, f"/store/{self.made}")
+        state = Path(self.mktemp()).absolute()
+        state.mkdir()
+        settings = settings_of(f"/store/{self.made}", str(state))
+        return Lazy(self, settings, Place(cluster=settings.metadata.etcd), PortableEtcd)
 
     def store_on(self, portable: Portable) -> IMetadataStore:
         """See the contract."""
@@ -71,135 +74,118 @@ class OnEtcdTests(PortableContract, TestCase):
         return store
 
 
-class Lazy:
-    """A portable store that becomes the writer when it is used first, and again after it had to make room for an appliance."""
+class ManyAtOnceTests(TestCase):
+    """Rows that are put by many transactions at once."""
 
-    def __init__(self, case: TestCase, prefix: str) -> None:
-        case.addCleanup(lambda: Deferred.fromCoroutine(self.close()))
-        state = Path(case.mktemp()).absolute()
-        state.mkdir()
-        self._settings = settings_of(prefix, str(state))
-        self._place = Place(cluster=self._settings.metadata.etcd)
-        self._portable: Portable | None = None
-        self._store: IMetadataStore | None = None
-        self.name = self._place.name
+    def setUp(self) -> None:
+        """Begin with nothing."""
+        etcd.shared().clear()
 
-    def as_kept(self, rows: Any) -> Any:
-        """See ``Portable``."""
-        return list(rows)
+    async def begun(self) -> PortableEtcd:
+        """Return a store, and be the writer."""
+        address = Address(endpoints=[etcd.shared().url])
+        portable = await PortableEtcd.begin(
+            lambda: Gateway(address, reactor=reactor, request_seconds=20.0),
+            Keys("/cold"),
+            name="etcd",
+            reactor=reactor,
+            new_appliance_id=lambda: "a",
+            lease_seconds=60,
+        )
+        self.addCleanup(lambda: Deferred.fromCoroutine(portable.close()))
+        return portable
 
-    def store(self) -> IMetadataStore:
-        """Return the metadata store of an appliance, which opens once this is closed."""
-        made: Any = store_of(self._settings, reactor)
-        opening = made.open
+    def source(self, count: int) -> SqliteSnapshot:
+        """Return a store with many rows in a table."""
+        path = self.mktemp()
+        with closing(PortableSqlite(path)._connection) as connection:
+            connection.executemany(
+                "INSERT INTO audit_events (at, who, what, subject, detail) VALUES (?, 'w', 'w', ?, '')",
+                [(float(number), f"s{number}") for number in range(count)],
+            )
+        snapshot = SqliteSnapshot(path)
+        self.addCleanup(snapshot._connection.close)
+        return snapshot
 
-        def opened() -> Any:
-            return Deferred.fromCoroutine(self.close()).addCallback(lambda _: opening())
+    async def bring(self, source: SqliteSnapshot, target: PortableEtcd) -> Sums:
+        """Transfer."""
 
-        made.open = opened
-        self._store = made
-        return self._store
+        async def nothing() -> None:
+            """Nobody waits for it."""
 
-    async def _there(self) -> Portable:
-        if self._store is not None:
-            await self._store.close()
-            self._store = None
-        if self._portable is None:
-            self._portable = await self._place.portable(reactor)
-        return self._portable
+        return await transfer(
+            source, target, origin="o", may_replace=False, tell=lambda *_: None, before_settling=nothing
+        )
 
-    async def snapshot(self) -> Any:
-        """See ``Portable``."""
-        return await self._place.snapshot(reactor) if self._store else await (await self._there()).snapshot()
+    async def test_holes(self) -> None:
+        """One is not written and those behind it are: what is not there is known, and brought the next time."""
+        table = BY_NAME["audit_events"]
+        source = self.source(3_000)
+        portable = await self.begun()
+        real, calls = Log.add, iter(range(1_000))
+        behind: list[Deferred[None]] = []
 
-    async def mark(self, **marks: str) -> None:
-        """See ``Portable``."""
-        await (await self._there()).mark(**marks)
+        async def add(log: Log, changes: Sequence[Change]) -> None:
+            number = next(calls)
+            if number == 18:
+                # Not before those behind it are there.
+                while len(behind) < AT_ONCE - 1:
+                    await deferLater(reactor, 0.01)
+                await gatherResults(behind)
+                raise MetadataUnavailable("broken off")
+            written = Deferred.fromCoroutine(real(log, changes))
+            if number > 18:
+                behind.append(written)
+            await shielded(written)
 
-    async def last_key(self, table: Any) -> Any:
-        """See ``Portable``."""
-        return await (await self._there()).last_key(table)
+        self.patch(Log, "add", add)
+        with self.assertRaisesRegex(MetadataUnavailable, "broken off"):
+            await self.bring(source, portable)
+        self.patch(Log, "add", real)
+        snapshot = await portable.snapshot()
+        there = [event_id for event_id, *_ in await snapshot.page(table, None, 3_000)]
+        await snapshot.close()
+        missing = min(set(range(1, 3_001)) - set(there))
+        self.assertGreater(there[-1], missing, "there is no hole")
+        (reached,) = await portable.reached(table) or (0,)
+        self.assertTrue(0 < reached < missing)
+        sums = await self.bring(source, portable)
+        self.assertEqual((sums.rows, sums.copied), (3_000, 3_000 - reached))
 
-    async def put(self, table: Any, rows: Any) -> None:
-        """See ``Portable``."""
-        await (await self._there()).put(table, rows)
+    async def test_lease_lost(self) -> None:
+        """The lease of the writer ends under them: it is taken again, and everything comes through."""
+        source = self.source(1_500)
+        portable = await self.begun()
+        real = Log.add
+        calls = iter(range(1_000))
 
-    async def remove(self, table: Any, limit: int) -> int:
-        """See ``Portable``."""
-        return await (await self._there()).remove(table, limit)
+        async def add(log: Log, changes: Sequence[Change]) -> None:
+            if next(calls) == 5:
+                etcd.shared().call("lease/revoke", {"ID": str(log._lease)})
+            await real(log, changes)
 
-    async def settle(self, *, appliance_id: str, last_version: int) -> None:
-        """See ``Portable``."""
-        await (await self._there()).settle(appliance_id=appliance_id, last_version=last_version)
-
-    async def close(self) -> None:
-        """See ``Portable``."""
-        if self._portable is not None:
-            await self._portable.close()
-            self._portable = None
+        self.patch(Log, "add", add)
+        with capturedLogs() as logs:
+            sums = await self.bring(source, portable)
+        self.assertEqual((sums.rows, sums.copied), (1_500, 1_500))
+        self.assertTrue([one for one in logs if "held again" in (one.get("log_format") or "")])
 
 
-class CommandTests(TestCase):
+class CommandTests(Commands, TestCase):
     """``coldstore db`` with etcd on one side."""
 
     def setUp(self) -> None:
         """Have a state directory with the metadata of a life, and settings that name an empty etcd."""
         etcd.shared().clear()
-        self.state = Path(self.mktemp()).absolute()
-        self.state.mkdir()
+        self.prepare()
         self.settings = settings_of("/cold", str(self.state))
-        self.said = io.StringIO()
         # An appliance that is there is not waited for.
         self.patch(portable_module, "LEASE_SECONDS", 2)
         self.patch(portable_module.PortableEtcd.begin.__func__, "__kwdefaults__", {"lease_seconds": 2})  # type: ignore[attr-defined]
 
-    def db(self, name: str, **options: Any) -> Deferred[dict[str, Any]]:
-        """Carry out a command."""
-        desk = Desk(
-            settings=self.settings,
-            reactor=reactor,
-            progress=Progress(self.said, lambda: 0.0, is_terminal=False),
-            questions=io.StringIO(),
-            remarks=self.said,
-            now=lambda: 1.8e9,
-        )
-        given = {"replace": False, "yes": False, "rows": False, "no_dump": False, **options}
-        return Deferred.fromCoroutine(COMMANDS[name](desk, argparse.Namespace(db=name, **given)))
-
     async def test_life(self) -> None:
         """From a file into etcd, dumped there, back again, and the dump into etcd: all the same rows, whatever the replica was."""
-        path = self.settings.sqlite_path
-        await lead_life(path, seed=41, steps=80)
-        snapshot = SqliteSnapshot(path)
-        expected = await rows_of(snapshot)
-        await snapshot.close()
-        self.assertIsNone((await self.db("status", rows=True))["schema"])
-        found = await self.db("move", source="sqlite", target="etcd")
-        self.assertEqual(found["rows"], sum(map(len, expected.values())) - 1)
-        self.assertNotIn("next", found)
-        found = await self.db("status", rows=True)
-        self.assertEqual((found["schema"], found["run"]), (5, 1))
-        self.assertEqual(found["rows"], {name: len(rows) for name, rows in expected.items()})
-        store = store_of(self.settings, reactor)
-        await store.open()
-        with self.assertRaisesRegex(AnotherAppliance, "in use by another appliance \\(process"):
-            await self.db("move", source="etcd", target="sqlite", replace=True, yes=True)
-        dump = str(self.state / "dump.gz")
-        await self.db("backup", file=dump)
-        await store.close()
-        self.assertIn("nothing was done", (await self.db("upgrade"))["result"])
-        found = await self.db("move", source="etcd", target="sqlite", replace=True, yes=True)
-        self.assertIn("next", found)
-        snapshot = SqliteSnapshot(path)
-        self.assertEqual(await rows_of(snapshot), expected)
-        await snapshot.close()
-        with self.assertRaises(RecordElsewhere):
-            await store_of(self.settings, reactor).open()
-        await self.db("restore", file=dump, replace=True, yes=True)
-        store = store_of(self.settings, reactor)
-        await store.open()
-        self.assertEqual(store.appliance_id, "appliance-41")
-        await store.close()
+        await self.check_life("etcd", "etcd", AnotherAppliance, "in use by another appliance \\(process")
 
     async def test_upgrade(self) -> None:
         """A newer program refuses the rows of an older one until they are upgraded; then they have what is new, by its default."""

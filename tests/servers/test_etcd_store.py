@@ -22,8 +22,8 @@ from coldstore.interfaces.metadata import (
     StepTooLarge,
 )
 from coldstore.metadata.etcd import log as log_module
-from coldstore.metadata.etcd import replica as replica_module
 from coldstore.metadata.etcd import store as store_module
+from coldstore.metadata.etcd import walk as walk_module
 from coldstore.metadata.etcd.gateway import Event, Gateway, Watch
 from coldstore.metadata.etcd.store import EtcdStore
 from coldstore.metadata.sql.tables import BY_NAME
@@ -130,7 +130,7 @@ class ReplicaTests(OnOneEtcd):
         there = await self.some_life()
         before = rows_in_file(self.replica)
         for pages in (2000, 7):
-            self.patch(replica_module, "PAGE_ROWS", pages)
+            self.patch(walk_module, "PAGE_ROWS", pages)
             self.replica.unlink()
             store = await self.opened()
             self.assertEqual(await self.keys(store), there)

@@ -18,7 +18,8 @@ order of what follows is turned round. So keys in the order of their bytes are r
 
 import json
 from base64 import b64decode, b64encode
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 from coldstore.metadata.sql.tables import TABLES, Kind, Table
@@ -49,7 +50,7 @@ class Keys:
         self.writer = self.all + b"writer"
         self.batch = self.all + b"batch"
         self.reading = self.all + b"reading/"
-        self._numbers = self.all + b"numbers/"
+        self.numbers = self.all + b"numbers/"
         self._tables = {table.name: table for table in tables}
         self._beginnings = {name: self.all + name.encode() + b"/" for name in self._tables}
         self._kinds = {
@@ -68,7 +69,7 @@ class Keys:
 
     def of_number(self, table: Table) -> bytes:
         """Return the key of the greatest number that rows of a table ever had."""
-        return self._numbers + table.name.encode()
+        return self.numbers + table.name.encode()
 
     def table_of(self, key: bytes) -> tuple[Table, Row] | None:
         """
@@ -76,59 +77,92 @@ class Keys:
 
         :raise NotARow: no key looks like this
         """
-        name, slash, rest = key.removeprefix(self.all).partition(b"/")
+        name, slash, _ = key.removeprefix(self.all).partition(b"/")
         table = self._tables.get(name.decode("ascii", "replace"))
-        if not slash or table is None:
-            return None
+        return None if not slash or table is None else (table, self.place_in(table, key))
+
+    def place_in(self, table: Table, key: bytes) -> Row:
+        """
+        Return the primary key that the key of a row of a table has.
+
+        :raise NotARow: no key of it looks like this
+        """
         try:
-            parts = zip(self._kinds[table.name], rest.split(_PART), strict=True)
-            return table, tuple(_decoded(kind, part) for kind, part in parts)
+            parts = key[len(self._beginnings[table.name]) :].split(_PART)
+            return tuple(
+                [_decoded(kind, part) for kind, part in zip(self._kinds[table.name], parts, strict=True)]
+            )
         except (ValueError, IndexError) as error:
             raise NotARow(f"{key!r} is no key of a row: {error}") from None
 
     def numbered_by(self, key: bytes) -> Table | None:
         """Return which table's greatest number a key has; None when it is no such key."""
-        if not key.startswith(self._numbers):
+        if not key.startswith(self.numbers):
             return None
-        return self._tables.get(key.removeprefix(self._numbers).decode("ascii", "replace"))
+        return self._tables.get(key.removeprefix(self.numbers).decode("ascii", "replace"))
+
+
+class _Shape:
+    """What is known of a table's rows before any is there."""
+
+    def __init__(self, table: Table) -> None:
+        places = [place for place, column in enumerate(table.columns) if column.name not in table.key]
+        self.named = [(table.columns[place].name, place) for place in places]
+        self.raw = [table.columns[place].name for place in places if table.columns[place].kind is Kind.BYTES]
+        self.real = [table.columns[place].name for place in places if table.columns[place].kind is Kind.REAL]
+        self.row: Callable[[Mapping[str, Any]], Row] = itemgetter(*table.column_names)
+
+
+_SHAPES = {table.name: _Shape(table) for table in TABLES}
 
 
 def value_of(table: Table, row: Row) -> bytes:
     """Write a row: its columns in the order of the table, those of the primary key included, which are left out here."""
-    fields = {
-        column.name: value
-        for column, value in zip(table.columns, row, strict=True)
-        if value is not None and column.name not in table.key
-    }
-    for name, value in fields.items():
-        if type(value) is bytes:
-            fields[name] = b64encode(value).decode("ascii")
+    shape = _SHAPES[table.name]
+    fields = {name: row[place] for name, place in shape.named if row[place] is not None}
+    for name in shape.raw:
+        if name in fields:
+            fields[name] = b64encode(fields[name]).decode("ascii")
     return _encode(fields).encode()
 
 
 def row_of(table: Table, key: Row, value: bytes, defaults: Mapping[str, Any]) -> Row:
-    """
-    Read a row.
+    """Read a row: see ``rows_of``."""
+    (row,) = rows_of(table, [key], [value], defaults)
+    return row
 
+
+def rows_of(
+    table: Table, keys: Sequence[Row], values: Sequence[bytes], defaults: Mapping[str, Any]
+) -> list[Row]:
+    """
+    Read rows of one table; many at once take half the time.
+
+    :param keys: their primary keys
     :param defaults: for columns that are not there, because they are null or newer than the row
-    :raise NotARow: no row looks like this
+    :raise NotARow: no row looks like one of them
     """
+    shape = _SHAPES[table.name]
+    missing = {column.name: defaults.get(column.name) for column in table.columns}
     try:
-        fields = {**json.loads(value), **dict(zip(table.key, key, strict=True))}
-        return tuple(
-            _value(column.kind, fields[column.name]) if column.name in fields else defaults.get(column.name)
-            for column in table.columns
-        )
+        said = json.loads(b"[%b]" % b",".join(values))
+        rows = []
+        for key, fields in zip(keys, said, strict=True):
+            all_fields = {**missing, **fields, **dict(zip(table.key, key, strict=True))}
+            for name in shape.raw:
+                if all_fields[name] is not None:
+                    all_fields[name] = b64decode(all_fields[name], validate=True)
+            for name in shape.real:
+                if all_fields[name] is not None:
+                    all_fields[name] = float(all_fields[name])
+            rows.append(shape.row(all_fields))
+        return rows
     except (ValueError, TypeError) as error:
-        raise NotARow(f"{value[:200]!r} is no row of {table.name}: {error}") from None
-
-
-def _value(kind: Kind, value: Any) -> Any:
-    if value is None or isinstance(value, bytes):
-        return value
-    if kind is Kind.BYTES:
-        return b64decode(value, validate=True)
-    return float(value) if kind is Kind.REAL else value
+        if len(values) > 1:
+            # One by one, to say which.
+            for one, value in zip(keys, values, strict=True):
+                rows_of(table, [one], [value], defaults)
+        raise NotARow(f"{values[0][:200]!r} is no row of {table.name}: {error}") from None
 
 
 def _encoded(kind: Kind, value: Any) -> bytes:

@@ -9,7 +9,7 @@ succeeds the one before was not written and never will be, and if not, ``batch``
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -285,17 +285,32 @@ class Log:
         """
         self._check_given_up()
         name = self._new_name()
-        operations = [
-            deleting(change.key) if change.value is None else putting(change.key, change.value)
-            for change in changes
-        ]
+        operations = _operations(changes)
+        await self._patiently(lambda: self._appended(name, operations))
+        return self.last
+
+    async def add(self, changes: Sequence[Change]) -> None:
+        """
+        Write rows into a store that is still being filled, before the batch that is appended next.
+
+        Several of these may be under way at once. They take effect in any order, each wholly or not at all; and one whose outcome is
+        unknown is written once more, so it may still take effect later, but not once another has become the writer.
+
+        :raise MetadataFull: etcd has no room
+        :raise MetadataUnavailable: it was not written, or nobody knows
+        """
+        operations = _operations(changes)
+        await self._patiently(lambda: self._added(operations))
+
+    async def _patiently(self, attempt: Callable[[], Awaitable[bool]]) -> None:
+        """Try until it is written; unless ``_doubtful`` is set, what fails may be tried once more."""
         end = self._reactor.seconds() + self._patience_seconds
         pause = PAUSE_FIRST_SECONDS
         refusals = 0
         while True:
             try:
-                if await self._appended(name, operations):
-                    return self.last
+                if await attempt():
+                    return
                 fault = MetadataUnavailable("the lease of the writer does not last")
             except (TakenOver, MetadataFull):
                 raise
@@ -306,11 +321,22 @@ class Log:
                 if self._is_closing and not isinstance(error, Refused):
                     self._given_up = str(error)
                 fault = error
-            # It surely was not written, and may be written once more.
             if self._is_closing or self._reactor.seconds() + pause > end:
                 raise fault
             await self._pause(pause)
             pause = min(PAUSE_MOST_SECONDS, pause * 2)
+
+    async def _added(self, operations: Sequence[Mapping[str, Any]]) -> bool:
+        """Try once; return whether it is written."""
+        if not self._writer_revision:
+            await self._regain()
+        held = self._writer_revision
+        answer = await self._gateway.txn(
+            [mod_revision_is(self._keys.writer, held)], operations, is_repeatable=True
+        )
+        if not answer.succeeded and held == self._writer_revision:
+            self._lost()
+        return answer.succeeded
 
     async def _appended(self, name: str, operations: Sequence[Mapping[str, Any]]) -> bool:
         """Try once; return whether it is written. Unless ``_doubtful`` is set then, it is known not to be if not."""
@@ -418,6 +444,13 @@ class Log:
         over: Deferred[None] = Deferred()
         self._reactor.callLater(seconds, over.callback, None)
         await over
+
+
+def _operations(changes: Sequence[Change]) -> list[dict[str, Any]]:
+    return [
+        deleting(change.key) if change.value is None else putting(change.key, change.value)
+        for change in changes
+    ]
 
 
 def _named(name: str) -> bytes:

@@ -1,16 +1,20 @@
 """The rows in etcd as rows: see ``metadata.portable``. No replica is made; one that there is catches up when it is used next."""
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
+from twisted.internet.defer import Deferred
+
 from coldstore.metadata.etcd.changes import BYTES_MAX, ROWS_MAX, Change, weight_bytes
 from coldstore.metadata.etcd.gateway import Compacted, Gateway, KeyValue, Range, end_of, putting
-from coldstore.metadata.etcd.keys import Keys, NotARow, row_of, value_of
+from coldstore.metadata.etcd.keys import Keys, NotARow, rows_of, value_of
 from coldstore.metadata.etcd.log import Log, this_process
 from coldstore.metadata.etcd.schema import defaults, first_rows, ledger, schema_row
 from coldstore.metadata.etcd.server import check_server
+from coldstore.metadata.etcd.walk import Walk
 from coldstore.metadata.portable.stores import Key, Row, Standing
 from coldstore.metadata.sql.migrations import Migration, missing
 from coldstore.metadata.sql.tables import ARRIVING_FROM, BY_NAME, MOVED_TO, TABLES, Table
@@ -20,7 +24,11 @@ from coldstore.util.workers import Reactor
 
 LEASE_SECONDS = 15
 PATIENCE_SECONDS = 30.0
-AHEAD_PAGES = 8
+AT_ONCE = 4
+"""
+Transactions of a ``put`` that are under way at once. What they cost is read by etcd's gateway, each by one processor, and then waits
+for the disk.
+"""
 HOLD_SECONDS = 600
 """How long a snapshot of which nothing is read keeps an appliance from compacting what it shows."""
 
@@ -36,8 +44,10 @@ class EtcdSnapshot:
         self._keys = keys
         self._revision = revision
         self._schema = schema
+        self._walk: Walk | None = None
         self._ahead: list[KeyValue] = []
-        self._ahead_from: tuple[bytes, int] | None = None
+        """What the walk has found and nobody has asked for."""
+        self._reached = b""
         """Where those go on."""
         self._defaults: Mapping[str, Mapping[str, Any]] = defaults(shipped_migrations())
 
@@ -79,27 +89,37 @@ class EtcdSnapshot:
         """See ``Snapshot``."""
         beginning = self._keys.of_table(table)
         first = beginning if after is None else self._keys.of_row(table, after) + b"\0"
-        if self._ahead_from != (first, limit):
-            # For each range etcd goes through all keys up to its end: pages that follow each other are read together.
-            self._ahead = list((await self._range(first, end_of(beginning), limit=AHEAD_PAGES * limit)).rows)
-        rows, self._ahead = self._ahead[:limit], self._ahead[limit:]
-        self._ahead_from = (rows[-1].key + b"\0", limit) if self._ahead else None
-        return [self._row(table, each) for each in rows]
+        if self._walk is None or self._reached != first:
+            self._stop()
+            self._walk = Walk(self._range, first, end_of(beginning))
+        while len(self._ahead) < limit and (more := await self._walk.page()):
+            self._ahead += more
+        found, self._ahead = self._ahead[:limit], self._ahead[limit:]
+        if found:
+            self._reached = found[-1].key + b"\0"
+        return self._rows(table, found)
 
     async def count(self, table: Table) -> int:
         """See ``Snapshot``."""
         beginning = self._keys.of_table(table)
-        return (await self._range(beginning, end_of(beginning), limit=1, keys_only=True)).count
+        return (await self._range(beginning, end_of(beginning), 1, keys_only=True)).count
 
     async def close(self) -> None:
         """See ``Snapshot``."""
+        self._stop()
         if self._lease:
             # It ends by itself, too.
             with suppress(MetadataUnavailable):
                 await self._gateway.revoke_lease(self._lease)
         await self._gateway.close()
 
-    async def _range(self, key: bytes, end: bytes, *, limit: int, keys_only: bool = False) -> Range:
+    def _stop(self) -> None:
+        """Go no further on the present walk."""
+        if self._walk is not None:
+            self._walk.stop()
+        self._walk, self._ahead = None, []
+
+    async def _range(self, key: bytes, end: bytes, limit: int, *, keys_only: bool = False) -> Range:
         try:
             if self._lease:
                 await self._gateway.keep_alive(self._lease, patience_seconds=HOLD_SECONDS)
@@ -109,11 +129,10 @@ class EtcdSnapshot:
         except Compacted:
             raise MetadataUnavailable("etcd was compacted while it was read: begin again") from None
 
-    def _row(self, table: Table, found: KeyValue) -> Row:
+    def _rows(self, table: Table, found: Sequence[KeyValue]) -> list[Row]:
         try:
-            place = self._keys.table_of(found.key)
-            assert place is not None, "it was asked for the rows of a table"
-            return row_of(table, place[1], found.value, self._defaults[table.name])
+            keys = [self._keys.place_in(table, each.key) for each in found]
+            return rows_of(table, keys, [each.value for each in found], self._defaults[table.name])
         except NotARow as error:
             raise MetadataUnavailable(str(error)) from error
 
@@ -181,13 +200,33 @@ class PortableEtcd:
 
     async def put(self, table: Table, rows: Sequence[Row]) -> None:
         """See ``Portable``."""
+        if not rows:
+            return
         places = table.key_places
         changes = [
             Change(self._keys.of_row(table, [row[place] for place in places]), value_of(table, row))
             for row in rows
         ]
-        for portion in _portions(changes):
-            await self._append(portion)
+        *first, last = _portions(changes)
+        await self._make_ready()
+        under_way: deque[Deferred[None]] = deque()
+        try:
+            for portion in first:
+                # None is further ahead of one that is not through: see ``reached``.
+                if len(under_way) == AT_ONCE:
+                    await under_way.popleft()
+                under_way.append(Deferred.fromCoroutine(self._log.add(portion)))
+            while under_way:
+                await under_way.popleft()
+        finally:
+            for each in under_way:
+                each.addErrback(lambda _: None)
+                each.cancel()
+        await self._append(last)
+
+    async def reached(self, table: Table) -> Key | None:
+        """See ``Portable``: before the rows of as many transactions as may have been under way at once, some may be missing."""
+        return await last_of(self._gateway, self._keys, table, before=AT_ONCE * ROWS_MAX)
 
     async def remove(self, table: Table, limit: int) -> int:
         """See ``Portable``."""
@@ -211,9 +250,12 @@ class PortableEtcd:
         await self._gateway.close()
 
     async def _append(self, changes: Sequence[Change]) -> None:
+        await self._make_ready()
+        await self._log.append(changes)
+
+    async def _make_ready(self) -> None:
         if not self._log.is_ready:
             await self._log.make_ready()
-        await self._log.append(changes)
 
     async def _change_store(self, said: Mapping[str, Any]) -> None:
         """Change columns of the row of the store itself."""
@@ -263,14 +305,19 @@ async def _held(gateway: Gateway, keys: Keys) -> tuple[int, int]:
         return (await gateway.range(keys.schema)).revision, 0
 
 
-async def last_of(gateway: Gateway, keys: Keys, table: Table, *, revision: int = 0) -> Key | None:
-    """Return the greatest key of a table; None when it has no rows."""
+async def last_of(
+    gateway: Gateway, keys: Keys, table: Table, *, revision: int = 0, before: int = 0
+) -> Key | None:
+    """
+    Return the greatest key of a table; None when it has no rows.
+
+    :param before: leave out so many of the greatest
+    """
     beginning = keys.of_table(table)
     found = await gateway.range(
-        beginning, end_of(beginning), limit=1, revision=revision, keys_only=True, is_backwards=True
+        beginning, end_of(beginning), limit=before + 1, revision=revision, keys_only=True, is_backwards=True
     )
-    place = keys.table_of(found.rows[0].key) if found.rows else None
-    return None if place is None else place[1]
+    return keys.place_in(table, found.rows[before].key) if len(found.rows) > before else None
 
 
 def log_of(gateway: Gateway, keys: Keys, reactor: Reactor, *, lease_seconds: int) -> Log:

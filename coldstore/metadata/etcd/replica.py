@@ -8,20 +8,19 @@ holds, is written with the rows, and tells what it lacks.
 
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from coldstore.metadata.etcd.changes import WatchedConnection
-from coldstore.metadata.etcd.gateway import Compacted, Event, Gateway, Range, end_of
-from coldstore.metadata.etcd.keys import Keys, NotARow, row_of
+from coldstore.metadata.etcd.gateway import Compacted, Event, Gateway, KeyValue, Range, end_of
+from coldstore.metadata.etcd.keys import Keys, NotARow, row_of, rows_of
 from coldstore.metadata.etcd.log import Batch, batch_in
 from coldstore.metadata.etcd.schema import defaults_of
+from coldstore.metadata.etcd.walk import Walk
 from coldstore.metadata.sql.migrations import Migration
 from coldstore.metadata.sql.tables import TABLES, Table
 from coldstore.metadata.sqlite.connection import open_as, told_apart
@@ -29,13 +28,8 @@ from coldstore.metadata.sqlite.schema import applied, migrate
 from coldstore.model.errors import MetadataUnavailable
 from coldstore.util.workers import Workers
 
-PAGE_ROWS = 10_000
-"""
-What one range returns at most while everything is loaded. Many, because etcd goes through all keys up to the end of a range for each
-of its pages.
-"""
-PAGE_FIRST_ROWS, PAGE_BYTES = 1_000, 4 << 20
-"""How many the first one returns; and about how much each of the others."""
+LOADING_CACHE_KIB = 128 << 10
+"""Memory for the file while it is made anew: what is in the order of no key is read and written all over it."""
 _MARK = """
 CREATE TABLE replica (
     singleton INTEGER PRIMARY KEY CHECK (singleton = 1), name TEXT NOT NULL, revision INTEGER NOT NULL, batch TEXT NOT NULL
@@ -236,25 +230,24 @@ class Replica:
 
     async def _pages(self, connection: sqlite3.Connection) -> None:
         """Copy everything as it was at one revision; the next page is on its way while one is written."""
-        end = end_of(self._keys.all)
         into = _Rows(connection, self._keys)
-        page = await self._gateway.range(self._keys.all, end, limit=min(PAGE_ROWS, PAGE_FIRST_ROWS))
-        revision = page.revision
-        while page.is_more:
-            beginning = page.rows[-1].key + b"\0"
-            weight = 1 + sum(len(row.value) for row in page.rows)
-            limit = min(PAGE_ROWS, 1 + PAGE_BYTES * len(page.rows) // weight)
-            following: Deferred[Range] = Deferred.fromCoroutine(
-                self._gateway.range(beginning, end, limit=limit, revision=revision)
-            )
+        revision = (await self._gateway.range(self._keys.schema)).revision
+
+        def ask(first: bytes, end: bytes, limit: int) -> Awaitable[Range]:
+            return self._gateway.range(first, end, limit=limit, revision=revision)
+
+        indexes = await self._workers.run(_without_indexes, connection)
+        for table in TABLES:
+            beginning = self._keys.of_table(table)
+            walk = Walk(ask, beginning, end_of(beginning))
             try:
-                await self._workers.run(into.insert, page)
-            except BaseException:
-                following.addErrback(lambda _: None)
-                following.cancel()
-                raise
-            page = await following
-        await self._workers.run(into.insert, page)
+                while page := await walk.page():
+                    await self._workers.run(into.insert, table, page)
+            finally:
+                walk.stop()
+        numbers = await ask(self._keys.numbers, end_of(self._keys.numbers), 0)
+        await self._workers.run(into.set_numbers, numbers.rows)
+        await self._workers.run(_with_indexes, connection, indexes)
 
 
 class _Rows:
@@ -278,24 +271,21 @@ class _Rows:
             table, place = found
             # A row that is in the way is changed or deleted by the same batch, because before and behind it all rows agree.
             self._connection.execute(
-                _inserting(table), row_of(table, place, value, self._defaults[table.name])
+                _INSERTING[table.name], row_of(table, place, value, self._defaults[table.name])
             )
 
-    def insert(self, page: Range) -> None:
-        """Insert rows, of which none is there."""
+    def insert(self, table: Table, page: Sequence[KeyValue]) -> None:
+        """Insert rows of a table, of which none is there."""
+        keys = [self._keys.place_in(table, row.key) for row in page]
+        rows = rows_of(table, keys, [row.value for row in page], self._defaults[table.name])
         self._connection.execute("BEGIN")
-        rows = ((self._keys.table_of(row.key), row) for row in page.rows)
-        for table, those in groupby(rows, lambda each: each[0] and each[0][0]):
-            if table is None:
-                for _, row in those:
-                    self._set_number(row.key, row.value)
-                continue
-            defaults = self._defaults[table.name]
-            self._connection.executemany(
-                _inserting(table),
-                [row_of(table, found[1], row.value, defaults) for found, row in those if found is not None],
-            )
+        self._connection.executemany(_INSERTING[table.name], rows)
         self._connection.execute("COMMIT")
+
+    def set_numbers(self, numbers: Sequence[KeyValue]) -> None:
+        """Set the greatest numbers of tables."""
+        for row in numbers:
+            self._set_number(row.key, row.value)
 
     def _set_number(self, key: bytes, value: bytes | None) -> None:
         table = self._keys.numbered_by(key)
@@ -311,11 +301,27 @@ class _Rows:
             )
 
 
-def _inserting(table: Table) -> str:
-    return (
-        f"INSERT OR REPLACE INTO {table.name} ({', '.join(table.column_names)})"
-        f" VALUES ({', '.join('?' * len(table.columns))})"
-    )
+_INSERTING = {
+    table.name: f"INSERT OR REPLACE INTO {table.name} ({', '.join(table.column_names)})"
+    f" VALUES ({', '.join('?' * len(table.columns))})"
+    for table in TABLES
+}
+"""By the name of the table: setting a row."""
+
+
+def _without_indexes(connection: sqlite3.Connection) -> list[str]:
+    """Drop all indexes but those that keep what is unique in the definition of a table; return the statements that make them."""
+    found = connection.execute(
+        "SELECT name, sql FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL ORDER BY name"
+    ).fetchall()
+    for name, _ in found:
+        connection.execute(f"DROP INDEX {name}")
+    return [statement for _, statement in found]
+
+
+def _with_indexes(connection: sqlite3.Connection, statements: Sequence[str]) -> None:
+    for statement in statements:
+        connection.execute(statement)
 
 
 def _new_file(path: str, migrations: Sequence[Migration]) -> sqlite3.Connection:
@@ -326,6 +332,8 @@ def _new_file(path: str, migrations: Sequence[Migration]) -> sqlite3.Connection:
         # Nobody sees the file before it is whole and synced.
         connection.execute("PRAGMA journal_mode = OFF")
         connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute(f"PRAGMA cache_size = -{LOADING_CACHE_KIB}")
         migrate(connection, migrations, new_appliance_id=str)
         connection.execute("DELETE FROM store")
         connection.execute(_MARK)

@@ -76,9 +76,16 @@ class Portable(Protocol):
     async def last_key(self, table: Table) -> Key | None:
         """Return the greatest key of a table; None when it has no rows."""
 
+    async def reached(self, table: Table) -> Key | None:
+        """
+        Return a key up to which all rows that were put are there.
+
+        The greatest, where rows are put one by one or in one step. None when there is none, as in a table that has no rows.
+        """
+
     async def put(self, table: Table, rows: Sequence[Row]) -> None:
         """
-        Take in rows with new keys, in the order of their keys, all or a beginning of them when it fails.
+        Take in rows, in the order of their keys. Those up to ``reached`` are all there when it fails; others may be, and are given again.
 
         They are durable once a mark is, or ``settle`` was called.
         """

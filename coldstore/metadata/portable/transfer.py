@@ -173,7 +173,7 @@ async def _load(source: Snapshot, target: Portable, tell: Tell, page_rows: int) 
 async def _reached(target: Portable) -> tuple[int, Key | None]:
     """Return which table is the first that may lack rows, and behind which key."""
     for place in reversed(range(len(LOADED))):
-        last = await target.last_key(LOADED[place])
+        last = await target.reached(LOADED[place])
         if last is not None:
             return place, last
     return 0, None

@@ -147,6 +147,10 @@ class PortablePostgres:
         """See ``Portable``."""
         return await whole.last_key(Statements(self._connection), table)
 
+    async def reached(self, table: Table) -> Key | None:
+        """See ``Portable``: each ``put`` is one step."""
+        return await self.last_key(table)
+
     async def put(self, table: Table, rows: Sequence[Row]) -> None:
         """See ``Portable``."""
         await self._do(lambda db: whole.put(db, table, rows))

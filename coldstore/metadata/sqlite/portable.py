@@ -109,6 +109,10 @@ class PortableSqlite:
         """See ``Portable``."""
         return await _read(whole.last_key(self._connection, table))
 
+    async def reached(self, table: Table) -> Key | None:
+        """See ``Portable``: each ``put`` is one step."""
+        return await self.last_key(table)
+
     async def put(self, table: Table, rows: Sequence[Row]) -> None:
         """See ``Portable``."""
         self._do(whole.put(self._connection, table, rows), "NORMAL")
