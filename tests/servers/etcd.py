@@ -1,10 +1,11 @@
 """
-A private etcd 3.4, for the tests of one process; ``clear()`` empties it between two of them.
+A private etcd 3.4, of one member or of three, for the tests of one process; ``clear()`` empties it between two of them.
 
 Spoken to by its JSON gateway: keys and values are base64.
 """
 
 import json
+import time
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,16 @@ from typing import Any
 from urllib.error import URLError
 from urllib.request import HTTPSHandler, ProxyHandler, Request, build_opener
 
-from tests.servers.processes import ServerProcess, SmallDisk, free_port, program
+from tests.servers.processes import (
+    PAUSE_SECONDS,
+    READY_SECONDS,
+    STARTS,
+    NotRunning,
+    ServerProcess,
+    SmallDisk,
+    free_port,
+    program,
+)
 
 CALL_SECONDS = 20.0
 _direct = build_opener(ProxyHandler({}))
@@ -78,13 +88,18 @@ class Etcd(ServerProcess):
         # Certificates of the tests are for a name.
         return f"http://127.0.0.1:{self.port}" if self._tls is None else f"https://localhost:{self.port}"
 
-    def _command(self) -> Sequence[str]:
+    def _peers(self) -> tuple[str, Mapping[str, str]]:
+        """Return the member's name, and where each member of the cluster listens for the others, by name."""
         # Nobody calls there, but the member wants to listen.
-        peer = f"http://127.0.0.1:{free_port()}"
+        return "one", {"one": f"http://127.0.0.1:{free_port()}"}
+
+    def _command(self) -> Sequence[str]:
+        name, peers = self._peers()
         return [
-            self.program, "--name=one", f"--data-dir={self.folder}/data", "--log-level=warn", "--logger=zap",
+            self.program, f"--name={name}", f"--data-dir={self.folder}/data", "--log-level=warn", "--logger=zap",
             f"--listen-client-urls={self.url.replace('localhost', '127.0.0.1')}", f"--advertise-client-urls={self.url}",
-            f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}", f"--initial-cluster=one={peer}",
+            f"--listen-peer-urls={peers[name]}", f"--initial-advertise-peer-urls={peers[name]}",
+            f"--initial-cluster={','.join(f'{one}={where}' for one, where in peers.items())}",
             f"--quota-backend-bytes={self._quota_bytes}", *self._flags,
             *([] if self._tls is None else self._tls.flags),
         ]  # fmt: skip
@@ -127,6 +142,97 @@ class Etcd(ServerProcess):
         self.call("kv/deleterange", {"key": _ALL, "range_end": _ALL})
         for lease in self.call("lease/leases", {}).get("leases", []):
             self.call("lease/revoke", {"ID": lease["ID"]})
+
+
+class Member(Etcd):
+    """A member among several; it answers once most of them run."""
+
+    def __init__(self, name: str, peers: Mapping[str, str]) -> None:
+        """
+        Begin one; it is not waited for.
+
+        :param peers: see ``_peers``
+        """
+        self._said = (name, peers)
+        # Few enough that a busy machine does not elect one leader after the other.
+        super().__init__("--heartbeat-interval=200", "--election-timeout=2000")
+
+    def _peers(self) -> tuple[str, Mapping[str, str]]:
+        return self._said
+
+    def _first_start(self) -> None:
+        self.begin()
+
+
+class Cluster:
+    """
+    Three members. A call of its own goes to one that runs.
+
+    :ivar members: all of them, whether they run or not
+    """
+
+    def __init__(self) -> None:
+        """
+        Start it.
+
+        :raise SkipTest: etcd is not installed
+        """
+        self.members: list[Member] = []
+        for attempt in range(STARTS):
+            peers = {f"member{number}": f"http://127.0.0.1:{free_port()}" for number in range(3)}
+            try:
+                for name in peers:
+                    self.members.append(Member(name, peers))
+                for member in self.members:
+                    member.wait_until_ready()
+                return
+            except NotRunning as failure:
+                self.remove()
+                if attempt == STARTS - 1 or not failure.is_of_a_port:
+                    raise
+
+    @property
+    def urls(self) -> list[str]:
+        """Where clients find the members."""
+        return [member.url for member in self.members]
+
+    def leader(self) -> Member:
+        """Wait until one leads; return it. All run."""
+        end = time.monotonic() + READY_SECONDS
+        while True:
+            said = [member.call("maintenance/status", {}) for member in self.members]
+            leaders = {one.get("leader") for one in said}
+            for member, one in zip(self.members, said, strict=True):
+                if leaders == {one["header"]["member_id"]}:
+                    return member
+            assert time.monotonic() < end, f"there is no leader: {said}"
+            time.sleep(PAUSE_SECONDS)
+
+    def make_whole(self) -> None:
+        """Have every member run, and the cluster be empty."""
+        for member in self.members:
+            if member.is_running:
+                member.thaw()
+            else:
+                member.begin()
+        for member in self.members:
+            member.wait_until_ready()
+        self.members[0].clear()
+
+    def remove(self) -> None:
+        """Stop all, and remove their folders."""
+        while self.members:
+            self.members.pop().remove()
+
+
+@cache
+def cluster() -> Cluster:
+    """
+    Return the cluster of this process; what is done to its members, ``make_whole`` undoes.
+
+    :raise SkipTest: etcd is not installed
+    """
+    return Cluster()
 
 
 @cache

@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from base64 import b64decode, b64encode
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
@@ -22,10 +23,11 @@ reactor = cast(Any, installed_reactor)
 Rows = dict[str, list[tuple[Any, ...]]]
 
 
-def store_on(url: str, replica: str | Path, **changes: Any) -> EtcdStore:
-    """Return a store on an etcd, not opened yet."""
+def store_on(url: str | Sequence[str], replica: str | Path, **changes: Any) -> EtcdStore:
+    """Return a store on an etcd, not opened yet. :param url: one, or those of several members"""
     settings: dict[str, Any] = {"prefix": PREFIX, "reactor": reactor, **changes}
-    return EtcdStore(Address(endpoints=[url]), replica_path=str(replica), **settings)
+    endpoints = [url] if isinstance(url, str) else url
+    return EtcdStore(Address(endpoints=endpoints), replica_path=str(replica), **settings)
 
 
 def all_keys(server: Etcd) -> dict[bytes, bytes]:

@@ -30,6 +30,11 @@ STARTS = 5
 class NotRunning(AssertionError):
     """A server did not come up or did not go; shows the end of its log."""
 
+    @property
+    def is_of_a_port(self) -> bool:
+        """Whether that was because somebody else listens where it wants to."""
+        return "address already in use" in str(self).lower()
+
 
 def free_port() -> int:
     """Return a TCP port of the loopback address that nobody listens on."""
@@ -140,17 +145,21 @@ class ServerProcess:
         try:
             self.own(self.folder)
             self._prepare()
-            for attempt in range(STARTS):
-                try:
-                    self.start()
-                    break
-                except NotRunning as failure:
-                    if attempt == STARTS - 1 or "address already in use" not in str(failure).lower():
-                        raise
-                    self.port = free_port()
+            self._first_start()
         except BaseException:
             self.remove()
             raise
+
+    def _first_start(self) -> None:
+        """Start it for the first time."""
+        for attempt in range(STARTS):
+            try:
+                self.start()
+                break
+            except NotRunning as failure:
+                if attempt == STARTS - 1 or not failure.is_of_a_port:
+                    raise
+                self.port = free_port()
 
     def _prepare(self) -> None:
         """Lay down what the first start needs."""
@@ -168,6 +177,11 @@ class ServerProcess:
         """The process."""
         assert self._process is not None, "it does not run"
         return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and not ended since."""
+        return self._process is not None
 
     def own(self, path: Path) -> None:
         """Give a file or folder to the user that the server runs as."""
@@ -191,6 +205,11 @@ class ServerProcess:
 
         :raise NotRunning: it ended, or did not answer for long
         """
+        self.begin()
+        self.wait_until_ready()
+
+    def begin(self) -> None:
+        """Start it; whether it answers is not waited for."""
         assert self._process is None, "it runs already"
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
@@ -203,7 +222,15 @@ class ServerProcess:
                 # A Ctrl-C of whoever runs the tests is not for it.
                 start_new_session=True,
             )
+
+    def wait_until_ready(self) -> None:
+        """
+        Wait until it answers.
+
+        :raise NotRunning: it ended, or did not answer for long; it is ended then
+        """
         process = self._process
+        assert process is not None, "it was not started"
         try:
             self._wait(
                 "it does not answer", READY_SECONDS, lambda: process.poll() is not None or self.is_ready()

@@ -1,7 +1,6 @@
 """What is said of etcd's room, and what of its past is forgotten."""
 
 from dataclasses import replace
-from typing import Any
 
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs
@@ -38,17 +37,15 @@ class UpkeepTests(SynchronousTestCase):
         """Begin with a good etcd."""
         self.clock = Clock()
         self.compacted: list[int] = []
-        self.status_now = GOOD
+        self.statuses_now: dict[str, Status | MetadataUnavailable] = {"one": GOOD}
         self.is_away = False
         self.revision = 10
         self.held: list[int] = []
         self.upkeep = Upkeep(self, Keys("/c"), reactor=self.clock, revision=lambda: self.revision)  # type: ignore[arg-type]
 
-    async def status(self) -> Status:
+    async def statuses(self) -> dict[str, Status | MetadataUnavailable]:
         """As a gateway does."""
-        if self.is_away:
-            raise MetadataUnavailable("away")
-        return self.status_now
+        return self.statuses_now
 
     async def range(self, key: bytes, end: bytes, *, keys_only: bool) -> Range:
         """As a gateway does."""
@@ -58,6 +55,8 @@ class UpkeepTests(SynchronousTestCase):
 
     async def compact(self, revision: int) -> None:
         """As a gateway does."""
+        if self.is_away:
+            raise MetadataUnavailable("away")
         self.compacted.append(revision)
 
     def test_compacting(self) -> None:
@@ -71,7 +70,7 @@ class UpkeepTests(SynchronousTestCase):
         self.clock.advance(ROUND_SECONDS)
         self.is_away = False
         self.clock.advance(ROUND_SECONDS)
-        self.assertEqual(self.compacted, [10, 20, 30])
+        self.assertEqual(self.compacted, [10, 20, 40])
         self.upkeep.stop()
         self.upkeep.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
@@ -85,12 +84,26 @@ class UpkeepTests(SynchronousTestCase):
         self.upkeep.stop()
         self.assertEqual(self.compacted, [10, 20, 25, 40])
 
-    def test_warning(self) -> None:
-        """A shortage is said in every round that finds it."""
-        self.status_now = replace(GOOD, errors=("alarm:NOSPACE",))
+    def warnings(self, statuses: dict[str, Status | MetadataUnavailable]) -> list[tuple[str, str]]:
+        """Return what is said in two rounds."""
+        self.statuses_now = statuses
         with capturedLogs() as logs:
             self.upkeep.start()
             self.clock.advance(ROUND_SECONDS)
         self.upkeep.stop()
-        warnings: list[Any] = [entry["trouble"] for entry in logs if entry["log_level"] is LogLevel.warn]
-        self.assertEqual(warnings, ["etcd has alarms: alarm:NOSPACE"] * 2)
+        return [(entry["trouble"], entry["where"]) for entry in logs if entry["log_level"] is LogLevel.warn]
+
+    def test_warning(self) -> None:
+        """A shortage is said in every round that finds it, whichever member has it."""
+        short = replace(GOOD, errors=("alarm:NOSPACE",))
+        self.assertEqual(
+            self.warnings({"one": GOOD, "two": short}), [("etcd has alarms: alarm:NOSPACE", "two")] * 2
+        )
+
+    def test_away(self) -> None:
+        """A member that is away is told while another one answers; when none does, everybody notices."""
+        away = MetadataUnavailable("not reached")
+        self.assertEqual(
+            self.warnings({"one": away, "two": GOOD}), [("a member is away: not reached", "one")] * 2
+        )
+        self.assertEqual(self.warnings({"one": away, "two": away}), [])

@@ -327,14 +327,22 @@ class Gateway:
 
     async def status(self) -> Status:
         """Return how the member is that answers."""
-        answer = await self._ask("maintenance/status", {})
-        return Status(
-            version=tuple(int(part) for part in answer["version"].split("-")[0].split(".")),
-            size_bytes=int(answer.get("dbSize", 0)),
-            used_bytes=int(answer.get("dbSizeInUse", 0)),
-            quota_bytes=int(answer.get("dbSizeQuota", 0)),
-            errors=tuple(answer.get("errors", ())),
-        )
+        return _status(await self._ask("maintenance/status", {}))
+
+    async def statuses(self) -> dict[str, Status | MetadataUnavailable]:
+        """Return how the member at each endpoint is, or why that is not known."""
+        found: dict[str, Status | MetadataUnavailable] = {}
+        for endpoint in self._address.endpoints:
+            try:
+                answer = await self._authenticated(
+                    endpoint,
+                    lambda endpoint: self._call(endpoint, "maintenance/status", {}),
+                    partial(self._in_time, seconds=self._seconds),
+                )
+                found[endpoint] = _status(answer)
+            except MetadataUnavailable as fault:
+                found[endpoint] = fault
+        return found
 
     async def watch(self, key: bytes, end: bytes, *, from_revision: int) -> "Watch":
         """Follow what happens to the keys of a range, from a revision on that may be past."""
@@ -631,6 +639,16 @@ def _words(error: BaseException) -> str:
 
 def _revision(answer: Mapping[str, Any]) -> int:
     return int(answer["header"]["revision"])
+
+
+def _status(answer: Mapping[str, Any]) -> Status:
+    return Status(
+        version=tuple(int(part) for part in answer["version"].split("-")[0].split(".")),
+        size_bytes=int(answer.get("dbSize", 0)),
+        used_bytes=int(answer.get("dbSizeInUse", 0)),
+        quota_bytes=int(answer.get("dbSizeQuota", 0)),
+        errors=tuple(answer.get("errors", ())),
+    )
 
 
 def _range(answer: Mapping[str, Any]) -> Range:

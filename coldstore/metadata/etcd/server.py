@@ -1,6 +1,6 @@
 """What is asked of the etcd itself: its version, its limits, its room; and the compacting that keeps it small."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -107,9 +107,7 @@ class Upkeep:
     async def one_round(self) -> None:
         """Look, and compact up to the batch that was the last two rounds ago, or to what somebody still reads."""
         try:
-            trouble = shortage(await self._gateway.status())
-            if trouble:
-                self.log.warn("{trouble}", trouble=trouble)
+            self._tell(await self._gateway.statuses())
             oldest, newest = self._passed
             self._passed = [newest, self._revision()]
             if oldest:
@@ -118,6 +116,17 @@ class Upkeep:
                 await self._gateway.compact(min([oldest, *(row.revision for row in held.rows)]))
         except MetadataUnavailable as fault:
             self.log.info("etcd was not compacted: {fault}", fault=str(fault))
+
+    def _tell(self, statuses: Mapping[str, Status | MetadataUnavailable]) -> None:
+        """Say which members are short of room; and which are away, while others are not: only then nobody notices."""
+        answered = {where: said for where, said in statuses.items() if isinstance(said, Status)}
+        for where, said in statuses.items():
+            if isinstance(said, Status):
+                trouble = shortage(said)
+            else:
+                trouble = f"a member is away: {said}" if answered else ""
+            if trouble:
+                self.log.warn("{trouble} ({where})", trouble=trouble, where=where)
 
     def _begin(self) -> None:
         self._next = None
