@@ -4,8 +4,8 @@ The metadata in an etcd 3.4 or newer, for appliances of up to about a million ob
 etcd holds every row of the portable tables as a key (``keys``), and is the truth. A local SQLite file is a replica of it
 (``replica``): steps run there, as they do in the embedded store, and everything is read there. What the steps of one transaction
 changed is noted by triggers (``changes``) and written to etcd as one transaction, a batch (``log``), before it is committed in the
-file. ``gateway`` speaks to etcd; ``server`` looks after it; ``schema`` numbers what the rows look like; ``portable`` reads and writes all of
-them without a replica; ``store.EtcdStore`` is the way in.
+file. ``gateway`` speaks to etcd; ``walk`` reads many keys; ``server`` looks after it; ``schema`` numbers what the rows look
+like; ``portable`` reads and writes all of them without a replica; ``store.EtcdStore`` is the way in.
 
 Decisions:
 

@@ -4,7 +4,7 @@ What every metadata store in a database of SQL has in common: all that is done w
 ``store.SqlStore`` is the way in; it turns every method of the interface into a step and gives it to an ``executor``, which runs it
 in a transaction. A step is a coroutine of a ``Database`` (``database``), so it reads like plain code and runs on SQLite in one go as
 well as on a server across a network; one module per family. ``footprints`` says which may run
-side by side. ``bounds`` holds steps to the interface's limits, ``rows`` turns rows
+side by side; ``stepqueue`` holds those that wait for the one writer. ``bounds`` holds steps to the interface's limits, ``rows`` turns rows
 into the model and back, ``runs`` and ``kept`` save rows and questions.
 
 Decisions:
