@@ -355,7 +355,7 @@ class FaultTests(OnOneEtcd):
 
     async def test_no_etcd_for_long(self) -> None:
         """Beyond our patience steps fail, whether what was under way came through is known later, and it goes on by itself."""
-        store = await self.opened(self.url, request_seconds=0.5, patience_seconds=0.2)
+        store = await self.opened(self.url, request_seconds=5.0, patience_seconds=0.2)
         told = await self.many(store, 5, prefix="before")
         for number, (way, is_there) in enumerate(((Way.TO_SERVER, False), (Way.TO_CLIENT, True))):
             happened = self.proxy.at(
