@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from coldstore.admin.client import Client, NotRunning
 from tests.endtoend.databases import Metadata, chosen
 from tests.endtoend.wire import Keys, RawClient
+from tests.ports import free_port
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 START_SECONDS = 30.0
@@ -55,13 +55,6 @@ def wait_until(what: str, claim: Callable[[], Truth], *, seconds: float = 30.0, 
             raise NotInTime(f"not within {seconds:.0f} s: {what}")
         time.sleep(pause)
     return answer
-
-
-def free_port() -> int:
-    """Return a TCP port of the loopback address that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

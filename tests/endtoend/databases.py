@@ -34,9 +34,11 @@ class Metadata(ABC):
 
     :ivar settings: what its configuration says of them
     :ivar server: the process that keeps them, None when that is the appliance itself
+    :ivar is_in_state: whether they lie in the state directory, or a copy of them that every change goes into
     """
 
     settings: Mapping[str, Any]
+    is_in_state = True
     server: "ServerProcess | None" = None
 
     @abstractmethod
@@ -73,6 +75,8 @@ class SqliteFile(Metadata):
 
 class PostgresDatabase(Metadata):
     """A database of its own on a server that all appliances of this process share."""
+
+    is_in_state = False
 
     def __init__(self) -> None:
         self._cluster = self.server = _cluster()

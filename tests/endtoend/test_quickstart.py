@@ -11,8 +11,9 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.contract.old_stores import make_old_store
-from tests.endtoend.appliance import CHECKOUT, free_port, mounts_below, processes_of, wait_until
+from tests.endtoend.appliance import CHECKOUT, mounts_below, processes_of, wait_until
 from tests.endtoend.clients import program
+from tests.ports import free_port
 
 QUICKSTART = CHECKOUT / "etc" / "quickstart"
 NAMES = (

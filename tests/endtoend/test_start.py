@@ -10,8 +10,9 @@ import time
 from twisted.trial.unittest import SynchronousTestCase
 
 from coldstore.util.thishost import host_name
-from tests.endtoend.appliance import Appliance, free_port, wait_until
+from tests.endtoend.appliance import Appliance, wait_until
 from tests.endtoend.wire import RawClient
+from tests.ports import free_port
 
 
 class StartCase(SynchronousTestCase):

@@ -11,7 +11,8 @@ from email.utils import parsedate_to_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from tests.endtoend.appliance import Appliance, ApplianceCase, free_port, merged, wait_until
+from tests.endtoend.appliance import Appliance, ApplianceCase, merged, wait_until
+from tests.ports import free_port
 
 SECRET = b"a secret of the two of us"
 

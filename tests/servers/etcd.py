@@ -16,6 +16,7 @@ from typing import Any
 from urllib.error import URLError
 from urllib.request import HTTPSHandler, ProxyHandler, Request, build_opener
 
+from tests.ports import free_port
 from tests.servers.processes import (
     PAUSE_SECONDS,
     READY_SECONDS,
@@ -23,7 +24,6 @@ from tests.servers.processes import (
     NotRunning,
     ServerProcess,
     SmallDisk,
-    free_port,
     program,
 )
 

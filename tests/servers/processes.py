@@ -9,7 +9,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -19,6 +18,8 @@ from pathlib import Path
 from types import TracebackType
 
 from twisted.trial.unittest import SkipTest
+
+from tests.ports import free_port
 
 READY_SECONDS = 60.0
 STOP_SECONDS = 60.0
@@ -34,13 +35,6 @@ class NotRunning(AssertionError):
     def is_of_a_port(self) -> bool:
         """Whether that was because somebody else listens where it wants to."""
         return "address already in use" in str(self).lower()
-
-
-def free_port() -> int:
-    """Return a TCP port of the loopback address that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def program(name: str, *folders: Path) -> str:

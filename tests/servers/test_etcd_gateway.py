@@ -34,10 +34,10 @@ from coldstore.metadata.etcd.keys import Keys
 from coldstore.metadata.etcd.server import check_server, shortage
 from coldstore.metadata.etcd.store import EtcdStore
 from coldstore.model.errors import MetadataFull, MetadataUnavailable
+from tests.ports import free_port
 from tests.servers import etcd
 from tests.servers.certificates import self_signed
 from tests.servers.etcd import Etcd, Tls
-from tests.servers.processes import free_port
 from tests.servers.proxy import Fault, Proxy, Way
 
 reactor = cast(Any, installed_reactor)

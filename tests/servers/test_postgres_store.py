@@ -23,9 +23,10 @@ from coldstore.model.objects import User
 from coldstore.util.asynchronous import returns_deferred
 from coldstore.util.thishost import host_name
 from tests.contract.metadata_contract import facts_of, piece_of
+from tests.ports import free_port
 from tests.servers import postgres
 from tests.servers.postgres_rig import LONG_SECONDS, PostgresCase
-from tests.servers.processes import SmallDisk, free_port
+from tests.servers.processes import SmallDisk
 from tests.servers.proxy import Fault, Way
 
 SLOW_COMMIT = """
