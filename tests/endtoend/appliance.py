@@ -270,9 +270,13 @@ class Appliance:
                 self.kill()
         complaints += self._swept()
         shutil.rmtree(self.folder, ignore_errors=True)
-        self.metadata.remove()
+        self.remove_metadata()
         if complaints:
             raise AssertionError("; ".join(complaints))
+
+    def remove_metadata(self) -> None:
+        """Remove what of them does not lie in the state directory."""
+        self.metadata.remove()
 
     def _swept(self) -> list[str]:
         """End and unmount what is left; say what that was."""

@@ -32,11 +32,13 @@ class Metadata(ABC):
     """
     The metadata of one appliance.
 
+    :ivar backend: what commands call where they are
     :ivar settings: what its configuration says of them
     :ivar server: the process that keeps them, None when that is the appliance itself
     :ivar is_in_state: whether they lie in the state directory, or a copy of them that every change goes into
     """
 
+    backend: str
     settings: Mapping[str, Any]
     is_in_state = True
     server: "ServerProcess | None" = None
@@ -60,6 +62,7 @@ class Metadata(ABC):
 class SqliteFile(Metadata):
     """A file in the state directory."""
 
+    backend = "sqlite"
     settings: Mapping[str, Any] = {}
     name = "metadata.sqlite"
 
@@ -76,6 +79,7 @@ class SqliteFile(Metadata):
 class PostgresDatabase(Metadata):
     """A database of its own on a server that all appliances of this process share."""
 
+    backend = "postgresql"
     is_in_state = False
 
     def __init__(self) -> None:
@@ -83,7 +87,7 @@ class PostgresDatabase(Metadata):
         self._address = self._cluster.database()
         host, port, database = self._address
         where = {"host": host, "port": port, "database": database, "user": "coldstore"}
-        self.settings = {"backend": "postgresql", "postgresql": where}
+        self.settings = {"backend": self.backend, "postgresql": where}
 
     def rows(self, state: Path, statement: str) -> list[Any]:
         """See ``Metadata``."""
@@ -104,12 +108,13 @@ class PostgresDatabase(Metadata):
 class EtcdKeys(SqliteFile):
     """Keys of an etcd that all appliances of this process share; the local replica can be asked once the appliance is at rest."""
 
+    backend = "etcd"
     name = "metadata-etcd.sqlite"
 
     def __init__(self) -> None:
         self._etcd = self.server = _etcd()
         where = {"endpoints": [self._etcd.url], "prefix": f"/coldstore-{next(_prefixes)}"}
-        self.settings = {"backend": "etcd", "etcd": where}
+        self.settings = {"backend": self.backend, "etcd": where}
 
     def disconnect(self) -> None:
         """See ``Metadata``: a server that does nothing for a while is what looks like that to its clients."""

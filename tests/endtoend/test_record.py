@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from coldstore.admin.client import Client
 from coldstore.metadata.portable.dumped import check_dump
 from tests.contract.old_stores import make_old_store
 from tests.endtoend.appliance import Appliance, wait_until
+from tests.endtoend.databases import chosen
 
 SMALL, LARGE = b"small" * 100, bytes(range(256)) * 4096
 
@@ -27,11 +29,13 @@ class RecordCase(SynchronousTestCase):
         self.appliance = Appliance()
         self.addCleanup(self.appliance.close)
         folder = self.appliance.folder
-        self.appliance.settings |= {
-            "staging": {**self.appliance.settings["staging"], "directory": f"{folder}/staging"},
-            "metadata": {"dumps": {"every": "1m"}},
-        }
+        self.appliance.settings["staging"]["directory"] = f"{folder}/staging"
         self.appliance.settings["tape"]["virtual"]["directory"] = f"{folder}/vtl"
+        self.keep_record_in(self.appliance.metadata.settings)
+
+    def keep_record_in(self, where: Mapping[str, Any]) -> None:
+        """Have the configuration say where the metadata are."""
+        self.appliance.settings["metadata"] = {**where, "dumps": {"every": "1m"}}
         self.appliance.write_configuration()
 
     def db(self, *words: str, status: int = 0) -> Any:
@@ -44,11 +48,13 @@ class RecordCase(SynchronousTestCase):
         return json.loads(done.stdout) if status == 0 else done.stderr
 
     def move_house(self, name: str) -> None:
-        """Go on with another state directory."""
+        """Go on with another state directory, and with metadata that know nothing."""
+        self.addCleanup(self.appliance.metadata.remove)
+        self.appliance.metadata = chosen()
         self.appliance.state = self.appliance.folder / name
         self.appliance.settings["state_directory"] = str(self.appliance.state)
         self.appliance.client = Client(str(self.appliance.state / "admin.sock"))
-        self.appliance.write_configuration()
+        self.keep_record_in(self.appliance.metadata.settings)
 
     def refuses_to_start(self, said: str) -> None:
         """Start it; it must end and say why."""
@@ -76,9 +82,8 @@ class BackupTests(RecordCase):
         s3.put_object(Bucket="kept", Key="on/tape", Body=LARGE, StorageClass="GLACIER")
         appliance.archive(("kept", "on/tape"), ("kept", "on/disk"), off_disk=False)
         self.assertIn("in use by process", self.db("upgrade", status=1))
-        self.assertIn(
-            "in use by process", self.db("move", "sqlite", f"sqlite:{appliance.folder}/x.sqlite", status=1)
-        )
+        backend, elsewhere = appliance.metadata.backend, f"sqlite:{appliance.folder}/x.sqlite"
+        self.assertIn("in use by process", self.db("move", backend, elsewhere, status=1))
 
         stopping = threading.Event()
         written: list[str] = []
@@ -138,7 +143,7 @@ class MoveTests(RecordCase):
     """The metadata go elsewhere."""
 
     def test_move(self) -> None:
-        """Moved, even when the move is killed in between, the old file starts no appliance and the new one serves everything."""
+        """Moved to a file, even when the move is killed in between, the old place starts no appliance and the file serves everything."""
         appliance = self.appliance
         appliance.start()
         s3 = appliance.s3()
@@ -147,7 +152,9 @@ class MoveTests(RecordCase):
             s3.put_object(Bucket="kept", Key=f"{number:03}", Body=SMALL)
         appliance.stop()
         there = f"{appliance.folder}/elsewhere.sqlite"
-        words = ["db", "move", "--config", str(appliance.configuration), "sqlite", f"sqlite:{there}"]
+        backend, old = appliance.metadata.backend, appliance.metadata.settings
+        new = {"backend": "sqlite", "sqlite": {"path": there}}
+        words = ["db", "move", "--config", str(appliance.configuration), backend, f"sqlite:{there}"]
         process = subprocess.Popen(
             [sys.executable, "-c", KILLED_IN_BETWEEN, *words],
             env=appliance.process_environment(),
@@ -156,20 +163,14 @@ class MoveTests(RecordCase):
         )
         self.assertEqual(process.wait(60), -signal.SIGKILL)
         self.assertTrue(Path(there).exists())
-        for path in (None, there):
-            appliance.settings["metadata"]["sqlite"] = {"path": path}
-            appliance.write_configuration()
-            if path is None:
-                # The old one is whole, and nobody was told that it is not the record any more.
-                self.assertNotIn("moved_to", self.db("status"))
-            else:
-                self.refuses_to_start("not whole: what comes from sqlite:.*coldstore db")
-        appliance.settings["metadata"]["sqlite"] = {"path": None}
-        appliance.write_configuration()
-        self.db("move", "sqlite", f"sqlite:{there}")
+        # The old one is whole, and nobody was told that it is not the record any more.
+        self.assertNotIn("moved_to", self.db("status"))
+        self.keep_record_in(new)
+        self.refuses_to_start(f"not whole: what comes from {backend}:.*coldstore db")
+        self.keep_record_in(old)
+        self.db("move", backend, f"sqlite:{there}")
         self.refuses_to_start(f"were moved to sqlite:{there}")
-        appliance.settings["metadata"]["sqlite"] = {"path": there}
-        appliance.write_configuration()
+        self.keep_record_in(new)
         appliance.start()
         self.assertEqual(len(s3.list_objects_v2(Bucket="kept")["Contents"]), 30)
         self.assertEqual(s3.get_object(Bucket="kept", Key="029")["Body"].read(), SMALL)
@@ -181,6 +182,8 @@ class UpgradeTests(RecordCase):
     def test_upgrade(self) -> None:
         """The appliance refuses to start on them and says what to run; after that it starts."""
         appliance = self.appliance
+        # Whatever the others use: only files are that old.
+        self.keep_record_in({})
         appliance.state.mkdir(mode=0o700)
         (appliance.folder / "staging").mkdir(mode=0o700)
         make_old_store(str(appliance.state / "metadata.sqlite"), 1)

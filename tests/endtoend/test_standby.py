@@ -31,11 +31,17 @@ class Successor(Appliance):
     """An appliance on the state directory of another one; ``machine`` is the name of another machine that it runs on."""
 
     def __init__(self, first: Appliance, settings: Mapping[str, Any], *, machine: str = "") -> None:
-        super().__init__({**settings, "state_directory": str(first.state), "tape": first.settings["tape"]})
+        super().__init__(
+            {**settings, "state_directory": str(first.state), "tape": first.settings["tape"]},
+            metadata=first.metadata,
+        )
         self.state = first.state
         self.client = first.client
         self.users = first.users
         self._machine = machine
+
+    def remove_metadata(self) -> None:
+        """See ``Appliance``: the first one does."""
 
     def command_line(self) -> list[str]:
         """Return how it is started."""
