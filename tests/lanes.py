@@ -117,15 +117,13 @@ class _Run:
         self.process.join()
 
 
-def run_jobs(
-    jobs: Sequence[Job], capacity: float, tell: Callable[[Job, Outcome | None, bytes], None]
-) -> None:
+def run_jobs(jobs: Sequence[Job], capacity: float, tell: Callable[[Job, Outcome, bytes], None]) -> None:
     """
     Run jobs.
 
     :param capacity: the processors to be kept busy; 0 runs one job after the other, each printing as it goes
-    :param tell: called with each job that has ended, what came of it and what it has printed; with None for those that
-        did not come to their end because we were told to end
+    :param tell: called with each job that has ended, what came of it and what it has printed; those that do not come to their end
+        because we are told to end have failed
     """
     is_live = capacity == 0 or len(jobs) == 1
     waiting = list(jobs)
@@ -142,4 +140,4 @@ def run_jobs(
     finally:
         for run in running:
             run.end()
-            tell(run.job, None, run.said())
+            tell(run.job, Outcome(failed=1, notes=[f"cut off: {run.job.title}"]), run.said())

@@ -69,7 +69,7 @@ SCRIPT = """
         os.kill(os.getpid(), 9)
 
     def tell(job, outcome, said):
-        print(job.title, outcome and (outcome.passed, outcome.failed, outcome.notes), said)
+        print(job.title, (outcome.passed, outcome.failed, outcome.notes), said)
 
 """
 
@@ -157,4 +157,6 @@ class RunningTests(SynchronousTestCase):
             time.sleep(0.02)
         os.kill(process.pid, signal.SIGTERM)
         said, _ = process.communicate(timeout=60)
-        self.assertEqual((process.returncode, said), (143, "long None b'waiting\\nput away\\n'\n"))
+        self.assertEqual(
+            (process.returncode, said), (143, "long (0, 1, ['cut off: long']) b'waiting\\nput away\\n'\n")
+        )

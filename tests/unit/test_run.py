@@ -51,6 +51,18 @@ class LevelsTests(SynchronousTestCase):
         self.assertEqual(script.interpreter("python9.9"), str(path))
         self.assertIsNone(script.interpreter("python9.8"))
 
+    def test_end_to_end_on_postgresql(self) -> None:
+        """Every module of that level runs with the embedded database and with PostgreSQL, but for those that are left out by name."""
+        script = runner()
+        (level,) = [level for level in script.LEVELS if level.name == "endtoend"]
+        commands = [part.command for part in level.parts]
+        modules = {f"tests.endtoend.{path.stem}" for path in (CHECKOUT / "tests/endtoend").glob("test_*.py")}
+        left_out = {f"tests.endtoend.{name}" for name in script.NOT_ON_POSTGRESQL}
+        for metadata, expected in (("sqlite", modules), ("postgresql", modules - left_out)):
+            run = {command[-1] for command in commands if f"COLDSTORE_TESTS_METADATA={metadata}" in command}
+            self.assertEqual(run, expected)
+        self.assertLessEqual(left_out, modules)
+
     def test_every_folder_has_a_level(self) -> None:
         """No folder of tests is forgotten."""
         commands = " ".join(" ".join(part.command) for level in runner().LEVELS for part in level.parts)
