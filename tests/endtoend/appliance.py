@@ -31,6 +31,8 @@ from tests.ports import free_port
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
+BUSY = 4
+"""How many times as long as alone everything may take on a machine with much else to do."""
 SLACK_BYTES = 1040 * 1024
 """What may be dead in an open segment without being given back: stretches of less than 1 MiB, and blocks in use in part."""
 TRACES = ("Traceback (most recent call last)", "Unhandled", "InternalError", "Logged failure")
@@ -47,8 +49,10 @@ def wait_until(what: str, claim: Callable[[], Truth], *, seconds: float = 30.0, 
     """
     Return the claim's answer once it is true.
 
+    :param seconds: what that may take on a machine with nothing else to do
     :raise NotInTime: it never was
     """
+    seconds *= BUSY
     end = time.monotonic() + seconds
     while not (answer := claim()):
         if time.monotonic() > end:
@@ -223,11 +227,11 @@ class Appliance:
         assert self.process is not None
         self.process.terminate()
         try:
-            return self.process.wait(STOP_SECONDS)
+            return self.process.wait(BUSY * STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-            raise AssertionError(f"did not end within {STOP_SECONDS:.0f} s of SIGTERM") from None
+            raise AssertionError(f"did not end within {BUSY * STOP_SECONDS:.0f} s of SIGTERM") from None
 
     def kill(self) -> None:
         """End it by kill -9."""
@@ -280,7 +284,7 @@ class Appliance:
 
     def _swept(self) -> list[str]:
         """End and unmount what is left; say what that was."""
-        end = time.monotonic() + 10
+        end = time.monotonic() + BUSY * 10
         while (left := processes_of(self.folder)) and time.monotonic() < end:
             time.sleep(0.05)
         for pid in left:
@@ -332,7 +336,7 @@ class Appliance:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=seconds,
+            timeout=BUSY * seconds,
         )
 
     def virtual_library(self, *words: str) -> subprocess.CompletedProcess[str]:
@@ -342,7 +346,7 @@ class Appliance:
             env=self.process_environment(),
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=BUSY * 30,
             check=True,
         )
 
@@ -368,7 +372,7 @@ class Appliance:
 
     def metrics(self) -> dict[str, float]:
         """Return the metrics by their names and labels."""
-        with urlopen(f"http://127.0.0.1:{self.operator_port}/metrics", timeout=10) as answer:
+        with urlopen(f"http://127.0.0.1:{self.operator_port}/metrics", timeout=BUSY * 10) as answer:
             lines = answer.read().decode().splitlines()
         return {
             name: float(value)
