@@ -151,7 +151,7 @@ class Run:
 class CompactionTests(TestCase):
     """Of sixty small objects every twelfth is still there."""
 
-    timeout = 300
+    timeout = 600
 
     @returns_deferred
     async def setUp(self) -> None:  # type: ignore[override]

@@ -15,7 +15,7 @@ from tests.contract.filesystem_rigs import SimulatedRig, VirtualLibraryRig, Virt
 class VirtualLibraryFilesystemTests(TapeFilesystemContract, TestCase):
     """``LtfsFilesystem`` over the virtual library's programs and FUSE."""
 
-    timeout = 120
+    timeout = 480
     if not os.path.exists("/dev/fuse"):
         skip = "no /dev/fuse: the virtual library cannot mount"
 
@@ -31,7 +31,7 @@ class VirtualLibraryFilesystemTests(TapeFilesystemContract, TestCase):
 class PlainDirectoryFilesystemTests(TapeFilesystemContract, TestCase):
     """``LtfsFilesystem`` over the virtual library's fallback without FUSE."""
 
-    timeout = 120
+    timeout = 480
 
     def setUp(self) -> None:
         """Make a library."""
@@ -45,7 +45,7 @@ class PlainDirectoryFilesystemTests(TapeFilesystemContract, TestCase):
 class VirtualTapeFilesystemTests(TapeFilesystemContract, TestCase):
     """``RawFilesystem`` over the virtual library's tapes."""
 
-    timeout = 120
+    timeout = 480
 
     def setUp(self) -> None:
         """Make a library."""
@@ -59,7 +59,7 @@ class VirtualTapeFilesystemTests(TapeFilesystemContract, TestCase):
 class SimulatedFilesystemTests(TapeFilesystemContract, TestCase):
     """``SimulatedTapeFilesystem``."""
 
-    timeout = 120
+    timeout = 480
 
     def setUp(self) -> None:
         """Make two cartridges."""

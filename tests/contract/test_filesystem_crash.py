@@ -43,7 +43,7 @@ reactor: Any = global_reactor
 class Case(TestCase):
     """A drive of the virtual library."""
 
-    timeout = 120
+    timeout = 480
     if not os.path.exists("/dev/fuse"):
         skip = "no /dev/fuse: the virtual library cannot mount"
 

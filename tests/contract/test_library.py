@@ -113,7 +113,7 @@ class SimulatedLibraryTests(LibraryContract, TestCase):
 class VirtualLibraryCase(LibraryInHand, TestCase):
     """``mtx`` and ``mt`` of the virtual library, driven as the real ones are."""
 
-    timeout = 120
+    timeout = 480
     times = LibraryTimes()
 
     def setUp(self) -> None:

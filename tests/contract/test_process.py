@@ -223,7 +223,7 @@ class SimulatedCommandRunnerTests(CommandRunnerContract, TestCase):
 class ReactorCommandRunnerTests(CommandRunnerContract, TestCase):
     """Real processes keep the contract, and what only they can show."""
 
-    timeout = 60
+    timeout = 240
 
     def setUp(self) -> None:
         """Make a runner whose PATH is the system's."""
@@ -451,7 +451,7 @@ class SimulatedDeviceLockTests(DeviceLockContract, TestCase):
 class FlockDeviceLockTests(DeviceLockContract, TestCase):
     """Locks by flock keep the contract with real orphans."""
 
-    timeout = 60
+    timeout = 240
 
     def setUp(self) -> None:
         """Make two appliances' locks over one directory: ours, and one that will be "killed"."""

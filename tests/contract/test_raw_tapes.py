@@ -19,7 +19,7 @@ from tests.contract.raw_tape_rules import RawTapeDetails, golden_bundle
 class VirtualRawTapeTests(RawTapeDetails, TestCase):
     """``RawFilesystem`` on the virtual library's tapes."""
 
-    timeout = 120
+    timeout = 480
 
     def setUp(self) -> None:
         """Make a library."""

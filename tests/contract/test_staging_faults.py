@@ -97,7 +97,7 @@ class CountingReads(FileSystem):
 class FaultTests(TestCase, DiskHarness):
     """A disk that fails."""
 
-    timeout = 600
+    timeout = 900
 
     @returns_deferred
     async def scenario(self, staging: IStaging) -> tuple[dict[str, bytes], set[str], bool]:
@@ -768,7 +768,7 @@ class DiskBehaviourTests(TestCase, DiskHarness):
 class KillTests(TestCase, DiskHarness):
     """kill -9 of a process that writes and discards."""
 
-    timeout = 120
+    timeout = 480
 
     @returns_deferred
     async def test_kill(self) -> None:

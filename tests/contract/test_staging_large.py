@@ -55,7 +55,7 @@ def rounded(size_bytes: int) -> int:
 class LargeObjectTests(TestCase):
     """A life."""
 
-    timeout = 300
+    timeout = 600
 
     @returns_deferred
     async def setUp(self) -> None:  # type: ignore[override]

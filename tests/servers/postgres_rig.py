@@ -33,7 +33,7 @@ class PostgresCase(TestCase):
     :ivar lost: what connections said when they were lost
     """
 
-    timeout = 60
+    timeout = 240
 
     @returns_deferred
     async def setUp(self) -> None:

@@ -50,7 +50,7 @@ def settings_of(prefix: str, state: str) -> Configuration:
 class OnEtcdTests(PortableContract, TestCase):
     """The contract, on etcd."""
 
-    timeout = 300
+    timeout = 600
     every = 25
     made = 0
 

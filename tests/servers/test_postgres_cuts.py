@@ -48,7 +48,7 @@ ONGOING = Restore(phase=RestorePhase.ONGOING, tier=Tier.BULK, days=2, requested_
 class CutTests(MetadataSteps, PostgresCase):
     """Each statement of a life, before it is sent and before its answer comes."""
 
-    timeout = 240
+    timeout = 600
 
     @returns_deferred
     async def setUp(self) -> None:  # type: ignore[override]

@@ -96,7 +96,7 @@ class MergingTests(MetadataModel, TestCase):
     """Every question of every step."""
 
     seeds = range(200, 201)
-    timeout = 300
+    timeout = 600
 
     def make_store(self) -> IMetadataStore:
         """Return a store on an empty database."""

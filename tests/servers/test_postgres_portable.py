@@ -34,7 +34,7 @@ def settings_of(where: postgres.Address, state: str = "/nowhere") -> Configurati
 class OnPostgresTests(PortableContract, TestCase):
     """The contract, on PostgreSQL."""
 
-    timeout = 300
+    timeout = 600
     every = 9
 
     def make_portable(self) -> Portable:

@@ -39,7 +39,7 @@ CREATE CONSTRAINT TRIGGER slowly AFTER INSERT ON epochs DEFERRABLE INITIALLY DEF
 class StoreCase(PostgresCase):
     """Has stores on a database of its own."""
 
-    timeout = 120
+    timeout = 480
 
     def store_at(
         self,

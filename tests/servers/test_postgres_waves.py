@@ -63,7 +63,7 @@ class CountedCalls:
 class EqualityTests(TestCase):
     """Two stores, given the same steps at once."""
 
-    timeout = 600
+    timeout = 900
 
     async def opened(self, store: IMetadataStore) -> IMetadataStore:
         """Return a store with buckets and uploads."""

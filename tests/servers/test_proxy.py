@@ -57,7 +57,7 @@ class Party(Protocol):
 class ProxyTests(TestCase):
     """Each fault, at its moment."""
 
-    timeout = 20
+    timeout = 120
 
     @returns_deferred
     async def setUp(self) -> None:
