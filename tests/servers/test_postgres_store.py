@@ -138,7 +138,7 @@ class OpenTests(StoreCase):
     async def test_two(self) -> None:
         """A second process is refused as long as the first one has the database, and works when that has left."""
         first = await self.opened()
-        second = self.store_at(connect_seconds=0.6)
+        second = self.store_at(connect_seconds=2.0)
         who = rf"process {os.getpid()} on {re.escape(host_name())}, process \d+ of the server since 20"
         self.assertRegex(await self.refused(second.open(), AnotherAppliance), who)
         await self.publish(first, b"k")
