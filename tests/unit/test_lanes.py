@@ -117,6 +117,21 @@ class RunningTests(SynchronousTestCase):
             )
             self.assertEqual(lines[:3], ["a", "a by a child", "a (1, 0, ['a']) b''"])
 
+    def test_orphans(self) -> None:
+        """What a command leaves behind becomes a child of the job, which can tell whose it was."""
+        lines = said_by(
+            """
+            def leaves():
+                pid = int(os.popen("sleep 600 >/dev/null & echo $!").read())
+                parent = int(open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[1])
+                os.kill(pid, 9)
+                return Outcome(passed=int(parent == os.getpid()))
+
+            run_jobs([Job(level="l", title="leaves", work=leaves), Job(level="l", title="o", work=Outcome)], 2, tell)
+            """
+        )
+        self.assertIn("leaves (1, 0, []) b''", lines)
+
     def test_dies(self) -> None:
         """A job that ends without a result has failed, and what it had said is shown."""
         (line, _) = sorted(
