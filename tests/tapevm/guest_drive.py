@@ -29,6 +29,9 @@ class DriveTests(KernelLibrary, TestCase):
     @returns_deferred
     async def test_loading(self) -> None:
         """A drive is loading until it is ready; an LTO-8 cartridge shows its density."""
+        # Long enough for the question to come in time on a machine that has much else to do.
+        ask_rig("latency", "load", "12")
+        self.addCleanup(ask_rig, "latency", "load", "2")
         await self.load()
         self.assertEqual((await self.drives[0].status()).condition, DriveCondition.LOADING)
         status = await self.drives[0].wait_until_ready(timeout_seconds=60)
