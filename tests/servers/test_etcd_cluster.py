@@ -12,11 +12,11 @@ from coldstore.metadata.etcd.gateway import Status
 from coldstore.metadata.etcd.store import EtcdStore
 from coldstore.metadata.sql.tables import BY_NAME
 from coldstore.model.errors import MetadataUnavailable
+from tests.ports import free_port
 from tests.servers import etcd
 from tests.servers.etcd import Etcd
 from tests.servers.etcd_rows import reactor, rows_in_etcd
 from tests.servers.etcd_stores import OnOneEtcd
-from tests.servers.processes import free_port
 
 LANES = 8
 MORE = 20
