@@ -4,11 +4,12 @@ import fcntl
 import os
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
 
 from coldstore.util.thishost import host_name
 
 _LOCK = "lock"
-_LINE_BYTES = 512
+_FILE_BYTES = 512
 _UNKNOWN = "an unknown process"
 
 
@@ -49,10 +50,11 @@ class StateDirectory:
             holder = _holder_of(self._descriptor)
             os.close(self._descriptor)
             raise StateDirectoryInUse(path, holder) from None
-        self.line = f"process {os.getpid()} on {host or host_name()}"
-        """What others read who want the directory."""
+        line = f"process {os.getpid()} on {host or host_name()}"
+        # Two containers may have one name, and give all their first processes the same number.
+        self._written = f"{line}\n{uuid4().hex}\n".encode()
         os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, f"{self.line}\n".encode(), 0)
+        os.pwrite(self._descriptor, self._written, 0)
 
     def other_holder(self) -> str | None:
         """
@@ -65,8 +67,8 @@ class StateDirectory:
         except FileNotFoundError:
             return None
         try:
-            # Whoever takes it writes the line anew; before that it is cut off for a moment.
-            is_ours = _line_of(descriptor) in (self.line, _UNKNOWN)
+            # Whoever takes it writes it anew; before that it is cut off for a moment.
+            is_ours = os.pread(descriptor, _FILE_BYTES, 0) in (self._written, b"")
             return None if is_ours else _holder_of(descriptor)
         finally:
             os.close(descriptor)
@@ -92,8 +94,8 @@ def holder_of(path: Path) -> str:
 
 
 def _line_of(descriptor: int) -> str:
-    """Return what the lock says of its holder; what earlier versions wrote is a process id alone."""
-    words = os.pread(descriptor, _LINE_BYTES, 0).decode("utf-8", "replace").strip()
+    """Return what the lock says of its holder, in its first line; what earlier versions wrote is a process id alone."""
+    words = os.pread(descriptor, _FILE_BYTES, 0).decode("utf-8", "replace").partition("\n")[0].strip()
     return f"process {words}" if words.isdecimal() else words or _UNKNOWN
 
 

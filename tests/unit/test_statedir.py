@@ -35,7 +35,9 @@ class StateDirectoryTests(SynchronousTestCase):
         self.addCleanup(held.release)
         self.assertEqual(stat.S_IMODE(self.path.stat().st_mode), 0o700)
         self.assertEqual(stat.S_IMODE((self.path / "lock").stat().st_mode), 0o600)
-        self.assertEqual((self.path / "lock").read_text(), f"process {os.getpid()} on {host_name()}\n")
+        first, mark = (self.path / "lock").read_text().splitlines()
+        self.assertEqual(first, f"process {os.getpid()} on {host_name()}")
+        self.assertRegex(mark, "^[0-9a-f]{32}$")
 
     def test_two_holders_in_one_process(self) -> None:
         """The second one is refused, and the first keeps what it has."""
@@ -94,6 +96,16 @@ class StateDirectoryTests(SynchronousTestCase):
         self.assertIsNone(other.other_holder())
         lock.write_text("")
         self.assertIsNone(held.other_holder())
+
+    def test_namesake(self) -> None:
+        """So is one of the same number on a machine of the same name: containers often have both in common."""
+        held = StateDirectory(self.path, host="archive1")
+        self.addCleanup(held.release)
+        (self.path / "lock").unlink()
+        other = StateDirectory(self.path, host="archive1")
+        self.addCleanup(other.release)
+        self.assertRegex(held.other_holder() or "", rf"^process {os.getpid()} on archive1 since 20\d\d-.*Z$")
+        self.assertIsNone(other.other_holder())
 
     def test_children_do_not_hold_it(self) -> None:
         """A program that we start and that outlives us does not keep the next start away."""
