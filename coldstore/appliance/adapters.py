@@ -7,11 +7,13 @@ from typing import Protocol
 
 from twisted.internet.interfaces import IReactorTime
 
+from coldstore.appliance.tenure import Tenure
 from coldstore.interfaces.dumps import IDumps
 from coldstore.interfaces.metadata import IMetadataStore
 from coldstore.interfaces.notify import INotifier
 from coldstore.interfaces.reservation import IReservation
 from coldstore.interfaces.staging import IStaging
+from coldstore.interfaces.tenure import ITenure
 from coldstore.model.hosts import Host
 from coldstore.util.workers import Pool
 from coldstore.work.activity import ActivityBoard
@@ -66,10 +68,15 @@ class Adapters(Protocol):
         :raise OSError, VirtualCartridges: it does not
         """
 
+    def tenure(self, *, store: IMetadataStore, epoch: int) -> Tenure:
+        """The standing of a run that was begun in the store."""
+
     def staging(self, epoch: int) -> IStaging:
         """The staging disk, not started yet."""
 
-    def tape_side(self, *, store: IMetadataStore, board: ActivityBoard, sessions: SessionWriter) -> TapeSide:
+    def tape_side(
+        self, *, store: IMetadataStore, tenure: ITenure, board: ActivityBoard, sessions: SessionWriter
+    ) -> TapeSide:
         """
         The library and its drives; nothing is moved.
 

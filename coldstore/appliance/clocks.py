@@ -5,6 +5,7 @@ Twisted's reactors reckon their timers by the time of day (``time.time``). Someb
 the process wait for an hour longer. So the reactor gets a clock that nobody sets, and whoever writes down or compares stamps the time of day.
 """
 
+import time
 from collections.abc import Callable
 from time import monotonic as ticks
 from typing import Any
@@ -18,6 +19,11 @@ def make_steady(reactor: Any, *, monotonic: Callable[[], float] = ticks) -> None
     """Have a reactor reckon its timers by a clock that nobody sets; those that run already keep their times."""
     begun = reactor.seconds() - monotonic()
     reactor.seconds = lambda: monotonic() + begun
+
+
+def wakeful_ticks() -> float:
+    """Return seconds of a clock that nobody sets and that does not stop while the machine sleeps (CLOCK_BOOTTIME, clock_gettime(2))."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 @implementer(IReactorTime)

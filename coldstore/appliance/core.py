@@ -11,18 +11,21 @@ from typing import Any
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from coldstore.admin.endpoint import OperatorInterface
 from coldstore.appliance import policies
 from coldstore.appliance.adapters import Adapters
 from coldstore.appliance.control import Control
+from coldstore.appliance.tenure import Tenure
 from coldstore.config.schema import Configuration
 from coldstore.interfaces.metadata import Epoch, IMetadataStore
 from coldstore.interfaces.staging import DiskFault
 from coldstore.model.errors import MetadataUnavailable, StagingFull
 from coldstore.model.hosts import Host
 from coldstore.model.objects import User
+from coldstore.plan.takeover import seconds_to_wait
 from coldstore.s3.auth import Authenticator
 from coldstore.s3.ids import IdSource
 from coldstore.s3.operations import S3Operations
@@ -83,7 +86,7 @@ class Core(MultiService):
     :ivar site: what S3 clients are to be given once ``begin`` has fired
     :ivar operator: what operators are to be given then
     :ivar control: what it tells of itself
-    :ivar store: its metadata, and ``epoch`` the run that was begun in them, as soon as there is one
+    :ivar store: its metadata, ``epoch`` the run that was begun in them, and ``tenure`` its standing, as soon as there is one
     """
 
     log = Logger()
@@ -93,6 +96,7 @@ class Core(MultiService):
     control: Control
     store: IMetadataStore
     epoch: Epoch
+    tenure: Tenure
 
     def __init__(self, settings: Configuration, adapters: Adapters) -> None:
         super().__init__()
@@ -105,12 +109,15 @@ class Core(MultiService):
         while self._closing:
             await _maybe(self._closing.pop()())
 
-    def _note_predecessor(self, before: Host | None, host: Host) -> None:
-        if before is not None and not before.is_same(host):
+    async def _wait_for_predecessor(self, before: Host | None) -> None:
+        """Touch nothing before it is certain that another machine, which had this appliance, begins nothing more."""
+        seconds = seconds_to_wait(before, self._adapters.host)
+        if before is not None and seconds:
             self.log.warn(
                 "{before} had this appliance before: what it may still be doing with drives is minded",
                 before=before.name,
             )
+            await deferLater(self._adapters.clock, seconds)
 
     async def begin(self, on_begun: Callable[[], None] = lambda: None) -> None:
         """
@@ -139,8 +146,9 @@ class Core(MultiService):
             id=store.appliance_id,
             host=adapters.host.name,
         )
-        self._note_predecessor(Host.of_text(self.epoch.host_before), adapters.host)
+        self.tenure = adapters.tenure(store=store, epoch=epoch)
         on_begun()
+        await self._wait_for_predecessor(Host.of_text(self.epoch.host_before))
 
         staging = adapters.staging(epoch)
         await staging.start()
@@ -150,7 +158,10 @@ class Core(MultiService):
 
         board = ActivityBoard()
         tape = adapters.tape_side(
-            store=store, board=board, sessions=SessionWriter(store=store, clock=clock, random=ordinary)
+            store=store,
+            tenure=self.tenure,
+            board=board,
+            sessions=SessionWriter(store=store, clock=clock, random=ordinary),
         )
         self._closing.append(tape.stop)
         await record_drives(store, clock, tape.serials)
@@ -280,7 +291,11 @@ class Core(MultiService):
             ).one_round,
             "evictor": evictor.one_round,
             "janitor": Janitor(
-                store=store, staging=staging, clock=clock, on_settled=bells["evictor"].ring
+                store=store,
+                staging=staging,
+                tenure=self.tenure,
+                clock=clock,
+                on_settled=bells["evictor"].ring,
             ).one_round,
             "compactor": Compactor(store=store, staging=staging, clock=clock, leftovers=leftovers).one_round,
             "leftovers": leftovers.one_round,

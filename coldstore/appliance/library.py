@@ -15,6 +15,7 @@ from coldstore.config.schema import Configuration, Drive, Tools
 from coldstore.interfaces.filesystem import ITapeFilesystem
 from coldstore.interfaces.metadata import IMetadataStore
 from coldstore.interfaces.reservation import IReservation
+from coldstore.interfaces.tenure import ITenure
 from coldstore.model.barcodes import BadBarcode, Media, parse_barcode
 from coldstore.model.cartridges import VolumeForm
 from coldstore.model.hosts import Host
@@ -109,6 +110,7 @@ def build_tape_side(
     reactor: Any,
     *,
     store: IMetadataStore,
+    tenure: ITenure,
     random: Random,
     board: ActivityBoard,
     sessions: SessionWriter,
@@ -134,6 +136,7 @@ def build_tape_side(
         return SgPersistReservation(
             runner,
             device,
+            tenure=tenure,
             name=name,
             key=key_of(host, store.appliance_id),
             key_of=lambda other: key_of(other, store.appliance_id),
@@ -146,6 +149,7 @@ def build_tape_side(
         runner,
         hardware.changer,
         lock=locks.changer(),
+        tenure=tenure,
         clock=reactor,
         mtx=hardware.mtx,
         times=LibraryTimes(move=timeouts.move_seconds, status=timeouts.status_seconds),
@@ -158,7 +162,7 @@ def build_tape_side(
         bays[devices.index] = _bay(
             settings, reactor, hardware, devices,
             locks=locks, runner=runner, library=library, threads=threads, run=run, environment=environment,
-            store=store, random=random, board=board, sessions=sessions,
+            store=store, tenure=tenure, random=random, board=board, sessions=sessions,
             reservation=reservation(devices.generic or devices.tape, f"drive {devices.index}"),
         )  # fmt: skip
     keeper = InventoryKeeper(
@@ -196,6 +200,7 @@ def _bay(
     run: Path,
     environment: dict[str, str],
     store: IMetadataStore,
+    tenure: ITenure,
     random: Random,
     board: ActivityBoard,
     sessions: SessionWriter,
@@ -213,6 +218,7 @@ def _bay(
         "reactor": reactor,
         "threads": threads,
         "run_directory": str(folder),
+        "tenure": tenure,
         "descriptors": descriptors,
         "limits": MoverLimits(silence_seconds=timeouts.transfer_stall_seconds),
         "environment": environment,
@@ -247,6 +253,7 @@ def _bay(
             reactor=reactor,
             threads=threads,
             runner=runner,
+            tenure=tenure,
             launcher=ChildLauncher(reactor=reactor, environment=environment),
             movers=ltfs_mover,
             drive=LtfsDrive(
@@ -277,6 +284,7 @@ def _bay(
             devices.tape,
             number=devices.index,
             lock=lock,
+            tenure=tenure,
             clock=reactor,
             mt=hardware.mt,
             times=DriveTimes(status=timeouts.status_seconds, offline=timeouts.offline_seconds),

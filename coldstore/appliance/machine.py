@@ -11,20 +11,23 @@ from twisted.web.client import Agent, HTTPConnectionPool
 
 from coldstore.appliance import policies
 from coldstore.appliance.adapters import TapeSide
-from coldstore.appliance.clocks import TimeOfDay
+from coldstore.appliance.clocks import TimeOfDay, wakeful_ticks
 from coldstore.appliance.dumps import ProcessDumps
 from coldstore.appliance.form import demand_form
 from coldstore.appliance.home import demand_home
 from coldstore.appliance.library import build_tape_side, check_recorded_cartridges
 from coldstore.appliance.standby import Turn
+from coldstore.appliance.tenure import Tenure, later_run
 from coldstore.config.schema import Configuration, Webhook
 from coldstore.disk.staging import DiskStaging
 from coldstore.interfaces.metadata import IMetadataStore
+from coldstore.interfaces.tenure import ITenure
 from coldstore.metadata.choice import folder_of, store_of
 from coldstore.model.cartridges import VolumeForm
 from coldstore.model.hosts import Host
 from coldstore.notify.webhook import WebhookNotifier, WebhookTarget
 from coldstore.tape.process import ReactorCommandRunner
+from coldstore.util.statedir import StateDirectory
 from coldstore.util.workers import Workers
 from coldstore.work.activity import ActivityBoard
 from coldstore.work.sessions import SessionWriter
@@ -33,9 +36,15 @@ from coldstore.work.sessions import SessionWriter
 class Machine:
     """See ``Adapters``."""
 
-    def __init__(self, settings: Configuration, reactor: Any, *, host: Host, turn: Turn) -> None:
-        """:param turn: waits for what another appliance has"""
+    def __init__(
+        self, settings: Configuration, reactor: Any, *, host: Host, turn: Turn, directory: StateDirectory
+    ) -> None:
+        """
+        :param turn: waits for what another appliance has
+        :param directory: the state directory, which is held
+        """
         self.host = host
+        self._directory = directory
         self._turn = turn
         self._settings = settings
         self._reactor = reactor
@@ -67,6 +76,21 @@ class Machine:
             VolumeForm(settings.tape.filesystem), state_directory=Path(settings.state_directory), store=store
         )
 
+    def tenure(self, *, store: IMetadataStore, epoch: int) -> Tenure:
+        """See ``Adapters``. Its thread is never joined: a file server that is out of reach must not hold up the end."""
+        threads = Workers(self._reactor, 1, "tenure")
+
+        def who_holds_the_directory() -> str | None:
+            holder = self._directory.other_holder()
+            path = self._directory.path
+            return None if holder is None else f"another appliance has taken over {path}: {holder}"
+
+        return Tenure(
+            questions=(later_run(store, epoch), lambda: threads.run(who_holds_the_directory)),
+            clock=self._reactor,
+            ticks=wakeful_ticks,
+        )
+
     def staging(self, epoch: int) -> DiskStaging:
         """See ``Adapters``."""
         settings = self._settings
@@ -85,12 +109,15 @@ class Machine:
             reading_threads=max(2, staging.threads // 2),
         )
 
-    def tape_side(self, *, store: IMetadataStore, board: ActivityBoard, sessions: SessionWriter) -> TapeSide:
+    def tape_side(
+        self, *, store: IMetadataStore, tenure: ITenure, board: ActivityBoard, sessions: SessionWriter
+    ) -> TapeSide:
         """See ``Adapters``."""
         return build_tape_side(
             self._settings,
             self.clock,
             store=store,
+            tenure=tenure,
             random=self.ordinary,
             board=board,
             sessions=sessions,

@@ -35,7 +35,6 @@ from coldstore.model.hosts import Host
 from coldstore.util.servicemanager import tell
 from coldstore.util.statedir import StateDirectory, StateDirectoryInUse
 from coldstore.util.thishost import boot_id, host_name, machine_id
-from coldstore.util.workers import Workers
 
 PLAIN_FAULTS = (
     OSError,
@@ -139,10 +138,11 @@ class Appliance(MultiService):
 
         state = await turn.take(take_directory)
         self._closing.append(state.release)
-        core = Core(settings, Machine(settings, self._reactor, host=self._host, turn=turn))
+        machine = Machine(settings, self._reactor, host=self._host, turn=turn, directory=state)
+        core = Core(settings, machine)
         core.setServiceParent(self)
         self._closing.append(core.end)
-        await core.begin(on_begun=lambda: self._watch(core, state))
+        await core.begin(on_begun=lambda: self._watch(core))
 
         socket = Path(settings.admin_socket)
         socket.unlink(missing_ok=True)
@@ -165,18 +165,11 @@ class Appliance(MultiService):
         except OSError as error:
             self.log.warn("the service manager cannot be told {fact}: {error}", fact=fact, error=error)
 
-    def _watch(self, core: Core, state: StateDirectory) -> None:
+    def _watch(self, core: Core) -> None:
         """Notice from now on when another appliance takes over."""
-        threads = Workers(self._reactor, 1, "watch")
         watch = Watch(
-            store=core.store,
-            epoch=core.epoch.number,
-            directory=state,
-            clock=self._reactor,
-            in_thread=threads.run,
-            on_taken_over=self._taken_over,
+            store=core.store, tenure=core.tenure, clock=self._reactor, on_taken_over=self._taken_over
         )
-        # The thread is not waited for: a file server that is out of reach must not hold up the end.
         self._closing.append(watch.stop)
         watch.start()
 

@@ -1,17 +1,17 @@
 """Waiting for what only one appliance can have, and noticing that somebody else has it now."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from coldstore.appliance.tenure import Tenure
 from coldstore.interfaces.metadata import AnotherAppliance, IMetadataStore
-from coldstore.model.errors import ColdStoreError
-from coldstore.model.hosts import taken_over_by
-from coldstore.util.statedir import StateDirectory, StateDirectoryInUse
+from coldstore.model.errors import ColdStoreError, TakenOver
+from coldstore.util.statedir import StateDirectoryInUse
 
 _T = TypeVar("_T")
 
@@ -80,15 +80,8 @@ class Turn:
         self._told_holder = taken.holder
 
 
-class InThread(Protocol):
-    """Runs what blocks."""
-
-    def __call__(self, function: Callable[[], _T], /) -> "Deferred[_T]":
-        """Run it; fires with what it returns."""
-
-
 class Watch:
-    """Looks whether this appliance still is the one, until it is not: its store, the record of epochs, the state directory's lock."""
+    """Learns that this appliance is not the one any more: from its store, and by looking now and then."""
 
     log = Logger()
 
@@ -96,30 +89,25 @@ class Watch:
         self,
         *,
         store: IMetadataStore,
-        epoch: int,
-        directory: StateDirectory,
+        tenure: Tenure,
         clock: IReactorTime,
-        in_thread: InThread,
         on_taken_over: Callable[[str], None],
     ) -> None:
         """:param on_taken_over: is called once, with a sentence that names who has taken over"""
         self._store = store
-        self._epoch = epoch
-        self._directory = directory
+        self._tenure = tenure
         self._clock = clock
-        self._in_thread = in_thread
         self._on_taken_over = on_taken_over
         self._watching: list[Deferred[Any]] = []
 
     def start(self) -> None:
         """Begin to watch."""
-        told = self._store.when_taken_over()
-        told.addCallbacks(self._over, self._failed)
-        self._watching = [told]
-        for look in (self._look_at_epochs, self._look_at_directory):
-            watching = Deferred.fromCoroutine(self._watch(look))
-            watching.addErrback(self._failed)
-            self._watching.append(watching)
+        looking: Deferred[Any] = Deferred.fromCoroutine(self._look())
+        told = self._store.when_taken_over(), self._tenure.when_lost()
+        self._watching = [looking, *told]
+        looking.addErrback(self._failed)
+        for each in told:
+            each.addCallbacks(self._over, self._failed)
 
     def stop(self) -> None:
         """Watch no more."""
@@ -127,35 +115,16 @@ class Watch:
         for each in watching:
             each.cancel()
 
-    async def _watch(self, look: Callable[[], "Deferred[str | None]"]) -> None:
+    async def _look(self) -> None:
         while True:
             try:
-                sentence = await look()
-            except (OSError, ColdStoreError):
-                # Whoever cannot be asked tells nothing; the loops say that the store or the disk is away.
-                sentence = None
-            if sentence is not None:
-                self._over(sentence)
+                await self._tenure.confirm()
+            except TakenOver:
                 return
+            except ColdStoreError:
+                # Whoever cannot be asked tells nothing; the loops say that the store or the disk is away.
+                pass
             await deferLater(self._clock, LOOK_SECONDS)
-
-    def _look_at_epochs(self) -> "Deferred[str | None]":
-        def judged(newest: Any) -> str | None:
-            if newest is None or newest.number <= self._epoch:
-                return None
-            return taken_over_by(newest.number, newest.host)
-
-        return self._store.newest_epoch().addCallback(judged)
-
-    def _look_at_directory(self) -> "Deferred[str | None]":
-        def judged(holder: str | None) -> str | None:
-            return (
-                None
-                if holder is None
-                else f"another appliance has taken over {self._directory.path}: {holder}"
-            )
-
-        return self._in_thread(self._directory.other_holder).addCallback(judged)
 
     def _over(self, sentence: str) -> None:
         if self._watching:

@@ -183,7 +183,10 @@ class IMetadataStore(Interface):
         """
 
     def newest_epoch() -> Deferred[Epoch | None]:
-        """Return the run that was begun last, None when there was none."""
+        """
+        Return the run that was begun last, None when there was none. The database itself is asked, not a copy of ours: what had come to
+        pass there when this was called is seen. Fails with ``TakenOver`` where that is known already.
+        """
 
     def hosts() -> Deferred[list[str]]:
         """Return the machines (``Host.text``) on which runs were begun, each once, the latest first."""

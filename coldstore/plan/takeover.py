@@ -1,8 +1,9 @@
 """
 Whose the drives are when the appliance begins on a machine: what another machine has loaded, it may still write to.
 
-An appliance that was taken over stops as soon as it learns of it. Until it does, and for what it has started already, only the drive
-itself can keep it from writing (SCSI persistent reservations), or a person who has seen that the machine is off.
+An appliance asks whether it was taken over before each of its acts, and begins nothing without an answer that is young enough. Whoever takes
+over from another machine waits until no such answer can be young any more: from then on nothing is begun there. For what was begun before, only
+the drive itself can keep it from writing (SCSI persistent reservations), or a person who has seen that the machine is off.
 """
 
 from collections.abc import Iterable
@@ -11,6 +12,27 @@ from dataclasses import dataclass
 from coldstore.model.cartridges import Drive, DriveState
 from coldstore.model.hosts import Host
 from coldstore.model.library import Inventory
+
+PROOF_SECONDS = 5.0
+"""How long after it was asked for an answer proves that nobody had taken over. A database under load answers within that."""
+WAIT_SECONDS = 7.0
+"""How long whoever takes over leaves everything alone: longer than an answer counts, and an act takes that begins with it."""
+
+
+def is_proof(*, asked_at: float, now: float) -> bool:
+    """Whether an answer counts that was asked for then, by a clock that nobody sets."""
+    return now - asked_at < PROOF_SECONDS
+
+
+def seconds_to_wait(before: Host | None, host: Host) -> float:
+    """
+    Return how long to leave everything alone at the beginning of a run.
+
+    On the same machine nothing is to be waited for: the lock of the state directory tells for certain that an earlier process is gone.
+
+    :param before: the machine that had the run before; None: nobody noted it
+    """
+    return 0.0 if before is None or before.is_same(host) else WAIT_SECONDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,6 +29,7 @@ from coldstore.interfaces.process import (
     LockHeld,
     OutputTooLarge,
 )
+from coldstore.interfaces.tenure import ITenure
 from coldstore.tape.mt import (
     BUSY_STATUS,
     Refusal,
@@ -79,6 +80,7 @@ class MtDrive:
         *,
         number: int,
         lock: IDeviceLock,
+        tenure: ITenure,
         clock: IReactorTime,
         mt: str = "mt",
         times: DriveTimes = DriveTimes(),
@@ -93,6 +95,7 @@ class MtDrive:
         self.device = device
         self._runner = runner
         self._lock = lock
+        self._tenure = tenure
         self._clock = clock
         self._mt = mt
         self._times = times
@@ -163,7 +166,8 @@ class MtDrive:
             await self.wait_until_ready(timeout_seconds=self._times.offline)
         elif status.condition is DriveCondition.BUSY:
             raise DriveBusy(device=self.device, attempted=attempted, reason=Refusal.BUSY.value)
-        ended = await self._run(attempted, offline_command(self._mt, self.device), self._times.offline)
+        command = offline_command(self._mt, self.device)
+        ended = await self._run(attempted, command, self._times.offline, is_change=True)
         if not isinstance(ended, Completed) or not ended.is_success:
             return ended
         self.log.info(
@@ -197,13 +201,17 @@ class MtDrive:
         """Return what mt said without the device, which every fault names."""
         return line.removeprefix(f"{self.device}: ")
 
-    async def _run(self, attempted: str, argv: tuple[str, ...], timeout_seconds: float) -> Completed | str:
+    async def _run(
+        self, attempted: str, argv: tuple[str, ...], timeout_seconds: float, *, is_change: bool = False
+    ) -> Completed | str:
         """
         Run mt with the drive's lock. After a kill, wait until the kernel let go of it.
 
         :return: the reason in words when the command gave no status.
         """
         await self._hold_lock(attempted)
+        if is_change:
+            await self._tenure.confirm()
         try:
             return await self._runner.run(
                 argv, timeout_seconds=timeout_seconds, descriptors=(self._lock.descriptor(),)

@@ -59,6 +59,7 @@ from coldstore.interfaces.process import (
     ICommandRunner,
     OutputTooLarge,
 )
+from coldstore.interfaces.tenure import ITenure
 from coldstore.model.cartridges import VolumeForm
 from coldstore.tape.launcher import ILtfsLauncher
 from coldstore.tape.ltfs import (
@@ -292,6 +293,7 @@ class LtfsFilesystem:
         reactor: IFilesystemReactor,
         threads: ThreadPool,
         runner: ICommandRunner,
+        tenure: ITenure,
         launcher: ILtfsLauncher,
         movers: LtfsMovers,
         drive: LtfsDrive,
@@ -306,6 +308,7 @@ class LtfsFilesystem:
         self._reactor = reactor
         self._threads = threads
         self._runner = runner
+        self._tenure = tenure
         self._launcher = launcher
         self._movers = movers
         self._device = drive.device
@@ -358,6 +361,7 @@ class LtfsFilesystem:
         except OSError as error:
             raise DriveBusy(f"{self._guard}: {error.strerror}") from error
         try:
+            await self._tenure.confirm()
             return await self._runner.run(
                 argv,
                 timeout_seconds=timeout_seconds,
@@ -390,6 +394,7 @@ class LtfsFilesystem:
 
     async def _umount(self) -> Completed:
         argv = (*self._tools.umount, self._mountpoint)
+        await self._tenure.confirm()
         try:
             return await self._runner.run(
                 argv,
@@ -506,6 +511,8 @@ class LtfsFilesystem:
             await self._demand_nothing_mounted()
             await self._clear_stale_mount()
             folder = await self._in_thread(self._prepare, barcode, volume_uuid, read_only)
+            # If it is refused, the folder is one of a process that was killed here.
+            await self._tenure.confirm()
             await self._launcher.launch(folder.path)
             await self._shim_started(folder)
             sight = await self._until(folder, self._is_usable_or_over, self._limits.mount_seconds)

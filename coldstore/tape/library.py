@@ -33,6 +33,7 @@ from coldstore.interfaces.process import (
     LockHeld,
     OutputTooLarge,
 )
+from coldstore.interfaces.tenure import ITenure
 from coldstore.model.library import Element, Inventory, name_of
 from coldstore.tape.mtx import (
     Complaint,
@@ -187,6 +188,7 @@ class MtxLibrary:
         changer: str,
         *,
         lock: IDeviceLock,
+        tenure: ITenure,
         clock: IReactorTime,
         mtx: str = "mtx",
         times: LibraryTimes = LibraryTimes(),
@@ -198,6 +200,7 @@ class MtxLibrary:
         self._runner = runner
         self._changer = changer
         self._lock = lock
+        self._tenure = tenure
         self._clock = clock
         self._mtx = mtx
         self._times = times
@@ -270,7 +273,7 @@ class MtxLibrary:
             if move.is_done(inventory):
                 return inventory
             move.check_contents(inventory)
-            ended = await self._run(move.argv, self._times.move)
+            ended = await self._run(move.argv, self._times.move, is_move=True)
             if isinstance(ended, Completed) and ended.is_success:
                 self.log.info(
                     "{barcode} moved from {source} to {destination} in {seconds:.1f} s",
@@ -378,9 +381,13 @@ class MtxLibrary:
                 raise _status_fault(attempted, complaint)
             await deferLater(self._clock, self._times.pause)
 
-    async def _run(self, argv: tuple[str, ...], timeout_seconds: float) -> Completed | _Unfinished:
+    async def _run(
+        self, argv: tuple[str, ...], timeout_seconds: float, *, is_move: bool = False
+    ) -> Completed | _Unfinished:
         """Run mtx with the changer's lock. After a kill, wait until the kernel let go of it."""
         await self._hold_lock(argv)
+        if is_move:
+            await self._tenure.confirm()
         try:
             return await self._runner.run(
                 argv, timeout_seconds=timeout_seconds, descriptors=(self._lock.descriptor(),)

@@ -72,6 +72,7 @@ from coldstore.interfaces.mover import (
     Woven,
     Written,
 )
+from coldstore.interfaces.tenure import ITenure
 from coldstore.tape.children import python_environment
 from coldstore.util.asynchronous import returns_deferred
 
@@ -101,6 +102,9 @@ class MoverLimits:
     reap_seconds: float = 10.0
     farewell_seconds: float = 5.0
 
+
+QUIET = frozenset({"space", "get_attributes"})
+"""What is answered without the tape: everything else moves it."""
 
 FILESYSTEM_FAULTS: Mapping[str, type[FilesystemFault]] = {
     kind.__name__: kind
@@ -382,6 +386,7 @@ class MoverProcess:
         threads: ThreadPool,
         program: Sequence[str],
         run_directory: str,
+        tenure: ITenure,
         descriptors: Callable[[], Sequence[int]] = tuple,
         limits: MoverLimits | None = None,
         python: str = sys.executable,
@@ -390,6 +395,7 @@ class MoverProcess:
         self._reactor = reactor
         self._threads = threads
         self._run_directory = run_directory
+        self._tenure = tenure
         self._descriptors = descriptors
         self._limits = limits or MoverLimits()
         self._argv = [python, "-m", *program]
@@ -431,6 +437,8 @@ class MoverProcess:
     ) -> Line:
         limit = self._limits.silence_seconds if silence_seconds is None else silence_seconds
         child = await self._ready_child()
+        if command["op"] not in QUIET:
+            await self._tenure.confirm()
         return await child.ask({"at": self._reactor.seconds(), **command}, on_event, limit)
 
     async def ask(self, command: Line, silence_seconds: float | None = None) -> Line:

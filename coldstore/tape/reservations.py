@@ -14,6 +14,7 @@ from coldstore.interfaces.reservation import (
     ReservationsUnsupported,
     ReservedByAnother,
 )
+from coldstore.interfaces.tenure import ITenure
 from coldstore.model.hosts import Host
 from coldstore.tape.output import UnknownOutput, text_of
 from coldstore.tape.persist import (
@@ -50,6 +51,7 @@ class SgPersistReservation:
         runner: ICommandRunner,
         device: str,
         *,
+        tenure: ITenure,
         name: str,
         key: bytes,
         key_of: Callable[[Host], bytes],
@@ -64,6 +66,7 @@ class SgPersistReservation:
         """
         self.name = name
         self._runner = runner
+        self._tenure = tenure
         self._device = device
         self._key = key
         self._key_of = key_of
@@ -133,13 +136,17 @@ class SgPersistReservation:
 
     async def _change(self, argv: tuple[str, ...], doing: str) -> bool:
         """Run a command; return whether it was not refused for somebody else's reservation."""
-        _, trouble = await self._run(argv, doing)
+        _, trouble = await self._run(argv, doing, is_change=True)
         return trouble is None
 
-    async def _run(self, argv: tuple[str, ...], doing: str) -> tuple[Completed, Trouble | None]:
+    async def _run(
+        self, argv: tuple[str, ...], doing: str, *, is_change: bool = False
+    ) -> tuple[Completed, Trouble | None]:
         """Run a command, again while what is in its way passes; return it, and whether it met a conflict."""
         attempts = 0
         while True:
+            if is_change:
+                await self._tenure.confirm()
             try:
                 completed = await self._runner.run(argv, timeout_seconds=self._timeout_seconds)
             except CommandFault as fault:

@@ -62,10 +62,14 @@ from coldstore.interfaces.mover import (
     Woven,
     Written,
 )
+from coldstore.interfaces.tenure import ITenure
 from coldstore.model.cartridges import VolumeForm
+from coldstore.testing.tenure import SimulatedTenure
 from coldstore.util.asynchronous import returns_deferred
 from coldstore.util.checksums import crc64nvme
 
+QUIET = frozenset({"space", "attributes", "adopt"})
+"""Operations that do not move the tape."""
 RECORD_BYTES = 512 * 1024
 FIRST_BLOCK = 6
 """The first of a data partition that a file can begin with."""
@@ -271,6 +275,7 @@ class SimulatedMover:
         """
         await self._turn.acquire()
         try:
+            await self._filesystem.demand_tenure(operation)
             if spans is not None:
                 self._filesystem.passes_over(spans())
             await self._filesystem.take_time(operation, size_bytes)
@@ -571,6 +576,7 @@ class SimulatedVolume:
     @returns_deferred
     async def sync(self, message: str, *, new_files: Sequence[str] = ()) -> SyncedIndex:
         """See ``IMountedVolume``."""
+        await self._filesystem.demand_tenure("sync")
         await self._filesystem.take_time("sync", 0)
         if not self._mount.is_alive:
             raise VolumeGone("the file system is dead")
@@ -613,6 +619,7 @@ class SimulatedTapeFilesystem:
     :param loaded: tells the barcode of the cartridge in the drive, or None.
     :param seconds: how long operations take, by name: ``format``, ``check``, ``mount``, ``unmount``, ``sync``; others take no time.
     :param bytes_per_second: the speed of ``write``, ``verify`` and ``read``; None: they take no time.
+    :param tenure: whose drive it is; None: nobody takes over.
     :ivar faults: by operation, what its next calls fail with, one each (``None`` lets one pass).
     """
 
@@ -627,8 +634,10 @@ class SimulatedTapeFilesystem:
         bytes_per_second: float | None = None,
         read_disk: ReadDisk = read_file,
         write_disk: WriteDisk = write_file,
+        tenure: "ITenure | None" = None,
     ) -> None:
         self._tapes = tapes
+        self._tenure = tenure or SimulatedTenure()
         self._drive = drive
         self._clock = clock
         self.loaded = loaded
@@ -657,6 +666,11 @@ class SimulatedTapeFilesystem:
     def on_tape(self, path: str, content: bytes) -> bytes:
         """Return what a file that is written becomes on tape: itself, where nothing is wrong."""
         return content
+
+    async def demand_tenure(self, operation: str) -> None:
+        """See that nobody has taken over, before an operation that moves the tape."""
+        if operation not in QUIET:
+            await self._tenure.confirm()
 
     async def take_time(self, operation: str, size_bytes: int) -> None:
         """
@@ -690,6 +704,7 @@ class SimulatedTapeFilesystem:
         await self._turn.acquire()
         try:
             medium = self._medium()
+            await self.demand_tenure("format")
             await self.take_time("format", 0)
             if medium.volume_uuid is not None or medium.is_foreign:
                 raise AlreadyFormatted("the cartridge is not blank")
@@ -708,6 +723,7 @@ class SimulatedTapeFilesystem:
         await self._turn.acquire()
         try:
             medium = self._medium()
+            await self.demand_tenure("check")
             await self.take_time("check", 0)
             if medium.volume_uuid is None:
                 return CheckVerdict(
@@ -735,6 +751,7 @@ class SimulatedTapeFilesystem:
         await self._turn.acquire()
         try:
             medium = self._medium()
+            await self.demand_tenure("mount")
             await self.take_time("mount", 0)
             self._tapes.ended.pop(self._drive, None)
             if medium.volume_uuid is None:
@@ -775,6 +792,7 @@ class SimulatedTapeFilesystem:
         await self._turn.acquire()
         try:
             if self._tapes.mounts.get(self._drive) is mount:
+                await self.demand_tenure("unmount")
                 await self.take_time("unmount", 0)
             if self._tapes.mounts.get(self._drive) is mount:
                 if mount.medium.loses_index:

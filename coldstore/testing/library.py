@@ -25,7 +25,9 @@ from coldstore.interfaces.library import (
     MoveOutcomeUnknown,
     NoSuchElement,
 )
+from coldstore.interfaces.tenure import ITenure
 from coldstore.model.library import DriveElement, Inventory, MailSlot, Slot
+from coldstore.testing.tenure import SimulatedTenure
 from coldstore.util.asynchronous import returns_deferred
 
 _LTO_8_DENSITY = 0x5E
@@ -42,8 +44,16 @@ class SimulatedDrive:
     """
 
     def __init__(
-        self, number: int, clock: IReactorTime, *, load_seconds: float, offline_seconds: float
+        self,
+        number: int,
+        clock: IReactorTime,
+        *,
+        load_seconds: float,
+        offline_seconds: float,
+        tenure: "ITenure | None" = None,
     ) -> None:
+        """:param tenure: whose drive it is; None: nobody takes over"""
+        self._tenure = tenure or SimulatedTenure()
         self.number = number
         self.device = f"/dev/simulated/nst{number}"
         self.is_busy = False
@@ -122,6 +132,7 @@ class SimulatedDrive:
             raise DriveBusy(
                 device=self.device, attempted="taking offline", reason="another process has it open"
             )
+        await self._tenure.confirm()
         if self.offline_seconds and self.is_threaded:
             await deferLater(self._clock, self.offline_seconds)
         if self.fault is not None:
@@ -150,15 +161,26 @@ class SimulatedLibrary:
         move_seconds: float = 0.0,
         load_seconds: float = 0.0,
         offline_seconds: float = 0.0,
+        tenure: "ITenure | None" = None,
     ) -> None:
-        """:param cartridges: barcodes by slot number; by default none."""
+        """
+        :param cartridges: barcodes by slot number; by default none.
+        :param tenure: whose library it is; None: nobody takes over
+        """
+        self._tenure = tenure or SimulatedTenure()
         self._clock = clock
         self.move_seconds = move_seconds
         self._slots = slots
         self._mail_slots = mail_slots
         self._storage: dict[int, str] = dict(cartridges or {})
         self.drives = tuple(
-            SimulatedDrive(number, clock, load_seconds=load_seconds, offline_seconds=offline_seconds)
+            SimulatedDrive(
+                number,
+                clock,
+                load_seconds=load_seconds,
+                offline_seconds=offline_seconds,
+                tenure=self._tenure,
+            )
             for number in range(drives)
         )
         self.moves = 0
@@ -283,6 +305,7 @@ class SimulatedLibrary:
             self._robot.release()
 
     async def _move(self, attempted: str, barcode: str) -> None:
+        await self._tenure.confirm()
         if self.move_seconds:
             await deferLater(self._clock, self.move_seconds)
         if self._faults:

@@ -468,6 +468,9 @@ class Dispatcher:
                 # What we looked at may have ended in that moment: the next look tells.
                 self.log.warn("{sentence}", sentence=trouble.sentence)
                 station.rest(self._clock.seconds())
+        except MetadataUnavailable:
+            station.rest(self._clock.seconds())
+            raise
         else:
             station.rests = 0
             station.is_to_be_looked_at = False

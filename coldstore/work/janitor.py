@@ -8,6 +8,7 @@ from twisted.logger import Logger
 
 from coldstore.interfaces.metadata import BATCH_MAX, DiscardedPiece, IMetadataStore
 from coldstore.interfaces.staging import DiskFault, IStaging
+from coldstore.interfaces.tenure import ITenure
 from coldstore.model.bundles import BundleState
 from coldstore.model.errors import MetadataUnavailable
 
@@ -27,9 +28,16 @@ class Janitor:
     log = Logger()
 
     def __init__(
-        self, *, store: IMetadataStore, staging: IStaging, clock: IReactorTime, on_settled: Callable[[], None]
+        self,
+        *,
+        store: IMetadataStore,
+        staging: IStaging,
+        tenure: ITenure,
+        clock: IReactorTime,
+        on_settled: Callable[[], None],
     ) -> None:
         self._store = store
+        self._tenure = tenure
         self._staging = staging
         self._clock = clock
         self._on_settled = on_settled
@@ -86,6 +94,7 @@ class Janitor:
     async def _free_group(self, group: Sequence[DiscardedPiece]) -> None:
         self._under_way.update(piece.discard_id for piece in group)
         try:
+            await self._tenure.confirm()
             await self._staging.discard([piece.address for piece in group])
             await self._store.forget_discards([piece.discard_id for piece in group])
         except (DiskFault, MetadataUnavailable) as fault:

@@ -32,6 +32,7 @@ from coldstore.model.objects import Piece, StorageClass, VersionFacts
 from coldstore.plan.archive import ArchivePolicy
 from coldstore.plan.classes import ClassRule
 from coldstore.plan.evict import EvictPolicy, Preference
+from coldstore.testing.tenure import SimulatedTenure
 from coldstore.util.checksums import crc64nvme
 from coldstore.work.bells import ReactorBell
 from coldstore.work.compactor import Compactor
@@ -147,7 +148,13 @@ class Life:
             rest_seconds=60.0,
             janitor_bell=bell,
         )
-        self.janitor = Janitor(store=self.store, staging=self.staging, clock=reactor, on_settled=lambda: None)
+        self.janitor = Janitor(
+            store=self.store,
+            staging=self.staging,
+            tenure=SimulatedTenure(),
+            clock=reactor,
+            on_settled=lambda: None,
+        )
         self.leftovers = Leftovers(
             store=self.store, clock=reactor, bell=bell, janitor_bell=bell, grace_seconds=0.0
         )

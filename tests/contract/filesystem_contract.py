@@ -45,6 +45,7 @@ from coldstore.interfaces.mover import (
     Written,
 )
 from coldstore.model.cartridges import VolumeForm
+from coldstore.model.errors import TakenOver
 from coldstore.util.asynchronous import returns_deferred
 from coldstore.util.checksums import crc64nvme
 from tests.contract.filesystem_rigs import BARCODE, OTHER_BARCODE, Rig
@@ -138,6 +139,41 @@ class TapeFilesystemContract(_Base):
             with open(each.destination, "rb") as file:
                 arrived.append(file.read())
         return list(outcomes), arrived
+
+    @returns_deferred
+    async def test_taken_over(self) -> None:
+        """Once another appliance has taken over the tape is not moved, for whatever reason, and everything is as it was."""
+        await self.rig.load(BARCODE)
+        filesystem, tenure = self.rig.filesystem, self.rig.tenure
+        taken = TakenOver("by machine two")
+
+        tenure.fault = taken
+        await self.assertFailure(filesystem.format(barcode=BARCODE, volume_name="ours"), TakenOver)
+        tenure.fault = None
+        made = await filesystem.format(barcode=BARCODE, volume_name="ours")
+        tenure.fault = taken
+        await self.assertFailure(filesystem.check(), TakenOver)
+        await self.assertFailure(filesystem.mount(barcode=BARCODE, volume_uuid=made.volume_uuid), TakenOver)
+        tenure.fault = None
+        self.assertIsNone(await filesystem.adopt())
+        volume = await filesystem.mount(barcode=BARCODE, volume_uuid=made.volume_uuid)
+        await self.write(volume, "old", b"old")
+        await volume.sync("old", new_files=["old"])
+
+        tenure.fault = taken
+        for act in (
+            lambda: self.write(volume, "new", b"new"),
+            lambda: volume.mover.put_file(path="new", content=b"new"),
+            lambda: volume.mover.unlink(path="old"),
+            lambda: volume.sync("new"),
+            volume.unmount,
+        ):
+            with self.assertRaises(TakenOver):
+                await act()
+        self.assertTrue(volume.is_alive())
+        tenure.fault = None
+        self.assertEqual([each.name for each in await volume.mover.list(path="")], ["old"])
+        self.assertTrue((await volume.unmount()).is_clean)
 
     # --- Format, mount, unmount
 

@@ -31,6 +31,7 @@ from coldstore.tape.raw.device import TapeDevice
 from coldstore.tape.raw.filesystem import RawFilesystem, RawLimits
 from coldstore.tape.raw.mover import RawMover
 from coldstore.testing.filesystem import SimulatedTapeFilesystem, SimulatedTapes
+from coldstore.testing.tenure import SimulatedTenure
 from coldstore.vtl.library import LibrarySpec, create_library
 from coldstore.vtl.tape import VirtualTape
 
@@ -60,6 +61,7 @@ class Rig(Protocol):
     lacks: frozenset[str]
     filesystem: ITapeFilesystem
     directory: str
+    tenure: SimulatedTenure
 
     def load(self, barcode: str) -> "Deferred[None]":
         """Put a cartridge into the drive; the one that is in it goes out."""
@@ -127,6 +129,7 @@ class ProgramRig:
         self.lock = os.open(os.path.join(self.directory, "drive.lock"), os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(self.lock, fcntl.LOCK_EX)
         self.movers: list[MoverProcess] = []
+        self.tenure = SimulatedTenure()
 
     def environment(self) -> dict[str, str]:
         """What the programs find."""
@@ -140,6 +143,7 @@ class ProgramRig:
             mountpoint=mountpoint,
             is_plain=is_plain,
             run_directory=self.run,
+            tenure=self.tenure,
             descriptors=lambda: (self.lock,),
             limits=MoverLimits(silence_seconds=self.silence_seconds, reap_seconds=10, farewell_seconds=5),
             environment=self.environment(),
@@ -161,6 +165,7 @@ class ProgramRig:
             reactor=reactor,
             threads=self.threads,
             runner=ReactorCommandRunner(reactor, self.environment()),
+            tenure=self.tenure,
             launcher=ChildLauncher(reactor=reactor, environment=self.environment()),
             movers=self.mover,
             drive=LtfsDrive(
@@ -349,6 +354,7 @@ class RawTapes(ProgramRig):
             reactor=reactor,
             threads=self.threads,
             run_directory=self.run,
+            tenure=self.tenure,
             descriptors=lambda: (self.lock,),
             limits=MoverLimits(silence_seconds=self.silence_seconds, reap_seconds=10, farewell_seconds=5),
             environment=self.environment(),
@@ -446,6 +452,7 @@ class SimulatedRig:
             new_uuid=lambda: f"00000000-0000-4000-8000-{next(numbers):012}", capacity_bytes=200 * 1024**2
         )
         self.loaded: str | None = None
+        self.tenure = SimulatedTenure()
         self.filesystem: ITapeFilesystem = self.restart()
 
     def restart(self) -> ITapeFilesystem:
@@ -457,6 +464,7 @@ class SimulatedRig:
             loaded=lambda: self.loaded,
             seconds={"mount": 0.01, "unmount": 0.01, "sync": 0.01},
             bytes_per_second=1e9,
+            tenure=self.tenure,
         )
         return self.filesystem
 

@@ -14,7 +14,9 @@ from zope.interface.verify import verifyObject
 from coldstore.interfaces.drive import DriveCondition, DriveNotReady, IDrive
 from coldstore.interfaces.library import CartridgeNotThere, ElementOccupied, ILibrary, NoSuchElement
 from coldstore.model.barcodes import is_cleaning_label
+from coldstore.model.errors import MetadataUnavailable, TakenOver
 from coldstore.model.library import Inventory, Slot
+from coldstore.testing.tenure import SimulatedTenure
 from coldstore.util.asynchronous import returns_deferred
 from tests.incidents import survives
 
@@ -32,6 +34,7 @@ class LibraryInHand(_Base):
 
     library: ILibrary
     drives: tuple[IDrive, ...]
+    tenure: SimulatedTenure
 
     def finish(self, deferred: "Deferred[_T]") -> "Deferred[_T]":
         """Let time go by until the Deferred fires, where time is ours to move."""
@@ -65,7 +68,7 @@ class LibraryInHand(_Base):
         ]
         return inventory, slots
 
-    async def refused(self, deferred: "Deferred[None]", kind: type[Exception]) -> Any:
+    async def refused(self, deferred: "Deferred[Any]", kind: type[Exception]) -> Any:
         """Return the fault that the call fails with."""
         try:
             await self.finish(deferred)
@@ -96,6 +99,31 @@ class LibraryContract(LibraryInHand):
         self.assertEqual(inventory.repeated_barcodes(), frozenset())
         self.assertEqual(inventory.unlabelled(), ())
         self.assertEqual(await self.finish(self.library.inventory()), inventory)
+
+    @returns_deferred
+    async def test_taken_over(self) -> None:
+        """Once another appliance has taken over no cartridge is moved and no drive lets go of one; looking goes on."""
+        inventory, [(slot, barcode), (next_slot, next_barcode), *_] = await self.data_slots()
+        drive = self.drives[0]
+        empty = inventory.empty_slots()[0].number
+        await self.finish(self.library.load(slot=slot, drive=0, barcode=barcode))
+        await self.finish(drive.wait_until_ready(timeout_seconds=READY_SECONDS))
+        loaded = await self.finish(self.library.inventory())
+
+        self.tenure.fault = TakenOver("by machine two")
+        await self.refused(self.library.load(slot=next_slot, drive=1, barcode=next_barcode), TakenOver)
+        await self.refused(
+            self.library.transfer(source=next_slot, destination=empty, barcode=next_barcode), TakenOver
+        )
+        await self.refused(drive.offline(), TakenOver)
+        self.assertTrue((await self.finish(drive.status())).is_ready)
+        self.tenure.fault = None
+        await self.finish(drive.offline())
+        self.tenure.fault = MetadataUnavailable("away")
+        await self.refused(self.library.unload(drive=0, slot=slot, barcode=barcode), MetadataUnavailable)
+        self.assertEqual(await self.finish(self.library.inventory()), loaded)
+        self.tenure.fault = None
+        await self.finish(self.library.unload(drive=0, slot=slot, barcode=barcode))
 
     @survives("shows-empty-after-offline")
     @returns_deferred

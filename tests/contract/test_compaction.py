@@ -19,6 +19,7 @@ from coldstore.disk.filesystem import FileSystem
 from coldstore.disk.staging import DiskStaging
 from coldstore.metadata.sqlite.store import SqliteStore
 from coldstore.model.objects import ObjectVersion, Piece
+from coldstore.testing.tenure import SimulatedTenure
 from coldstore.util.asynchronous import returns_deferred
 from coldstore.util.checksums import crc64nvme
 from coldstore.work.bells import ReactorBell
@@ -123,7 +124,13 @@ class Run:
         self.sweeper = Sweeper(
             store=store, staging=self.staging, janitor_bell=bell, is_spared=self.leftovers.holds
         )
-        self.janitor = Janitor(store=store, staging=self.staging, clock=clock, on_settled=lambda: None)
+        self.janitor = Janitor(
+            store=store,
+            staging=self.staging,
+            tenure=SimulatedTenure(),
+            clock=clock,
+            on_settled=lambda: None,
+        )
         self.compactor = Compactor(store=store, staging=self.staging, clock=clock, leftovers=self.leftovers)
 
     async def start(self) -> None:

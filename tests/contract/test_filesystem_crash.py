@@ -327,6 +327,7 @@ class FaultTests(Case):
             mountpoint=self.rig.mountpoint,
             is_plain=False,
             run_directory=self.rig.run,
+            tenure=self.rig.tenure,
             limits=MoverLimits(silence_seconds=1.5, reap_seconds=10, farewell_seconds=1),
             environment=self.rig.environment(),
         )

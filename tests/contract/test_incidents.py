@@ -226,6 +226,7 @@ class RobotTests(VirtualLibraryCase):
                 self.runner,
                 changer,
                 lock=self.locks.changer(),
+                tenure=self.tenure,
                 clock=reactor,
                 mtx=str(self.folder / "bin" / "mtx"),
             )
@@ -263,6 +264,7 @@ class DriveTests(VirtualLibraryCase):
                 device,
                 number=0,
                 lock=self.locks.drive(0),
+                tenure=self.tenure,
                 clock=reactor,
                 mt=str(self.folder / "bin" / "mt"),
             )
@@ -765,6 +767,7 @@ class MountedTests(Case):
             mountpoint=self.rig.mountpoint,
             is_plain=False,
             run_directory=self.rig.run,
+            tenure=self.rig.tenure,
             limits=MoverLimits(silence_seconds=1.5, reap_seconds=10, farewell_seconds=1),
             environment=self.rig.environment(),
         )

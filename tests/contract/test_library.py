@@ -18,6 +18,7 @@ from coldstore.tape.library import LibraryTimes, MtxLibrary
 from coldstore.tape.locks import FlockDeviceLocks
 from coldstore.tape.process import IProcessReactor, ReactorCommandRunner
 from coldstore.testing.library import SimulatedLibrary
+from coldstore.testing.tenure import SimulatedTenure
 from coldstore.util.asynchronous import returns_deferred
 from tests.contract.library import LibraryContract, LibraryInHand
 
@@ -32,8 +33,10 @@ class SimulatedLibraryTests(LibraryContract, TestCase):
     def setUp(self) -> None:
         """Make a library that takes its time, on a clock of our own."""
         self.clock = Clock()
+        self.tenure = SimulatedTenure()
         self.simulated = SimulatedLibrary(
             self.clock,
+            tenure=self.tenure,
             cartridges={slot: f"A{slot:05}L8" for slot in range(1, 9)} | {16: "CLNU01L1"},
             move_seconds=20,
             load_seconds=15,
@@ -141,11 +144,13 @@ class VirtualLibraryCase(LibraryInHand, TestCase):
         )
         self.assertEqual(made.returncode, 0, made.stderr.decode())
         self.runner = runner = ReactorCommandRunner(reactor, environment)
+        self.tenure = SimulatedTenure()
         self.locks = FlockDeviceLocks(self.folder / "locks", reactor)
         self.library = MtxLibrary(
             runner,
             str(self.folder / "dev" / "changer"),
             lock=self.locks.changer(),
+            tenure=self.tenure,
             clock=reactor,
             mtx=str(self.folder / "bin" / "mtx"),
             times=self.times,
@@ -156,6 +161,7 @@ class VirtualLibraryCase(LibraryInHand, TestCase):
                 str(self.folder / "dev" / f"nst{number}"),
                 number=number,
                 lock=self.locks.drive(number),
+                tenure=self.tenure,
                 clock=reactor,
                 mt=str(self.folder / "bin" / "mt"),
             )

@@ -27,6 +27,7 @@ from coldstore.model.objects import (
 )
 from coldstore.plan.archive import ArchivePolicy
 from coldstore.plan.classes import ClassRule
+from coldstore.testing.tenure import SimulatedTenure
 from coldstore.util.asynchronous import returns_deferred
 from coldstore.util.checksums import combine_crc64nvme
 from coldstore.work.bells import ReactorBell
@@ -212,7 +213,13 @@ class LargeObjectTests(TestCase):
     @returns_deferred
     async def free(self) -> None:
         """Let the janitor do everything there is to do."""
-        janitor = Janitor(store=self.store, staging=self.staging, clock=reactor, on_settled=lambda: None)
+        janitor = Janitor(
+            store=self.store,
+            staging=self.staging,
+            tenure=SimulatedTenure(),
+            clock=reactor,
+            on_settled=lambda: None,
+        )
         await Deferred.fromCoroutine(janitor.one_round())
 
     @returns_deferred

@@ -494,6 +494,17 @@ class WriterTests(OnOneEtcd):
         await self.refused(MetadataUnavailable, store.totals())
         self.assertEqual(await self.keys(again), {b"k", b"l"})
 
+    async def test_question(self) -> None:
+        """Which run is the newest is asked of etcd: one that was taken over hears of it though it writes nothing."""
+        store = await self.opened(lease_seconds=3600)
+        first = await store.take_epoch(at=1.0, host="m1 b1 one")
+        self.assertEqual(await store.newest_epoch(), first)
+        again = await self.opened()
+        second = await again.take_epoch(at=2.0, host="m2 b2 two")
+        fault = await self.refused(TakenOver, store.newest_epoch())
+        self.assertEqual(await store.when_taken_over(), str(fault))
+        self.assertEqual(await again.newest_epoch(), second)
+
     async def test_without_the_file(self) -> None:
         """Without it, the lease of who died is waited for."""
         dead = await self.opened(lease_seconds=2)

@@ -23,6 +23,8 @@ class Rates:
 
 NO_FAULTS = Rates()
 
+TAKEOVER = "another machine takes over"
+
 FAULTS: Mapping[str, tuple[float, str]] = {
     # name: (rate per act in ordinary times, the act)
     "kill": (0.1, "a virtual hour"),
@@ -70,9 +72,12 @@ FAULTS: Mapping[str, tuple[float, str]] = {
     "ltfs dies": (0.02, "a virtual hour"),
     "webhook away": (0.03, "a virtual hour"),
     "client hangs up": (0.02, "a request"),
+    TAKEOVER: (0.05, "a virtual hour"),
 }
 """Everything that can be switched on, with its rate in ordinary times and what that is a rate of."""
 
+STORMY = [name for name in FAULTS if name != TAKEOVER]
+"""Those that come together. A machine that stands still has its own reasons."""
 STORM_FACTOR = 20.0
 STORM_HOURS = 3.0
 STORMS_PER_HOUR = 0.02
@@ -112,7 +117,7 @@ class Chance:
     def storm(self) -> list[str]:
         """Have some faults happen much oftener; return which."""
         # Of all there are, so that one that is switched off leaves the others of a storm what they are.
-        sample = self.stream("storm").sample(list(FAULTS), STORM_FAULTS)
+        sample = self.stream("storm").sample(STORMY, STORM_FAULTS)
         chosen = [name for name in sample if self._calm[name] > 0]
         raised = {name: min(0.5, self._calm[name] * STORM_FACTOR) for name in chosen}
         self.rates = Rates(rates={**self._calm.rates, **raised})

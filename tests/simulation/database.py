@@ -11,20 +11,25 @@ from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, fail, succeed
 
+from coldstore.interfaces.metadata import Epoch
 from coldstore.metadata.sql.executor import Executor, Outcome, Step
 from coldstore.metadata.sql.store import SqlStore
 from coldstore.metadata.sqlite.connection import IN_MEMORY, STATEMENTS_KEPT
 from coldstore.metadata.sqlite.driver import Connection
 from coldstore.metadata.sqlite.groupcommit import commit_together, outcome_of
 from coldstore.metadata.sqlite.schema import shipped_migrations
-from coldstore.metadata.sqlite.store import prepare
-from coldstore.model.errors import MetadataUnavailable
+from coldstore.metadata.sqlite.store import begin_epoch, prepare
+from coldstore.model.errors import MetadataUnavailable, TakenOver
 from tests.simulation.life import Life
 
 _T = TypeVar("_T")
 
 MIGRATIONS = shipped_migrations()
 APPLIANCE_ID = "00000000-0000-4000-8000-000000000001"
+
+
+RECORDED = "the record takes something from an appliance that was taken over"
+"""A complaint."""
 
 
 class Loss(Enum):
@@ -51,7 +56,19 @@ class Database:
 
     def store(self, life: Life, seconds: Callable[[], float]) -> SqlStore:
         """Return what one process has of it; ``seconds`` gives the time that the next transaction takes."""
-        return SqlStore(LifeExecutor(self, life, seconds))
+        return LifeStore(LifeExecutor(self, life, seconds))
+
+
+class LifeStore(SqlStore):
+    """The store of one process; see ``SqliteStore``."""
+
+    def __init__(self, executor: "LifeExecutor") -> None:
+        super().__init__(executor)
+        executor.on_taken_over = self.taken_over
+
+    def take_epoch(self, *, at: float, host: str) -> "Deferred[Epoch]":
+        """Begin a new run: from now on no earlier one writes."""
+        return self._write(begin_epoch, at=at, host=host)
 
 
 class LifeExecutor(Executor):
@@ -61,6 +78,8 @@ class LifeExecutor(Executor):
         self._database = database
         self._life = life
         self._seconds = seconds
+        self.on_taken_over: Callable[[str], None] = lambda _: None
+        self._epoch: int | None = None
         self._waiting: list[tuple[Step[Any], Deferred[Any]]] = []
         self._is_busy = False
         self._is_open = False
@@ -110,7 +129,15 @@ class LifeExecutor(Executor):
             outcomes = lost
         else:
             self._life.effect("commit")
-            outcomes = commit_together(self._database.connection, [step for step, _ in batch])
+            # The connection is that of whoever uses it now.
+            connection = self._database.connection
+            connection.epoch = self._epoch
+            outcomes = commit_together(connection, [step for step, _ in batch])
+            self._epoch = connection.epoch
+            if self._life.taken_over_at is not None and any(each.error is None for each in outcomes):
+                self._life.misdeeds.append(RECORDED)
+            if isinstance(outcomes[0].error, TakenOver):
+                self.on_taken_over(str(outcomes[0].error))
             if loss is Loss.AFTER:
                 outcomes = lost
         if self._waiting:

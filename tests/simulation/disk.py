@@ -9,7 +9,7 @@ write, and says so once (Linux, fsync(2): the pages are marked clean).
 
 import errno
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from random import Random
 
@@ -34,10 +34,12 @@ def no_fault(_operation: str, _path: str) -> None:
 class File:
     """An inode. ``before`` are the pages that a power cut may bring back."""
 
-    __slots__ = ("before", "content", "pages", "path", "size_before")
+    __slots__ = ("before", "content", "is_gone", "pages", "path", "size_before")
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.is_gone = False
+        """Nobody who counts has it any more: its pages are free."""
         self.content = bytearray()
         self.pages: set[int] = set()
         """Those that the file system has allocated."""
@@ -118,6 +120,8 @@ class Disk:
 
     def __init__(self, capacity_bytes: int) -> None:
         self.capacity_bytes = capacity_bytes
+        self.processes: list[SimulatedFileSystem] = []
+        """Those that work on it."""
         self.names: dict[str, File] = {}
         self.folders: dict[str, dict[str, None]] = {}
         """Files by folder. Folders are made once, at the first start, and are durable."""
@@ -153,14 +157,14 @@ class Disk:
             end = max(begin, wanted[room] * PAGE)
             del wanted[room:]
         file.pages.update(wanted)
-        self.allocated_pages += len(wanted)
+        self.allocated_pages += 0 if file.is_gone else len(wanted)
         return end
 
     def give_back(self, file: File, begin: int, end: int) -> None:
         """Free the whole pages of a range."""
         freed = [page for page in range(-(-begin // PAGE), end // PAGE) if page in file.pages]
         file.pages.difference_update(freed)
-        self.allocated_pages -= len(freed)
+        self.allocated_pages -= 0 if file.is_gone else len(freed)
 
     def note(self, names: tuple[str, ...], change: Callable[[dict[str, File]], None]) -> None:
         """Names change; durable when the folder of one of them is synced."""
@@ -212,6 +216,7 @@ class Disk:
         self.names = dict(self._durable)
         for path, file in self.names.items():
             file.path = path
+            file.is_gone = False
             file.forget(random, share)
         self.folders = {folder: {} for folder in self.folders}
         for path in self.names:
@@ -221,7 +226,13 @@ class Disk:
 
     def release_unnamed(self) -> None:
         """Files without a name and without a process that has them open are gone."""
-        self.allocated_pages = sum(len(file.pages) for file in self.names.values())
+        there = {id(file): file for file in self.names.values()}
+        there.update((id(file), file) for process in self.processes for file in process.opened())
+        self.allocated_pages = sum(len(file.pages) for file in there.values())
+
+    def is_open(self, file: File) -> bool:
+        """Whether some process has a file open."""
+        return any(process.holds(file) for process in self.processes)
 
     def absence(self, path: str) -> OSError:
         """Return what is wrong with a path that names no file."""
@@ -298,8 +309,23 @@ class SimulatedFileSystem(FileSystem):
         self._disk = disk
         self._life = life
         self._open: dict[int, File] = {}
+        disk.processes = [each for each in disk.processes if not each.is_over] + [self]
         self._writable: set[int] = set()
         self._next = 3
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the process has died."""
+        return self._life.is_over
+
+    def holds(self, file: File) -> bool:
+        """Whether the process has a file open."""
+        return file in self.opened()
+
+    def opened(self) -> Iterable[File]:
+        """The files that the process has open. What one machine removes is gone for the other one, whoever had it open there (nfs(5))."""
+        is_elsewhere = self._life.is_frozen or self._life.taken_over_at is not None
+        return () if self.is_over or is_elsewhere else self._open.values()
 
     def _descriptor(self, file: File, *, for_writing: bool = True) -> int:
         self._next += 1
@@ -358,12 +384,14 @@ class SimulatedFileSystem(FileSystem):
         self._writable.discard(descriptor)
         if (
             file.path not in self._disk.names or self._disk.names[file.path] is not file
-        ) and file not in self._open.values():
+        ) and not self._disk.is_open(file):
             self._gone(file)
 
     def _gone(self, file: File) -> None:
         """A file lost its only name, and nobody has it open. (A power cut may bring back both.)"""
-        self._disk.allocated_pages -= len(file.pages)
+        if not file.is_gone:
+            file.is_gone = True
+            self._disk.allocated_pages -= len(file.pages)
 
     def write(self, descriptor: int, buffers: Sequence[bytes | memoryview], offset_bytes: int) -> None:
         file = self._opened(descriptor, errno.EBADF)
@@ -397,7 +425,7 @@ class SimulatedFileSystem(FileSystem):
         if number is not None:
             taken = len(file.pages)
             file.drop()
-            self._disk.allocated_pages += len(file.pages) - taken
+            self._disk.allocated_pages += 0 if file.is_gone else len(file.pages) - taken
             raise failure(number, file.path)
         file.settle()
 
@@ -457,7 +485,7 @@ class SimulatedFileSystem(FileSystem):
         del self._disk.folders[str(source.parent)][source.name]
         self._disk.folders[str(target.parent)][target.name] = None
         self._disk.note((old, new), rename)
-        if replaced is not None and replaced not in self._open.values():
+        if replaced is not None and not self._disk.is_open(replaced):
             self._gone(replaced)
 
     def unlink(self, path: Path) -> bool:
@@ -475,7 +503,7 @@ class SimulatedFileSystem(FileSystem):
 
         del self._disk.folders[folder][path.name]
         self._disk.note((name,), unlink)
-        if file not in self._open.values():
+        if not self._disk.is_open(file):
             self._gone(file)
         return True
 

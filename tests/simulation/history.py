@@ -27,7 +27,7 @@ class Act:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """Something that happened at a moment: ``kind`` is ``death``, ``start`` or ``fault``."""
+    """Something that happened at a moment: ``kind`` is ``death``, ``start``, ``thaw`` or ``fault``."""
 
     at: float
     kind: str

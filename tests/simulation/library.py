@@ -6,11 +6,13 @@ format, ``ltfs`` serves its mount; only the mover ends with its parent. Whoever 
 """
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -34,8 +36,16 @@ from coldstore.interfaces.library import (
 )
 from coldstore.interfaces.mover import IMover, MediumFault, MoverDied, MoverTimeout
 from coldstore.interfaces.process import IDeviceLock, LockHeld, LockHolder, LockNotHeld
+from coldstore.interfaces.tenure import ITenure
+from coldstore.model.hosts import Host
 from coldstore.model.library import DriveElement, Inventory
-from coldstore.testing.filesystem import CutShort, SimulatedTapeFilesystem, SimulatedTapes, SimulatedVolume
+from coldstore.testing.filesystem import (
+    QUIET,
+    CutShort,
+    SimulatedTapeFilesystem,
+    SimulatedTapes,
+    SimulatedVolume,
+)
 from coldstore.testing.library import SimulatedDrive, SimulatedLibrary
 from coldstore.util.asynchronous import returns_deferred
 from tests.simulation.chance import Chance
@@ -49,9 +59,12 @@ from tests.simulation.wraps import LOAD_POINT, Head, Span, Wraps
 _T = TypeVar("_T")
 
 EIO = 5
+COMMANDED = "an appliance that was taken over has the library do something"
+"""Words of a complaint."""
 LOCK_POLL_SECONDS = 5.0
 MOVER_WORK = frozenset({"write", "verify", "read", "list", "unlink", "attributes", "space"})
 """What ends with the process; all else is done by programs that outlive it."""
+PROGRAMS = frozenset({"format", "check", "mount"})
 HANG_SECONDS = 4 * 3600.0
 """How long what hangs hangs: longer than every limit."""
 
@@ -69,20 +82,37 @@ class Limits:
 
 
 class PowerDomain(Owner):
-    """The machine's programs that outlive the appliance: over at a power cut."""
+    """A machine's programs that outlive the appliance: over at a power cut."""
 
 
-class PowerReactor:
-    """A reactor whose calls end with the power."""
+@implementer(IReactorTime)
+class Computer:
+    """
+    A machine that an appliance can run on, with the reactor of its programs that outlive the appliance: their calls end with the power.
 
-    def __init__(self, reactor: VirtualReactor, floor: "Floor") -> None:
+    :ivar at_work: commands that touch a device now, by its name
+    """
+
+    def __init__(self, reactor: VirtualReactor, name: str) -> None:
         self._reactor = reactor
-        self._floor = floor
         self.seconds = reactor.seconds
+        self.host = Host(name=name, machine_id=f"m-{name}")
+        self.power = PowerDomain()
+        self.at_work: Counter[str] = Counter()
 
     def callLater(self, delay: float, callable: Callable[..., Any], *args: object, **kwargs: object) -> Any:
         """See ``IReactorTime``."""
-        return self._reactor.later(self._floor.power, delay, callable, args, kwargs)
+        return self._reactor.later(self.power, delay, callable, args, kwargs)
+
+    def getDelayedCalls(self) -> list[Any]:
+        """See ``IReactorTime``."""
+        return list(self._reactor.owned_by(self.power))
+
+    def cut_power(self) -> None:
+        """Its programs end where they are."""
+        self.power.is_over = True
+        self.power = PowerDomain()
+        self.at_work.clear()
 
 
 class Floor:
@@ -90,7 +120,7 @@ class Floor:
     What stands in the machine room.
 
     :ivar dead: drives that answer nothing until somebody repairs them
-    :ivar at_work: commands that touch a device now, by its name: its lock is free when there are none
+    :ivar computers: machines that see the library
     """
 
     def __init__(
@@ -117,17 +147,17 @@ class Floor:
         self.heads = [Head() for _ in range(drives)]
         """Where each drive's head is over the tape in it."""
         self._wraps: dict[str, Wraps] = {}
-        self.power = PowerDomain()
-        self.power_reactor = PowerReactor(reactor, self)
+        self.computers = [Computer(reactor, name) for name in ("one", "two")]
+        self.mounted_by: dict[int, Computer] = {}
+        """On which machine a drive's volume was mounted last."""
         self.dead: set[int] = set()
-        self.at_work: dict[str, int] = {}
         self._worked_by: dict[str, Life] = {}
         self.unreadable: set[str] = set()
         """Barcodes that the scanner does not read now."""
         self.seen_before: set[str] = set()
         """Cartridges that a drive has measured through."""
         self.violations: list[str] = []
-        """Devices that two processes worked at a time."""
+        """Devices that two processes worked at a time, or one that had no business there any more."""
         self.double: dict[str, str] = {}
         """Cartridges whose labels are read as those of other ones now."""
         self.vanished: set[str] = set()
@@ -160,16 +190,32 @@ class Floor:
 
     def cut_power(self) -> None:
         """Programs end where they are, mounts without an index; robot and drives keep what they have."""
-        self.power.is_over = True
-        self.power = PowerDomain()
-        for drive in sorted(self.tapes.mounts):
-            self.tapes.kill(drive)
-        self.at_work.clear()
+        for computer in self.computers:
+            self.switch_off(computer)
         self.hanging.clear()
         for drive in range(len(self.heads)):
             self.rewound(drive)
         if self.history is not None:
             self.history.cut_power(self.reactor.seconds())
+
+    def switch_off(self, computer: Computer) -> None:
+        """A machine loses its power: its programs end where they are, its mounts without an index."""
+        for device in computer.at_work:
+            self.hanging.discard(device)
+        computer.cut_power()
+        for drive in sorted(self.tapes.mounts):
+            if self.mounted_by[drive] is computer:
+                self.hanging.discard(f"drive-{drive}")
+                self.tapes.kill(drive)
+
+    def at_work(self, device: str) -> int:
+        """How many commands touch a device now: its lock is free when there are none."""
+        return sum(computer.at_work[device] for computer in self.computers)
+
+    def commanded(self, life: Life, what: str) -> None:
+        """A process has robot, drive or tape do something."""
+        if life.is_superseded:
+            self.violations.append(f"{COMMANDED}: {what}")
 
     def note(self, drive: int, what: str, *, barcode: str = "", size_bytes: int = 0) -> Callable[[str], None]:
         """Write down that a drive begins something; call what is returned when it ends, with why it failed or with nothing."""
@@ -201,18 +247,23 @@ class Floor:
 
     def begin(self, device: str, life: Life) -> Callable[[Any], Any]:
         """A command of a process begins to touch a device; call what is returned when it ends."""
-        power = self.power
-        if self.at_work.get(device, 0) and self._worked_by.get(device) is not life and device != "changer":
+        computer: Computer = life.computer
+        power = computer.power
+        if self.at_work(device) and self._worked_by.get(device) is not life and device != "changer":
             self.violations.append(f"{device} is worked by two processes at a time")
         self._worked_by[device] = life
-        self.at_work[device] = self.at_work.get(device, 0) + 1
+        computer.at_work[device] += 1
 
         def end(outcome: Any) -> Any:
-            if power is self.power:
-                self.at_work[device] -= 1
+            if power is computer.power:
+                computer.at_work[device] -= 1
             return outcome
 
         return end
+
+
+def _nothing(_: Any) -> None:
+    return
 
 
 def _unwatched(_failed: str) -> None:
@@ -238,7 +289,7 @@ class LifeLock:
     async def acquire(self, *, timeout_seconds: float) -> None:
         """See ``IDeviceLock``."""
         give_up_at = self._clock.seconds() + timeout_seconds
-        while not self.is_held and self._floor.at_work.get(self.name, 0):
+        while not self.is_held and self._floor.at_work(self.name):
             if self._clock.seconds() >= give_up_at:
                 raise LockHeld(
                     self.name,
@@ -263,10 +314,11 @@ class LifeLock:
 class LifeLibrary:
     """The robot as one process commands it."""
 
-    def __init__(self, floor: Floor, life: Life, limits: Limits) -> None:
+    def __init__(self, floor: Floor, life: Life, limits: Limits, tenure: ITenure) -> None:
         self._floor = floor
         self._life = life
         self._limits = limits
+        self._tenure = tenure
 
     def inventory(self) -> "Deferred[Inventory]":
         """See ``ILibrary``."""
@@ -286,8 +338,13 @@ class LifeLibrary:
     def _as_seen(self, inventory: Inventory) -> Inventory:
         return as_seen(inventory, self._floor)
 
-    def load(self, *, slot: int, drive: int, barcode: str) -> "Deferred[Inventory]":
+    @returns_deferred
+    async def load(self, *, slot: int, drive: int, barcode: str) -> Inventory:
         """See ``ILibrary``."""
+        await self._tenure.confirm()
+        return await self._load(slot, drive, barcode)
+
+    def _load(self, slot: int, drive: int, barcode: str) -> "Deferred[Inventory]":
         floor = self._floor
         if 0 <= drive < len(floor.library.drives):
             taken = floor.library.drives[drive]
@@ -310,10 +367,12 @@ class LifeLibrary:
             ).addCallback(self._as_seen),
         )
 
-    def unload(self, *, drive: int, slot: int, barcode: str) -> "Deferred[None]":
+    @returns_deferred
+    async def unload(self, *, drive: int, slot: int, barcode: str) -> None:
         """See ``ILibrary``."""
+        await self._tenure.confirm()
         floor = self._floor
-        return self._move(
+        await self._move(
             f"moving {barcode} from drive {drive} to slot {slot}",
             lambda: floor.noted(
                 drive,
@@ -323,9 +382,11 @@ class LifeLibrary:
             ),
         )
 
-    def transfer(self, *, source: int, destination: int, barcode: str) -> "Deferred[None]":
+    @returns_deferred
+    async def transfer(self, *, source: int, destination: int, barcode: str) -> None:
         """See ``ILibrary``."""
-        return self._move(
+        await self._tenure.confirm()
+        await self._move(
             f"moving {barcode} from slot {source} to slot {destination}",
             lambda: self._floor.library.transfer(source=source, destination=destination, barcode=barcode),
         )
@@ -333,6 +394,7 @@ class LifeLibrary:
     def _move(self, attempted: str, move: "Callable[[], Deferred[Any]]") -> "Deferred[Any]":
         floor, library = self._floor, self._floor.library
         self._life.effect(attempted)
+        floor.commanded(self._life, attempted)
         if floor.is_library_away:
             return self._life.heard(fail(_unreachable(attempted)))
         library.move_seconds = floor.times.move()
@@ -399,8 +461,9 @@ def as_seen(inventory: Inventory, floor: Floor) -> Inventory:
 class LifeDrive:
     """A drive as one process sees it."""
 
-    def __init__(self, number: int, floor: Floor, life: Life) -> None:
+    def __init__(self, number: int, floor: Floor, life: Life, tenure: ITenure) -> None:
         self.number = number
+        self._tenure = tenure
         self._floor = floor
         self._life = life
         self._drive: SimulatedDrive = floor.library.drives[number]
@@ -439,15 +502,18 @@ class LifeDrive:
             ),
         )
 
-    def offline(self) -> "Deferred[None]":
+    @returns_deferred
+    async def offline(self) -> None:
         """See ``IDrive``."""
+        await self._tenure.confirm()
         self._life.effect(f"offline of drive {self.number}")
+        self._floor.commanded(self._life, f"offline of drive {self.number}")
         self._drive.offline_seconds = self._floor.times.offline(self._floor.rewound(self.number))
         if self._floor.chance.happens("drive keeps its tape"):
             self._drive.fault = DriveFailed(
                 device=self.device, attempted="taking offline", reason="the drive keeps its tape"
             )
-        return self._ask(
+        await self._ask(
             "taking offline", lambda: self._floor.noted(self.number, "rewind", self._drive.offline)
         )
 
@@ -455,14 +521,17 @@ class LifeDrive:
 class ModelFilesystem(SimulatedTapeFilesystem):
     """The programs that work a drive's tape, in model time and with faults; those of the mover end with the process."""
 
-    def __init__(self, floor: Floor, life: Life, disk: Disk, drive: int, limits: Limits) -> None:
+    def __init__(
+        self, floor: Floor, life: Life, disk: Disk, drive: int, limits: Limits, tenure: ITenure
+    ) -> None:
         super().__init__(
             tapes=floor.tapes,
             drive=drive,
-            clock=floor.power_reactor,  # type: ignore[arg-type]
+            clock=life.computer,
             loaded=lambda: floor.library.drives[drive].barcode,
             read_disk=disk.read,
             write_disk=disk.write,
+            tenure=tenure,
         )
         self._floor = floor
         self._life = life
@@ -491,6 +560,8 @@ class ModelFilesystem(SimulatedTapeFilesystem):
     async def take_time(self, operation: str, size_bytes: int) -> None:
         """See ``SimulatedTapeFilesystem``."""
         chance, number = self._floor.chance, self._number
+        if operation not in QUIET:
+            self._floor.commanded(self._life, f"{operation} in drive {number}")
         seconds = self.seconds_of(operation, size_bytes) + self._positioning_seconds(operation)
         fault: Exception | None = None
         does_hang = False
@@ -520,6 +591,12 @@ class ModelFilesystem(SimulatedTapeFilesystem):
         if does_hang:
             self._floor.hanging.add(f"drive-{number}")
         ended = self._floor.note(number, operation, size_bytes=size_bytes)
+        let_go = _nothing
+        if operation in PROGRAMS:
+            # Programs on the tape hold the drive's lock until they end, whoever started them.
+            let_go = self._floor.begin(f"drive-{number}", self._life)
+        if operation == "mount":
+            self._floor.mounted_by[number] = self._life.computer
         try:
             if operation in MOVER_WORK:
                 await self._as_mover(seconds, size_bytes)
@@ -531,6 +608,7 @@ class ModelFilesystem(SimulatedTapeFilesystem):
             ended(_why(failure))
             raise
         finally:
+            let_go(None)
             self._floor.hanging.discard(f"drive-{number}")
         ended("")
 
@@ -649,9 +727,9 @@ class HeardFilesystem(Heard):
     """A drive's tape file system as one process sees it."""
 
 
-def life_filesystem(floor: Floor, life: Life, disk: Disk, drive: int, limits: Limits) -> Any:
+def life_filesystem(floor: Floor, life: Life, disk: Disk, drive: int, limits: Limits, tenure: ITenure) -> Any:
     """Return what a process sees of a drive's tape file system; its mover dies with it."""
-    model = ModelFilesystem(floor, life, disk, drive, limits)
+    model = ModelFilesystem(floor, life, disk, drive, limits, tenure)
     before = life.on_end
 
     def ended() -> None:
@@ -674,19 +752,7 @@ def life_filesystem(floor: Floor, life: Life, disk: Disk, drive: int, limits: Li
             else found
         )
 
-    # Programs on the tape hold the drive's lock until they end, whoever started them.
-    for name in ("format", "check", "mount"):
-        _hold(model, name, floor, f"drive-{drive}", life)
     return HeardFilesystem(model, life, f"filesystem {drive}", wrap)
-
-
-def _hold(model: Any, name: str, floor: Floor, device: str, life: Life) -> None:
-    inner = getattr(model, name)
-
-    def held(*args: Any, **kwargs: Any) -> Any:
-        return inner(*args, **kwargs).addBoth(floor.begin(device, life))
-
-    setattr(model, name, held)
 
 
 __all__ = ["Floor", "LifeDrive", "LifeLibrary", "LifeLock", "Limits", "life_filesystem", "succeed"]

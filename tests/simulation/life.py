@@ -8,6 +8,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from coldstore.plan.takeover import PROOF_SECONDS
 from coldstore.util.asynchronous import returns_deferred
 from coldstore.util.workers import outcome_of
 from tests.simulation.reactor import Call, Owner, OwnerIsOver, VirtualReactor
@@ -35,6 +36,7 @@ class Life(Owner):
         time_of_day: Callable[[], float] | None = None,
         trace: Callable[[str], None] | None = None,
     ) -> None:
+        super().__init__()
         self.time_of_day = time_of_day or reactor.seconds
         self.reactor = reactor
         self._trace = trace
@@ -43,8 +45,16 @@ class Life(Owner):
         self.ends_at: int | None = None
         self.on_effect: Callable[[str], None] = lambda _what: None
         """Called before each effect, also the one that does not happen any more."""
+        self.on_asking: Callable[[], None] = lambda: None
+        """Called when it has asked whether it may act, and the answer is on its way."""
         self.on_end: Callable[[], None] = lambda: None
         """Called at the moment of death."""
+        self.taken_over_at: float | None = None
+        """When another process has begun a run on the record."""
+        self.misdeeds: list[str] = []
+        """What it did then that it must not."""
+        self.computer: Any = None
+        """The machine that it runs on: see ``Computer``."""
         self.watchers: dict[int, Any] = {}
         """Connections of clients, which break then."""
         self._waits_for: dict[int, Deferred[Any]] = {}
@@ -68,6 +78,13 @@ class Life(Owner):
             self.end()
             raise LifeIsOver()
 
+    @property
+    def is_superseded(self) -> bool:
+        """Whether another process has taken over, so long ago that nothing may be begun here any more."""
+        return self.taken_over_at is not None and (
+            self.reactor.seconds() > self.taken_over_at + PROOF_SECONDS
+        )
+
     def look(self) -> None:
         """
         The process is about to ask the world something.
@@ -81,7 +98,7 @@ class Life(Owner):
         """Kill it."""
         if not self.is_over:
             self.is_over = True
-            self._tomb += [self._waits_for, self.reactor.owned_by(self)]
+            self._tomb += [self._waits_for, self.held, self.reactor.owned_by(self)]
             self.on_end()
             for watcher in list(self.watchers.values()):
                 watcher.closed()
@@ -93,6 +110,9 @@ class Life(Owner):
 
         def hear(outcome: Any) -> None:
             if self.is_over:
+                return
+            if self.is_frozen:
+                self.reactor.later(self, 0.0, hear, (outcome,), {})
                 return
             del self._waits_for[id(heard)]
             if heard.called:
@@ -167,7 +187,7 @@ class LifeThreads:
 
     def tell(self, done: "Deferred[Any]", outcome: Any) -> None:
         """See ``Pool``."""
-        self._life.reactor.later(self._life, 0.0, _tell, (done, outcome), {})
+        self._life.reactor.later(self._life, 0.0, tell, (done, outcome), {})
 
     @returns_deferred
     async def stop(self) -> None:
@@ -178,7 +198,8 @@ class LifeThreads:
             await idle
 
 
-def _tell(done: "Deferred[Any]", outcome: Any) -> None:
+def tell(done: "Deferred[Any]", outcome: Any) -> None:
+    """Fire a Deferred with a result or a failure, unless that was cancelled."""
     if done.called:
         return
     if isinstance(outcome, Failure):

@@ -11,10 +11,12 @@ from zope.interface import implementer
 from coldstore.appliance import policies
 from coldstore.appliance.adapters import TapeSide
 from coldstore.appliance.machine import base36
+from coldstore.appliance.tenure import Tenure, later_run
 from coldstore.config.schema import Configuration
 from coldstore.disk.staging import DiskStaging
 from coldstore.interfaces.metadata import IMetadataStore
 from coldstore.interfaces.notify import DeliveryFailed, INotifier
+from coldstore.interfaces.tenure import ITenure
 from coldstore.model.events import OutboxMessage
 from coldstore.model.hosts import Host
 from coldstore.work.activity import ActivityBoard
@@ -24,8 +26,16 @@ from coldstore.work.sessions import SessionWriter
 from tests.simulation.chance import Chance
 from tests.simulation.database import Database
 from tests.simulation.disk import Disk, SimulatedFileSystem
-from tests.simulation.library import Floor, LifeDrive, LifeLibrary, LifeLock, Limits, life_filesystem
-from tests.simulation.life import Life, LifeReactor, LifeThreads
+from tests.simulation.library import (
+    Computer,
+    Floor,
+    LifeDrive,
+    LifeLibrary,
+    LifeLock,
+    Limits,
+    life_filesystem,
+)
+from tests.simulation.life import Life, LifeReactor, LifeThreads, tell
 
 SAMPLE_SECONDS = 60.0
 
@@ -49,6 +59,21 @@ class Target:
     def __init__(self) -> None:
         self.is_away = False
         self.taken: list[OutboxMessage] = []
+
+
+@implementer(ITenure)
+class LifeTenure:
+    """What is asked before an act, by one process: it tells when such a question is on its way."""
+
+    def __init__(self, tenure: ITenure, life: Life) -> None:
+        self._tenure = tenure
+        self._life = life
+
+    def confirm(self) -> "Deferred[None]":
+        """See ``ITenure``."""
+        asked = self._tenure.confirm()
+        self._life.on_asking()
+        return asked
 
 
 @implementer(INotifier)
@@ -82,7 +107,10 @@ class SimulatedMachine:
         floor: Floor,
         target: Target,
         number: int,
+        computer: Computer | None = None,
     ) -> None:
+        """:param computer: where it runs; None: on the first machine"""
+        life.computer = computer or floor.computers[0]
         self._settings = settings
         self._life = life
         self._database = database
@@ -91,7 +119,7 @@ class SimulatedMachine:
         self._target = target
         self._latency = chance.stream("latency")
         self.clock: Any = LifeReactor(life)
-        self.host = Host(name="simulated")
+        self.host: Host = life.computer.host
         self.ordinary = Random(f"{chance.seed}/life {number}/ordinary")
         self.unguessable = Random(f"{chance.seed}/life {number}/unguessable")
 
@@ -109,6 +137,22 @@ class SimulatedMachine:
 
     async def demand_match(self, store: IMetadataStore) -> None:
         """See ``Adapters``: it always does."""
+
+    def tenure(self, *, store: IMetadataStore, epoch: int) -> Tenure:
+        """See ``Adapters``: an answer is on its way for a moment."""
+        life, seconds = self._life, self._seconds(0.002)
+        asked = later_run(store, epoch)
+
+        def ask() -> "Deferred[str | None]":
+            answer, told = asked(), Deferred[str | None]()
+
+            def came(found: Any) -> None:
+                life.reactor.later(life, seconds(), tell, (told, found), {})
+
+            answer.addBoth(came)
+            return told
+
+        return Tenure(questions=(ask,), clock=self.clock, ticks=life.reactor.seconds)
 
     def staging(self, epoch: int) -> DiskStaging:
         """See ``Adapters``."""
@@ -131,11 +175,14 @@ class SimulatedMachine:
             make_pool=self.workers,
         )
 
-    def tape_side(self, *, store: IMetadataStore, board: ActivityBoard, sessions: SessionWriter) -> TapeSide:
+    def tape_side(
+        self, *, store: IMetadataStore, tenure: ITenure, board: ActivityBoard, sessions: SessionWriter
+    ) -> TapeSide:
         """See ``Adapters``."""
         settings, floor, life = self._settings, self._floor, self._life
+        tenure = LifeTenure(tenure, life)
         timeouts, bounds = settings.tape.timeouts, limits(settings)
-        library = LifeLibrary(floor, life, bounds)
+        library = LifeLibrary(floor, life, bounds, tenure)
         bays = {}
         for drive in floor.library.drives:
             number = drive.number
@@ -143,8 +190,8 @@ class SimulatedMachine:
                 index=number,
                 lock=LifeLock(f"drive-{number}", floor, life),
                 library=library,
-                drive=LifeDrive(number, floor, life),
-                filesystem=life_filesystem(floor, life, self._disk, number, bounds),
+                drive=LifeDrive(number, floor, life, tenure),
+                filesystem=life_filesystem(floor, life, self._disk, number, bounds, tenure),
                 store=store,
                 clock=self.clock,
                 random=self.ordinary,

@@ -63,6 +63,7 @@ class Operator:
         self._repair()
         for drive in await self.ask("GET", "/drives") or []:
             if drive["state"] != "up":
+                self._world.switch_off_others()
                 await self.ask(
                     "POST",
                     "/drives/change",
@@ -176,7 +177,7 @@ class Operator:
     async def ask(self, method: str, target: str, document: Mapping[str, Any] | None = None) -> Any:
         """Ask the running appliance; None when it does not answer, or refuses for now."""
         run = self._world.run
-        if run is None or not run.is_serving or run.life.is_over:
+        if run is None or not run.is_serving or run.life.is_over or run.life.is_frozen:
             return None
         body = b"" if document is None else json.dumps(document).encode()
         transport = StringTransport()

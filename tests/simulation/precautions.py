@@ -14,12 +14,14 @@ from unittest.mock import patch
 
 from twisted.internet.defer import Deferred, succeed
 
+from coldstore.appliance import tenure
+from coldstore.appliance.tenure import Tenure
 from coldstore.disk.incoming import LargeIncoming, SmallIncoming
 from coldstore.disk.reading import PieceReader
 from coldstore.disk.staging import DiskStaging
 from coldstore.interfaces.filesystem import StartBlock, SyncedIndex
 from coldstore.interfaces.mover import RangeState
-from coldstore.metadata.sql import copies, restores, versions
+from coldstore.metadata.sql import copies, restores, users, versions
 from coldstore.metadata.sql.database import Database
 from coldstore.model.bundles import Bundle
 from coldstore.s3.integrity import IntegrityPlan
@@ -33,8 +35,10 @@ from coldstore.work.deliverer import Deliverer
 from coldstore.work.inventory import InventoryKeeper
 from coldstore.work.packer import Packer
 from coldstore.work.queues import RecallQueue
+from tests.simulation import database
+from tests.simulation.chance import TAKEOVER
 from tests.simulation.disk import SimulatedFileSystem
-from tests.simulation.library import LifeLock
+from tests.simulation.library import COMMANDED, LifeLock
 from tests.simulation.restores import NOT_DONE, NOT_TOLD
 
 
@@ -230,6 +234,15 @@ def _forgets_restores() -> AbstractContextManager[Any]:
     return patch.object(Completer, "complete", complete)
 
 
+def _asks_nobody() -> AbstractContextManager[Any]:
+    return patch.object(Tenure, "confirm", lambda _self: succeed(None))
+
+
+def _writes_on() -> AbstractContextManager[Any]:
+    return patch.object(database, "begin_epoch", users.take_epoch)
+
+
+OTHER = {TAKEOVER: 1.0}
 POWER = {"power cut": 0.6}
 KILLS = {"kill": 0.6, "kill while starting": 0.3}
 
@@ -315,6 +328,26 @@ PRECAUTIONS: Mapping[str, Precaution] = {
     "told in the same step": Precaution(
         what="the end of a restore is announced in the step that records it",
         removed=_loses_messages,
+    ),
+    "asked before an act": Precaution(
+        what="an appliance has robot and drives do something only when it has asked whether it still is the one",
+        removed=_asks_nobody,
+        rates=OTHER,
+        found_by=COMMANDED,
+    ),
+    "old answers do not count": Precaution(
+        what="the answer to that counts for a moment only: whoever was stopped meanwhile asks again",
+        removed=lambda: patch.object(tenure, "is_proof", lambda **_times: True),
+        rates=OTHER,
+        seeds=8,
+        found_by=COMMANDED,
+    ),
+    "the record refuses": Precaution(
+        what="the record takes nothing any more from an appliance that was taken over",
+        removed=_writes_on,
+        rates=OTHER,
+        seeds=8,
+        found_by=database.RECORDED,
     ),
     "no batch is lost": Precaution(
         what="each batch of a plan gets a drive some day, the last one too",

@@ -16,6 +16,11 @@ class Owner:
     """Whose calls these are: when it is over, none of them happens any more."""
 
     is_over = False
+    is_frozen = False
+    """Stopped for a while: what comes meanwhile waits in ``held``, and happens when it goes on."""
+
+    def __init__(self) -> None:
+        self.held: list[Call] = []
 
 
 class OwnerIsOver(BaseException):
@@ -127,6 +132,14 @@ class VirtualReactor:
         call.time, call.turn = time, self._turns
         heappush(self._queue, (time, call.turn, call))
 
+    def thaw(self, owner: Owner) -> None:
+        """Have somebody go on who was frozen: what came meanwhile happens now, in the order in which it came."""
+        owner.is_frozen = False
+        held, owner.held = owner.held, []
+        for call in held:
+            if call.active():
+                self.move(call, self._seconds)
+
     def cancelled(self, _call: Call) -> None:
         """Note that an entry of the queue is of no use any more; sweep when there are many."""
         self._dropped += 1
@@ -159,6 +172,9 @@ class VirtualReactor:
             entry = heappop(queue)
             call = entry[2]
             if call.turn != entry[1] or call.called or call.cancelled or call.owner.is_over:
+                continue
+            if call.owner.is_frozen:
+                call.owner.held.append(call)
                 continue
             self._seconds = entry[0]
             call.called = True

@@ -156,7 +156,7 @@ class Restores:
         for drive in floor.library.drives:
             name = f"drive-{drive.number}"
             words = [states.get(drive.number, "unknown"), drive.barcode or "empty"]
-            words += ["at work"] if floor.at_work.get(name) else []
+            words += ["at work"] if floor.at_work(name) else []
             words += ["hanging"] if name in floor.hanging else []
             words += ["dead"] if drive.number in floor.dead else []
             yield f"{name} {', '.join(words)}"

@@ -19,6 +19,8 @@ from tests.unit.s3_wire import message, signed_headers
 ADDRESS = IPv4Address("TCP", "127.0.0.1", 4000)
 HOST = "archive:8420"
 LATENCY_SECONDS = 0.0005
+READING = ("GET", "HEAD")
+"""Requests whose answers promise nothing."""
 
 
 class NoAnswer(Exception):
@@ -77,6 +79,8 @@ class Connection:
         self._life = life
         self._is_head = is_head
         self._received = bytearray()
+        self._method = ""
+        self._came_too_late = False
         self.done: Deferred[Answer] = Deferred()
         self.transport = ClientTransport(self)
         self.channel = site.buildProtocol(ADDRESS)
@@ -91,6 +95,13 @@ class Connection:
             return
         if self._life.is_over or self.done.called:
             return
+        if self._life.is_frozen:
+            # It waits in the machine until the process goes on.
+            self._reactor.later(self._life, 0.0, self.send, (data,), {})
+            return
+        if not self._method:
+            self._method = data.split(b" ", 1)[0].decode("latin-1")
+            self._came_too_late = self._life.is_superseded
         with contextlib.suppress(LifeIsOver):
             self.channel.dataReceived(data)
 
@@ -101,6 +112,10 @@ class Connection:
         if not self.done.called:
             answer = self._complete()
             if answer is not None:
+                if self._came_too_late and self._method not in READING and answer.status < 300:
+                    self._life.misdeeds.append(
+                        f"an appliance that was taken over answers {self._method} with {answer.status}"
+                    )
                 self._reactor.callLater(LATENCY_SECONDS, self._tell, answer)
 
     def _tell(self, answer: Answer | Failure) -> None:
@@ -140,6 +155,9 @@ class Connection:
         self._life.watchers.pop(id(self), None)
         channel, self.channel = self.channel, None
         if channel is not None and not self._life.is_over:
+            if self._life.is_frozen:
+                self._reactor.later(self._life, 0.0, channel.connectionLost, (Failure(ConnectionDone()),), {})
+                return
             with contextlib.suppress(LifeIsOver):
                 channel.connectionLost(Failure(ConnectionDone()))
 

@@ -15,17 +15,18 @@ from twisted.logger import LogLevel, formatEvent
 from twisted.python.failure import Failure
 
 from coldstore.appliance.core import Core
+from coldstore.appliance.standby import LOOK_SECONDS, Watch
 from coldstore.config.schema import Configuration
 from coldstore.disk.addresses import FileAddress, parsed
 from coldstore.disk.framing import HEADER_BYTES
 from coldstore.disk.layout import Layout
-from tests.simulation.chance import HOUR, STORM_HOURS, STORMS_PER_HOUR, Chance, Rates
+from tests.simulation.chance import HOUR, STORM_HOURS, STORMS_PER_HOUR, TAKEOVER, Chance, Rates
 from tests.simulation.clients import BUCKETS, Client
 from tests.simulation.database import Database, Loss
 from tests.simulation.disk import Disk
 from tests.simulation.history import Mark
 from tests.simulation.library import Floor
-from tests.simulation.life import Life, LifeIsOver
+from tests.simulation.life import Life, LifeIsOver, LifeReactor
 from tests.simulation.machine import SimulatedMachine, Target
 from tests.simulation.operator import Operator
 from tests.simulation.reactor import Call, VirtualReactor
@@ -37,6 +38,9 @@ BEGINNING = 1_767_225_600.0
 """2026-01-01T00:00:00Z."""
 EIO, ENOSPC, EROFS = 5, 28, 30
 DISK_BYTES = 40 * 1024 * 1024
+STANDBY_SECONDS = (1.0, 120.0)
+"""A standby looks every few seconds; a lock is lost when its time is over."""
+FROZEN_SECONDS = (10.0, 200.0, 2 * HOUR)
 RESTART_SECONDS = (1.0, 30.0)
 """A service manager starts a dead process again; a machine without power takes longer."""
 POWER_SECONDS = (60.0, 1800.0)
@@ -68,8 +72,11 @@ class Run:
             floor=world.floor,
             target=world.target,
             number=number,
+            computer=world.computer,
         )
         self.core = Core(world.settings, machine)
+        self._begins = world.has_begun
+        self._watch: Watch | None = None
         self.is_serving = False
         self.failure: Failure | None = None
 
@@ -77,9 +84,31 @@ class Run:
         """Begin, as ``twistd`` would."""
         try:
             self.core.startService()
-            Deferred.fromCoroutine(self.core.begin()).addCallbacks(self._serve, self._failed)
+            beginning = Deferred.fromCoroutine(self.core.begin(on_begun=self._begun))
+            beginning.addCallbacks(self._serve, self._failed)
         except LifeIsOver:
             pass
+
+    def _begun(self) -> None:
+        self.watch()
+        self._begins(self)
+
+    def watch(self) -> None:
+        """Have the appliance notice when it is taken over."""
+        self._watch = Watch(
+            store=self.core.store,
+            tenure=self.core.tenure,
+            clock=LifeReactor(self.life),  # type: ignore[arg-type]
+            on_taken_over=lambda _: self.life.end(),
+        )
+        self._watch.start()
+
+    def look_away(self, seconds: float) -> None:
+        """Have it notice that so much later."""
+        if self._watch is not None:
+            self._watch.stop()
+            self._watch = None
+            self.life.reactor.later(self.life, seconds, self.watch, (), {})
 
     def _serve(self, _: None) -> None:
         if not self.life.is_over:
@@ -125,6 +154,10 @@ class World:
         """Dead runs: their coroutines stay suspended for ever, as a killed process never runs on."""
         self.lives = 0
         self.run: Run | None = None
+        self.computer = self.floor.computers[0]
+        """Where the appliance runs, or runs next."""
+        self.others: list[Run] = []
+        """Runs that live, frozen or awake, though another machine takes over from them."""
         self.user: tuple[str, str] | None = None
         """The keys that clients sign with, once the operator has made them."""
         self.has_buckets = False
@@ -221,6 +254,8 @@ class World:
         if run in self.graves:
             return
         self.graves.append(run)
+        if run in self.others:
+            self.others.remove(run)
         why = f" ({run.failure.value})" if run.failure is not None else f" at {run.life.last_effect!r}"
         self.befalls("death", f"the appliance is dead{why}")
         self.disk.release_unnamed()
@@ -233,6 +268,61 @@ class World:
             self._restart.cancel()
         pause = self.chance.stream("restart").uniform(*seconds)
         self._restart = self.reactor.callLater(pause, self._start_again)
+
+    def has_begun(self, run: Run) -> None:
+        """A run has its epoch: those before have lost theirs."""
+        now = self.reactor.seconds()
+        for other in self.others:
+            if other is not run and other.life.taken_over_at is None:
+                other.life.taken_over_at = now
+
+    # ── another machine ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def take_over(self) -> None:
+        """
+        The appliance stops in the middle of what it does, at a random moment or just when it has asked something; the other machine takes
+        over, and some time before or after that the first one goes on.
+        """
+        run, random = self.run, self.chance.stream("other machine")
+        if run is None or self.others:
+            return
+        if random.random() < 0.5:
+            run.life.on_asking = lambda: self.freeze(run)
+        else:
+            self.freeze(run)
+
+    def freeze(self, run: Run) -> None:
+        """A run stops in the middle of what it does, and is taken over; it goes on some time before or after that."""
+        run.life.on_asking = _nothing
+        if self.run is not run or run.life.is_over:
+            return
+        random = self.chance.stream("other machine")
+        self.befalls("death", f"the appliance on {self.computer.host.name} stands still")
+        run.life.is_frozen = True
+        self.run = None
+        self.others.append(run)
+        one, two = self.floor.computers
+        self.computer = two if self.computer is one else one
+        for connection in list(run.life.watchers.values()):
+            if random.random() < 0.5:
+                self.reactor.callLater(random.uniform(1.0, 60.0), connection.hang_up)
+        self._starts_within(STANDBY_SECONDS)
+        self.reactor.callLater(random.choice(FROZEN_SECONDS) * random.random(), self._thaw, run)
+
+    def _thaw(self, run: Run) -> None:
+        if not run.life.is_over:
+            self.befalls("thaw", "the appliance that stood still goes on")
+            # What it was about to do comes before its next look at whether it still is the one.
+            run.look_away(self.chance.stream("other machine").uniform(0.0, LOOK_SECONDS))
+            self.reactor.thaw(run.life)
+
+    def switch_off_others(self) -> None:
+        """Somebody sees to it that every machine is off but the one that the appliance runs on."""
+        for run in list(self.others):
+            run.life.end()
+        for computer in self.floor.computers:
+            if computer is not self.computer:
+                self.floor.switch_off(computer)
 
     def _start_again(self) -> None:
         if self.run is None:
@@ -248,8 +338,9 @@ class World:
         """The power goes, and comes back after a while."""
         self.befalls("death", "the power goes")
         run, self.run = self.run, None
-        if run is not None:
-            run.life.end()
+        for each in (run, *self.others):
+            if each is not None:
+                each.life.end()
         self.floor.cut_power()
         self.disk.cut_power(self.chance.stream("power"))
         if self.chance.happens("disk bit flip"):
@@ -259,6 +350,9 @@ class World:
     def connect(self, is_head: bool) -> Connection | None:
         """Open a connection for a client, None while nobody listens."""
         run = self.run
+        awake = [other for other in self.others if not other.life.is_frozen and other.is_serving]
+        if awake and self.chance.stream("which machine").random() < 0.5:
+            run = awake[0]
         if run is None or not run.is_serving or run.life.is_over:
             return None
         return Connection(self.reactor, run.life, run.core.site, is_head)
@@ -303,6 +397,7 @@ class World:
             ("cartridge pulled", self.operator.pull_cartridge),
             ("drive dead", lambda: floor.dead.add(self._any_drive())),
             ("ltfs dies", self._kill_ltfs),
+            (TAKEOVER, self.take_over),
         )
 
     def _step_clock(self) -> None:
@@ -442,6 +537,8 @@ class World:
         for those in (self.floor.unreadable, self.floor.vanished, self.floor.double):
             those.clear()
         self.floor.is_library_away = False
+        for run in self.others:
+            self._thaw(run)
         for client in self.clients:
             client.is_over = True
 
@@ -452,7 +549,12 @@ class World:
             [line for client in self.clients for line in client.complaints]
             + self.operator.complaints
             + self.failures
+            + [line for run in (*self.graves, *self.others) for line in run.life.misdeeds]
         )
+
+
+def _nothing() -> None:
+    return
 
 
 __all__ = ["BUCKETS", "Run", "Shape", "World"]

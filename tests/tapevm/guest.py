@@ -14,6 +14,7 @@ from coldstore.tape.drive import DriveTimes, MtDrive
 from coldstore.tape.library import LibraryTimes, MtxLibrary
 from coldstore.tape.locks import FlockDeviceLocks
 from coldstore.tape.process import IProcessReactor, ReactorCommandRunner
+from coldstore.testing.tenure import SimulatedTenure
 
 reactor = cast(IProcessReactor, global_reactor)
 ENVIRONMENT: Mapping[str, str] = {"PATH": os.environ.get("PATH", os.defpath)}
@@ -60,16 +61,32 @@ def unit_of(number: int) -> int:
 
 
 def make_library(
-    runner: ICommandRunner, locks: IDeviceLocks, *, mtx: str = "mtx", times: LibraryTimes | None = None
+    runner: ICommandRunner,
+    locks: IDeviceLocks,
+    *,
+    mtx: str = "mtx",
+    times: LibraryTimes | None = None,
+    tenure: SimulatedTenure | None = None,
 ) -> MtxLibrary:
     """Return the library of the VM."""
     return MtxLibrary(
-        runner, CHANGER, lock=locks.changer(), clock=reactor, mtx=mtx, times=times or LibraryTimes(pause=1.0)
+        runner,
+        CHANGER,
+        lock=locks.changer(),
+        tenure=tenure or SimulatedTenure(),
+        clock=reactor,
+        mtx=mtx,
+        times=times or LibraryTimes(pause=1.0),
     )
 
 
 def make_drive(
-    runner: ICommandRunner, locks: IDeviceLocks, number: int, *, device: str | None = None
+    runner: ICommandRunner,
+    locks: IDeviceLocks,
+    number: int,
+    *,
+    device: str | None = None,
+    tenure: SimulatedTenure | None = None,
 ) -> MtDrive:
     """Return a drive of the VM."""
     return MtDrive(
@@ -77,6 +94,7 @@ def make_drive(
         device or device_of(number),
         number=number,
         lock=locks.drive(number),
+        tenure=tenure or SimulatedTenure(),
         clock=reactor,
         times=DriveTimes(poll=0.5),
     )

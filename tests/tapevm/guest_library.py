@@ -17,6 +17,7 @@ from coldstore.interfaces.library import (
 )
 from coldstore.tape.library import LibraryTimes, MtxLibrary
 from coldstore.tape.mtx import load_command
+from coldstore.testing.tenure import SimulatedTenure
 from coldstore.util.asynchronous import returns_deferred
 from tests.contract.library import LibraryContract, LibraryInHand
 from tests.tapevm.guest import (
@@ -47,8 +48,11 @@ class KernelLibrary(LibraryInHand):
         """Make drivers with locks of their own."""
         self.runner = WatchedRunner()
         self.locks = make_locks(self.mktemp())
-        self.library: MtxLibrary = make_library(self.runner, self.locks)
-        self.drives = tuple(make_drive(self.runner, self.locks, number) for number in range(DRIVE_COUNT))
+        self.tenure = SimulatedTenure()
+        self.library: MtxLibrary = make_library(self.runner, self.locks, tenure=self.tenure)
+        self.drives = tuple(
+            make_drive(self.runner, self.locks, number, tenure=self.tenure) for number in range(DRIVE_COUNT)
+        )
 
     @returns_deferred
     async def tearDown(self) -> None:
@@ -204,7 +208,13 @@ class FaultTests(KernelLibrary, TestCase):
     async def test_wrong_devices(self) -> None:
         """A drive's node and a missing one are no library."""
         for device in (os.environ["TAPEVM_DRIVE0_SG"], "/dev/sg99"):
-            library = MtxLibrary(self.runner, device, lock=self.locks.changer(), clock=reactor)
+            library = MtxLibrary(
+                self.runner,
+                device,
+                lock=self.locks.changer(),
+                tenure=SimulatedTenure(),
+                clock=reactor,
+            )
             await self.refused(library.inventory(), LibraryUnreachable)
 
     def program(self, script: str) -> str:

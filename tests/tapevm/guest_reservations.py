@@ -9,6 +9,7 @@ from coldstore.interfaces.reservation import ReservationsUnsupported, ReservedBy
 from coldstore.model.hosts import Host
 from coldstore.tape.persist import key_of
 from coldstore.tape.reservations import SgPersistReservation
+from coldstore.testing.tenure import SimulatedTenure
 from coldstore.util.asynchronous import returns_deferred
 from tests.tapevm.guest import CHANGER, SKIP, WatchedRunner, ask_rig, device_of, reactor
 
@@ -38,6 +39,7 @@ class ReservationTests(TestCase):
         return SgPersistReservation(
             WatchedRunner(),
             device,
+            tenure=SimulatedTenure(),
             name=name,
             key=key_of(HERE, APPLIANCE),
             key_of=lambda host: key_of(host, APPLIANCE),

@@ -7,7 +7,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from coldstore.model.cartridges import Drive, DriveState
 from coldstore.model.hosts import Host
 from coldstore.model.library import DriveElement, Inventory
-from coldstore.plan.takeover import divide, other_host
+from coldstore.plan.takeover import (
+    PROOF_SECONDS,
+    WAIT_SECONDS,
+    divide,
+    is_proof,
+    other_host,
+    seconds_to_wait,
+)
 
 HERE = Host(name="here", machine_id="m1", boot_id="b2")
 THERE = Host(name="there", machine_id="m2", boot_id="b9")
@@ -83,3 +90,19 @@ class DivideTests(SynchronousTestCase):
         self.assertEqual(other_host(drive(0, THERE), HERE), THERE)
         self.assertIsNone(other_host(drive(0, None), HERE))
         self.assertIsNone(other_host(drive(0, HERE), HERE))
+
+
+class TimeTests(SynchronousTestCase):
+    """How long an answer counts, and how long whoever takes over waits."""
+
+    def test_proof(self) -> None:
+        """An answer counts for a while after the question, and not a moment longer."""
+        self.assertTrue(is_proof(asked_at=100.0, now=100.0 + PROOF_SECONDS - 0.1))
+        self.assertFalse(is_proof(asked_at=100.0, now=100.0 + PROOF_SECONDS))
+
+    def test_wait(self) -> None:
+        """Whoever comes from another machine waits until no answer can count any more that was given to that; nobody else waits."""
+        self.assertGreater(WAIT_SECONDS, PROOF_SECONDS)
+        self.assertEqual(seconds_to_wait(THERE, HERE), WAIT_SECONDS)
+        for before in (None, HERE, replace(HERE, boot_id="b1"), replace(HERE, name="renamed")):
+            self.assertEqual(seconds_to_wait(before, HERE), 0.0)

@@ -6,10 +6,12 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from coldstore.interfaces.reservation import ReservationFault, ReservationsUnsupported, ReservedByAnother
+from coldstore.model.errors import TakenOver
 from coldstore.model.hosts import Host
 from coldstore.tape.persist import key_of
 from coldstore.tape.reservations import SgPersistReservation
 from coldstore.testing.process import Script, SimulatedCommandRunner
+from coldstore.testing.tenure import SimulatedTenure
 
 APPLIANCE = "00000000-0000-4000-8000-000000000001"
 HERE, THERE = Host(name="here", machine_id="m1"), Host(name="there", machine_id="m2")
@@ -85,9 +87,11 @@ class ReservationTests(SynchronousTestCase):
         self.device = Device()
         self.runner = SimulatedCommandRunner(self.clock)
         self.runner.install("sg_persist", self.device.program("here"))
+        self.tenure = SimulatedTenure()
         self.reservation = SgPersistReservation(
             self.runner,
             "/dev/sg1",
+            tenure=self.tenure,
             name="drive 0",
             key=key_of(HERE, APPLIANCE),
             key_of=lambda host: key_of(host, APPLIANCE),
@@ -131,6 +135,14 @@ class ReservationTests(SynchronousTestCase):
             self.device.holder = None
         self.successResultOf(self.reservation.take_from(THERE))
         self.assertEqual(self.device.holder, "here")
+
+    def test_taken_over(self) -> None:
+        """Once another appliance has taken over nothing is taken from it, nor held."""
+        self.reserved_by("there", key_of(THERE, APPLIANCE))
+        self.tenure.fault = TakenOver("by machine two")
+        for attempt in (lambda: self.reservation.take_from(THERE), self.reservation.hold):
+            self.failureResultOf(attempt(), TakenOver)
+        self.assertEqual((self.device.holder, list(self.device.keys)), ("there", ["there"]))
 
     def test_take_from_a_third(self) -> None:
         """Somebody that we were not told of keeps it."""
@@ -197,7 +209,7 @@ class ReservationTests(SynchronousTestCase):
     def test_no_program(self) -> None:
         """Without the program the fault names it."""
         reservation = SgPersistReservation(
-            self.runner, "/dev/sg1", name="the changer", key=bytes(8), key_of=lambda _: bytes(8), clock=self.clock,
+            self.runner, "/dev/sg1", tenure=self.tenure, name="the changer", key=bytes(8), key_of=lambda _: bytes(8), clock=self.clock,
             program="nothing", timeout_seconds=60,
         )  # fmt: skip
         self.assertIn("nothing", str(self.failureResultOf(reservation.hold(), ReservationFault).value))

@@ -4,12 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from coldstore.appliance.standby import GRACE_SECONDS, LOOK_SECONDS, PAUSE_SECONDS, SAY_SECONDS, Turn, Watch
+from coldstore.appliance.tenure import Tenure, later_run
 from coldstore.interfaces.metadata import AnotherAppliance
 from coldstore.metadata.sqlite.store import SqliteStore
 from coldstore.model.errors import MetadataUnavailable
@@ -132,14 +133,18 @@ class WatchTests(SynchronousTestCase):
         self.directory = StateDirectory(self.folder, host="one")
         self.addCleanup(self.directory.release)
         self.sentences: list[str] = []
-        self.watch = Watch(
-            store=self.store,
-            epoch=self.epoch.number,
-            directory=self.directory,
+        tenure = Tenure(
+            questions=[later_run(self.store, self.epoch.number), self.ask_directory],
             clock=self.clock,
-            in_thread=lambda function: succeed(function()),
-            on_taken_over=self.sentences.append,
+            ticks=self.clock.seconds,
         )
+        self.watch = Watch(
+            store=self.store, tenure=tenure, clock=self.clock, on_taken_over=self.sentences.append
+        )
+
+    def ask_directory(self) -> "Deferred[str | None]":
+        """Whether somebody else holds the state directory."""
+        return maybeDeferred(self.directory.other_holder)
 
     def other_store(self) -> SqliteStore:
         """Another process's view of the same file."""

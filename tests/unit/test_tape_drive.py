@@ -17,6 +17,7 @@ from coldstore.interfaces.drive import (
 from coldstore.interfaces.process import CommandTimeout, LockHolder
 from coldstore.tape.drive import MtDrive
 from coldstore.testing.process import Script, SimulatedCommandRunner, SimulatedDeviceLocks
+from coldstore.testing.tenure import SimulatedTenure
 from tests.unit.golden import script
 
 READY = script("mt", "status-just-loaded")
@@ -34,7 +35,10 @@ class DriveTests(SynchronousTestCase):
         self.clock = Clock()
         self.runner = SimulatedCommandRunner(self.clock)
         self.lock = SimulatedDeviceLocks(self.clock).drive(0)
-        self.drive = MtDrive(self.runner, "/dev/nst0", number=0, lock=self.lock, clock=self.clock)
+        self.tenure = SimulatedTenure()
+        self.drive = MtDrive(
+            self.runner, "/dev/nst0", number=0, lock=self.lock, tenure=self.tenure, clock=self.clock
+        )
 
     def script(self, *scripts: Script | CommandTimeout) -> None:
         """Queue what mt does, command after command."""
@@ -177,5 +181,12 @@ class DriveTests(SynchronousTestCase):
         link.symlink_to("/dev/st1")
         for device in ("/dev/st0", str(link)):
             self.assertRaises(
-                ValueError, MtDrive, self.runner, device, number=0, lock=self.lock, clock=self.clock
+                ValueError,
+                MtDrive,
+                self.runner,
+                device,
+                number=0,
+                lock=self.lock,
+                tenure=self.tenure,
+                clock=self.clock,
             )

@@ -18,8 +18,10 @@ from coldstore.interfaces.library import (
     RemovalPrevented,
 )
 from coldstore.interfaces.process import CommandTimeout, LockHolder, OutputTooLarge
+from coldstore.model.errors import TakenOver
 from coldstore.tape.library import MtxLibrary
 from coldstore.testing.process import Script, SimulatedCommandRunner, SimulatedDeviceLocks
+from coldstore.testing.tenure import SimulatedTenure
 from tests.unit.golden import script
 
 STATUS = ("mtx", "-f", "/dev/sg0", "status")
@@ -44,7 +46,10 @@ class LibraryTestCase(SynchronousTestCase):
         self.clock = Clock()
         self.runner = SimulatedCommandRunner(self.clock)
         self.lock = SimulatedDeviceLocks(self.clock).changer()
-        self.library = MtxLibrary(self.runner, "/dev/sg0", lock=self.lock, clock=self.clock)
+        self.tenure = SimulatedTenure()
+        self.library = MtxLibrary(
+            self.runner, "/dev/sg0", lock=self.lock, tenure=self.tenure, clock=self.clock
+        )
 
     def script(self, *scripts: Script | CommandTimeout | OutputTooLarge) -> None:
         """Queue what mtx does, command after command."""
@@ -74,6 +79,19 @@ class InventoryTests(LibraryTestCase):
             [(ran.argv, ran.descriptors) for ran in self.runner.ran], [(STATUS, (self.lock.descriptor(),))]
         )
         self.assertGreater(self.runner.ran[0].timeout_seconds, 300)
+
+    def test_asked_last(self) -> None:
+        """Whether another appliance has taken over is asked behind everything that is waited for, right before the move."""
+        self.lock.orphan = LockHolder(process_id=7, command="mtx load 1 0")
+        self.script(BEFORE)
+        loading = self.library.load(slot=1, drive=0, barcode="A00001L8")
+        self.step(60)
+        self.assertEqual((self.runner.ran, self.tenure.asked), ([], 0))
+        self.tenure.fault = TakenOver("by machine two")
+        self.lock.orphan = None
+        self.step(1)
+        self.failureResultOf(loading, TakenOver)
+        self.assertEqual((self.commands(), self.tenure.asked), (["status"], 1))
 
     def test_waits_for_orphans(self) -> None:
         """A command that a killed appliance left behind is waited for before the first look."""

@@ -39,6 +39,7 @@ from coldstore.testing.filesystem import SimulatedTapeFilesystem, SimulatedTapes
 from coldstore.testing.library import SimulatedLibrary
 from coldstore.testing.process import SimulatedDeviceLocks
 from coldstore.testing.staging import SimulatedStaging
+from coldstore.testing.tenure import SimulatedTenure
 from coldstore.util.loops import Loop
 from coldstore.work.activity import ActivityBoard
 from coldstore.work.bay import Bay, BayLimits
@@ -650,6 +651,7 @@ class Run:
             "janitor": Janitor(
                 store=self.store,
                 staging=world.staging,
+                tenure=SimulatedTenure(),
                 clock=self.clock,
                 on_settled=self.bells["evictor"].ring,
             ).one_round,

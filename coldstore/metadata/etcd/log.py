@@ -276,6 +276,18 @@ class Log:
         if not self._writer_revision:
             await self._regain()
 
+    async def confirm(self) -> None:
+        """
+        See in etcd that nobody else is the writer.
+
+        :raise MetadataUnavailable: that cannot be seen, or nobody is; (``TakenOver``) somebody else is
+        """
+        _, writer = await self._look_up()
+        if writer is None:
+            raise MetadataUnavailable("the lease of the writer has ended, and is not held again yet")
+        if _holder_of(writer) != self._me:
+            raise self._stop(writer)
+
     async def append(self, changes: Sequence[Change]) -> Batch:
         """
         Write a batch; return it.

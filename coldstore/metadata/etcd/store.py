@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from twisted.internet.defer import Deferred, fail
 
-from coldstore.interfaces.metadata import RecordElsewhere
+from coldstore.interfaces.metadata import Epoch, RecordElsewhere
 from coldstore.metadata.etcd.changes import WatchedConnection
 from coldstore.metadata.etcd.gateway import Address, Gateway, end_of
 from coldstore.metadata.etcd.keys import Keys
@@ -61,20 +61,25 @@ class EtcdStore(SqlStore):
         migrations: Sequence[Migration] | None = None,
         write_batch_max: int = WRITE_BATCH_MAX,
     ) -> None:
-        super().__init__(
-            EtcdExecutor(
-                lambda: Gateway(address, reactor=reactor, request_seconds=request_seconds),
-                keys=Keys(prefix),
-                replica_path=replica_path,
-                reactor=reactor,
-                lease_seconds=lease_seconds,
-                patience_seconds=patience_seconds,
-                new_appliance_id=new_appliance_id,
-                migrations=shipped_migrations() if migrations is None else migrations,
-                write_batch_max=write_batch_max,
-                on_taken_over=self.taken_over,
-            )
+        self._etcd = EtcdExecutor(
+            lambda: Gateway(address, reactor=reactor, request_seconds=request_seconds),
+            keys=Keys(prefix),
+            replica_path=replica_path,
+            reactor=reactor,
+            lease_seconds=lease_seconds,
+            patience_seconds=patience_seconds,
+            new_appliance_id=new_appliance_id,
+            migrations=shipped_migrations() if migrations is None else migrations,
+            write_batch_max=write_batch_max,
+            on_taken_over=self.taken_over,
         )
+        super().__init__(self._etcd)
+
+    @returns_deferred
+    async def newest_epoch(self) -> Epoch | None:
+        """Return the latest run. The replica knows only what we have written: etcd is asked whether anybody else writes."""
+        await self._etcd.confirm()
+        return await super().newest_epoch()
 
 
 class EtcdExecutor:
@@ -149,6 +154,14 @@ class EtcdExecutor:
     def look_up(self, step: Step[_T]) -> Deferred[_T]:
         """See ``Executor``."""
         return self._refusal() or self._threads.look_up(step)
+
+    @returns_deferred
+    async def confirm(self) -> None:
+        """See ``Log``."""
+        if refusal := self._refusal():
+            await refusal
+        assert self._open is not None, "asked before"
+        await self._open.log.confirm()
 
     @returns_deferred
     async def close(self) -> None:

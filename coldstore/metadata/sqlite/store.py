@@ -43,7 +43,8 @@ def prepare(
         raise told_apart(error) from error
 
 
-async def _take_epoch(db: Database, *, at: float, host: str) -> Epoch:
+async def begin_epoch(db: Database, *, at: float, host: str) -> Epoch:
+    """Begin an epoch, as which this connection writes from now on."""
     epoch = await users.take_epoch(db, at=at, host=host)
     assert isinstance(db, Connection), db
     db.epoch = epoch.number
@@ -90,7 +91,7 @@ class SqliteStore(SqlStore):
 
     def take_epoch(self, *, at: float, host: str) -> Deferred[Epoch]:
         """Begin a new run: from now on no earlier one writes, and this one not once there is a later one."""
-        return self._write(_take_epoch, at=at, host=host)
+        return self._write(begin_epoch, at=at, host=host)
 
     def _connect(self) -> Connection:
         try:
