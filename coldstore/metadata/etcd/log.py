@@ -283,9 +283,10 @@ class Log:
         :raise MetadataUnavailable: that cannot be seen, or nobody is; (``TakenOver``) somebody else is
         """
         _, writer = await self._look_up()
-        if writer is None:
+        if writer is None or not self._writer_revision:
             raise MetadataUnavailable("the lease of the writer has ended, and is not held again yet")
-        if _holder_of(writer) != self._me:
+        # Two runs on one machine can call themselves the same; what they wrote has a revision each.
+        if writer.revision > self._writer_revision:
             raise self._stop(writer)
 
     async def append(self, changes: Sequence[Change]) -> Batch:
