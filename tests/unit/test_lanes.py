@@ -122,7 +122,8 @@ class RunningTests(SynchronousTestCase):
         lines = said_by(
             """
             def leaves():
-                pid = int(os.popen("sleep 600 >/dev/null & echo $!").read())
+                with os.popen("sleep 600 >/dev/null & echo $!") as shell:
+                    pid = int(shell.read())
                 parent = int(open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[1])
                 os.kill(pid, 9)
                 return Outcome(passed=int(parent == os.getpid()))
