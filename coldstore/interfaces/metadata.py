@@ -31,12 +31,17 @@ from coldstore.model.objects import (
     Upload,
     User,
     VersionFacts,
+    Versioning,
+    VersionsPage,
 )
 
 KEYS_MAX = 100
 BYTES_MAX = 1_000_000
 BATCH_MAX = 40
 """Members, pieces or messages that one batch may carry, so that a step with its side rows stays below KEYS_MAX."""
+
+DELETIONS_MAX = 16
+"""Deletions that one step may carry where versions are kept: each may change five rows."""
 
 
 class Conflict(Exception):
@@ -240,9 +245,12 @@ class IMetadataStore(Interface):
     def set_bucket_quota(*, name: str, quota_bytes: int | None) -> Deferred[Bucket]:
         """Set a bucket's quota on the staging disk, None for the default; fails with ``NoSuchBucket``."""
 
+    def set_versioning(*, name: str, versioning: Versioning) -> Deferred[Bucket]:
+        """Enable or suspend versioning; fails with ``NoSuchBucket``. What is in the bucket stays as it is."""
+
     def delete_bucket(name: str) -> Deferred[None]:
         """
-        Remove an empty bucket. Fails with ``NoSuchBucket`` or ``BucketNotEmpty`` (a current object is in it).
+        Remove an empty bucket. Fails with ``NoSuchBucket`` or ``BucketNotEmpty`` (a version or a delete marker is in it).
 
         Open multipart uploads do not block it; ``abandoned_uploads`` names them afterwards.
         """
@@ -260,23 +268,36 @@ class IMetadataStore(Interface):
         bucket_uid: int | None = None,
     ) -> Deferred[ObjectVersion]:
         """
-        Make a version current; what it replaces is deleted as ``delete_current`` does. All in one step.
+        Make a version current, all in one step. In a bucket that is Enabled it gets the ``version_id`` of its facts, and what was current
+        is superseded. Else it becomes the null version: it replaces the earlier null version of its key, which is deleted as
+        ``delete_current`` does, and supersedes any other.
 
         ``pieces`` are at most BATCH_MAX (none for an empty object); they are referenced from now on. ``bucket_uid``: the bucket that
         the writer was allowed to write to; by now another one may have its name, and that is ``NoSuchBucket`` too.
 
         Fails with ``NoSuchBucket``; ``PreconditionFailed`` or (``if_match`` and no such key) ``NoSuchKey`` when the
-        condition does not hold; ``Conflict`` when the layout exists, or an address is in use or about to be freed.
+        condition does not hold, for which a delete marker is nothing; ``Conflict`` when the layout exists, or an address is in use or about to be freed.
         Nothing has changed then. Not repeatable: look up the key after an unknown outcome.
         """
 
     def current_version(bucket: str, key: bytes) -> Deferred[ObjectVersion]:
-        """Return what is under the key; fails with ``NoSuchBucket`` or ``NoSuchKey``."""
+        """
+        Return what is under the key; fails with ``NoSuchBucket`` or ``NoSuchKey``: with ``ShowsDeleteMarker`` where that is
+        why nothing is there.
+        """
 
     def current_content(bucket: str, key: bytes) -> Deferred[tuple[ObjectVersion, Piece | None]]:
         """
         Return what is under the key and, where one piece holds all its bytes (as of most objects), that piece, in one look-up.
         Without it ``pieces`` tells. Fails as ``current_version``.
+        """
+
+    def version_content(
+        bucket: str, key: bytes, version_id: str
+    ) -> Deferred[tuple[ObjectVersion, Piece | None]]:
+        """
+        Return the version of a key, or the delete marker, that has this id, with a piece as ``current_content`` does. One look-up,
+        whatever other versions there are. Fails with ``NoSuchBucket`` or ``NoSuchVersion``.
         """
 
     def version(version_uid: int) -> Deferred[ObjectVersion | None]:
@@ -306,6 +327,26 @@ class IMetadataStore(Interface):
         :param after: entries up to and including this key or common prefix are left out; empty: none
         :param max_entries: up to 1,000
 
+        Fails with ``NoSuchBucket``. Cost follows what is shown, not what is in the bucket: neither superseded versions nor delete
+        markers are looked at.
+        """
+
+    def list_versions(
+        bucket: str,
+        *,
+        prefix: bytes,
+        delimiter: bytes,
+        after_key: bytes,
+        after_version_id: str,
+        max_entries: int,
+    ) -> Deferred[VersionsPage]:
+        """
+        Return a page of all versions and delete markers, as they are at one moment: by key as ``list_page``, of each key the newest
+        first; what has keys in common up to the delimiter is one entry.
+
+        :param after_version_id: with it the page begins behind this version of ``after_key``, with all versions of that key when it has no
+            such version (any more); empty: behind ``after_key``
+
         Fails with ``NoSuchBucket``. Cost follows what is shown, not what is in the bucket.
         """
 
@@ -316,14 +357,31 @@ class IMetadataStore(Interface):
         at: float,
         messages: Mapping[bytes, NewMessage],
         if_match: str | None = None,
+        owner_id: str = "",
+        marker_ids: Sequence[str] = (),
     ) -> Deferred[list[ObjectVersion]]:
         """
         Delete what is under each of at most BATCH_MAX keys; return what was there before (missing keys are left out).
 
+        Where the bucket's versioning was ever set, every key instead gets a delete marker, there or not, which is what is returned:
+        Enabled, one with an id of its own; Suspended, a null marker, which replaces the null version. That takes at most DELETIONS_MAX
+        keys, with the markers' owner and an id for each key.
+
         A deleted version's ongoing restore ends. Its bytes on disk are discarded, unless a bundle claims it that is
         not archived: then it stays with ``deleted_at`` set until that bundle is settled. A message is written for
-        each key that existed. ``if_match`` (only with one key): fails with ``PreconditionFailed`` on another ETag.
-        Fails with ``NoSuchBucket``. Harmless to repeat.
+        each key that existed, or got a marker. ``if_match`` (only with one key): fails with ``PreconditionFailed`` on another ETag; a
+        key with nothing under it is then left as it is. Fails with ``NoSuchBucket``, and ``Conflict`` without markers' ids where they
+        are needed. Harmless to repeat, but for one more marker.
+        """
+
+    def delete_versions(
+        bucket: str, wanted: Sequence[tuple[bytes, str]], *, at: float, if_match: str | None = None
+    ) -> Deferred[list[ObjectVersion]]:
+        """
+        Delete at most DELETIONS_MAX versions or delete markers for good, by key and id; return those that were there.
+
+        Of a key whose current version goes, the newest of the others is current in the same step. What becomes of bytes and restores,
+        and ``if_match`` (only with one), is as with ``delete_current``. Fails with ``NoSuchBucket``. Harmless to repeat.
         """
 
     def pieces(layout_id: str, *, after_ordinal: int, limit: int) -> Deferred[list[Piece]]:
@@ -742,6 +800,7 @@ class RecordElsewhere(Exception):
 __all__ = [
     "BATCH_MAX",
     "BYTES_MAX",
+    "DELETIONS_MAX",
     "KEYS_MAX",
     "AnotherAppliance",
     "ArchiveState",

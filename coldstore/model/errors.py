@@ -18,11 +18,27 @@ class BucketAlreadyOwned(ColdStoreError):
 
 
 class BucketNotEmpty(ColdStoreError):
-    """The bucket still holds object versions."""
+    """The bucket still holds object versions or delete markers."""
 
 
 class NoSuchKey(ColdStoreError):
     """The bucket has no current object under this key."""
+
+
+class ShowsDeleteMarker(NoSuchKey):
+    """
+    What is current under this key is a delete marker.
+
+    :ivar version_id: of the marker
+    """
+
+    def __init__(self, bucket: str, version_id: str) -> None:
+        super().__init__(bucket)
+        self.version_id = version_id
+
+
+class NoSuchVersion(ColdStoreError):
+    """The key has no version of this id."""
 
 
 class NoSuchUpload(ColdStoreError):

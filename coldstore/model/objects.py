@@ -36,6 +36,23 @@ class Tier(StrEnum):
     BULK = "Bulk"
 
 
+class Versioning(StrEnum):
+    """
+    Whether a bucket keeps what is overwritten and deleted (API enum ``BucketVersioningStatus``); once set it is never unset again.
+
+    Enabled: every publication is a version with an id of its own. Suspended: like UNSET, each publication replaces the *null version*
+    of its key, the one that was written while the bucket was not Enabled; the others stay.
+    """
+
+    UNSET = ""
+    ENABLED = "Enabled"
+    SUSPENDED = "Suspended"
+
+
+NULL_VERSION_ID = "null"
+"""The id of the one version of a key that was written while its bucket was not Enabled."""
+
+
 class ChecksumKind(StrEnum):
     """Of the whole object, or of the checksums of its parts (API enum ``ChecksumType``)."""
 
@@ -82,6 +99,7 @@ class Bucket:
     created_at: float
     default_class: StorageClass | None = None
     staging_quota_bytes: int | None = None
+    versioning: Versioning = Versioning.UNSET
 
 
 class Piece(NamedTuple):
@@ -142,7 +160,8 @@ class VersionFacts(NamedTuple):
     """
     What a writer fixes when a version comes into being; it never changes, so bundles may rely on it.
 
-    ``headers`` are the stored system headers in lower case (``content-type`` and so on), ``user_metadata`` the
+    ``version_id`` is what the version is called where its bucket is Enabled, else it becomes ``NULL_VERSION_ID`` when it is
+    published. ``headers`` are the stored system headers in lower case (``content-type`` and so on), ``user_metadata`` the
     ``x-amz-meta-*`` without the prefix. ``part_sizes`` is run-length text of a multipart object ("5242880x3,17"),
     empty otherwise. ``crc64nvme`` covers all bytes of the object.
     """
@@ -170,6 +189,9 @@ class ObjectVersion(NamedTuple):
     ids repeat). ``layout_id`` names the list of pieces that hold its bytes while ``on_disk``. ``revision`` changes
     with every change of the row: steps that act on what was read compare it. ``deleted_at`` is set when the version
     was deleted or overwritten while a bundle still needs it.
+
+    Of a key's versions the one with the greatest sequence is current; ``superseded_at`` says since when another is (None: it is
+    current, or was when it was deleted). A *delete marker* (``is_marker``) has no bytes: while it is current, nothing is under its key.
     """
 
     version_uid: int
@@ -184,6 +206,8 @@ class ObjectVersion(NamedTuple):
     read_count: int
     deleted_at: float | None
     revision: int
+    is_marker: bool = False
+    superseded_at: float | None = None
 
 
 ListedObject = tuple[bytes, float, str, int, str, str | None, str | None, str, str | None, float | None]
@@ -216,6 +240,39 @@ class ListedPage:
     def entry_count(self) -> int:
         """How many entries it has."""
         return len(self.rows) + len(self.prefixes)
+
+
+class ListedVersion(NamedTuple):
+    """
+    What a listing shows of a version.
+
+    :ivar shown: as a listing of what is current shows it
+    :ivar sequence: of two versions of a key the one with the greater sequence is newer
+    """
+
+    shown: ListedObject
+    version_id: str
+    sequence: int
+    is_marker: bool
+    is_latest: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionsPage:
+    """
+    A page of the versions in a bucket: by key, of each key the newest first.
+
+    :ivar rows: what is shown itself
+    :ivar prefixes: the common prefixes, in order
+    :ivar last_key, last_version_id: the last entry, behind which the next page begins; of a common prefix without version id
+    :ivar is_truncated: whether there is more behind it
+    """
+
+    rows: list[ListedVersion]
+    prefixes: list[bytes]
+    last_key: bytes
+    last_version_id: str
+    is_truncated: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

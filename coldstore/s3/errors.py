@@ -188,6 +188,8 @@ ANSWERS: Mapping[type[refusals.ColdStoreError], Refusal] = MappingProxyType(
         refusals.BucketAlreadyOwned: Refusal(code="BucketAlreadyOwnedByYou"),
         refusals.BucketNotEmpty: Refusal(code="BucketNotEmpty"),
         refusals.NoSuchKey: Refusal(code="NoSuchKey"),
+        refusals.ShowsDeleteMarker: Refusal(code="NoSuchKey", headers={"x-amz-delete-marker": "true"}),
+        refusals.NoSuchVersion: Refusal(code="NoSuchVersion"),
         refusals.NoSuchUpload: Refusal(code="NoSuchUpload"),
         refusals.PreconditionFailed: Refusal(code="PreconditionFailed"),
         refusals.ObjectIsCold: Refusal(code="InvalidObjectState"),

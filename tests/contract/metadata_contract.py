@@ -359,10 +359,29 @@ class MetadataSteps(_Base):
             version.version_uid, revision=version.revision, expires_at=expires_at, messages=()
         )
 
+    async def living(self) -> list[ObjectVersion]:
+        """Return all versions of bucket ``b``, delete markers among them, as they are listed."""
+        found: list[ObjectVersion] = []
+        after_key, after_version_id = b"", ""
+        while True:
+            page = await self.store.list_versions(
+                "b",
+                prefix=b"",
+                delimiter=b"",
+                after_key=after_key,
+                after_version_id=after_version_id,
+                max_entries=1000,
+            )
+            for row in page.rows:
+                found.append((await self.store.version_content("b", row.shown[0], row.version_id))[0])
+            if not page.is_truncated:
+                return found
+            after_key, after_version_id = page.last_key, page.last_version_id
+
     async def recount(self) -> dict[StorageClass, tuple[int, int]]:
-        """Count what current versions of bucket ``b`` are not on every tape, one by one."""
+        """Count what versions of bucket ``b`` are not on every tape, one by one."""
         sums: dict[StorageClass, tuple[int, int]] = {}
-        for version in await self.store.list_current("b", from_key=b"", before_key=None, limit=100_000):
+        for version in await self.living():
             if version.archive_state in (ArchiveState.PENDING, ArchiveState.CLAIMED):
                 count, size = sums.get(version.facts.storage_class, (0, 0))
                 sums[version.facts.storage_class] = (count + 1, size + version.facts.size_bytes)

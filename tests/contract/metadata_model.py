@@ -3,10 +3,10 @@
 from collections import Counter
 from random import Random
 
-from coldstore.interfaces.metadata import Conflict
+from coldstore.interfaces.metadata import DELETIONS_MAX, Conflict
 from coldstore.model.bundles import BundleState, CopyState
 from coldstore.model.errors import NoSuchKey
-from coldstore.model.objects import ArchiveState, ObjectVersion, RestorePhase, StorageClass
+from coldstore.model.objects import ArchiveState, ObjectVersion, RestorePhase, StorageClass, Versioning
 from tests.contract.metadata_contract import (
     EVERY_CLASS,
     GLACIER,
@@ -43,8 +43,9 @@ class MetadataModel(MetadataSteps):
         """Do random things, then let everything come to its end, and compare."""
         self.chance = chance
         self.now = 1000.0
-        self.current: dict[bytes, str] = {}
-        """Key to ETag of what must be current."""
+        self.versioning = Versioning.UNSET
+        self.history: dict[bytes, list[tuple[str, str | None]]] = {}
+        """Key to version id and ETag of every version, newest last; delete markers have no ETag."""
         self.open_uploads: dict[str, dict[int, str]] = {}
         """Upload id to address by part number."""
         self.given: set[str] = set()
@@ -53,6 +54,7 @@ class MetadataModel(MetadataSteps):
             (self.put, 6), (self.remove, 3), (self.begin_upload, 2), (self.send_part, 6), (self.end_upload, 2),
             (self.pack, 4), (self.advance_bundle, 10), (self.begin_restore, 3), (self.bring_back, 3),
             (self.expire, 1), (self.evict, 4), (self.free, 2), (self.read, 1), (self.move, 3),
+            (self.set_versioning, 1), (self.remove_versions, 3),
         ]  # fmt: skip
         for number in range(self.steps):
             self.now += chance.random() * 10
@@ -65,10 +67,12 @@ class MetadataModel(MetadataSteps):
 
     async def compare(self) -> None:
         """The store shows exactly what was acknowledged, and nothing that is held was freed."""
-        found = await self.store.list_current("b", from_key=b"", before_key=None, limit=999)
-        self.assertEqual({one.facts.key: one.facts.etag for one in found}, self.current)
-        self.assertEqual([one.facts.key for one in found], sorted(self.current))
+        current = await self.store.list_current("b", from_key=b"", before_key=None, limit=999)
+        self.assertEqual({one.facts.key: one.facts.etag for one in current}, self.current)
+        self.assertEqual([one.facts.key for one in current], sorted(self.current))
+        await self.compare_history()
         await self.check_backlog()
+        found = await self.versions()
         self.assertEqual(len(self.freed), len(set(self.freed)))
         held = await self.held(found)
         self.assertEqual(len(held), len(set(held)))
@@ -76,6 +80,27 @@ class MetadataModel(MetadataSteps):
         known = await self.known(self.given)
         self.assertEqual(known, self.given - set(self.freed))
         await self.compare_use(found)
+
+    async def compare_history(self) -> None:
+        """Every version is listed once, newest first, is found by its id, and is current when it is the newest of its key."""
+        wanted = [
+            (key, version_id, etag)
+            for key in sorted(self.history)
+            for version_id, etag in reversed(self.history[key])
+        ]
+        living = await self.living()
+        self.assertEqual(
+            [
+                (one.facts.key, one.facts.version_id, None if one.is_marker else one.facts.etag)
+                for one in living
+            ],
+            wanted,
+        )
+        newest = {key: of_key[-1][0] for key, of_key in self.history.items()}
+        for version in living:
+            is_current = newest[version.facts.key] == version.facts.version_id
+            self.assertEqual(version.superseded_at is None, is_current, version)
+            self.assertIsNone(version.deleted_at)
 
     async def compare_use(self, versions: list[ObjectVersion], *, is_at_rest: bool = False) -> None:
         """What is counted on the disk is what lives there, and at most what is not freed yet; promises are exact."""
@@ -141,8 +166,45 @@ class MetadataModel(MetadataSteps):
     # ── what can happen ─────────────────────────────────────────────────────────────────────────────────────────────
 
     async def versions(self) -> list[ObjectVersion]:
-        """Return all current versions."""
-        return await self.store.list_current("b", from_key=b"", before_key=None, limit=999)
+        """Return all versions that have bytes."""
+        return [version for version in await self.living() if not version.is_marker]
+
+    @property
+    def current(self) -> dict[bytes, str]:
+        """Key to ETag of what must be current."""
+        newest = {key: of_key[-1][1] for key, of_key in self.history.items()}
+        return {key: etag for key, etag in newest.items() if etag is not None}
+
+    def enters(self, key: bytes, version_id: str, etag: str | None) -> None:
+        """A version or a marker comes into being."""
+        of_key = self.history.setdefault(key, [])
+        if self.versioning is not Versioning.ENABLED:
+            version_id = "null"
+            of_key[:] = [one for one in of_key if one[0] != "null"]
+        of_key.append((version_id, etag))
+
+    def leaves(self, key: bytes, version_id: str) -> None:
+        """A version or a marker is gone."""
+        of_key = [one for one in self.history.pop(key) if one[0] != version_id]
+        if of_key:
+            self.history[key] = of_key
+
+    async def set_versioning(self) -> None:
+        """Enable or suspend versioning."""
+        self.versioning = self.chance.choice([Versioning.ENABLED, Versioning.ENABLED, Versioning.SUSPENDED])
+        await self.store.set_versioning(name="b", versioning=self.versioning)
+
+    async def remove_versions(self) -> None:
+        """Delete some versions for good, several of a key perhaps, and some that are not there."""
+        wanted = [(self.chance.choice(KEYS), "nope")]
+        for key, of_key in self.history.items():
+            wanted += [(key, version_id) for version_id, _ in of_key if self.chance.random() < 0.1]
+        self.chance.shuffle(wanted)
+        gone = await self.store.delete_versions("b", wanted[:DELETIONS_MAX], at=self.now)
+        those = [(key, version_id) for key, version_id in wanted[:DELETIONS_MAX] if version_id != "nope"]
+        self.assertEqual([(one.facts.key, one.facts.version_id) for one in gone], those)
+        for key, version_id in those:
+            self.leaves(key, version_id)
 
     def address(self) -> str:
         """Return a new address."""
@@ -152,21 +214,30 @@ class MetadataModel(MetadataSteps):
 
     async def put(self) -> None:
         """Publish an object of one to three pieces."""
-        key, etag = self.chance.choice(KEYS), self.unique("etag")
+        key, etag, version_id = self.chance.choice(KEYS), self.unique("etag"), self.unique("version")
         pieces = [piece_of(self.address(), n + 1) for n in range(self.chance.choice([1, 1, 2, 3]))]
         await self.publish(
             key, pieces=pieces, etag=etag, size_bytes=10 * len(pieces), created_at=self.now,
             wants_tape=self.chance.random() < 0.8, storage_class=self.chance.choice(EVERY_CLASS),
+            version_id=version_id,
         )  # fmt: skip
-        self.current[key] = etag
+        self.enters(key, version_id, etag)
 
     async def remove(self) -> None:
         """Delete some keys."""
         keys = self.chance.sample(KEYS, self.chance.randint(1, 3))
-        gone = await self.delete(*keys, at=self.now)
-        self.assertEqual({one.facts.key for one in gone}, set(keys) & set(self.current))
-        for key in keys:
-            self.current.pop(key, None)
+        marker_ids = [self.unique("marker") for _ in keys]
+        told = await self.store.delete_current(
+            "b", keys, at=self.now, messages={}, owner_id="owner", marker_ids=marker_ids
+        )
+        if self.versioning is Versioning.UNSET:
+            self.assertEqual({one.facts.key for one in told}, set(keys) & set(self.history))
+            for key in keys:
+                self.history.pop(key, None)
+            return
+        self.assertEqual([one.facts.key for one in told if one.is_marker], keys)
+        for key, marker_id in zip(keys, marker_ids, strict=True):
+            self.enters(key, marker_id, None)
 
     async def begin_upload(self) -> None:
         """Begin an upload."""
@@ -198,7 +269,11 @@ class MetadataModel(MetadataSteps):
             return
         listed = sorted(self.chance.sample(sorted(parts), self.chance.randint(1, len(parts))))
         facts = facts_of(
-            upload.key, etag=self.unique("etag"), size_bytes=10 * len(listed), created_at=self.now
+            upload.key,
+            etag=self.unique("etag"),
+            size_bytes=10 * len(listed),
+            created_at=self.now,
+            version_id=self.unique("version"),
         )
         version = await self.store.complete_upload(
             upload_id,
@@ -210,7 +285,7 @@ class MetadataModel(MetadataSteps):
             revision=upload.revision,
         )
         self.assertEqual(await self.addresses(version), [parts[number] for number in listed])
-        self.current[upload.key] = facts.etag
+        self.enters(upload.key, facts.version_id, facts.etag)
 
     async def pack(self) -> None:
         """Claim what waits, versions of several pieces in two bundles, perhaps only in part."""

@@ -37,9 +37,12 @@ from coldstore.metadata.sql import (
     buckets,
     bundles,
     copies,
+    deletions,
+    history,
     layouts,
     restores,
     shares,
+    standing,
     telling,
     uploads,
     versions,
@@ -66,7 +69,7 @@ from coldstore.model.errors import (
     PreconditionFailed,
     TakenOver,
 )
-from coldstore.model.objects import StorageClass
+from coldstore.model.objects import StorageClass, Versioning
 from coldstore.testing.metadata import FaultyStore
 from coldstore.util.asynchronous import returns_deferred
 from tests.contract.metadata_contract import (
@@ -80,6 +83,7 @@ from tests.contract.metadata_contract import (
     upload_of,
 )
 from tests.contract.metadata_model import MetadataModel
+from tests.contract.metadata_versions import VersionsContract
 
 reactor = cast(IReactorFromThreads, installed_reactor)
 HARMLESS_SCANS = {
@@ -87,14 +91,16 @@ HARMLESS_SCANS = {
     "SCAN asked",
     "SCAN entry",
     "SCAN shown",
+    "SCAN store",
     "SCAN backlogs",
+    "SCAN gone USING INDEX gone_buckets",
     "SCAN c USING INDEX unfinished_copies",
     "SCAN c USING INDEX lost_copies",
     "SCAN versions USING INDEX due_versions",
     "SCAN layouts USING INDEX doomed_layouts",
     "SCAN layouts USING INDEX untidy_layouts",
 }
-"""A row per class, and indexes that hold nothing but what is asked for."""
+"""The only row, a row per class, and indexes that hold nothing but what is asked for."""
 
 
 class InMemory(MetadataSteps):
@@ -121,15 +127,15 @@ class Faulty(MetadataSteps):
         return FaultyStore(SqliteStore(":memory:")).as_store()
 
 
-class InMemoryTests(InMemory, MetadataContract, TestCase):
+class InMemoryTests(InMemory, MetadataContract, VersionsContract, TestCase):
     """The contract, at once."""
 
 
-class OnThreadsTests(OnThreads, MetadataContract, TestCase):
+class OnThreadsTests(OnThreads, MetadataContract, VersionsContract, TestCase):
     """The contract, on threads."""
 
 
-class FaultyStoreContractTests(Faulty, MetadataContract, TestCase):
+class FaultyStoreContractTests(Faulty, MetadataContract, VersionsContract, TestCase):
     """The contract, behind the fault wrapper."""
 
 
@@ -164,7 +170,7 @@ class CommonSql(Connection):
         return super().execute(sql, *arguments)
 
 
-class InCommonSqlTests(MetadataContract, TestCase):
+class InCommonSqlTests(MetadataContract, VersionsContract, TestCase):
     """The contract in SQL that all databases understand: what a step says of SQLite's own it has from the dialect."""
 
     def make_store(self) -> IMetadataStore:
@@ -807,18 +813,67 @@ class PlanTests(SynchronousTestCase):
         self.addCleanup(connection.close)
         migrate(connection, shipped_migrations(), new_appliance_id=lambda: "id")
         connection.execute(
-            "INSERT INTO buckets (name, owner_id, region, created_at) VALUES ('b', 'o', 'r', 1)"
+            "INSERT INTO buckets (name, owner_id, region, created_at, versioning) VALUES"
+            " ('b', 'o', 'r', 1, 'Enabled'), ('v', 'o', 'r', 1, 'Suspended'), ('w', 'o', 'r', 1, '')"
         )
+        for number, key in enumerate(
+            [b"there", *(b"folder/%d/%d" % (i, j) for i in range(9) for j in range(9))]
+        ):
+            publication = versions.publish(
+                connection,
+                facts_of(key, version_id=f"v{number}"),
+                layout_id=f"l{number}",
+                pieces=[piece_of(f"p{number}")],
+                wants_tape=True,
+                condition=None,
+                messages=[],
+                wanted_bucket_uid=None,
+            )
+            finished(publication)
         connection.set_trace_callback(statements.append)
         classes = [StorageClass.GLACIER]
         for question in (
-            versions.to_replace(connection, "b", b"k"),
+            standing.under_each(connection, "b", [b"k"]),
+            standing.these(connection, "b", [(b"k", "null")]),
+            standing.bring_back(connection, 1, b"k"),
+            deletions.delete_current(
+                connection,
+                "v",
+                [b"k"],
+                at=1.0,
+                messages={},
+                if_match=None,
+                owner_id="o",
+                marker_ids=["m"],
+            ),
+            deletions.delete_these(connection, "v", [(b"k", "null")], at=1.0, if_match=None),
+            versions.current_content(connection, "b", b"there"),
+            versions.content_of(connection, "b", b"there", "v0"),
+            *(
+                history.page(
+                    connection,
+                    "b",
+                    prefix=prefix,
+                    delimiter=delimiter,
+                    after_key=after_key,
+                    after_version_id=after_version_id,
+                    max_entries=9,
+                )
+                for prefix, delimiter, after_key, after_version_id in (
+                    (b"", b"", b"", ""),
+                    (b"t", b"", b"there", "v0"),
+                    (b"", b"/", b"", ""),
+                    (b"folder/", b"/", b"", ""),
+                )
+            ),
+            buckets.delete(connection, "w"),
+            uploads.completed(connection, "b", b"k", "u"),
             versions.listed(connection, "b", from_key=b"a", before_key=b"b", limit=9),
             versions.page(connection, "b", prefix=b"", delimiter=b"/", after=b"", max_entries=9),
             versions.page(connection, "b", prefix=b"a", delimiter=b"", after=b"", max_entries=9),
             versions.entries(connection, (1, b"a"), prefix_length=0, delimiter=b"/", limit=9),
             versions.entries(connection, (1, b"a", b"b"), prefix_length=0, delimiter=b"/", limit=9),
-            versions.found_under(connection, "b", b"k"),
+            versions.current(connection, "b", b"there"),
             versions.by_uid(connection, 1),
             bundles.pending(connection, classes=classes, after_sequence=3, limit=9),
             bundles.listed(connection, states=list(BundleState), settled=None, after="", limit=9),
@@ -851,6 +906,91 @@ class PlanTests(SynchronousTestCase):
             for *_, step in connection.execute(f"EXPLAIN QUERY PLAN {statement}").fetchall():
                 is_bounded = not step.startswith("SCAN") or step in HARMLESS_SCANS
                 self.assertTrue(is_bounded and "TEMP B-TREE FOR ORDER" not in step, (step, statement))
+
+    def test_what_is_not_shown_costs_nothing(self) -> None:
+        """Looking at what is current takes the same steps in SQLite however many versions and delete markers there are."""
+        few, many = self.steps_beside(3), self.steps_beside(300)
+        for name, count in few.items():
+            self.assertLessEqual(many[name], 1.1 * count, (name, few, many))
+
+    def steps_beside(self, others: int) -> dict[str, int]:
+        """Return how many steps of its machine SQLite takes for questions about a bucket with so many versions that are not shown."""
+        connection = sqlite3.connect(":memory:", factory=Connection, isolation_level=None)
+        self.addCleanup(connection.close)
+        migrate(connection, shipped_migrations(), new_appliance_id=lambda: "id")
+        finished(
+            buckets.create(connection, name="b", owner_id="o", region="r", created_at=1.0, default_class=None)
+        )
+        finished(buckets.set_versioning(connection, name="b", versioning=Versioning.ENABLED))
+
+        def put(key: bytes, number: int) -> None:
+            publication = versions.publish(
+                connection,
+                facts_of(key, version_id=f"v{number}"),
+                layout_id=f"{key!r}{number}",
+                pieces=[piece_of(f"{key!r}{number}")],
+                wants_tape=True,
+                condition=None,
+                messages=[],
+                wanted_bucket_uid=None,
+            )
+            finished(publication)
+
+        def mark(key: bytes) -> None:
+            finished(
+                deletions.delete_current(
+                    connection,
+                    "b",
+                    [key],
+                    at=1.0,
+                    messages={},
+                    if_match=None,
+                    owner_id="o",
+                    marker_ids=[f"m{key!r}"],
+                )
+            )
+
+        for number in range(others):
+            put(b"a", number)
+            put(b"z", number)
+            put(b"gone/%d" % number, number)
+            mark(b"gone/%d" % number)
+        for key in (b"b", b"i", b"y/1", b"y/2"):
+            put(key, 0)
+        mark(b"i")
+        connection.execute("ANALYZE")
+        taken = 0
+
+        def count() -> int:
+            nonlocal taken
+            taken += 1
+            return 0
+
+        connection.set_progress_handler(count, 1)
+        counts = {}
+        for name, question in (
+            ("content", versions.current_content(connection, "b", b"a")),
+            ("of id", versions.content_of(connection, "b", b"a", "v1")),
+            ("to publish", standing.under_each(connection, "b", [b"a", b"i"])),
+            ("page", versions.page(connection, "b", prefix=b"", delimiter=b"", after=b"", max_entries=9)),
+            ("folders", versions.page(connection, "b", prefix=b"", delimiter=b"/", after=b"", max_entries=9)),
+            (
+                "versions",
+                history.page(
+                    connection,
+                    "b",
+                    prefix=b"",
+                    delimiter=b"/",
+                    after_key=b"a",
+                    after_version_id="v2",
+                    max_entries=3,
+                ),
+            ),
+        ):
+            taken = 0
+            finished(question)
+            counts[name] = taken
+        return counts
 
     def test_prepared_once(self) -> None:
         """What is asked for over and over again is prepared once, whatever values it is asked with."""

@@ -9,6 +9,7 @@ from coldstore.interfaces.metadata import IMetadataStore
 from coldstore.model.errors import MetadataUnavailable, NoSuchKey
 from tests.contract.metadata_contract import GroupCommitContract, MetadataContract, MetadataSteps
 from tests.contract.metadata_model import MetadataModel
+from tests.contract.metadata_versions import VersionsContract
 from tests.contract.virtual import InVirtualTime
 from tests.simulation.database import Database, Loss
 from tests.simulation.life import Life
@@ -33,7 +34,7 @@ class OnOneDatabase(InVirtualTime, MetadataSteps):
         return self.database.store(self.life, lambda: chance.uniform(0.001, 0.01))
 
 
-class SimulatedTests(OnOneDatabase, MetadataContract, TestCase):
+class SimulatedTests(OnOneDatabase, MetadataContract, VersionsContract, TestCase):
     """The contract."""
 
 

@@ -10,6 +10,7 @@ from twisted.trial.unittest import TestCase
 from coldstore.interfaces.metadata import IMetadataStore
 from tests.contract.metadata_contract import GroupCommitContract, MetadataContract, MetadataSteps
 from tests.contract.metadata_model import MetadataModel
+from tests.contract.metadata_versions import VersionsContract
 from tests.servers import etcd
 from tests.servers.etcd_rows import copy_of, numbers_in_file, reactor, rows_in_etcd, rows_in_file, store_on
 from tests.servers.proxy import Fault, Proxy, Way
@@ -33,7 +34,7 @@ class OnEtcd(MetadataSteps):
         self.assertEqual(rows_in_etcd(etcd.shared()), rows_in_file(self.replica))
 
 
-class OnEtcdTests(OnEtcd, MetadataContract, TestCase):
+class OnEtcdTests(OnEtcd, MetadataContract, VersionsContract, TestCase):
     """The contract."""
 
 

@@ -22,6 +22,7 @@ from coldstore.metadata.sqlite.schema import shipped_migrations
 from coldstore.metadata.sqlite.store import prepare
 from tests.contract.metadata_contract import MetadataContract
 from tests.contract.metadata_model import MetadataModel
+from tests.contract.metadata_versions import VersionsContract
 from tests.servers.postgres_stores import OwnDatabase
 
 Questions = dict[str, dict[tuple[object, ...], None]]
@@ -73,7 +74,7 @@ def asked_by_steps() -> Questions:
         prepare(connection, shipped_migrations(), new_appliance_id=lambda: "one")
         return connection
 
-    class Asking(MetadataContract, MetadataModel, SynchronousTestCase):
+    class Asking(MetadataContract, VersionsContract, MetadataModel, SynchronousTestCase):
         """The contract and a random life, in memory."""
 
         seeds = range(200, 201)

@@ -10,6 +10,7 @@ from coldstore.metadata.postgres.client import Address
 from coldstore.metadata.postgres.store import PostgresStore
 from tests.contract.metadata_contract import GroupCommitContract, MetadataContract, MetadataSteps
 from tests.contract.metadata_model import MetadataModel
+from tests.contract.metadata_versions import VersionsContract
 from tests.servers import postgres
 
 LONG_SECONDS = 60.0
@@ -46,7 +47,7 @@ class OnPostgres(MetadataSteps):
         )
 
 
-class ContractTests(OnPostgres, MetadataContract, TestCase):
+class ContractTests(OnPostgres, MetadataContract, VersionsContract, TestCase):
     """The contract; and the cost of each question follows its answer, not the size of the store: the server's own plans say so."""
 
     def make_store(self) -> IMetadataStore:

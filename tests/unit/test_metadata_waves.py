@@ -89,6 +89,8 @@ class FootprintTests(SynchronousTestCase):
         """Keys, a part and its address, a message; nothing, when all it does is to add."""
         self.store.delete_current("b", [b"k", b"l"], at=1.0, messages={})
         self.assertEqual(self.touched(), {("key", "b", b"k"), ("key", "b", b"l")})
+        self.store.delete_versions("b", [(b"k", "1"), (b"k", "2"), (b"l", "1")], at=1.0)
+        self.assertEqual(self.touched(), {("key", "b", b"k"), ("key", "b", b"l")})
         self.store.put_part("u", piece_of("p", 7))
         self.assertEqual(self.touched(), {("part", "u", 7), ("address", "p")})
         self.store.message_delivered(5)

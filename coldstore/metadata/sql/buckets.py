@@ -3,7 +3,7 @@
 from coldstore.metadata.sql.database import Database
 from coldstore.metadata.sql.rows import BUCKET_COLUMNS, bucket_of
 from coldstore.model.errors import BucketAlreadyOwned, BucketExists, BucketNotEmpty, NoSuchBucket
-from coldstore.model.objects import Bucket, StorageClass
+from coldstore.model.objects import Bucket, StorageClass, Versioning
 
 _REAPED_MAX = 10
 """Gone buckets without a reference that are removed along with a deletion."""
@@ -79,11 +79,29 @@ async def set_quota(db: Database, *, name: str, quota_bytes: int | None) -> Buck
     return bucket_of(row)
 
 
+async def set_versioning(db: Database, *, name: str, versioning: Versioning) -> Bucket:
+    """Enable or suspend versioning."""
+    if versioning is Versioning.UNSET:
+        raise ValueError("versioning that was set is never unset")
+    row = await db.row(
+        f"UPDATE buckets SET versioning = ? WHERE name = ? AND is_gone = 0 RETURNING {BUCKET_COLUMNS}",
+        (versioning.value, name),
+    )
+    if row is None:
+        raise NoSuchBucket(name)
+    return bucket_of(row)
+
+
 async def delete(db: Database, name: str) -> None:
     """Mark an empty bucket as gone, and remove gone ones that nothing refers to any more."""
     bucket_uid = await uid(db, name)
+    # Each from an index of its own.
     holds_one = await db.row(
-        "SELECT 1 FROM versions WHERE bucket_uid = ? AND deleted_at IS NULL LIMIT 1", (bucket_uid,)
+        " UNION ALL ".join(
+            f"SELECT 1 WHERE EXISTS (SELECT 1 FROM versions WHERE bucket_uid = ? AND deleted_at IS NULL AND is_shown = {shown})"
+            for shown in (1, 0)
+        ),
+        (bucket_uid, bucket_uid),
     )
     if holds_one is not None:
         raise BucketNotEmpty(name)

@@ -12,7 +12,7 @@ each only adds to, whoever else does: the sums, the outbox, the reads that a ver
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
-from coldstore.metadata.sql import telling, uploads, versions
+from coldstore.metadata.sql import deletions, telling, uploads, versions
 from coldstore.metadata.sql.database import Database
 from coldstore.metadata.sql.executor import Step
 from coldstore.model.objects import Piece, VersionFacts
@@ -65,6 +65,13 @@ def _delete_current(bucket: str, keys: Sequence[bytes], **_: object) -> Iterable
         yield "key", bucket, key
 
 
+def _delete_these(
+    bucket: str, wanted: Sequence[tuple[bytes, str]], **_: object
+) -> Iterable[tuple[object, ...]]:
+    for key, _version_id in wanted:
+        yield "key", bucket, key
+
+
 def _put_part(upload_id: str, piece: Piece) -> Iterable[tuple[object, ...]]:
     # The address that it may free is that of a piece until then: whoever wants to name it is refused, before and after.
     yield "part", upload_id, piece.ordinal
@@ -81,7 +88,8 @@ def _message_delivered(message_id: int) -> Iterable[tuple[object, ...]]:
 
 _DECLARED: Mapping[Callable[..., Any], Callable[..., Iterable[tuple[object, ...]]]] = {
     versions.publish: _publish,
-    versions.delete_current: _delete_current,
+    deletions.delete_current: _delete_current,
+    deletions.delete_these: _delete_these,
     versions.note_reads: _note_reads,
     uploads.put_part: _put_part,
     telling.message_delivered: _message_delivered,

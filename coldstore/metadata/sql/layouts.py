@@ -228,6 +228,7 @@ async def _bury_versions(db: Database, rows_left: int) -> int:
         for doomed in (layout_id, recall_layout_id):
             if doomed:
                 await set_state(db, doomed, "doomed")
+        # Of a delete marker neither layout is there.
         member = await db.row("SELECT 1 FROM members WHERE version_uid = ? LIMIT 1", (version_uid,))
         if member is None:
             await db.do("DELETE FROM versions WHERE version_uid = ?", (version_uid,))

@@ -24,23 +24,28 @@ from coldstore.model.objects import (
     Upload,
     User,
     VersionFacts,
+    Versioning,
 )
 
 Row = Sequence[Any]
 
 USER_COLUMNS = "user_id, name, access_key, secret_key, created_at, staging_quota_bytes"
-BUCKET_COLUMNS = "bucket_uid, name, owner_id, region, created_at, default_class, staging_quota_bytes"
+BUCKET_COLUMNS = (
+    "bucket_uid, name, owner_id, region, created_at, default_class, staging_quota_bytes, versioning"
+)
 VERSION_COLUMNS = """
     v.version_uid, v.sequence, b.name, v.key, v.version_id, v.size_bytes, v.etag, v.storage_class, v.headers,
     v.user_metadata, v.checksum_algorithm, v.checksum_value, v.checksum_kind, v.crc64nvme, v.part_sizes, v.created_at,
     v.owner_id, v.layout_id, v.on_disk, v.archive_state, v.archived_at, v.restore_phase, v.restore_tier, v.restore_days,
     v.restore_requested_at, v.restore_expires_at, v.restore_requested_by, v.last_read_at, v.read_count, v.deleted_at,
-    v.revision"""
+    v.revision, v.is_marker, v.superseded_at"""
 LISTED_COLUMNS = """
     v.key, v.created_at, v.etag, v.size_bytes, v.storage_class, v.checksum_algorithm, v.checksum_kind, v.owner_id,
     v.restore_phase, v.restore_expires_at"""
 """The fields of a ``ListedObject``, in their order."""
-VERSION_WIDTH = 31
+OF_VERSION_COLUMNS = "v.version_id, v.sequence, v.is_marker, v.is_shown = 1 OR v.superseded_at IS NULL"
+"""The fields of a ``ListedVersion`` behind those of what it shows, in their order."""
+VERSION_WIDTH = 33
 PIECE_COLUMNS = "ordinal, address, length_bytes, crc64nvme, etag, checksum_algorithm, checksum_value, checksum_kind, created_at"
 PIECE_COLUMNS_OF_P = ", ".join(f"p.{column}" for column in PIECE_COLUMNS.split(", "))
 UPLOAD_COLUMNS = """
@@ -133,7 +138,7 @@ def user_of(row: Row) -> User:
 
 def bucket_of(row: Row) -> Bucket:
     """Of ``BUCKET_COLUMNS``."""
-    bucket_uid, name, owner_id, region, created_at, default_class, staging_quota_bytes = row
+    bucket_uid, name, owner_id, region, created_at, default_class, staging_quota_bytes, versioning = row
     return Bucket(
         bucket_uid=bucket_uid,
         name=name,
@@ -142,6 +147,7 @@ def bucket_of(row: Row) -> Bucket:
         created_at=created_at,
         default_class=None if default_class is None else StorageClass(default_class),
         staging_quota_bytes=staging_quota_bytes,
+        versioning=Versioning(versioning),
     )
 
 
@@ -179,6 +185,8 @@ def version_of(row: Row) -> ObjectVersion:
         read_count,
         deleted_at,
         revision,
+        is_marker,
+        superseded_at,
     ) = row
     facts = VersionFacts(
         bucket=bucket,
@@ -218,6 +226,8 @@ def version_of(row: Row) -> ObjectVersion:
         read_count=read_count,
         deleted_at=deleted_at,
         revision=revision,
+        is_marker=bool(is_marker),
+        superseded_at=superseded_at,
     )
 
 

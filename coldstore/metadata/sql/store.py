@@ -27,6 +27,8 @@ from coldstore.metadata.sql import (
     bundles,
     cartridges,
     copies,
+    deletions,
+    history,
     layouts,
     record,
     restores,
@@ -56,6 +58,8 @@ from coldstore.model.objects import (
     Upload,
     User,
     VersionFacts,
+    Versioning,
+    VersionsPage,
 )
 from coldstore.util.asynchronous import all_of, returns_deferred, shielded
 
@@ -248,6 +252,10 @@ class SqlStore:
         """Set a bucket's quota."""
         return self._change(self._buckets, buckets.set_quota, name=name, quota_bytes=quota_bytes)
 
+    def set_versioning(self, *, name: str, versioning: Versioning) -> Deferred[Bucket]:
+        """Enable or suspend versioning."""
+        return self._change(self._buckets, buckets.set_versioning, name=name, versioning=versioning)
+
     def delete_bucket(self, name: str) -> Deferred[None]:
         """Remove an empty bucket."""
         return self._change(self._buckets, buckets.delete, name)
@@ -285,6 +293,12 @@ class SqlStore:
         """Return what is under a key, with the one piece that is all of it."""
         return self._look_up(versions.current_content, bucket, key)
 
+    def version_content(
+        self, bucket: str, key: bytes, version_id: str
+    ) -> Deferred[tuple[ObjectVersion, Piece | None]]:
+        """Return the version of an id, with the one piece that is all of it."""
+        return self._look_up(versions.content_of, bucket, key, version_id)
+
     def version(self, version_uid: int) -> Deferred[ObjectVersion | None]:
         """Return a version."""
         return self._look_up(versions.by_uid, version_uid)
@@ -303,6 +317,27 @@ class SqlStore:
             versions.page, bucket, prefix=prefix, delimiter=delimiter, after=after, max_entries=max_entries
         )
 
+    def list_versions(
+        self,
+        bucket: str,
+        *,
+        prefix: bytes,
+        delimiter: bytes,
+        after_key: bytes,
+        after_version_id: str,
+        max_entries: int,
+    ) -> Deferred[VersionsPage]:
+        """Return a page of all versions of a bucket."""
+        return self._read(
+            history.page,
+            bucket,
+            prefix=prefix,
+            delimiter=delimiter,
+            after_key=after_key,
+            after_version_id=after_version_id,
+            max_entries=max_entries,
+        )
+
     def delete_current(
         self,
         bucket: str,
@@ -311,9 +346,26 @@ class SqlStore:
         at: float,
         messages: Mapping[bytes, NewMessage],
         if_match: str | None = None,
+        owner_id: str = "",
+        marker_ids: Sequence[str] = (),
     ) -> Deferred[list[ObjectVersion]]:
         """Delete what is under the keys."""
-        return self._write(versions.delete_current, bucket, keys, at=at, messages=messages, if_match=if_match)
+        return self._write(
+            deletions.delete_current,
+            bucket,
+            keys,
+            at=at,
+            messages=messages,
+            if_match=if_match,
+            owner_id=owner_id,
+            marker_ids=marker_ids,
+        )
+
+    def delete_versions(
+        self, bucket: str, wanted: Sequence[tuple[bytes, str]], *, at: float, if_match: str | None = None
+    ) -> Deferred[list[ObjectVersion]]:
+        """Delete versions of given ids."""
+        return self._write(deletions.delete_these, bucket, wanted, at=at, if_match=if_match)
 
     def pieces(self, layout_id: str, *, after_ordinal: int, limit: int) -> Deferred[list[Piece]]:
         """Return the pieces of a layout."""

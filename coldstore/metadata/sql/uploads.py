@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from coldstore.interfaces.metadata import Conflict, WriteCondition
-from coldstore.metadata.sql import buckets, layouts, shares, versions
+from coldstore.metadata.sql import buckets, layouts, shares, standing, versions
 from coldstore.metadata.sql.database import Database
 from coldstore.metadata.sql.rows import UPLOAD_COLUMNS, pairs_text, upload_of
 from coldstore.metadata.sql.runs import Runs
@@ -16,6 +16,8 @@ _NEW_COLUMNS = """
     created_at"""
 _JOINED = "uploads AS u JOIN buckets AS b ON b.bucket_uid = u.bucket_uid"
 
+_NEWEST_MAX = 100
+"""Superseded versions of a key among which an upload that is complete is looked for."""
 _TO_PUT = (
     f"SELECT {layouts.KNOWN}, p.address, p.length_bytes FROM {_JOINED} LEFT JOIN pieces AS p"
     " ON p.layout_id = u.upload_id AND p.ordinal = ? WHERE u.upload_id = ? AND b.is_gone = 0"
@@ -125,7 +127,7 @@ async def complete(
     revision: int | None,
 ) -> ObjectVersion:
     """Publish the parts whose numbers ``listed`` names as runs."""
-    under = await versions.to_replace(db, facts.bucket, facts.key)
+    (under,) = await standing.under_each(db, facts.bucket, [facts.key])
     row = await db.row(
         "SELECT revision FROM uploads WHERE upload_id = ? AND bucket_uid = ? AND key = ?",
         (upload_id, under.bucket_uid, facts.key),
@@ -153,17 +155,24 @@ async def complete(
 
 
 async def completed(db: Database, bucket: str, key: bytes, upload_id: str) -> ObjectVersion | None:
-    """Return the current version that this upload became."""
+    """Return the version that this upload became, if it is among the newest of its key."""
     try:
         bucket_uid = await buckets.uid(db, bucket)
     except NoSuchBucket:
         return None
-    found = await versions.selected(
-        db,
-        "WHERE v.bucket_uid = ? AND v.key = ? AND v.deleted_at IS NULL AND v.upload_id = ?",
-        (bucket_uid, key, upload_id),
-    )
-    return next(iter(found), None)
+    for newest in (
+        f"WHERE v.bucket_uid = ? AND v.key = ? AND {standing.IS_SHOWN} LIMIT ?",
+        f"WHERE v.bucket_uid = ? AND v.key = ? AND {standing.IS_OTHER} ORDER BY v.sequence DESC LIMIT ?",
+    ):
+        of_key = f"SELECT v.version_uid FROM versions AS v {newest}"
+        found = await versions.selected(
+            db,
+            f"WHERE v.version_uid IN ({of_key}) AND v.upload_id = ?",
+            (bucket_uid, key, _NEWEST_MAX, upload_id),
+        )
+        if found:
+            return found[0]
+    return None
 
 
 async def abort(db: Database, bucket: str, key: bytes, upload_id: str) -> None:

@@ -79,7 +79,7 @@ async def totals(db: Database) -> StoreTotals:
         return int(found)
 
     object_count, object_bytes = await db.row(
-        f"SELECT count(*), {total('size_bytes')} FROM versions WHERE deleted_at IS NULL"
+        f"SELECT count(*), {total('size_bytes')} FROM versions WHERE deleted_at IS NULL AND is_marker = 0"
     )
     return StoreTotals(
         bucket_count=await number("SELECT count(*) FROM buckets WHERE is_gone = 0"),

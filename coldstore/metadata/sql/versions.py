@@ -1,13 +1,13 @@
-"""Object versions: publishing, finding, listing, deleting."""
+"""Object versions: publishing, finding, listing what is current."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 from coldstore.interfaces.metadata import WriteCondition
-from coldstore.metadata.sql import buckets, layouts, shares
+from coldstore.metadata.sql import buckets, layouts, shares, standing
 from coldstore.metadata.sql.backlog import Tally
-from coldstore.metadata.sql.database import Database
+from coldstore.metadata.sql.database import Database, Dialect
 from coldstore.metadata.sql.rows import (
     LISTED_COLUMNS,
     PIECE_COLUMNS_OF_P,
@@ -20,41 +20,53 @@ from coldstore.metadata.sql.rows import (
     signed,
     version_of,
 )
+from coldstore.metadata.sql.standing import CLAIMED, Under
 from coldstore.metadata.sql.telling import write_messages
-from coldstore.model.errors import NoSuchBucket, NoSuchKey, PreconditionFailed
+from coldstore.model.errors import (
+    NoSuchBucket,
+    NoSuchKey,
+    NoSuchVersion,
+    PreconditionFailed,
+    ShowsDeleteMarker,
+)
 from coldstore.model.events import NewMessage
-from coldstore.model.objects import ArchiveState, ListedObject, ListedPage, ObjectVersion, Piece, VersionFacts
+from coldstore.model.objects import (
+    NULL_VERSION_ID,
+    ArchiveState,
+    ListedObject,
+    ListedPage,
+    ObjectVersion,
+    Piece,
+    VersionFacts,
+    Versioning,
+)
 from coldstore.plan.listing import BEHIND_ALL, ListingPlan
 
-_OF_KEY = (
-    " FROM buckets AS b LEFT JOIN versions AS v ON v.bucket_uid = b.bucket_uid AND v.key = ? AND v.deleted_at IS NULL"
-    " WHERE b.name = ? AND b.is_gone = 0"
-)
-_UNDER = f"SELECT b.bucket_uid, {VERSION_COLUMNS}{_OF_KEY}"
-_CLAIMED = (
-    "SELECT 1 FROM members JOIN bundles USING (bundle_id)"
-    " WHERE version_uid = {} AND bundles.state IN ('filling', 'frozen') LIMIT 1"
-)
-_TO_REPLACE = f"b.bucket_uid, EXISTS ({_CLAIMED.format('v.version_uid')}), {VERSION_COLUMNS}{_OF_KEY}"
 _TO_PUBLISH = (
     f"SELECT {layouts.KNOWN}, (SELECT share_uid FROM shares AS s"
-    f" WHERE s.owner_id = ? AND s.bucket_uid = b.bucket_uid AND s.storage_class = ?), {_TO_REPLACE}"
+    f" WHERE s.owner_id = ? AND s.bucket_uid = b.bucket_uid AND s.storage_class = ?), {standing.UNDER}"
 )
 """All that has to be known before a piece is published, in one question: the database may be far away."""
-_CONTENT = (
-    f"SELECT {VERSION_COLUMNS}, {PIECE_COLUMNS_OF_P} FROM buckets AS b LEFT JOIN versions AS v"
-    " ON v.bucket_uid = b.bucket_uid AND v.key = ? AND v.deleted_at IS NULL"
-    # Equal in length and checksum, so it is all of the bytes.
+# Equal in length and checksum, so it is all of the bytes.
+_ONLY_PIECE = (
     " LEFT JOIN pieces AS p ON p.layout_id = v.layout_id AND p.ordinal = 1 AND p.length_bytes = v.size_bytes"
-    " AND p.crc64nvme = v.crc64nvme AND v.part_sizes = '' WHERE b.name = ? AND b.is_gone = 0"
+    " AND p.crc64nvme = v.crc64nvme AND v.part_sizes = ''"
+)
+_FOUND = f"SELECT {standing.MARKER.format('version_id')}, {VERSION_COLUMNS}{standing.SHOWN}{standing.NAMED}"
+_CONTENT = (
+    f"SELECT {standing.MARKER.format('version_id')}, {VERSION_COLUMNS}, {PIECE_COLUMNS_OF_P}"
+    f"{standing.SHOWN}{_ONLY_PIECE}{standing.NAMED}"
+)
+_CONTENT_OF_ID = (
+    f"SELECT {VERSION_COLUMNS}, {PIECE_COLUMNS_OF_P}{standing.OF_ID}{_ONLY_PIECE}{standing.NAMED}"
 )
 _NEW_COLUMNS = """
     version_uid, sequence, bucket_uid, key, version_id, size_bytes, etag, storage_class, headers, user_metadata,
     checksum_algorithm, checksum_value, checksum_kind, crc64nvme, part_sizes, created_at, owner_id, upload_id, layout_id,
     archive_state"""
 _BY_KEY = {
-    2: "WHERE v.bucket_uid = ? AND v.deleted_at IS NULL AND v.key >= ? ORDER BY v.key LIMIT ?",
-    3: "WHERE v.bucket_uid = ? AND v.deleted_at IS NULL AND v.key >= ? AND v.key < ? ORDER BY v.key LIMIT ?",
+    2: f"WHERE v.bucket_uid = ? AND {standing.IS_SHOWN} AND v.key >= ? ORDER BY v.key LIMIT ?",
+    3: f"WHERE v.bucket_uid = ? AND {standing.IS_SHOWN} AND v.key >= ? AND v.key < ? ORDER BY v.key LIMIT ?",
 }
 """By the number of bounds."""
 JOINED = "versions AS v JOIN buckets AS b ON b.bucket_uid = v.bucket_uid"
@@ -72,56 +84,42 @@ async def by_uid(db: Database, version_uid: int) -> ObjectVersion | None:
     return next(iter(found), None)
 
 
-class Under(NamedTuple):
-    """
-    What a key of a bucket is about to lose.
-
-    :ivar is_claimed: a bundle that is not archived holds an extent of it
-    """
-
-    bucket_uid: int
-    version: ObjectVersion | None
-    is_claimed: bool
-
-    @classmethod
-    def of(cls, row: Sequence[Any]) -> "Under":
-        """Of ``_TO_REPLACE``."""
-        bucket_uid, is_claimed, *columns = row
-        return cls(int(bucket_uid), None if columns[0] is None else version_of(columns), bool(is_claimed))
-
-
-async def to_replace(db: Database, bucket: str, key: bytes) -> Under:
-    """Return what is under a key that is about to get something else, or raise ``NoSuchBucket``."""
-    row = await db.row(f"SELECT {_TO_REPLACE}", (key, bucket))
-    if row is None:
-        raise NoSuchBucket(bucket)
-    return Under.of(row)
-
-
-async def found_under(db: Database, bucket: str, key: bytes) -> tuple[int, ObjectVersion | None]:
-    """Return the uid of a bucket and what is under a key of it, or raise ``NoSuchBucket``."""
-    row = await db.row(_UNDER, (key, bucket))
-    if row is None:
-        raise NoSuchBucket(bucket)
-    bucket_uid, *columns = row
-    return int(bucket_uid), None if columns[0] is None else version_of(columns)
-
-
 async def current(db: Database, bucket: str, key: bytes) -> ObjectVersion:
     """Return what is under a key."""
-    _, found = await found_under(db, bucket, key)
-    if found is None:
-        raise NoSuchKey(bucket)
-    return found
+    row = await db.row(_FOUND, (key, key, bucket))
+    return version_of(_shown(row, bucket))
 
 
 async def current_content(db: Database, bucket: str, key: bytes) -> tuple[ObjectVersion, Piece | None]:
     """Return what is under a key, with the one piece that is all of it."""
-    row = await db.row(_CONTENT, (key, bucket))
+    row = await db.row(_CONTENT, (key, key, bucket))
+    return _content(_shown(row, bucket))
+
+
+async def content_of(
+    db: Database, bucket: str, key: bytes, version_id: str
+) -> tuple[ObjectVersion, Piece | None]:
+    """Return the version of an id, with the one piece that is all of it."""
+    row = await db.row(_CONTENT_OF_ID, (key, version_id, key, version_id, bucket))
     if row is None:
         raise NoSuchBucket(bucket)
     if row[0] is None:
-        raise NoSuchKey(bucket)
+        raise NoSuchVersion(bucket)
+    return _content(row)
+
+
+def _shown(row: Sequence[Any] | None, bucket: str) -> Sequence[Any]:
+    """Return a row without the column for a delete marker, if something is under its key."""
+    if row is None:
+        raise NoSuchBucket(bucket)
+    marker_id, *columns = row
+    if columns[0] is None:
+        raise NoSuchKey(bucket) if marker_id is None else ShowsDeleteMarker(bucket, marker_id)
+    return columns
+
+
+def _content(row: Sequence[Any]) -> tuple[ObjectVersion, Piece | None]:
+    """Of ``VERSION_COLUMNS`` and ``PIECE_COLUMNS``."""
     piece = row[VERSION_WIDTH:]
     return version_of(row[:VERSION_WIDTH]), None if piece[0] is None else piece_of(piece)
 
@@ -130,7 +128,7 @@ async def listed(
     db: Database, bucket: str, *, from_key: bytes, before_key: bytes | None, limit: int
 ) -> list[ObjectVersion]:
     """Return current versions by key."""
-    bounds = _bounds(await buckets.uid(db, bucket), from_key, before_key)
+    bounds = bounds_of(await buckets.uid(db, bucket), from_key, before_key)
     return await selected(db, _BY_KEY[len(bounds)], (*bounds, limit))
 
 
@@ -149,7 +147,7 @@ async def page(
     )
     while (fetch := plan.next_fetch()) is not None:
         from_key = max(fetch.after_key + b"\x00" if fetch.after_key else b"", fetch.from_key)
-        bounds = _bounds(bucket_uid, from_key, fetch.before_key)
+        bounds = bounds_of(bucket_uid, from_key, fetch.before_key)
         if fetch.is_by_entry:
             found = await entries(
                 db, bounds, prefix_length=len(prefix), delimiter=delimiter, limit=fetch.limit
@@ -171,23 +169,19 @@ async def entries(
     :param bounds: bucket, first key, and maybe the one behind the last
     """
     bucket_uid, _, *before_key = bounds
-    bytes_type = db.dialect.bytes_type
-    position = db.dialect.bytes_position.format(
-        whole="substr(entry.key, asked.prefix_length + 1)", part="asked.delimiter"
-    )
-    of_bucket = "FROM versions AS v WHERE v.bucket_uid = ? AND v.deleted_at IS NULL AND v.key"
-    and_first = f"{'AND v.key < ? ' if before_key else ''}ORDER BY v.key LIMIT 1"
+    below = "AND v.key < ? " if before_key else ""
     found = await db.rows(
         f"""
-        WITH RECURSIVE asked (prefix_length, delimiter, delimiter_length) AS (VALUES (?, ?, ?)), entry (key) AS (
-            SELECT (SELECT v.key {of_bucket} >= ? {and_first})
-            UNION ALL SELECT (SELECT v.key {of_bucket} >= CASE {position}
-                WHEN 0 THEN CAST(entry.key || ? AS {bytes_type})
-                ELSE CAST(substr(entry.key, 1, asked.prefix_length + {position} + asked.delimiter_length - 1) || ?
-                    AS {bytes_type}) END {and_first}) FROM entry, asked WHERE entry.key IS NOT NULL
-        )
+        {
+            entry_keys(
+                db.dialect,
+                f"SELECT v.key FROM versions AS v WHERE v.bucket_uid = ? AND {standing.IS_SHOWN} AND v.key >= {{}} {below}",
+            )
+        }
         SELECT {LISTED_COLUMNS} FROM (SELECT key FROM entry WHERE key IS NOT NULL LIMIT ?) AS shown
-            {db.dialect.nested_join} versions AS v ON v.bucket_uid = ? AND v.key = shown.key AND v.deleted_at IS NULL
+            {db.dialect.nested_join} versions AS v ON v.bucket_uid = ? AND v.key = shown.key AND {
+            standing.IS_SHOWN
+        }
         """,
         (
             *(prefix_length, delimiter, len(delimiter)),
@@ -199,7 +193,35 @@ async def entries(
     return sorted(found, key=itemgetter(0))
 
 
-def _bounds(bucket_uid: int, from_key: bytes, before_key: bytes | None) -> tuple[object, ...]:
+def entry_keys(dialect: Dialect, *selects: str) -> str:
+    """
+    Return the beginning of a question: ``entry`` has, in order, the keys that are first of all that share what is before a delimiter.
+
+    Its arguments are the length of the prefix, the delimiter and its length; those of each of the ``selects``, the first key in it; and
+    once more those, with ``0x00`` and ``BEHIND_ALL`` in place of that key.
+
+    :param selects: of keys, from ``{}`` on
+    """
+
+    def first(from_key: str) -> str:
+        return f"({' UNION ALL '.join(select.format(from_key) for select in selects)}ORDER BY 1 LIMIT 1)"
+
+    position = dialect.bytes_position.format(
+        whole="substr(entry.key, asked.prefix_length + 1)", part="asked.delimiter"
+    )
+    behind = (
+        f"CASE {position} WHEN 0 THEN CAST(entry.key || ? AS {dialect.bytes_type})"
+        f" ELSE CAST(substr(entry.key, 1, asked.prefix_length + {position} + asked.delimiter_length - 1) || ?"
+        f" AS {dialect.bytes_type}) END"
+    )
+    return (
+        "WITH RECURSIVE asked (prefix_length, delimiter, delimiter_length) AS (VALUES (?, ?, ?)), entry (key) AS ("
+        f"SELECT {first('?')} UNION ALL SELECT {first(behind)} FROM entry, asked WHERE entry.key IS NOT NULL)"
+    )
+
+
+def bounds_of(bucket_uid: int, from_key: bytes, before_key: bytes | None) -> tuple[object, ...]:
+    """Return the bucket, the first key, and maybe the one behind the last."""
     bounds = (bucket_uid, from_key)
     return bounds if before_key is None else (*bounds, before_key)
 
@@ -218,7 +240,9 @@ async def publish(
     """Make a version of new pieces current."""
     storage_class = facts.storage_class.value
     first = pieces[0].address if pieces else ""
-    row = await db.row(_TO_PUBLISH, (first, first, facts.owner_id, storage_class, facts.key, facts.bucket))
+    row = await db.row(
+        _TO_PUBLISH, (first, first, facts.owner_id, storage_class, facts.key, facts.key, facts.bucket)
+    )
     if row is None:
         raise NoSuchBucket(facts.bucket)
     is_used, is_freed, share_uid, *columns = row
@@ -259,11 +283,15 @@ async def make_current(
     wants_tape: bool,
     messages: Sequence[NewMessage],
 ) -> ObjectVersion:
-    """Put a version with an existing layout under its key, in place of what is there."""
+    """Put a version with an existing layout under its key; what is there gives way."""
     tally = Tally()
-    if under.version is not None:
-        await _retire(db, under.version, is_claimed=under.is_claimed, at=facts.created_at)
-        tally.leaves(under.version)
+    if under.versioning is not Versioning.ENABLED:
+        facts = facts._replace(version_id=NULL_VERSION_ID)
+    elif facts.version_id == NULL_VERSION_ID:
+        raise ValueError("a version of a bucket that keeps versions needs an id of its own")
+    await standing.give_way(
+        db, under, await standing.null_of(db, under, facts.key), at=facts.created_at, tally=tally
+    )
     number = await db.number()
     published = ObjectVersion(
         version_uid=number,
@@ -312,42 +340,6 @@ def _new_row(version: ObjectVersion, *, bucket_uid: int, upload_id: str | None) 
     )
 
 
-async def delete_current(
-    db: Database,
-    bucket: str,
-    keys: Sequence[bytes],
-    *,
-    at: float,
-    messages: Mapping[bytes, NewMessage],
-    if_match: str | None,
-) -> list[ObjectVersion]:
-    """Delete what is under the keys."""
-    if if_match is not None and len(keys) != 1:
-        raise ValueError("if_match is for one key")
-    if not keys:
-        await buckets.uid(db, bucket)
-    gone = []
-    tally = Tally()
-    for rows in await db.rows_of_each(
-        f"SELECT {_TO_REPLACE}", [(key, bucket) for key in dict.fromkeys(keys)]
-    ):
-        if not rows:
-            raise NoSuchBucket(bucket)
-        _, version, claimed = Under.of(rows[0])
-        if version is None:
-            continue
-        if if_match is not None and if_match not in ("*", version.facts.etag):
-            raise PreconditionFailed(bucket)
-        await _retire(db, version, is_claimed=claimed, at=at)
-        tally.leaves(version)
-        gone.append(version)
-    await tally.write(db)
-    await write_messages(
-        db, [messages[version.facts.key] for version in gone if version.facts.key in messages]
-    )
-    return gone
-
-
 async def those(db: Database, version_uids: Iterable[int], question: str) -> set[int]:
     """Return those versions with which a question finds a row."""
     asked = list(version_uids)
@@ -357,7 +349,7 @@ async def those(db: Database, version_uids: Iterable[int], question: str) -> set
 
 async def claimed(db: Database, version_uids: Iterable[int]) -> set[int]:
     """Return those versions of which a bundle that is not archived holds an extent: their bytes are still needed."""
-    return await those(db, version_uids, _CLAIMED.format("?"))
+    return await those(db, version_uids, CLAIMED.format("?"))
 
 
 async def note_reads(db: Database, reads: Mapping[int, int], *, at: float) -> None:
@@ -385,24 +377,6 @@ async def some(db: Database, uids: Iterable[int]) -> list[ObjectVersion]:
     if not wanted:
         return []
     return await selected(db, f"WHERE v.version_uid IN ({marks(wanted)}) ORDER BY v.version_uid", wanted)
-
-
-async def _retire(db: Database, version: ObjectVersion, *, is_claimed: bool, at: float) -> None:
-    """
-    Mark a version deleted. Its layouts are taken apart later, so that a batch of deletions changes one row each.
-    """
-    await shares.promise(db, version, None)
-    await db.do(
-        "UPDATE versions SET deleted_at = ?, disposal = ?, restore_phase = NULL, restore_tier = NULL,"
-        " restore_days = NULL, restore_requested_at = NULL, restore_expires_at = NULL, restore_requested_by = NULL,"
-        " revision = revision + 1 WHERE version_uid = ?",
-        (at, disposal(is_claimed=is_claimed), version.version_uid),
-    )
-
-
-def disposal(*, is_claimed: bool) -> str:
-    """Return what is to become of the bytes of a version that is deleted."""
-    return "pinned" if is_claimed else "due"
 
 
 def check_condition(condition: WriteCondition | None, found: ObjectVersion | None) -> None:
