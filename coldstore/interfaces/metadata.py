@@ -143,8 +143,9 @@ class Epoch:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreTotals:
     """
-    Counts for ``status`` and ``/metrics``. ``on_disk_bytes`` is everything that was not freed yet, ``on_tape_bytes`` the
-    content of archived bundles, counted once, not per copy, what was deleted since included.
+    Counts for ``status`` and ``/metrics``. ``object_count`` and ``object_bytes`` are of all versions, current or not;
+    ``on_disk_bytes`` is everything that was not freed yet, ``on_tape_bytes`` the content of archived bundles, counted once, not per
+    copy, what was deleted since included.
     """
 
     bucket_count: int

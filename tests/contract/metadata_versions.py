@@ -39,11 +39,11 @@ ENABLED, SUSPENDED = Versioning.ENABLED, Versioning.SUSPENDED
 class VersionsContract(MetadataSteps):
     """The promises."""
 
-    async def set(self, versioning: Versioning) -> None:
+    async def set_to(self, versioning: Versioning) -> None:
         """Set the state of bucket ``b``."""
         await self.store.set_versioning(name="b", versioning=versioning)
 
-    async def put(self, key: bytes, version_id: str, **changes: object) -> ObjectVersion:
+    async def put_as(self, key: bytes, version_id: str, **changes: object) -> ObjectVersion:
         """Publish a version whose piece is called like its id."""
         return await self.publish(
             key,
@@ -63,7 +63,7 @@ class VersionsContract(MetadataSteps):
             marker_ids=[self.unique("marker") for _ in keys],
         )
 
-    async def remove(self, *wanted: tuple[bytes, str]) -> list[str]:
+    async def remove_these(self, *wanted: tuple[bytes, str]) -> list[str]:
         """Delete versions; return the ids of those that were there."""
         return [one.facts.version_id for one in await self.store.delete_versions("b", wanted, at=2000.0)]
 
@@ -121,11 +121,11 @@ class VersionsContract(MetadataSteps):
 
     async def test_publish(self) -> None:
         """In an enabled bucket nothing is replaced; what was there is found by its id, and the newest is current."""
-        before = await self.put(b"k", "unheeded")
+        before = await self.put_as(b"k", "unheeded")
         self.assertEqual(before.facts.version_id, "null")
-        await self.set(ENABLED)
-        first = await self.put(b"k", "v1", created_at=5000.0)
-        second = await self.put(b"k", "v2", created_at=4000.0)
+        await self.set_to(ENABLED)
+        first = await self.put_as(b"k", "v1", created_at=5000.0)
+        second = await self.put_as(b"k", "v2", created_at=4000.0)
         self.assertEqual(await self.store.current_version("b", b"k"), second)
         self.assertEqual(await self.names(b"k"), ["v2*", "v1", "null"])
         for version, since in ((before, 5000.0), (first, 4000.0), (second, None)):
@@ -143,29 +143,29 @@ class VersionsContract(MetadataSteps):
 
     async def test_suspended(self) -> None:
         """A suspended bucket keeps versions with ids of their own, and one null version, which is replaced."""
-        await self.set(ENABLED)
-        await self.put(b"k", "v1")
-        await self.set(SUSPENDED)
-        await self.put(b"k", "a")
+        await self.set_to(ENABLED)
+        await self.put_as(b"k", "v1")
+        await self.set_to(SUSPENDED)
+        await self.put_as(b"k", "a")
         self.assertEqual(await self.names(b"k"), ["null*", "v1"])
-        await self.put(b"k", "b")
+        await self.put_as(b"k", "b")
         self.assertEqual(await self.names(b"k"), ["null*", "v1"])
         self.assertEqual([one[:1] for one in await self.drain()], ["a"])
-        await self.set(ENABLED)
-        await self.put(b"k", "v2")
-        await self.set(SUSPENDED)
+        await self.set_to(ENABLED)
+        await self.put_as(b"k", "v2")
+        await self.set_to(SUSPENDED)
         self.assertEqual(await self.names(b"k"), ["v2*", "null", "v1"])
         # The null version that is replaced need not be the current one.
-        await self.put(b"k", "c")
+        await self.put_as(b"k", "c")
         self.assertEqual(await self.names(b"k"), ["null*", "v2", "v1"])
         self.assertEqual([one[:1] for one in await self.drain()], ["b"])
         await self.check_backlog()
 
     async def test_delete(self) -> None:
         """Deleting puts a marker there, also where nothing is; while it is current, nothing is under the key."""
-        await self.put(b"k", "")
-        await self.set(ENABLED)
-        await self.put(b"k", "v1")
+        await self.put_as(b"k", "")
+        await self.set_to(ENABLED)
+        await self.put_as(b"k", "v1")
         marker, other = await self.mark(b"k", b"nothing")
         self.assertEqual((marker.is_marker, marker.facts.key, other.facts.key), (True, b"k", b"nothing"))
         self.assertEqual((marker.facts.owner_id, marker.facts.created_at), ("owner", 2000.0))
@@ -184,7 +184,7 @@ class VersionsContract(MetadataSteps):
         self.assertEqual(
             (await self.names(b"k"))[:2], [f"-{again.facts.version_id}*", f"-{marker.facts.version_id}"]
         )
-        await self.put(b"k", "v2")
+        await self.put_as(b"k", "v2")
         self.assertEqual((await self.names(b"k"))[0], "v2*")
         self.assertEqual((await self.store.current_version("b", b"k")).facts.version_id, "v2")
         totals = await self.store.totals()
@@ -193,33 +193,33 @@ class VersionsContract(MetadataSteps):
 
     async def test_null_markers(self) -> None:
         """In a suspended bucket the marker is a null version itself: it replaces one, and is replaced by one."""
-        await self.set(ENABLED)
-        await self.put(b"k", "v1")
-        await self.set(SUSPENDED)
-        await self.put(b"k", "a")
+        await self.set_to(ENABLED)
+        await self.put_as(b"k", "v1")
+        await self.set_to(SUSPENDED)
+        await self.put_as(b"k", "a")
         (marker,) = await self.mark(b"k")
         self.assertEqual(marker.facts.version_id, "null")
         self.assertEqual(await self.names(b"k"), ["-null*", "v1"])
         self.assertEqual(len(await self.drain()), 1)
         await self.mark(b"k")
         self.assertEqual(await self.names(b"k"), ["-null*", "v1"])
-        await self.put(b"k", "b")
+        await self.put_as(b"k", "b")
         self.assertEqual(await self.names(b"k"), ["null*", "v1"])
         self.assertEqual(await self.drain(), [])
-        await self.set(ENABLED)
+        await self.set_to(ENABLED)
         (marker,) = await self.mark(b"k")
         self.assertEqual(await self.names(b"k"), [f"-{marker.facts.version_id}*", "null", "v1"])
-        await self.set(SUSPENDED)
+        await self.set_to(SUSPENDED)
         await self.mark(b"k")
         self.assertEqual(await self.names(b"k"), ["-null*", f"-{marker.facts.version_id}", "v1"])
         self.assertEqual(len(await self.drain()), 1)
 
     async def test_markers_need_ids(self) -> None:
         """Without ids for markers, or with too many at once, nothing is deleted where versions are kept; elsewhere they do no harm."""
-        await self.put(b"k", "")
+        await self.put_as(b"k", "")
         self.assertEqual([one.is_marker for one in await self.mark(b"k", b"l")], [False])
         for state in (ENABLED, SUSPENDED):
-            await self.set(state)
+            await self.set_to(state)
             await self.refused(Conflict, self.delete(b"k"))
             many = [b"%d" % number for number in range(DELETIONS_MAX + 1)]
             await self.refused(StepTooLarge, self.mark(*many))
@@ -227,25 +227,25 @@ class VersionsContract(MetadataSteps):
 
     async def test_delete_versions(self) -> None:
         """A version that is deleted by its id is gone for good; of those left the newest is current, be it a marker."""
-        await self.set(ENABLED)
+        await self.set_to(ENABLED)
         for version_id in ("v1", "v2"):
-            await self.put(b"k", version_id)
+            await self.put_as(b"k", version_id)
         (marker,) = await self.mark(b"k")
-        await self.put(b"k", "v3")
+        await self.put_as(b"k", "v3")
         name = marker.facts.version_id
-        self.assertEqual(await self.remove((b"k", "v1"), (b"k", "nope"), (b"l", "v2")), ["v1"])
+        self.assertEqual(await self.remove_these((b"k", "v1"), (b"k", "nope"), (b"l", "v2")), ["v1"])
         self.assertEqual(await self.names(b"k"), ["v3*", f"-{name}", "v2"])
-        self.assertEqual(await self.remove((b"k", "v3")), ["v3"])
+        self.assertEqual(await self.remove_these((b"k", "v3")), ["v3"])
         self.assertEqual(await self.names(b"k"), [f"-{name}*", "v2"])
         await self.refused(ShowsDeleteMarker, self.store.current_version("b", b"k"))
-        self.assertEqual(await self.remove((b"k", name)), [name])
+        self.assertEqual(await self.remove_these((b"k", name)), [name])
         self.assertEqual(await self.names(b"k"), ["v2*"])
         current = await self.store.current_version("b", b"k")
         self.assertEqual((current.facts.version_id, current.superseded_at), ("v2", None))
-        self.assertEqual(await self.remove((b"k", "v2"), (b"k", "v2")), ["v2"])
+        self.assertEqual(await self.remove_these((b"k", "v2"), (b"k", "v2")), ["v2"])
         error = await self.refused(NoSuchKey, self.store.current_version("b", b"k"))
         self.assertNotIsInstance(error, ShowsDeleteMarker)
-        self.assertEqual(await self.remove((b"k", "v2")), [])
+        self.assertEqual(await self.remove_these((b"k", "v2")), [])
         self.assertEqual(len(await self.drain()), 3)
         self.assertEqual(await self.listed(), [])
         await self.check_backlog()
@@ -256,34 +256,34 @@ class VersionsContract(MetadataSteps):
 
     async def test_delete_several_of_a_key(self) -> None:
         """Current and superseded versions of keys go in one step; what is left is current."""
-        await self.set(ENABLED)
+        await self.set_to(ENABLED)
         for key in (b"k", b"l"):
             for number in range(6):
-                await self.put(key, f"{key.decode()}{number}")
+                await self.put_as(key, f"{key.decode()}{number}")
         wanted = [(b"k", "k5"), (b"l", "l1"), (b"k", "k4"), (b"k", "k2"), (b"l", "l5")]
-        self.assertEqual(await self.remove(*wanted), [version_id for _, version_id in wanted])
+        self.assertEqual(await self.remove_these(*wanted), [version_id for _, version_id in wanted])
         self.assertEqual(await self.names(b"k"), ["k3*", "k1", "k0"])
         self.assertEqual(await self.names(b"l"), ["l4*", "l3", "l2", "l0"])
 
     async def test_null_version_of_any_bucket(self) -> None:
         """The id ``null`` names what is in a bucket that never had versioning, too."""
-        version = await self.put(b"k", "")
+        version = await self.put_as(b"k", "")
         self.assertEqual((await self.store.version_content("b", b"k", "null"))[0], version)
-        self.assertEqual(await self.remove((b"k", "null")), ["null"])
+        self.assertEqual(await self.remove_these((b"k", "null")), ["null"])
         await self.refused(NoSuchKey, self.store.current_version("b", b"k"))
         await self.refused(NoSuchVersion, self.store.version_content("b", b"k", "null"))
 
     async def test_conditions(self) -> None:
         """Conditions look at what is under the key: a marker is nothing."""
-        await self.set(ENABLED)
+        await self.set_to(ENABLED)
         absent, same = WriteCondition(if_none_match=True), WriteCondition(if_match="e")
-        await self.put(b"k", "v1", condition=absent, etag="e")
-        await self.refused(PreconditionFailed, self.put(b"k", "v2", condition=absent))
-        await self.put(b"k", "v2", condition=same, etag="f")
-        await self.refused(PreconditionFailed, self.put(b"k", "v3", condition=same))
+        await self.put_as(b"k", "v1", condition=absent, etag="e")
+        await self.refused(PreconditionFailed, self.put_as(b"k", "v2", condition=absent))
+        await self.put_as(b"k", "v2", condition=same, etag="f")
+        await self.refused(PreconditionFailed, self.put_as(b"k", "v3", condition=same))
         await self.mark(b"k")
-        await self.refused(NoSuchKey, self.put(b"k", "v3", condition=WriteCondition(if_match="*")))
-        await self.put(b"k", "v3", condition=absent, etag="g")
+        await self.refused(NoSuchKey, self.put_as(b"k", "v3", condition=WriteCondition(if_match="*")))
+        await self.put_as(b"k", "v3", condition=absent, etag="g")
 
         def marked(if_match: str) -> object:
             return self.store.delete_current(
@@ -302,7 +302,7 @@ class VersionsContract(MetadataSteps):
 
     async def test_messages(self) -> None:
         """A message is written for each key that got a marker."""
-        await self.set(ENABLED)
+        await self.set_to(ENABLED)
         messages = {key: message_of(key, event="marked") for key in (b"1", b"2", b"3")}
         await self.store.delete_current(
             "b", [b"1", b"2"], at=1.0, messages=messages, owner_id="o", marker_ids=["m1", "m2"]
@@ -312,20 +312,20 @@ class VersionsContract(MetadataSteps):
 
     async def test_bucket_with_versions(self) -> None:
         """A bucket is empty when neither versions nor markers are in it."""
-        await self.set(ENABLED)
-        await self.put(b"k", "v1")
+        await self.set_to(ENABLED)
+        await self.put_as(b"k", "v1")
         (marker,) = await self.mark(b"k")
         await self.refused(BucketNotEmpty, self.store.delete_bucket("b"))
-        await self.remove((b"k", "v1"))
+        await self.remove_these((b"k", "v1"))
         await self.refused(BucketNotEmpty, self.store.delete_bucket("b"))
-        await self.remove((b"k", marker.facts.version_id))
+        await self.remove_these((b"k", marker.facts.version_id))
         await self.store.delete_bucket("b")
         await self.refused(NoSuchBucket, self.store.bucket("b"))
 
     async def test_upload(self) -> None:
         """A completed upload is a version like any other, and is found again behind newer ones."""
-        await self.set(ENABLED)
-        await self.put(b"k", "v1")
+        await self.set_to(ENABLED)
+        await self.put_as(b"k", "v1")
         await self.store.create_upload(upload_of("u"))
         await self.store.put_part("u", piece_of("part"))
         done = await self.store.complete_upload(
@@ -333,16 +333,16 @@ class VersionsContract(MetadataSteps):
         )
         self.assertEqual(done.facts.version_id, "v2")
         self.assertEqual(await self.store.completed_upload("b", b"k", "u"), done)
-        await self.put(b"k", "v3")
+        await self.put_as(b"k", "v3")
         self.assertEqual(await self.names(b"k"), ["v3*", "v2", "v1"])
         self.assertEqual(await self.store.completed_upload("b", b"k", "u"), await self.again(done))
         self.assertIsNone(await self.store.completed_upload("b", b"k", "v"))
 
     async def test_list(self) -> None:
         """A listing has every version with what it is, newest first within a key, and goes on behind any of them."""
-        await self.set(ENABLED)
+        await self.set_to(ENABLED)
         made = {
-            key: [await self.put(key, f"{key.hex()}{number}") for number in range(3)]
+            key: [await self.put_as(key, f"{key.hex()}{number}") for number in range(3)]
             for key in (b"a", b"b", b"c/d")
         }
         markers = {one.facts.key: one for one in await self.mark(b"b", b"e")}
@@ -360,7 +360,7 @@ class VersionsContract(MetadataSteps):
         self.assertEqual(await self.listed(after=(b"b", "")), wanted[7:])
         self.assertEqual(await self.listed(after=(b"a", wanted[1].version_id)), wanted[2:])
         # What the page ended with is gone: nothing that is left is passed over.
-        await self.remove((b"a", wanted[0].version_id), (b"a", wanted[1].version_id))
+        await self.remove_these((b"a", wanted[0].version_id), (b"a", wanted[1].version_id))
         left = [wanted[2]._replace(is_latest=True), *wanted[3:]]
         self.assertEqual(await self.listed(after=(b"a", wanted[1].version_id)), left)
         page = await self.store.list_versions(
@@ -375,7 +375,7 @@ class VersionsContract(MetadataSteps):
     async def test_list_folders(self) -> None:
         """Whatever keys look like, pages with a delimiter show what a slow and plain reading of them would."""
         random = Random(7)
-        await self.set(ENABLED)
+        await self.set_to(ENABLED)
         letters = ("a", "b", "/", "//", "é", "\U0001f4fc")
         keys = [*{"".join(random.choices(letters, k=random.randint(1, 5))).encode() for _ in range(60)}]
         keys += [b"big/%03d/%d" % (folder, number) for folder in range(30) for number in range(2)]
@@ -383,7 +383,7 @@ class VersionsContract(MetadataSteps):
             if random.random() < 0.3:
                 await self.mark(key)
             else:
-                await self.put(key, f"v{number}")
+                await self.put_as(key, f"v{number}")
         every = await self.listed()
         for prefix, delimiter in ((b"", b"/"), (b"big/", b"/"), (b"", b"//"), (b"a", "é".encode())):
             wanted: list[ListedVersion | bytes] = []
@@ -400,8 +400,11 @@ class VersionsContract(MetadataSteps):
 
     async def test_archive(self) -> None:
         """Superseded versions go to tape, leave the disk and come back as current ones do."""
-        await self.set(ENABLED)
-        first, second = await self.put(b"k", "v1"), await self.put(b"k", "v2", storage_class=DEEP_ARCHIVE)
+        await self.set_to(ENABLED)
+        first, second = (
+            await self.put_as(b"k", "v1"),
+            await self.put_as(b"k", "v2", storage_class=DEEP_ARCHIVE),
+        )
         await self.mark(b"k")
         waiting = await self.store.pending(classes=EVERY_CLASS, after_sequence=0, limit=9)
         self.assertEqual([one.version_uid for one in waiting], [first.version_uid, second.version_uid])
@@ -420,7 +423,7 @@ class VersionsContract(MetadataSteps):
         self.assertEqual((await self.store.version_content("b", b"k", "v1"))[0], restored)
         # Deleted for good while its bytes come back: they are freed.
         await self.ask_restore(second)
-        await self.remove((b"k", "v2"))
+        await self.remove_these((b"k", "v2"))
         self.assertEqual(await self.promised(), {})
         self.assertFalse(await self.recall(second, "late", "other"))
         self.assertEqual(await self.drain(), ["late"])
@@ -432,14 +435,14 @@ class VersionsContract(MetadataSteps):
 
     async def test_superseded_while_claimed(self) -> None:
         """A version that is superseded stays in its bundle, and a null version that is replaced stays until the bundle is settled."""
-        await self.set(SUSPENDED)
-        replaced = await self.put(b"k", "")
-        await self.set(ENABLED)
-        version = await self.put(b"k", "v1")
+        await self.set_to(SUSPENDED)
+        replaced = await self.put_as(b"k", "")
+        await self.set_to(ENABLED)
+        version = await self.put_as(b"k", "v1")
         bundle_id = await self.claim([replaced, version])
-        await self.put(b"k", "v2")
-        await self.set(SUSPENDED)
-        await self.put(b"k", "")
+        await self.put_as(b"k", "v2")
+        await self.set_to(SUSPENDED)
+        await self.put_as(b"k", "")
         self.assertEqual(await self.drain(), [])
         await self.freeze(bundle_id)
         await self.write(bundle_id)
@@ -453,8 +456,8 @@ class VersionsContract(MetadataSteps):
         """The largest batches that are allowed, of versions that need most rows each, fit into a step."""
         keys = [b"k%02d" % number for number in range(DELETIONS_MAX)]
         for number, key in enumerate(keys):
-            await self.put(key, "", storage_class=EVERY_CLASS[number % len(EVERY_CLASS)])
-        await self.set(ENABLED)
+            await self.put_as(key, "", storage_class=EVERY_CLASS[number % len(EVERY_CLASS)])
+        await self.set_to(ENABLED)
         for number in range(0, len(keys), BATCH_MAX):
             await self.archive(
                 *[await self.store.current_version("b", key) for key in keys[number : number + BATCH_MAX]]
@@ -463,8 +466,8 @@ class VersionsContract(MetadataSteps):
             version = await self.store.current_version("b", key)
             await self.store.evict_version(version.version_uid, revision=version.revision)
             await self.ask_restore(version, ONGOING)
-            await self.put(key, f"new-{key.decode()}", storage_class=STANDARD)
-        await self.set(SUSPENDED)
+            await self.put_as(key, f"new-{key.decode()}", storage_class=STANDARD)
+        await self.set_to(SUSPENDED)
         marked = await self.store.delete_current(
             "b",
             keys,

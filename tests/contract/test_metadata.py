@@ -91,6 +91,8 @@ HARMLESS_SCANS = {
     "SCAN asked",
     "SCAN entry",
     "SCAN shown",
+    "SCAN one",
+    "SCAN two",
     "SCAN store",
     "SCAN backlogs",
     "SCAN gone USING INDEX gone_buckets",
@@ -100,7 +102,7 @@ HARMLESS_SCANS = {
     "SCAN layouts USING INDEX doomed_layouts",
     "SCAN layouts USING INDEX untidy_layouts",
 }
-"""The only row, a row per class, and indexes that hold nothing but what is asked for."""
+"""An only row, a row per class, and indexes that hold nothing but what is asked for."""
 
 
 class InMemory(MetadataSteps):
@@ -155,10 +157,12 @@ class OnThreadsModelTests(OnThreads, MetadataModel, TestCase):
 class CommonSql(Connection):
     """SQLite with another dialect, that refuses what databases of SQL do not have in common."""
 
-    dialect = replace(Connection.dialect, greatest="greatest", nested_join="JOIN", index_hint="")
+    dialect = replace(
+        Connection.dialect, greatest="greatest", least="least", nested_join="JOIN", index_hint=""
+    )
     is_strict = False
     uncommon = re.compile(
-        r"\bOR\s+(REPLACE|IGNORE)\b|\bINDEXED\b|\bCROSS\b|\browid\b|\bIN\s*\(\s*\)|\bmax\([^()]*,|\bON CONFLICT DO\b"
+        r"\bOR\s+(REPLACE|IGNORE)\b|\bINDEXED\b|\bCROSS\b|\browid\b|\bIN\s*\(\s*\)|\b(max|min)\([^()]*,|\bON CONFLICT DO\b"
         r"|\bDO UPDATE\s+SET\b.*= ([a-z_]+) [-+*/]|==|\b(ifnull|iif|json_\w+|GLOB|PRAGMA)\b|[`$%]|(?<!coalesce\()\bsum\((?=.*\bFROM\b)",
         re.IGNORECASE | re.DOTALL,
     )
@@ -176,9 +180,13 @@ class InCommonSqlTests(MetadataContract, VersionsContract, TestCase):
     def make_store(self) -> IMetadataStore:
         """Return a store in memory."""
 
+        def least(one: Any, two: Any) -> Any:
+            return None if one is None or two is None else min(one, two)
+
         def connect() -> CommonSql:
             connection = sqlite3.connect(IN_MEMORY, factory=CommonSql, isolation_level=None)
             connection.create_function("greatest", 2, max, deterministic=True)
+            connection.create_function("least", 2, least, deterministic=True)
             prepare(connection, shipped_migrations(), new_appliance_id=lambda: "one")
             connection.is_strict = True
             return connection
@@ -197,6 +205,7 @@ class InCommonSqlTests(MetadataContract, VersionsContract, TestCase):
             "SELECT a FROM t WHERE rowid = 1",
             "SELECT a FROM t WHERE a IN ()",
             "SELECT max(a, b) FROM t",
+            "SELECT min(a, b) FROM t",
             "SELECT sum(a) FROM t",
             "INSERT INTO t (a) VALUES (1) ON CONFLICT DO NOTHING",
             "INSERT INTO t (a) VALUES (1) ON CONFLICT (a) DO UPDATE SET b = excluded.b, a = a + 1",

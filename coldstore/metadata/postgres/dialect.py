@@ -7,6 +7,7 @@ from coldstore.metadata.sql.database import Dialect
 # It joins in whatever order and by whatever index its planner finds best.
 DIALECT = Dialect(
     greatest="greatest",
+    least="least",
     nested_join="JOIN",
     index_hint="",
     bytes_type="bytea",

@@ -28,7 +28,7 @@ class Dialect:
     """
     Words for what databases of SQL have no common word for.
 
-    :ivar greatest: the function that returns the greatest of its arguments, none of which is NULL
+    :ivar greatest: the function that returns the greatest of its arguments, none of which is NULL; ``least`` likewise
     :ivar nested_join: joins for each row on its left the rows on its right, if the database leaves the order to the statement
     :ivar index_hint: follows the name of a table to have it read by an index, ``{}``; empty if the database decides that alone
     :ivar bytes_type: what keys are
@@ -36,6 +36,7 @@ class Dialect:
     """
 
     greatest: str
+    least: str
     nested_join: str
     index_hint: str
     bytes_type: str

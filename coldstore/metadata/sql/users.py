@@ -78,12 +78,19 @@ async def totals(db: Database) -> StoreTotals:
         (found,) = await db.row(statement, arguments)
         return int(found)
 
-    object_count, object_bytes = await db.row(
-        f"SELECT count(*), {total('size_bytes')} FROM versions WHERE deleted_at IS NULL AND is_marker = 0"
+    sums = [
+        await db.row(
+            f"SELECT count(*), {total('size_bytes')} FROM versions WHERE deleted_at IS NULL AND is_shown = {shown}"
+        )
+        for shown in (1, 0)
+    ]
+    markers = await number(
+        "SELECT count(*) FROM versions WHERE deleted_at IS NULL AND is_shown = 0 AND is_marker = 1"
     )
+    object_count, object_bytes = map(sum, zip(*sums, strict=True))
     return StoreTotals(
         bucket_count=await number("SELECT count(*) FROM buckets WHERE is_gone = 0"),
-        object_count=object_count,
+        object_count=object_count - markers,
         object_bytes=object_bytes,
         on_disk_bytes=await number(
             f"SELECT (SELECT {total('length_bytes')} FROM pieces) + (SELECT {total('length_bytes')} FROM discards)"

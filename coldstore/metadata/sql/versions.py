@@ -200,11 +200,19 @@ def entry_keys(dialect: Dialect, *selects: str) -> str:
     Its arguments are the length of the prefix, the delimiter and its length; those of each of the ``selects``, the first key in it; and
     once more those, with ``0x00`` and ``BEHIND_ALL`` in place of that key.
 
-    :param selects: of keys, from ``{}`` on
+    :param selects: of keys of ``v`` from ``{}`` on; one or two
     """
 
     def first(from_key: str) -> str:
-        return f"({' UNION ALL '.join(select.format(from_key) for select in selects)}ORDER BY 1 LIMIT 1)"
+        each = [f"({select.format(from_key)}ORDER BY v.key LIMIT 1)" for select in selects]
+        if len(each) == 1:
+            return each[0]
+        one, two = each
+        # Nothing is less than what is not there.
+        return (
+            f"(SELECT coalesce({dialect.least}(one.key, two.key), one.key, two.key)"
+            f" FROM (SELECT {one} AS key) AS one, (SELECT {two} AS key) AS two)"
+        )
 
     position = dialect.bytes_position.format(
         whole="substr(entry.key, asked.prefix_length + 1)", part="asked.delimiter"

@@ -22,6 +22,7 @@ class Connection(sqlite3.Connection):
     epoch: int | None = None
     dialect = Dialect(
         greatest="max",
+        least="min",
         nested_join="CROSS JOIN",
         index_hint="INDEXED BY {}",
         bytes_type="BLOB",
