@@ -4,13 +4,13 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 
 from coldstore.model.errors import BucketAlreadyOwned
-from coldstore.model.objects import Bucket
+from coldstore.model.objects import Bucket, Versioning
 from coldstore.plan.messages import iso_time
 from coldstore.s3.answers import Answer, xml_answer
 from coldstore.s3.call import Call
 from coldstore.s3.errors import S3Error
 from coldstore.s3.names import check_bucket_name
-from coldstore.s3.services import Services, check_version_id
+from coldstore.s3.services import Services
 from coldstore.s3.stored import known_class
 from coldstore.s3.unset import unset_configuration
 from coldstore.s3.xml import MalformedDocument, node, read_document
@@ -121,9 +121,23 @@ class BucketOperations:
         )
 
     async def versioning(self, call: Call) -> Answer:
-        """GetBucketVersioning: it was never set."""
-        await self._services.bucket(call)
-        return xml_answer(node("VersioningConfiguration"))
+        """GetBucketVersioning; without a Status while it was never set."""
+        state = (await self._services.bucket(call)).versioning
+        return xml_answer(
+            node(
+                "VersioningConfiguration",
+                node("Status", state.value) if state is not Versioning.UNSET else None,
+            )
+        )
+
+    async def put_versioning(self, call: Call) -> Answer:
+        """PutBucketVersioning: what is in the bucket stays as it is."""
+        bucket = await self._services.bucket(call)
+        document = await call.body.read_document()
+        if not document.strip():
+            raise S3Error("MissingRequestBodyError")
+        await self._store.set_versioning(name=bucket.name, versioning=parse_versioning(document))
+        return Answer()
 
     async def get_default_class(self, call: Call) -> Answer:
         """The class of objects whose writer names none, as ``DefaultStorageClass``; empty when there is none."""
@@ -156,14 +170,34 @@ class BucketOperations:
     async def unset_of_object(self, call: Call) -> Answer:
         """The reading of a configuration that an object never has."""
         bucket = await self._services.bucket(call)
-        check_version_id(call.version_id)
-        await self._services.current(bucket.name, call.object_key)
+        await self._services.version(bucket.name, call.object_key, call.version_id)
         return self._unset(call, bucket)
 
     def _unset(self, call: Call, bucket: Bucket) -> Answer:
         return unset_configuration(
             call.operation, call.subresource or "", owner_id=bucket.owner_id, owner_name=call.caller.name
         )
+
+
+def parse_versioning(document: bytes) -> Versioning:
+    """
+    Read a VersioningConfiguration.
+
+    :raise S3Error: IllegalVersioningConfigurationException without a Status, NotImplemented for ``MfaDelete``
+    :raise MalformedDocument: for anything that is no such document
+    """
+    root = read_document(document, "VersioningConfiguration")
+    mfa_delete = (root.text_of("MfaDelete") or "Disabled").strip()
+    if mfa_delete not in ("Enabled", "Disabled"):
+        raise MalformedDocument("MfaDelete is neither Enabled nor Disabled")
+    if mfa_delete == "Enabled":
+        raise S3Error("NotImplemented", "ColdStore does not implement this part of S3: MfaDelete")
+    status = (root.text_of("Status") or "").strip()
+    if not status:
+        raise S3Error("IllegalVersioningConfigurationException")
+    if status not in (Versioning.ENABLED.value, Versioning.SUSPENDED.value):
+        raise MalformedDocument("Status is neither Enabled nor Suspended")
+    return Versioning(status)
 
 
 def _max_buckets(value: str | None) -> int:

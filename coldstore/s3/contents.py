@@ -8,7 +8,7 @@ is made column by column, by what the interpreter does without a step in Python 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from coldstore.model.objects import ListedObject, RestorePhase
+from coldstore.model.objects import ListedObject, ListedVersion, RestorePhase
 from coldstore.plan.messages import iso_time, iso_times
 from coldstore.s3.xml import Written, all_escaped, url_encoded
 
@@ -47,6 +47,45 @@ def contents(
             )
         ]
     )
+
+
+def versions(
+    rows: Sequence[ListedVersion],
+    *,
+    is_url_encoded: bool,
+    owner: Callable[[str], str],
+    restores_at: float | None,
+) -> Written:
+    """
+    Return one ``Version`` or ``DeleteMarker`` for each row.
+
+    :param is_url_encoded, owner, restores_at: as for ``contents``
+    """
+    if not rows:
+        return Written(())
+    shown = [row.shown for row in rows]
+    keys = all_escaped([url_encoded(row[0]) if is_url_encoded else row[0].decode() for row in shown])
+    written: dict[tuple[Any, ...], tuple[str, str]] = {}
+    owners: dict[str, str] = {}
+    parts = []
+    for key, time, row in zip(keys, iso_times([row[1] for row in shown]), rows, strict=True):
+        _, _, etag, size_bytes, *rest = row.shown
+        is_latest = "true" if row.is_latest else "false"
+        what = f"<Key>{key}</Key><VersionId>{row.version_id}</VersionId><IsLatest>{is_latest}</IsLatest>"
+        if row.is_marker:
+            owner_id = row.shown[7]
+            owned = owners.get(owner_id) or owners.setdefault(owner_id, owner(owner_id))
+            parts.append(f"<DeleteMarker>{what}<LastModified>{time}</LastModified>{owned}</DeleteMarker>")
+            continue
+        other = tuple(rest)
+        checksum, ending = written.get(other) or written.setdefault(
+            other, _written(other, owner, restores_at)
+        )
+        parts.append(
+            f"<Version>{what}<LastModified>{time}</LastModified><ETag>&quot;{etag}&quot;</ETag>"
+            f"{checksum}<Size>{size_bytes}</Size>{ending}</Version>"
+        )
+    return Written(parts)
 
 
 def _written(

@@ -21,7 +21,7 @@ from coldstore.s3.names import is_bucket_name
 from coldstore.s3.objects import publish
 from coldstore.s3.pieces import pinned_run
 from coldstore.s3.receiving import SINGLE_PUT_MAX_BYTES, Arrived, discard
-from coldstore.s3.services import Services, check_version_id
+from coldstore.s3.services import Services, version_header
 from coldstore.s3.stored import Description, quoted, storage_class, stored_headers, user_metadata
 from coldstore.s3.xml import node
 from coldstore.util.checksums import new_digest
@@ -66,23 +66,37 @@ def source_name(value: str) -> SourceName:
 class CopySource:
     """An object that may be copied by the caller, and can be."""
 
-    def __init__(self, services: Services, version: ObjectVersion) -> None:
+    def __init__(
+        self, services: Services, version: ObjectVersion, *, name: SourceName, bucket: Bucket
+    ) -> None:
         self._services = services
+        self.name = name
         self.version = version
+        self.headers = version_header(
+            bucket, version, name="x-amz-copy-source-version-id", asked=name.version_id
+        )
+        """Fields of the answer to a copy that say which version was its source."""
 
     @classmethod
     async def of(cls, services: Services, call: Call) -> "CopySource":
         """
         Find the source of a call.
 
-        :raise S3Error: InvalidArgument, NoSuchBucket, AccessDenied, NoSuchKey, PreconditionFailed,
-            InvalidObjectState for a cold source, ServiceUnavailable while its bytes are not on disk
+        :raise S3Error: InvalidArgument, NoSuchBucket, AccessDenied, NoSuchKey, NoSuchVersion, PreconditionFailed,
+            InvalidRequest for a delete marker, InvalidObjectState for a cold source, ServiceUnavailable while its bytes are not on disk
         """
         name = source_name(call.headers.get("x-amz-copy-source") or "")
         bucket = await services.store.bucket(name.bucket)
         authorise_source(call, bucket.owner_id)
-        check_version_id(name.version_id)
-        version = await services.current(name.bucket, name.key)
+        try:
+            version = await services.version(name.bucket, name.key, name.version_id)
+        except S3Error as error:
+            if error.code != "MethodNotAllowed":
+                raise
+            raise S3Error(
+                "InvalidRequest",
+                "The source of a copy request may not specifically refer to a delete marker by version id.",
+            ) from None
         facts = version.facts
         check_copy_source(
             read_conditions(call.headers, COPY_SOURCE), etag=facts.etag, modified_at=facts.created_at
@@ -101,7 +115,7 @@ class CopySource:
                 "The bytes of the source object are not on disk at the moment. Please try again later.",
                 headers={"Retry-After": "60"},
             )
-        return cls(services, version)
+        return cls(services, version, name=name, bucket=bucket)
 
     async def copy(self, offset_bytes: int, algorithm: str, admitted: Admitted) -> Arrived:
         """
@@ -167,7 +181,8 @@ class CopyOperations:
                 "The specified copy source is larger than the maximum allowable size for a copy source: "
                 f"{SINGLE_PUT_MAX_BYTES}",
             )
-        is_itself = (facts.bucket, facts.key) == (bucket.name, call.object_key)
+        # An older version that is copied onto its key becomes current again.
+        is_itself = source.name == SourceName(bucket=bucket.name, key=call.object_key, version_id=None)
         if is_itself and not replaces and described.storage_class is facts.storage_class:
             raise S3Error(
                 "InvalidRequest",
@@ -193,7 +208,8 @@ class CopyOperations:
                 node("ETag", quoted(version.facts.etag)),
                 node("ChecksumType", arrived.checksum.kind.value),
                 node(f"Checksum{arrived.checksum.algorithm}", arrived.checksum.value),
-            )
+            ),
+            headers={**source.headers, **version_header(bucket, version)},
         )
 
 

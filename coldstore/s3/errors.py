@@ -34,6 +34,10 @@ CODES: Mapping[str, tuple[int, str]] = MappingProxyType(
             503,
             "Glacier expedited retrievals are currently not available, please try again later.",
         ),
+        "IllegalVersioningConfigurationException": (
+            400,
+            "The versioning configuration specified in the request is invalid: its Status must be Enabled or Suspended.",
+        ),
         "IllegalLocationConstraintException": (
             400,
             "The location constraint is not valid for this endpoint.",

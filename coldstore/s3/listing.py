@@ -1,4 +1,4 @@
-"""ListObjects in both versions: a page of what is in a bucket."""
+"""ListObjects in both versions, and ListObjectVersions: a page of what is in a bucket."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from coldstore.model.objects import ListedPage
 from coldstore.s3.answers import Answer, xml_answer
 from coldstore.s3.call import Call
-from coldstore.s3.contents import contents
+from coldstore.s3.contents import contents, versions
 from coldstore.s3.errors import S3Error
 from coldstore.s3.fields import Query
-from coldstore.s3.services import Services
+from coldstore.s3.services import Services, check_version_id
 from coldstore.s3.tokens import position_of, token_of
 from coldstore.s3.xml import Node, Written, element, node, url_encoded
 
@@ -76,7 +76,7 @@ class ListingOperations:
                 node("Marker", shown(marker)),
                 node("NextMarker", shown(page.last)) if has_next else None,
                 node("MaxKeys", asked.max_entries),
-                *_common(asked, page),
+                *_common(asked, is_truncated=page.is_truncated),
                 self._contents(call, page, asked, with_owner=True, with_restore=wants_restore),
                 *prefix_nodes(page.prefixes, shown),
             )
@@ -102,8 +102,53 @@ class ListingOperations:
                 node("NextContinuationToken", token_of(page.last)) if page.is_truncated else None,
                 node("KeyCount", page.entry_count),
                 node("MaxKeys", asked.max_entries),
-                *_common(asked, page),
+                *_common(asked, is_truncated=page.is_truncated),
                 self._contents(call, page, asked, with_owner=with_owner, with_restore=wants_restore),
+                *prefix_nodes(page.prefixes, shown),
+            )
+        )
+
+    async def list_object_versions(self, call: Call) -> Answer:
+        """ListObjectVersions: all versions and delete markers, of each key the newest first; pages by ``key-marker``."""
+        await self._services.bucket(call)
+        asked = ListingRequest.of(call.query, "max-keys")
+        wants_restore = wants_restore_status(call)
+        key_marker = call.query.one("key-marker") or ""
+        id_marker = call.query.one("version-id-marker") or ""
+        if id_marker and not key_marker:
+            raise S3Error(
+                "InvalidArgument",
+                "A version-id marker cannot be specified without a key marker.",
+                details={"ArgumentName": "version-id-marker", "ArgumentValue": id_marker},
+            )
+        check_version_id(id_marker or None)
+        page = await self._services.store.list_versions(
+            call.bucket_name,
+            prefix=asked.prefix.encode("utf-8"),
+            delimiter=asked.delimiter.encode("utf-8"),
+            after_key=key_marker.encode("utf-8"),
+            after_version_id=id_marker,
+            max_entries=asked.max_entries,
+        )
+        shown = asked.shown
+        next_id = page.last_version_id if page.is_truncated else ""
+        return xml_answer(
+            node(
+                "ListVersionsResult",
+                node("Name", call.bucket_name),
+                node("Prefix", shown(asked.prefix)),
+                node("KeyMarker", shown(key_marker)),
+                node("VersionIdMarker", id_marker),
+                node("NextKeyMarker", shown(page.last_key)) if page.is_truncated else None,
+                node("NextVersionIdMarker", next_id) if next_id else None,
+                node("MaxKeys", asked.max_entries),
+                *_common(asked, is_truncated=page.is_truncated),
+                versions(
+                    page.rows,
+                    is_url_encoded=asked.is_url_encoded,
+                    owner=lambda user_id: element(owner_node("Owner", user_id, call)),
+                    restores_at=self._services.now() if wants_restore else None,
+                ),
                 *prefix_nodes(page.prefixes, shown),
             )
         )
@@ -181,11 +226,11 @@ def owner_node(name: str, user_id: str, call: Call) -> Node:
     return node(name, node("ID", user_id), node("DisplayName", display))
 
 
-def _common(asked: ListingRequest, page: ListedPage) -> list[Node]:
+def _common(asked: ListingRequest, *, is_truncated: bool) -> list[Node]:
     nodes = [node("Delimiter", asked.shown(asked.delimiter))] if asked.delimiter else []
     if asked.is_url_encoded:
         nodes.append(node("EncodingType", "url"))
-    return [*nodes, node("IsTruncated", page.is_truncated)]
+    return [*nodes, node("IsTruncated", is_truncated)]
 
 
 def _plain(text: str | bytes) -> str:

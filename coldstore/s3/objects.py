@@ -1,9 +1,9 @@
 """Operations on single objects and on sets of them: PutObject, HeadObject, GetObject, DeleteObject, DeleteObjects."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from coldstore.interfaces.metadata import BATCH_MAX, WriteCondition
+from coldstore.interfaces.metadata import BATCH_MAX, DELETIONS_MAX, Conflict, WriteCondition
 from coldstore.interfaces.staging import BytesDamaged, DiskFault
 from coldstore.model.errors import (
     ColdStoreError,
@@ -11,7 +11,15 @@ from coldstore.model.errors import (
     ObjectIsCold,
     PreconditionFailed,
 )
-from coldstore.model.objects import ArchiveState, Bucket, Checksum, ObjectVersion, Piece, VersionFacts
+from coldstore.model.objects import (
+    ArchiveState,
+    Bucket,
+    Checksum,
+    ObjectVersion,
+    Piece,
+    VersionFacts,
+    Versioning,
+)
 from coldstore.plan.restore import check_readable
 from coldstore.s3.answers import Answer, xml_answer
 from coldstore.s3.call import Call
@@ -31,7 +39,7 @@ from coldstore.s3.pieces import PinnedRun, Segment, at_hand, segments_of
 from coldstore.s3.ranges import ByteRange, header_range, part_range
 from coldstore.s3.receiving import Arrived, check_size, receive
 from coldstore.s3.sending import RunStream
-from coldstore.s3.services import CURRENT_VERSION_ID, Services, check_version_id
+from coldstore.s3.services import Services, check_version_id, marker_headers, version_header
 from coldstore.s3.stored import (
     Description,
     description,
@@ -77,41 +85,53 @@ class ObjectOperations:
         ) as admitted:
             arrived = await receive(services.staging, call.body, plan, admitted)
             version = await publish(services, call, bucket, described, arrived, condition)
-        return Answer(headers={"ETag": quoted(version.facts.etag), **checksum_headers(arrived.checksum)})
+        return Answer(
+            headers={
+                "ETag": quoted(version.facts.etag),
+                **checksum_headers(arrived.checksum),
+                **version_header(bucket, version),
+            }
+        )
 
     # ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def head_object(self, call: Call) -> Answer:
         """HeadObject: answers for cold objects as for others."""
-        bucket = await self._bucket(call)
-        version = await self._services.current(bucket.name, call.object_key)
+        bucket = await self._services.bucket(call)
+        version = await self._services.version(bucket.name, call.object_key, call.version_id)
         _check_conditions(call, version)
-        headers = await self._headers(call, version, _wanted_range(call, version))
+        headers = await self._headers(call, bucket, version, _wanted_range(call, version))
         return Answer(status=_status(headers), headers=headers)
 
     async def get_object(self, call: Call) -> Answer:
         """GetObject."""
-        bucket = await self._bucket(call)
+        bucket = await self._services.bucket(call)
         for _ in range(MOVED_TRIES):
-            version, piece = await self._services.current_content(bucket.name, call.object_key)
+            version, piece = await self._services.content(bucket.name, call.object_key, call.version_id)
             _check_conditions(call, version)
             self._check_readable(version)
             wanted = _wanted_range(call, version)
             try:
-                return await self._got(call, version, piece, wanted)
+                return await self._got(call, bucket, version, piece, wanted)
             except DiskFault as error:
                 fault = error
-                if (await self._services.current(call.bucket_name, call.object_key)) == version:
+                now = await self._services.version(bucket.name, call.object_key, call.version_id)
+                if now == version:
                     raise
         raise fault
 
     async def _got(
-        self, call: Call, version: ObjectVersion, piece: Piece | None, wanted: ByteRange | None
+        self,
+        call: Call,
+        bucket: Bucket,
+        version: ObjectVersion,
+        piece: Piece | None,
+        wanted: ByteRange | None,
     ) -> Answer:
         services = self._services
         whole = ByteRange(offset_bytes=0, length_bytes=version.facts.size_bytes)
         sent = whole if wanted is None else wanted
-        headers = await self._headers(call, version, wanted)
+        headers = await self._headers(call, bucket, version, wanted)
         status = _status(headers)
         if sent.length_bytes == 0:
             services.reads.note(version.version_uid)
@@ -137,12 +157,6 @@ class ObjectOperations:
         services.reads.note(version.version_uid)
         return Answer(status=status, headers=headers, stream=stream)
 
-    async def _bucket(self, call: Call) -> Bucket:
-        """Return the bucket of a call that means the current version of a key."""
-        bucket = await self._services.bucket(call)
-        check_version_id(call.version_id)
-        return bucket
-
     def _check_readable(self, version: ObjectVersion) -> None:
         services, facts = self._services, version.facts
         try:
@@ -156,11 +170,14 @@ class ObjectOperations:
                 headers={"Retry-After": "60"},
             )
 
-    async def _headers(self, call: Call, version: ObjectVersion, wanted: ByteRange | None) -> dict[str, str]:
+    async def _headers(
+        self, call: Call, bucket: Bucket, version: ObjectVersion, wanted: ByteRange | None
+    ) -> dict[str, str]:
         facts = version.facts
         length_bytes = facts.size_bytes if wanted is None else wanted.length_bytes
         headers = {
             **shown_headers(facts),
+            **version_header(bucket, version, asked=call.version_id),
             **restore_header(version, self._services.now()),
             **await self._copies(version),
             "Content-Length": str(length_bytes),
@@ -189,11 +206,17 @@ class ObjectOperations:
     # ── deleting ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def delete_object(self, call: Call) -> Answer:
-        """DeleteObject: succeeds whether or not something is under the key."""
+        """DeleteObject: succeeds whether or not something is under the key, and says what became of it where versions are kept."""
         bucket = await self._services.bucket(call)
         check_version_id(call.version_id)
-        await self._delete(bucket.name, [call.object_key], delete_condition(call.headers))
-        return Answer(status=204)
+        wanted = WantedDeletion(
+            key=call.object_key, version_id=call.version_id, if_match=delete_condition(call.headers)
+        )
+        (done,) = await self._delete(call, bucket, [wanted])
+        headers = {} if call.version_id is None else {"x-amz-version-id": call.version_id}
+        if done is not None and done.is_marker:
+            headers |= marker_headers(done.facts.version_id)
+        return Answer(status=204, headers=headers)
 
     async def delete_objects(self, call: Call) -> Answer:
         """DeleteObjects: every key for itself; what fails is named and hinders no other."""
@@ -201,34 +224,73 @@ class ObjectOperations:
         document = await call.body.read_document(DELETE_DOCUMENT_MAX_BYTES, requires_digest=True)
         wanted, is_quiet = parse_delete(document)
         refused: dict[int, S3Error] = {}
-        plain: list[bytes] = []
+        possible: list[tuple[int, WantedDeletion]] = []
         for index, item in enumerate(wanted):
             try:
                 item.check()
-                if item.if_match is None:
-                    plain.append(item.key)
-                else:
-                    await self._delete(bucket.name, [item.key], item.if_match)
+                possible.append((index, item))
             except S3Error as error:
                 refused[index] = error
+        done: dict[int, ObjectVersion | None] = {}
+        for batch in batches(possible, keeps_versions=bucket.versioning is not Versioning.UNSET):
+            indexes, items = zip(*batch, strict=True)
+            try:
+                done |= zip(indexes, await self._delete(call, bucket, items), strict=True)
             except PreconditionFailed as error:
-                refused[index] = s3_error(error)
-        for begin in range(0, len(plain), BATCH_MAX):
-            await self._delete(bucket.name, plain[begin : begin + BATCH_MAX], None)
+                refused |= dict.fromkeys(indexes, s3_error(error))
         nodes: list[Node] = []
         for index, item in enumerate(wanted):
             if index in refused:
                 nodes.append(item.error_node(refused[index]))
             elif not is_quiet:
-                nodes.append(item.deleted_node())
+                nodes.append(item.deleted_node(done[index]))
         return xml_answer(node("DeleteResult", *nodes))
 
-    async def _delete(self, bucket: str, keys: list[bytes], if_match: str | None) -> None:
-        gone = await self._store.delete_current(
-            bucket, keys, at=self._services.now(), messages={}, if_match=if_match
+    async def _delete(
+        self, call: Call, bucket: Bucket, wanted: Sequence["WantedDeletion"]
+    ) -> list[ObjectVersion | None]:
+        """
+        Carry out deletions that go together; return for each what is gone, or the delete marker that was put there.
+
+        :raise PreconditionFailed: the only one has a condition that does not hold
+        """
+        for _ in range(MOVED_TRIES):
+            try:
+                found: list[ObjectVersion | None] = []
+                keeps_versions = bucket.versioning is not Versioning.UNSET
+                for batch in batches(list(enumerate(wanted)), keeps_versions=keeps_versions):
+                    found += await self._delete_batch(call, bucket, [item for _, item in batch])
+            except Conflict:
+                # Since the bucket was looked up it began to keep versions.
+                bucket = await self._services.bucket(call)
+            else:
+                if any(found):
+                    self._services.janitor_bell.ring()
+                return found
+        raise S3Error("OperationAborted")
+
+    async def _delete_batch(
+        self, call: Call, bucket: Bucket, wanted: Sequence["WantedDeletion"]
+    ) -> list[ObjectVersion | None]:
+        services, if_match = self._services, wanted[0].if_match
+        if wanted[0].version_id is not None:
+            pairs = [(item.key, item.version_id or "") for item in wanted]
+            gone = await self._store.delete_versions(bucket.name, pairs, at=services.now(), if_match=if_match)
+            by_id = {(version.facts.key, version.facts.version_id): version for version in gone}
+            return [by_id.get(pair) for pair in pairs]
+        keys = [item.key for item in wanted]
+        keeps_versions = bucket.versioning is not Versioning.UNSET
+        told = await self._store.delete_current(
+            bucket.name,
+            keys,
+            at=services.now(),
+            messages={},
+            if_match=if_match,
+            owner_id=call.caller.user_id,
+            marker_ids=[services.new_version_id() for _ in keys] if keeps_versions else (),
         )
-        if gone:
-            self._services.janitor_bell.ring()
+        by_key = {version.facts.key: version for version in told}
+        return [by_key.get(key) for key in keys]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,7 +306,7 @@ class WantedDeletion:
         """
         Let an entry pass that can be tried.
 
-        :raise S3Error: KeyTooLongError, InvalidArgument, NoSuchVersion, NotImplemented
+        :raise S3Error: KeyTooLongError, InvalidArgument, NotImplemented
         """
         if len(self.key) > KEY_LIMIT_BYTES:
             raise S3Error("KeyTooLongError")
@@ -254,9 +316,25 @@ class WantedDeletion:
                 "NotImplemented", f"ColdStore does not implement this condition: {self.unknown_condition}"
             )
 
-    def deleted_node(self) -> Node:
-        """Return the element that says that the key is gone."""
-        return node("Deleted", node("Key", self.key.decode("utf-8")), self._version_node())
+    def goes_with(self, other: "WantedDeletion") -> bool:
+        """Whether one step can carry out both."""
+        is_free = self.if_match is None and other.if_match is None
+        return is_free and (self.version_id is None) == (other.version_id is None)
+
+    def deleted_node(self, done: ObjectVersion | None) -> Node:
+        """
+        Return the element that says that the key, or the version, is gone.
+
+        :param done: what is gone, or the delete marker that was put there
+        """
+        is_marker = done is not None and done.is_marker
+        return node(
+            "Deleted",
+            node("Key", self.key.decode("utf-8")),
+            self._version_node(),
+            node("DeleteMarker", True) if is_marker else None,
+            node("DeleteMarkerVersionId", done.facts.version_id) if done is not None and is_marker else None,
+        )
 
     def error_node(self, error: S3Error) -> Node:
         """Return the element that says why it is not."""
@@ -270,6 +348,21 @@ class WantedDeletion:
 
     def _version_node(self) -> Node | None:
         return None if self.version_id is None else node("VersionId", self.version_id)
+
+
+def batches(
+    wanted: Sequence[tuple[int, WantedDeletion]], *, keeps_versions: bool
+) -> Iterator[list[tuple[int, WantedDeletion]]]:
+    """Part numbered deletions into runs that one step can carry out, in their order."""
+    batch: list[tuple[int, WantedDeletion]] = []
+    for index, item in wanted:
+        count_max = DELETIONS_MAX if keeps_versions or item.version_id is not None else BATCH_MAX
+        if batch and not (len(batch) < count_max and item.goes_with(batch[-1][1])):
+            yield batch
+            batch = []
+        batch.append((index, item))
+    if batch:
+        yield batch
 
 
 def parse_delete(document: bytes) -> tuple[list[WantedDeletion], bool]:
@@ -348,7 +441,7 @@ def facts_of(
     return VersionFacts(
         bucket=call.bucket_name,
         key=call.object_key,
-        version_id=CURRENT_VERSION_ID,
+        version_id=services.new_version_id(),
         size_bytes=size_bytes,
         etag=etag,
         storage_class=described.storage_class,

@@ -9,7 +9,7 @@ from coldstore.plan.restore import BeginRestore, ExtendRestore, expiry, plan_res
 from coldstore.s3.answers import Answer
 from coldstore.s3.call import Call
 from coldstore.s3.errors import S3Error
-from coldstore.s3.services import Services, check_version_id
+from coldstore.s3.services import Services
 from coldstore.s3.xml import Element, MalformedDocument, read_document
 
 RESTORE_TRIES = 8
@@ -81,12 +81,11 @@ class RestoreOperations:
         """
         services = self._services
         bucket = await services.bucket(call)
-        check_version_id(call.version_id)
         if call.body.length_bytes == 0:
             raise S3Error("MissingRequestBodyError")
         asked = parse_restore(await call.body.read_document())
         for _ in range(RESTORE_TRIES):
-            version = await services.current(bucket.name, call.object_key)
+            version = await services.version(bucket.name, call.object_key, call.version_id)
             try:
                 return await self._decide(call, bucket, version, asked)
             except Conflict:

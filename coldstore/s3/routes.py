@@ -25,8 +25,10 @@ class Operation(StrEnum):
     DELETE_BUCKET = "DeleteBucket"
     GET_BUCKET_LOCATION = "GetBucketLocation"
     GET_BUCKET_VERSIONING = "GetBucketVersioning"
+    PUT_BUCKET_VERSIONING = "PutBucketVersioning"
     LIST_OBJECTS = "ListObjects"
     LIST_OBJECTS_V2 = "ListObjectsV2"
+    LIST_OBJECT_VERSIONS = "ListObjectVersions"
     DELETE_OBJECTS = "DeleteObjects"
     LIST_MULTIPART_UPLOADS = "ListMultipartUploads"
     POST_OBJECT = "PostObject"
@@ -114,7 +116,11 @@ _BUILT: Mapping[Target, _Built] = MappingProxyType(
             },
             {
                 "location": {"GET": Operation.GET_BUCKET_LOCATION},
-                "versioning": {"GET": Operation.GET_BUCKET_VERSIONING},
+                "versioning": {
+                    "GET": Operation.GET_BUCKET_VERSIONING,
+                    "PUT": Operation.PUT_BUCKET_VERSIONING,
+                },
+                "versions": {"GET": Operation.LIST_OBJECT_VERSIONS},
                 "uploads": {"GET": Operation.LIST_MULTIPART_UPLOADS},
                 "delete": {"POST": Operation.DELETE_OBJECTS},
                 DEFAULT_CLASS: {"GET": Operation.GET_DEFAULT_CLASS, "PUT": Operation.PUT_DEFAULT_CLASS},
@@ -131,7 +137,6 @@ _BUILT: Mapping[Target, _Built] = MappingProxyType(
                     "metrics",
                     "policyStatus",
                     "session",
-                    "versions",
                 ]
             ),
         ),
@@ -228,7 +233,7 @@ def _named_operation(method: str, built: _Built, subresource: str) -> Operation:
     unset = {Operation.GET_UNSET_BUCKET_CONFIGURATION, Operation.GET_UNSET_OBJECT_CONFIGURATION}
     # Not AccessControlListNotSupported, with which S3 answers for buckets without ACLs: s3cmd puts the ACL of a source on
     # its copy, and goes on only after a 501.
-    if subresource == "versioning" or unset & set(by_method.values()):
+    if unset & set(by_method.values()):
         raise _not_implemented(subresource)
     _refuse_method(method, by_method)
 

@@ -12,9 +12,16 @@ from twisted.logger import Logger
 from coldstore.interfaces.bell import IBell
 from coldstore.interfaces.metadata import IMetadataStore, WriteCondition
 from coldstore.interfaces.staging import BytesDamaged, DiskFault, IStaging
-from coldstore.model.errors import ColdStoreError, MetadataFull, MetadataUnavailable, NoSuchKey
+from coldstore.model.errors import (
+    ColdStoreError,
+    MetadataFull,
+    MetadataUnavailable,
+    NoSuchKey,
+    NoSuchVersion,
+    ShowsDeleteMarker,
+)
 from coldstore.model.events import Severity
-from coldstore.model.objects import Bucket, ObjectVersion, Piece, StorageClass
+from coldstore.model.objects import Bucket, ObjectVersion, Piece, StorageClass, Versioning
 from coldstore.plan.classes import ClassRules
 from coldstore.s3.admission import Admission
 from coldstore.s3.authorise import authorise
@@ -23,8 +30,8 @@ from coldstore.s3.conditions import check_write
 from coldstore.s3.errors import S3Error
 from coldstore.s3.pace import Pace
 from coldstore.s3.reads import ReadCounts
+from coldstore.s3.stored import http_date
 
-CURRENT_VERSION_ID = "null"
 _VERSION_ID = re.compile(r"[A-Za-z0-9._-]{1,1024}")
 _log = Logger()
 
@@ -62,6 +69,10 @@ class Services:
         """Return a fresh id of 32 URL-safe characters that nobody can guess."""
         return urlsafe_b64encode(self.random.randbytes(24)).decode("ascii")
 
+    def new_version_id(self) -> str:
+        """Return a fresh version id that nobody can guess: 128 bits in hex, which no URL, shell or file name changes."""
+        return f"{self.random.getrandbits(128):032x}"
+
     def new_layout_id(self) -> str:
         """
         Return a fresh id of 32 characters that grows with time.
@@ -90,27 +101,52 @@ class Services:
         authorise(call, bucket.owner_id)
         return bucket
 
-    async def current(self, bucket: str, key: bytes) -> ObjectVersion:
+    async def version(self, bucket: str, key: bytes, version_id: str | None) -> ObjectVersion:
         """
-        Return what is under a key.
+        Return what is under a key, or the version of an id.
 
-        :raise S3Error: NoSuchKey, naming the key
+        :param version_id: as a request has it; None: what is current
+        :raise S3Error: as ``content``
         """
+        if version_id is not None:
+            return (await self.content(bucket, key, version_id))[0]
         try:
             return await self.store.current_version(bucket, key)
-        except NoSuchKey:
-            raise _no_such_key(key) from None
+        except NoSuchKey as error:
+            raise _no_such_key(key, error) from None
 
-    async def current_content(self, bucket: str, key: bytes) -> tuple[ObjectVersion, Piece | None]:
+    async def content(
+        self, bucket: str, key: bytes, version_id: str | None
+    ) -> tuple[ObjectVersion, Piece | None]:
         """
-        Return what is under a key, with the one piece that holds all its bytes where one does.
+        Return what is under a key, or the version of an id, with the one piece that holds all its bytes where one does.
 
-        :raise S3Error: NoSuchKey, naming the key
+        :raise S3Error: NoSuchKey, naming the key, or NoSuchVersion; MethodNotAllowed when the id is that of a delete marker;
+            InvalidArgument for what is no version id
         """
+        if version_id is None:
+            try:
+                return await self.store.current_content(bucket, key)
+            except NoSuchKey as error:
+                raise _no_such_key(key, error) from None
+        check_version_id(version_id)
         try:
-            return await self.store.current_content(bucket, key)
-        except NoSuchKey:
-            raise _no_such_key(key) from None
+            found = await self.store.version_content(bucket, key, version_id)
+        except NoSuchVersion:
+            details = {"Key": key.decode("utf-8"), "VersionId": version_id}
+            raise S3Error("NoSuchVersion", details=details) from None
+        if found[0].is_marker:
+            raise S3Error(
+                "MethodNotAllowed",
+                "The version id names a delete marker, which can only be deleted.",
+                details={"ResourceType": "DeleteMarker"},
+                headers={
+                    "Allow": "DELETE",
+                    "Last-Modified": http_date(found[0].facts.created_at),
+                    **marker_headers(version_id),
+                },
+            )
+        return found
 
     async def check_write(self, bucket: str, key: bytes, condition: WriteCondition | None) -> None:
         """
@@ -158,22 +194,34 @@ class Services:
             _log.error("the alert about {name} could not be recorded", name=name)
 
 
-def _no_such_key(key: bytes) -> S3Error:
-    return S3Error("NoSuchKey", details={"Key": key.decode("utf-8")})
+def version_header(
+    bucket: Bucket, version: ObjectVersion, *, name: str = "x-amz-version-id", asked: str | None = None
+) -> dict[str, str]:
+    """Return the field that names a version, where the bucket's versioning was ever set or the version was asked for by its id."""
+    if bucket.versioning is Versioning.UNSET and asked is None:
+        return {}
+    return {name: version.facts.version_id}
+
+
+def marker_headers(version_id: str) -> dict[str, str]:
+    """Return the fields that say that a version is a delete marker."""
+    return {"x-amz-delete-marker": "true", "x-amz-version-id": version_id}
 
 
 def check_version_id(version_id: str | None) -> None:
     """
-    Let requests pass that mean the current version, which is the only one while there is no versioning.
+    Let pass what may be a version id.
 
-    :raise S3Error: InvalidArgument for what is no version id, NoSuchVersion for any other
+    :raise S3Error: InvalidArgument
     """
-    if version_id is None or version_id == CURRENT_VERSION_ID:
-        return
-    if not _VERSION_ID.fullmatch(version_id):
+    if version_id is not None and not _VERSION_ID.fullmatch(version_id):
         raise S3Error(
             "InvalidArgument",
-            "Invalid version id specified",
+            "Invalid version id specified" if version_id else "Version id cannot be the empty string",
             details={"ArgumentName": "versionId", "ArgumentValue": version_id},
         )
-    raise S3Error("NoSuchVersion", details={"VersionId": version_id})
+
+
+def _no_such_key(key: bytes, error: NoSuchKey) -> S3Error:
+    headers = marker_headers(error.version_id) if isinstance(error, ShowsDeleteMarker) else {}
+    return S3Error("NoSuchKey", details={"Key": key.decode("utf-8")}, headers=headers)
