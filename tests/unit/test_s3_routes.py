@@ -35,6 +35,8 @@ OPERATIONS = {
     "GET /b?location": Operation.GET_BUCKET_LOCATION,
     "GET /b/?location=": Operation.GET_BUCKET_LOCATION,
     "GET /b?versioning": Operation.GET_BUCKET_VERSIONING,
+    "PUT /b?versioning": Operation.PUT_BUCKET_VERSIONING,
+    "GET /b?versions&prefix=x": Operation.LIST_OBJECT_VERSIONS,
     "GET /b": Operation.LIST_OBJECTS,
     "GET /b?prefix=acl&delimiter=/&unknown=1": Operation.LIST_OBJECTS,
     "GET /b?list-type=1": Operation.LIST_OBJECTS,
@@ -96,8 +98,6 @@ class RouteTests(SynchronousTestCase):
         for line, name in (
             ("PUT /b?lifecycle", "lifecycle"),
             ("DELETE /b?policy", "policy"),
-            ("PUT /b?versioning", "versioning"),
-            ("GET /b?versions", "versions"),
             ("GET /b?analytics&id=1", "analytics"),
             ("PUT /b/k?tagging", "tagging"),
             ("DELETE /b/k?tagging=", "tagging"),
