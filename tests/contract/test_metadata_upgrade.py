@@ -13,7 +13,7 @@ from coldstore.metadata.sql.tables import ARRIVING_FROM, MOVED_TO, TABLES
 from coldstore.metadata.sqlite.schema import migrate, shipped_migrations
 from coldstore.metadata.sqlite.store import SqliteStore
 from coldstore.model.bundles import BundleState, CopyState
-from coldstore.model.objects import RestorePhase, StorageClass
+from coldstore.model.objects import RestorePhase, StorageClass, Versioning
 from tests.contract.metadata_contract import EVERY_CLASS, MetadataSteps, facts_of, piece_of
 from tests.contract.old_stores import SCHEMAS, make_old_store
 
@@ -172,6 +172,9 @@ class UpgradedStoreTests(MetadataSteps, TestCase):
             keys = [version.facts.key for version in found]
             self.assertEqual(len(keys), 14)
             self.assertEqual(keys, sorted(keys))
+            self.assertEqual(await self.living(), found)
+            self.assertEqual({version.facts.version_id for version in found}, {"null"})
+            self.assertIs((await store.bucket("b")).versioning, Versioning.UNSET)
             await self.check_backlog()
             for version in found:
                 if version.on_disk:
@@ -201,6 +204,21 @@ class UpgradedStoreTests(MetadataSteps, TestCase):
             )
             self.assertEqual([one.barcode for one in await store.cartridges()], ["A00001L9", "A00002L9"])
             self.assertEqual(len(await store.due_messages(now=1e12, limit=9)), 1)
+
+    async def keep_versions(self) -> None:
+        """What was there becomes a version among others, once versions are kept; leave all as it was."""
+        store = self.store
+        before = await store.set_versioning(name="b", versioning=Versioning.ENABLED)
+        found = await store.list_current("b", from_key=b"", before_key=None, limit=1)
+        key = found[0].facts.key
+        (marker,) = await store.delete_current(
+            "b", [key], at=1.8e9, messages={}, owner_id="owner", marker_ids=["marker"]
+        )
+        self.assertEqual([one.facts.version_id for one in (await self.living())[:2]], ["marker", "null"])
+        self.assertEqual(await store.delete_versions("b", [(key, "marker")], at=1.8e9), [marker])
+        (again,) = await store.list_current("b", from_key=b"", before_key=None, limit=1)
+        self.assertEqual(again.version_uid, found[0].version_uid)
+        self.assertEqual(await store.bucket("b"), before)
 
     async def test_work(self) -> None:
         """What was under way is brought to its end, and new things begin with numbers of their own."""
@@ -248,5 +266,6 @@ class UpgradedStoreTests(MetadataSteps, TestCase):
             ):
                 await self.settle(bundle.bundle_id)
             await self.archive(*await store.pending(classes=EVERY_CLASS, after_sequence=0, limit=9))
+            await self.keep_versions()
             await self.check_backlog()
             await self.drain()
