@@ -103,6 +103,14 @@ class PostObjectTests(SynchronousTestCase):
         self.assertEqual(head.headers["content-length"], str(len(CONTENT)))
         self.assertEqual(self.rig.version("pics", b"user/cat.jpg").facts.user_metadata, (("who", "värd"),))
 
+    def test_versions_kept(self) -> None:
+        """Where versions are kept every form is a version with an id of its own."""
+        state = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
+        self.assertEqual(self.rig.ask("PUT", "/pics?versioning", state).status, 200)
+        ids = [self.upload(key="k", content=content).headers["x-amz-version-id"] for content in (b"1", b"2")]
+        self.assertEqual(self.rig.ask("GET", f"/pics/k?versionId={ids[0]}").body, b"1")
+        self.assertEqual(self.rig.ask("GET", "/pics/k").headers["x-amz-version-id"], ids[1])
+
     def test_version_2(self) -> None:
         """A form signed by Version 2, as boto3 makes it for an endpoint of its own, is taken as well."""
         text = policy(ANY_KEY)
