@@ -21,7 +21,7 @@ from coldstore.s3.names import is_bucket_name
 from coldstore.s3.objects import publish
 from coldstore.s3.pieces import pinned_run
 from coldstore.s3.receiving import SINGLE_PUT_MAX_BYTES, Arrived, discard
-from coldstore.s3.services import Services, version_header
+from coldstore.s3.services import Services, made_header, version_header
 from coldstore.s3.stored import Description, quoted, storage_class, stored_headers, user_metadata
 from coldstore.s3.xml import node
 from coldstore.util.checksums import new_digest
@@ -209,7 +209,7 @@ class CopyOperations:
                 node("ChecksumType", arrived.checksum.kind.value),
                 node(f"Checksum{arrived.checksum.algorithm}", arrived.checksum.value),
             ),
-            headers={**source.headers, **version_header(bucket, version)},
+            headers={**source.headers, **made_header(version)},
         )
 
 

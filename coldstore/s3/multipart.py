@@ -29,7 +29,7 @@ from coldstore.s3.multipart_plan import (
 from coldstore.s3.objects import explained, facts_of, ring_after_publishing
 from coldstore.s3.ranges import PART_NUMBER_MAX, copy_range, part_number
 from coldstore.s3.receiving import SINGLE_PUT_MAX_BYTES, Arrived, check_size, receive
-from coldstore.s3.services import Services, version_header
+from coldstore.s3.services import Services, made_header
 from coldstore.s3.stored import Description, description, quoted
 from coldstore.s3.xml import Node, node
 
@@ -168,7 +168,7 @@ class MultipartOperations:
 
     async def complete(self, call: Call) -> Answer:
         """CompleteMultipartUpload; asked for again after it succeeded, it answers the same again."""
-        bucket = await self._services.bucket(call)
+        await self._services.bucket(call)
         upload_id = _upload_id(call)
         condition = write_condition(call.headers)
         claims = Claims(
@@ -193,7 +193,7 @@ class MultipartOperations:
             except Conflict:
                 if attempt == COMPLETE_TRIES - 1:
                     raise S3Error("OperationAborted") from None
-        return _completed(call, bucket, version)
+        return _completed(call, version)
 
     async def _complete(
         self,
@@ -377,7 +377,7 @@ def _claimed_kind(value: str | None) -> ChecksumKind | None:
     return None if value is None else checksum_kind(value)
 
 
-def _completed(call: Call, bucket: Bucket, version: ObjectVersion) -> Answer:
+def _completed(call: Call, version: ObjectVersion) -> Answer:
     facts = version.facts
     scheme = "https" if call.is_secure else "http"
     host = call.headers.get("host") or "localhost"
@@ -390,7 +390,7 @@ def _completed(call: Call, bucket: Bucket, version: ObjectVersion) -> Answer:
             node("ETag", quoted(facts.etag)),
             *checksum_nodes(facts.checksum),
         ),
-        headers=version_header(bucket, version),
+        headers=made_header(version),
     )
 
 

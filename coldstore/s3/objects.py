@@ -39,7 +39,7 @@ from coldstore.s3.pieces import PinnedRun, Segment, at_hand, segments_of
 from coldstore.s3.ranges import ByteRange, header_range, part_range
 from coldstore.s3.receiving import Arrived, check_size, receive
 from coldstore.s3.sending import RunStream
-from coldstore.s3.services import Services, check_version_id, marker_headers, version_header
+from coldstore.s3.services import Services, check_version_id, made_header, marker_headers, version_header
 from coldstore.s3.stored import (
     Description,
     description,
@@ -89,7 +89,7 @@ class ObjectOperations:
             headers={
                 "ETag": quoted(version.facts.etag),
                 **checksum_headers(arrived.checksum),
-                **version_header(bucket, version),
+                **made_header(version),
             }
         )
 

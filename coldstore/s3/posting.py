@@ -13,7 +13,7 @@ from coldstore.s3.objects import publish
 from coldstore.s3.paths import KEY_LIMIT_BYTES
 from coldstore.s3.post_policy import parse_policy
 from coldstore.s3.receiving import SINGLE_PUT_MAX_BYTES, receive
-from coldstore.s3.services import Services, version_header
+from coldstore.s3.services import Services, made_header
 from coldstore.s3.stored import STORED_HEADERS, description, quoted
 from coldstore.s3.xml import document, node
 
@@ -89,7 +89,7 @@ class PostOperations:
             version = await publish(services, call, bucket, described, arrived, None)
         etag = quoted(version.facts.etag)
         answer = _answer(upload, bucket.name, key, etag, checksum_headers(arrived.checksum))
-        return answer._replace(headers={**answer.headers, **version_header(bucket, version)})
+        return answer._replace(headers={**answer.headers, **made_header(version)})
 
 
 def _answer(upload: FormUpload, bucket: str, key: str, etag: str, checksum: Mapping[str, str]) -> Answer:

@@ -21,7 +21,7 @@ from coldstore.model.errors import (
     ShowsDeleteMarker,
 )
 from coldstore.model.events import Severity
-from coldstore.model.objects import Bucket, ObjectVersion, Piece, StorageClass, Versioning
+from coldstore.model.objects import NULL_VERSION_ID, Bucket, ObjectVersion, Piece, StorageClass, Versioning
 from coldstore.plan.classes import ClassRules
 from coldstore.s3.admission import Admission
 from coldstore.s3.authorise import authorise
@@ -201,6 +201,12 @@ def version_header(
     if bucket.versioning is Versioning.UNSET and asked is None:
         return {}
     return {name: version.facts.version_id}
+
+
+def made_header(version: ObjectVersion) -> dict[str, str]:
+    """Return the field that names a version to its writer; nothing of a null version."""
+    version_id = version.facts.version_id
+    return {} if version_id == NULL_VERSION_ID else {"x-amz-version-id": version_id}
 
 
 def marker_headers(version_id: str) -> dict[str, str]:
