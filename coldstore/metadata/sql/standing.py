@@ -99,13 +99,8 @@ async def under_each(db: Database, bucket: str, keys: Sequence[bytes]) -> list[U
     return [Under.of(rows[0]) for rows in found]
 
 
-async def null_of(db: Database, under: Under, key: bytes) -> Leaving | None:
-    """Return the null version of a key that is not shown, where the next publication would replace it."""
-    return (await nulls_of(db, [(under, key)]))[0]
-
-
 async def nulls_of(db: Database, of: Sequence[tuple[Under, bytes]]) -> list[Leaving | None]:
-    """Return ``null_of`` each."""
+    """Return the null version of each key that is not shown, where the next publication would replace it."""
     asked = [(under.bucket_uid, key) for under, key in of if under.versioning is Versioning.SUSPENDED]
     found = iter(await db.rows_of_each(_NULL, asked) if asked else ())
     return [
@@ -130,7 +125,7 @@ async def give_way(db: Database, under: Under, null: Leaving | None, *, at: floa
     """
     Have what stands under a key give way to something newer: what is replaced is retired, any other version superseded.
 
-    :param null: what ``null_of`` says
+    :param null: what ``nulls_of`` says
     """
     replaced = null
     if under.versioning is Versioning.UNSET or (

@@ -293,13 +293,14 @@ async def make_current(
 ) -> ObjectVersion:
     """Put a version with an existing layout under its key; what is there gives way."""
     tally = Tally()
-    if under.versioning is not Versioning.ENABLED:
+    if under.versioning is not Versioning.ENABLED and facts.version_id != NULL_VERSION_ID:
         facts = facts._replace(version_id=NULL_VERSION_ID)
-    elif facts.version_id == NULL_VERSION_ID:
+    elif under.versioning is Versioning.ENABLED and facts.version_id == NULL_VERSION_ID:
         raise ValueError("a version of a bucket that keeps versions needs an id of its own")
-    await standing.give_way(
-        db, under, await standing.null_of(db, under, facts.key), at=facts.created_at, tally=tally
-    )
+    null = None
+    if under.versioning is Versioning.SUSPENDED:
+        (null,) = await standing.nulls_of(db, [(under, facts.key)])
+    await standing.give_way(db, under, null, at=facts.created_at, tally=tally)
     number = await db.number()
     published = ObjectVersion(
         version_uid=number,
