@@ -53,6 +53,10 @@ NULL_VERSION_ID = "null"
 """The id of the one version of a key that was written while its bucket was not Enabled."""
 
 
+NAMES_VERSION = "?versionId="
+"""Stands in a version's name between the key and the version id, as in a copy's source."""
+
+
 class ChecksumKind(StrEnum):
     """Of the whole object, or of the checksums of its parts (API enum ``ChecksumType``)."""
 
@@ -208,6 +212,14 @@ class ObjectVersion(NamedTuple):
     revision: int
     is_marker: bool = False
     superseded_at: float | None = None
+
+    @property
+    def name(self) -> str:
+        """What people call it: bucket and key, with the version id where that is needed to tell it from others."""
+        facts = self.facts
+        is_alone = facts.version_id == NULL_VERSION_ID and self.superseded_at is None
+        of_id = "" if is_alone else f"{NAMES_VERSION}{facts.version_id}"
+        return f"{facts.bucket}/{facts.key.decode('utf-8', 'replace')}{of_id}"
 
 
 ListedObject = tuple[bytes, float, str, int, str, str | None, str | None, str, str | None, float | None]

@@ -180,7 +180,7 @@ class Services:
 
     async def damaged(self, version: ObjectVersion, error: BytesDamaged) -> None:
         """Tell the operator that a version's bytes on disk are not what was written."""
-        name = f"{version.facts.bucket}/{version.facts.key.decode('utf-8', 'replace')}"
+        name = version.name
         _log.error("bytes of {name} are damaged: {reason}", name=name, reason=str(error))
         try:
             await self.store.raise_alert(

@@ -534,7 +534,7 @@ class Dispatcher:
         if version is None or version.restore is None or version.restore.phase is not RestorePhase.ONGOING:
             return
         where = ", ".join(sorted(copy.barcode for copy in entry.copies if copy.barcode)) or "no cartridge"
-        name = f"{version.facts.bucket}/{version.facts.key.decode()}"
+        name = version.name
         sentence = (
             f"no copy of {name} could be read (bundle {entry.member.bundle_id} on {where}). Restore it again when another "
             "drive is at hand, or upload it again if you have it elsewhere; then close this alert"

@@ -10,9 +10,10 @@ from twisted.internet.interfaces import IReactorTime
 
 from coldstore.interfaces.metadata import IMetadataStore
 from coldstore.model.cartridges import Cartridge, CartridgeState, Drive, DriveState
-from coldstore.model.errors import NoSuchBucket, NoSuchKey
+from coldstore.model.errors import NoSuchBucket, NoSuchKey, NoSuchVersion
 from coldstore.model.events import Severity
 from coldstore.model.hosts import Host
+from coldstore.model.objects import NAMES_VERSION
 from coldstore.plan.homes import TAKES_BUNDLES
 from coldstore.plan.jobs import DriveView
 from coldstore.plan.mount import DrivePlan, stuck_in
@@ -159,9 +160,15 @@ class Notices:
 
     async def _is_restore_forgotten(self, subject: str) -> bool:
         """Whether the object of a failed restore was restored since, or is gone."""
-        bucket, _, key = subject.removeprefix("object ").partition("/")
+        bucket, _, rest = subject.removeprefix("object ").partition("/")
+        key, _, version_id = rest.rpartition(NAMES_VERSION)
         try:
-            version = await self._store.current_version(bucket, key.encode())
+            if key:
+                try:
+                    return (await self._store.version_content(bucket, key.encode(), version_id))[0].on_disk
+                except NoSuchVersion:
+                    pass  # a key may read like that itself
+            version = await self._store.current_version(bucket, rest.encode())
         except (NoSuchBucket, NoSuchKey):
             return True
         return version.on_disk

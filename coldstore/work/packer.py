@@ -241,7 +241,7 @@ class Packer:
         except (DiskFault, LookupError) as fault:
             now = await self._store.version(version.version_uid)
             if now is not None and now.deleted_at is None:
-                name = f"{version.facts.bucket}/{version.facts.key.decode()}"
+                name = version.name
                 self._unreadable[version.version_uid] = name, str(fault)
             return None
         self._unreadable.pop(version.version_uid, None)

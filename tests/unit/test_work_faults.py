@@ -14,10 +14,10 @@ from coldstore.interfaces.staging import DiskFault
 from coldstore.model.bundles import CopyState
 from coldstore.model.cartridges import CartridgeState, DriveState
 from coldstore.model.errors import StagingFull
-from coldstore.model.objects import ObjectVersion
+from coldstore.model.objects import ObjectVersion, Versioning
 from coldstore.work import janitor
 from tests.incidents import survives
-from tests.unit.work_rig import MIB, FailingStore, MortalStore, Run, World, now_of
+from tests.unit.work_rig import BUCKET, MIB, FailingStore, MortalStore, Run, World, now_of
 
 
 def medium_fault() -> MediumFault:
@@ -503,6 +503,24 @@ class ReadingTests(SynchronousTestCase):
         run.let_pass(100)
         world.check_disk()
         world.delete("k0")
+        run.let_pass(100)
+        self.assertNotIn("restore-failed", world.alerts())
+
+    def test_no_good_copy_of_a_version(self) -> None:
+        """The failed restore of a superseded version is told by its id, until that version is gone, whatever is current."""
+        world = World(cartridges=2)
+        run = Run(world).start()
+        (version,) = self.cold(world, run)
+        now_of(world.store.set_versioning(name=BUCKET, versioning=Versioning.ENABLED))
+        world.put("k0", MIB)
+        for barcode in ("A00001L8", "A00002L8"):
+            world.tapes.medium(barcode).damage(world.contents[version.version_uid][1000:1100])
+        world.ask_back(version)
+        run.until(lambda: world.version(version).restore is None)
+        self.assertEqual(world.alerts()["restore-failed"], "object bucket/k0?versionId=null")
+        run.let_pass(100)
+        self.assertIn("restore-failed", world.alerts())
+        now_of(world.store.delete_versions(BUCKET, [(b"k0", "null")], at=world.clock.seconds()))
         run.let_pass(100)
         self.assertNotIn("restore-failed", world.alerts())
 

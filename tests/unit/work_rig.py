@@ -281,7 +281,7 @@ class World:
                 VersionFacts(
                     bucket=BUCKET,
                     key=key.encode(),
-                    version_id="null",
+                    version_id=f"v{len(self.contents)}",
                     size_bytes=size_bytes,
                     etag=hashlib.md5(content).hexdigest(),
                     storage_class=storage_class,
