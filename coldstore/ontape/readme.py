@@ -301,7 +301,7 @@ Objects come out as  objects/BUCKET/KEY~VERSION.  Letters of all scripts stay
 as they are in names; %, ~, backslashes and control characters are written as
 %XX, an empty path component as %-, and very long components are cut and end
 with %+ and a hash. The exact key stands in the manifest (section 3). The
-version "null-NUMBER" belongs to a bucket without versioning.
+version "null-NUMBER" was written while its bucket kept no versions.
 
 A large object can be split: KEY~VERSION~1of3, ~2of3, ~3of3, each in another
 bundle, perhaps on another cartridge. Join them in that order:
