@@ -1,6 +1,7 @@
 """What every metadata store must keep of versions: several of a key, delete markers, null versions."""
 
 from random import Random
+from typing import Any
 
 from coldstore.interfaces.metadata import (
     BATCH_MAX,
@@ -34,6 +35,11 @@ from tests.contract.metadata_contract import (
 )
 
 ENABLED, SUSPENDED = Versioning.ENABLED, Versioning.SUSPENDED
+
+
+def least(one: Any, two: Any) -> Any:
+    """The function of SQL, for a database that only has SQLite's ``min``."""
+    return None if one is None or two is None else min(one, two)
 
 
 class VersionsContract(MetadataSteps):

@@ -83,7 +83,7 @@ from tests.contract.metadata_contract import (
     upload_of,
 )
 from tests.contract.metadata_model import MetadataModel
-from tests.contract.metadata_versions import VersionsContract
+from tests.contract.metadata_versions import VersionsContract, least
 
 reactor = cast(IReactorFromThreads, installed_reactor)
 HARMLESS_SCANS = {
@@ -179,9 +179,6 @@ class InCommonSqlTests(MetadataContract, VersionsContract, TestCase):
 
     def make_store(self) -> IMetadataStore:
         """Return a store in memory."""
-
-        def least(one: Any, two: Any) -> Any:
-            return None if one is None or two is None else min(one, two)
 
         def connect() -> CommonSql:
             connection = sqlite3.connect(IN_MEMORY, factory=CommonSql, isolation_level=None)

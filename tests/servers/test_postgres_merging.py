@@ -22,7 +22,7 @@ from coldstore.metadata.sqlite.schema import shipped_migrations
 from coldstore.metadata.sqlite.store import prepare
 from tests.contract.metadata_contract import MetadataContract
 from tests.contract.metadata_model import MetadataModel
-from tests.contract.metadata_versions import VersionsContract
+from tests.contract.metadata_versions import VersionsContract, least
 from tests.servers.postgres_stores import OwnDatabase
 
 Questions = dict[str, dict[tuple[object, ...], None]]
@@ -70,6 +70,7 @@ def asked_by_steps() -> Questions:
     def connect() -> Remembering:
         connection = sqlite3.connect(IN_MEMORY, factory=Remembering, isolation_level=None)
         connection.create_function("greatest", 2, max, deterministic=True)
+        connection.create_function("least", 2, least, deterministic=True)
         connection.asked = asked
         prepare(connection, shipped_migrations(), new_appliance_id=lambda: "one")
         return connection
