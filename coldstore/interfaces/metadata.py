@@ -446,7 +446,10 @@ class IMetadataStore(Interface):
         """
 
     def completed_upload(bucket: str, key: bytes, upload_id: str) -> Deferred[ObjectVersion | None]:
-        """Return the current version that this upload became, None when there is none (any more)."""
+        """
+        Return the version that this upload became, None when there is none (any more); it is looked for among what is current and the
+        hundred versions before.
+        """
 
     def abort_upload(bucket: str, key: bytes, upload_id: str) -> Deferred[None]:
         """End an upload; its parts are discarded. Fails with ``NoSuchBucket`` or ``NoSuchUpload``."""

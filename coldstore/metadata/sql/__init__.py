@@ -13,6 +13,8 @@ Decisions:
 - Nobody deletes pieces at once. A version that goes is only marked; ``discards`` takes it and its layout apart in bounded
   batches. So deleting 40 objects of 10,000 parts touches 40 rows.
 - A piece's address is in ``pieces`` or in ``discards``, never in both: as long as its bytes may exist somebody knows them.
+- What is under a key and all that is not (superseded versions, delete markers) are in indexes apart (``standing``): where nothing is
+  versioned the second ones are empty, and nobody pays for them.
 - Sums that an operator watches (``backlogs``) are kept in the step that changes them; a recount would grow with the store.
 - CRCs are unsigned 64-bit numbers and the integers of databases are signed: ``rows`` wraps them both ways.
 """
