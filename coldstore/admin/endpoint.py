@@ -246,6 +246,9 @@ class OperatorInterface:
         key = _argument(request, "key")
         if key:
             try:
+                if _argument(request, "versions"):
+                    limit = _number(request, "limit", 100, most=PAGE_MAX)
+                    return await self._versions(bucket, key.encode(), limit)
                 return [await self._object(await self._store.current_version(bucket, key.encode()))]
             except NoSuchBucket as missing:
                 raise NoSuchBucket(
@@ -266,7 +269,24 @@ class OperatorInterface:
             raise NoSuchBucket(f"there is no bucket {bucket}; `coldstore objects` lists them") from missing
         return [await self._object(version) for version in versions if version.facts.key.startswith(prefix)]
 
+    async def _versions(self, bucket: str, key: bytes, limit: int) -> list[views.Row]:
+        """Return the versions and delete markers of a key, newest first; ``NoSuchKey`` when there is none."""
+        page = await self._store.list_versions(
+            bucket, prefix=key, delimiter=b"", after_key=b"", after_version_id="", max_entries=limit
+        )
+        # Of all keys that begin with it the key itself is the first.
+        rows = [
+            await self._object((await self._store.version_content(bucket, key, row.version_id))[0])
+            for row in page.rows
+            if row.shown[0] == key
+        ]
+        if not rows:
+            raise NoSuchKey(bucket)
+        return rows
+
     async def _object(self, version: ObjectVersion) -> views.Row:
+        if version.is_marker:
+            return views.object_row(version, [], wanted=0)
         copies = await self._store.copies(version_uid=version.version_uid)
         return views.object_row(version, copies, wanted=len(self._rules[version.facts.storage_class].pools))
 

@@ -74,6 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     objects.add_argument("key", nargs="?", default="")
     objects.add_argument("--prefix", default="")
     objects.add_argument("--limit", type=int, default=100)
+    objects.add_argument(
+        "--versions", action="store_true", help="of a key: what was overwritten and deleted and is kept, too"
+    )
     cartridges = command("cartridges", _cartridges, "List cartridges, admit them, or decide about one.")
     cartridges.add_argument(
         "action", nargs="?", default="list", choices=["list", "admit", "withdraw", "trust", "condemn"]
@@ -186,6 +189,7 @@ def _objects(client: Client, options: argparse.Namespace) -> None:
         "key": options.key,
         "prefix": options.prefix,
         "limit": str(options.limit),
+        "versions": "1" if options.versions else "",
     }
     found = client.get("/objects", **{name: value for name, value in arguments.items() if value})
     if not options.bucket:
@@ -195,10 +199,17 @@ def _objects(client: Client, options: argparse.Namespace) -> None:
         _print_json(found)
         return
     rows = [
-        {**row, "copies": _copies_text(row), "restore": (row["restore"] or {}).get("phase")}
+        {
+            **row,
+            "copies": _copies_text(row),
+            "restore": (row["restore"] or {}).get("phase"),
+            "state": "delete marker" if row["is_delete_marker"] else row["state"],
+        }
         for row in _rows(found)
     ]
-    print(table(rows, ["key", "size_bytes", "storage_class", "state", "on_disk", "copies", "restore"]))
+    of_versions = ["version_id", "is_current"] if options.versions else []
+    columns = ["key", *of_versions, "size_bytes", "storage_class", "state", "on_disk", "copies", "restore"]
+    print(table(rows, columns))
 
 
 def _copies_text(row: Mapping[str, Any]) -> str:

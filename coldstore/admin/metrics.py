@@ -50,8 +50,8 @@ def exposition(
         [("", max(0.0, now - oldest))],
     )
     gauge("buckets", "Buckets.", [("", float(totals.bucket_count))])
-    gauge("objects", "Current objects.", [("", float(totals.object_count))])
-    gauge("object_bytes", "Bytes of current objects.", [("", float(totals.object_bytes))])
+    gauge("objects", "Versions of objects, current or not.", [("", float(totals.object_count))])
+    gauge("object_bytes", "Bytes of versions of objects, current or not.", [("", float(totals.object_bytes))])
     gauge("on_disk_bytes", "Bytes of objects on disk.", [("", float(totals.on_disk_bytes))])
     gauge("on_tape_bytes", "Bytes of archived objects, counted once.", [("", float(totals.on_tape_bytes))])
     gauge("restores_ongoing", "Restores under way.", [("", float(totals.ongoing_restores))])

@@ -74,12 +74,15 @@ def status_row(
 
 
 def object_row(version: ObjectVersion, copies: Sequence[Copy], *, wanted: int) -> Row:
-    """One object and where its copies lie."""
+    """One version of an object, or a delete marker, and where its copies lie."""
     facts = version.facts
     restore = version.restore
     return {
         "bucket": facts.bucket,
         "key": facts.key.decode(),
+        "version_id": facts.version_id,
+        "is_current": version.superseded_at is None,
+        "is_delete_marker": version.is_marker,
         "size_bytes": facts.size_bytes,
         "storage_class": facts.storage_class.value,
         "state": version.archive_state.value,

@@ -16,7 +16,7 @@ from coldstore.admin.overview import alert_text
 from coldstore.model.activity import DriveActivity
 from coldstore.model.cartridges import CartridgeState
 from coldstore.model.events import Severity
-from coldstore.model.objects import StorageClass
+from coldstore.model.objects import StorageClass, Versioning
 from coldstore.util.tables import cell, duration, page, size, table
 from tests.unit.admin_rig import GIB, HEALTHY, NOW, AdminRig, cartridge
 
@@ -253,6 +253,16 @@ class ShowingTests(CommandCase):
         text = self.output("objects", "photos")
         self.assertRegex(text, r"half +1000 B  GLACIER +claimed +yes  1/2 A00001L8\(main\)")
         self.assertRegex(text, r"pending +1000 B  GLACIER +pending +yes  0/2")
+
+    def test_versions_of_a_key(self) -> None:
+        """Versions of a key are shown with their ids; a delete marker is called one."""
+        self.rig.add_bucket("photos")
+        self.rig.add_object("photos", "k")
+        self.rig.store.set_versioning(name="photos", versioning=Versioning.ENABLED)
+        self.rig.store.delete_current("photos", [b"k"], at=1.0, messages={}, owner_id="o", marker_ids=["abc"])
+        text = self.output("objects", "photos", "k", "--versions")
+        self.assertRegex(text, r"k +abc +yes +0 B +STANDARD +delete marker")
+        self.assertRegex(text, r"k +null +no +1000 B +GLACIER +pending")
 
     def test_orders_are_signed_with_the_login_name(self) -> None:
         """Admissions and decisions carry who gave them."""

@@ -13,7 +13,7 @@ from coldstore.model.activity import DriveActivity
 from coldstore.model.cartridges import CartridgeState
 from coldstore.model.errors import MetadataUnavailable
 from coldstore.model.events import Severity
-from coldstore.model.objects import StorageClass
+from coldstore.model.objects import StorageClass, Versioning
 from tests.unit.admin_rig import GIB, HEALTHY, NOW, AdminRig, cartridge
 
 
@@ -88,6 +88,24 @@ class QuestionTests(EndpointCase):
             [(copy["pool"], copy["barcode"], copy["state"], copy["start_block"]) for copy in row["copies"]],
             [("main", "A00001L8", "verified", 9), ("vault", None, "planned", 0)],
         )
+
+    def test_versions_of_a_key(self) -> None:
+        """Asked for, all versions and delete markers of a key are told, newest first, with what tells them apart."""
+        self.rig.add_bucket("photos")
+        self.rig.add_object("photos", "k")
+        self.rig.add_object("photos", "k2")
+        store = self.rig.store
+        store.set_versioning(name="photos", versioning=Versioning.ENABLED)
+        store.delete_current("photos", [b"k"], at=1.0, messages={}, owner_id="o", marker_ids=["marker"])
+        _, rows = self.rig.json("GET", "/objects?bucket=photos&key=k&versions=1")
+        self.assertEqual(
+            [(row["version_id"], row["is_current"], row["is_delete_marker"]) for row in rows],
+            [("marker", True, True), ("null", False, False)],
+        )
+        self.assertEqual([row["copies_wanted"] for row in rows], [0, 2])
+        self.assertIn("no object k in photos", self.refusal(404, "GET", "/objects?bucket=photos&key=k"))
+        missing = self.refusal(404, "GET", "/objects?bucket=photos&key=nope&versions=1")
+        self.assertIn("no object nope in photos", missing)
 
     def test_what_does_not_exist_is_named(self) -> None:
         """A missing bucket or object answers 404 with its name and how to see what there is."""
