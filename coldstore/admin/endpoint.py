@@ -37,6 +37,8 @@ BODY_MAX_BYTES = 1_000_000
 PAGE_MAX = 1000
 NAME_MAX = 128
 ALERTS_MAX = 10_000
+DAYS_MAX = 36_500
+"""As in the configuration."""
 SEVERITIES = (Severity.CRITICAL, Severity.WARNING, Severity.INFO)
 DECIDED_ABOUT_CARTRIDGE = frozenset(
     {"cartridge-suspect", "cartridge-unusable", "copy-damaged", "verification-failed"}
@@ -96,6 +98,14 @@ def _quota(document: Mapping[str, Any]) -> int | None:
     return value
 
 
+def _days_max(document: Mapping[str, Any]) -> int | None:
+    """Return a limit in days, null for the default."""
+    value = document.get("days_max", "")
+    if value is not None and (type(value) is not int or not 1 <= value <= DAYS_MAX):
+        raise BadRequest(f"days_max must be a number of days from 1 to {DAYS_MAX}, or null for the default")
+    return value
+
+
 class OperatorInterface:
     """Answers the operator's questions and carries out his orders."""
 
@@ -149,6 +159,7 @@ class OperatorInterface:
             ("POST", "/users/quota", self._set_user_quota),
             ("GET", "/buckets", self._buckets),
             ("POST", "/buckets/quota", self._set_bucket_quota),
+            ("POST", "/buckets/restore-days", self._set_restore_days_max),
             ("GET", "/alerts", self._alerts),
             ("POST", "/alerts/close", self._close_alert),
             ("GET", "/audit", self._audit),
@@ -487,6 +498,25 @@ class OperatorInterface:
         except NoSuchBucket as missing:
             raise NoSuchBucket(f"there is no bucket {name}; `coldstore bucket list` lists them") from missing
         await self._audit_quota(document, f"bucket {name}", quota_bytes)
+        return await self._owned(bucket)
+
+    async def _set_restore_days_max(self, request: Request) -> object:
+        document = _document(request)
+        name, by, days_max = _text(document, "name"), _text(document, "by"), _days_max(document)
+        try:
+            bucket = await self._store.set_restore_days_max(name=name, days_max=days_max)
+        except NoSuchBucket as missing:
+            raise NoSuchBucket(f"there is no bucket {name}; `coldstore bucket list` lists them") from missing
+        await self._store.audit(
+            at=self._clock.seconds(),
+            who=by,
+            what="set limit of restores",
+            subject=f"bucket {name}",
+            detail="default" if days_max is None else f"{days_max} days",
+        )
+        return await self._owned(bucket)
+
+    async def _owned(self, bucket: Bucket) -> object:
         names = {user.user_id: user.name for user in await self._store.users()}
         return await self._bucket(bucket, names.get(bucket.owner_id, bucket.owner_id))
 

@@ -116,9 +116,20 @@ def _parser() -> argparse.ArgumentParser:
     user = command("user", _user, "Make users, list them, or say how much of the staging disk one may have.")
     user.add_argument("action", choices=["create", "list", "quota"])
     user.add_argument("name", nargs="?")
-    bucket = command("bucket", _bucket, "List buckets, or say how much of the staging disk one may have.")
-    bucket.add_argument("action", choices=["list", "quota"])
+    bucket = command(
+        "bucket",
+        _bucket,
+        "List buckets, or say how much of the staging disk one may have, or for how long objects may be restored in it.",
+    )
+    bucket.add_argument("action", choices=["list", "quota", "restore-days"])
     bucket.add_argument("name", nargs="?")
+    bucket.add_argument(
+        "--most",
+        type=_days,
+        default=NOT_SAID,
+        metavar="DAYS",
+        help="the most days that a restore may be asked for: a number, or default",
+    )
     for added in (user, bucket):
         added.add_argument(
             "--staging",
@@ -147,6 +158,15 @@ def _quota(text: str) -> int | str | None:
         return parse_size(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _days(text: str) -> int | None:
+    """Return a limit as the appliance takes it."""
+    if text == "default":
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 9):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number of days nor default")
+    return int(text)
 
 
 def _alert_number(text: str) -> int:
@@ -431,8 +451,11 @@ def _user(client: Client, options: argparse.Namespace) -> int:
 
 
 def _bucket(client: Client, options: argparse.Namespace) -> int:
-    columns = ["bucket", "owner", "default_class", *QUOTA_COLUMNS, "created_at"]
+    columns = ["bucket", "owner", "default_class", "restore_days_max", *QUOTA_COLUMNS, "created_at"]
     if _is_quota_misplaced(options):
+        return 2
+    if options.most is not NOT_SAID and options.action != "restore-days":
+        print(f"coldstore: --most goes with restore-days, not with {options.action}", file=sys.stderr)
         return 2
     if options.action == "list":
         rows: Rows = []
@@ -443,6 +466,13 @@ def _bucket(client: Client, options: argparse.Namespace) -> int:
     if not options.name:
         print("coldstore: name the bucket", file=sys.stderr)
         return 2
+    if options.action == "restore-days":
+        if options.most is NOT_SAID:
+            print("coldstore: say how many, such as --most 30", file=sys.stderr)
+            return 2
+        order = {"by": _who(), "name": options.name, "days_max": options.most}
+        _show(options, [client.post("/buckets/restore-days", order)], columns)
+        return 0
     return _set_quota(client, options, "/buckets/quota", columns)
 
 

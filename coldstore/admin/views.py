@@ -204,6 +204,7 @@ def bucket_row(bucket: Bucket, owner: str) -> Row:
         "owner": owner,
         "created_at": moment(bucket.created_at),
         "default_class": None if bucket.default_class is None else bucket.default_class.value,
+        "restore_days_max": bucket.restore_days_max,
     }
 
 

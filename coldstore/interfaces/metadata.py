@@ -25,6 +25,7 @@ from coldstore.model.objects import (
     Bucket,
     ListedPage,
     ObjectVersion,
+    Pairs,
     Piece,
     Restore,
     StorageClass,
@@ -57,10 +58,11 @@ class WriteCondition:
     """
     What must hold for a write to become visible (S3 conditional writes).
 
-    ``if_none_match`` is true for ``If-None-Match: *``; ``if_match`` is an unquoted ETag or ``*``.
+    Each is an unquoted ETag or ``*``, which stands for any: what ``if_match`` names must be there, what ``if_none_match``
+    names must not (RFC 9110, 13.1).
     """
 
-    if_none_match: bool = False
+    if_none_match: str | None = None
     if_match: str | None = None
 
 
@@ -249,6 +251,12 @@ class IMetadataStore(Interface):
     def set_versioning(*, name: str, versioning: Versioning) -> Deferred[Bucket]:
         """Enable or suspend versioning; fails with ``NoSuchBucket``. What is in the bucket stays as it is."""
 
+    def set_restore_days_max(*, name: str, days_max: int | None) -> Deferred[Bucket]:
+        """Set the most days that a restore in a bucket may be asked for, None for the default; fails with ``NoSuchBucket``."""
+
+    def set_bucket_tags(*, name: str, tags: Pairs) -> Deferred[None]:
+        """Give a bucket these tags in place of those it has; fails with ``NoSuchBucket``."""
+
     def delete_bucket(name: str) -> Deferred[None]:
         """
         Remove an empty bucket. Fails with ``NoSuchBucket`` or ``BucketNotEmpty`` (a version or a delete marker is in it).
@@ -385,6 +393,16 @@ class IMetadataStore(Interface):
         and ``if_match`` (only with one), is as with ``delete_current``. Fails with ``NoSuchBucket``. Harmless to repeat.
         """
 
+    def set_tags(version_uid: int, *, tags: Pairs) -> Deferred[ObjectVersion]:
+        """
+        Give a version these tags (none: ``()``) in place of those it has. Harmless to repeat.
+
+        Fails with ``Conflict`` when the version is deleted or unknown, or a delete marker.
+        """
+
+    def part_digests(version_uid: int, *, offset_bytes: int, length_bytes: int) -> Deferred[bytes]:
+        """Return a run of what a version was published with as ``part_digests``; less, or nothing, where there is no more."""
+
     def pieces(layout_id: str, *, after_ordinal: int, limit: int) -> Deferred[list[Piece]]:
         """Return the listed pieces of a layout by ordinal, beginning after ``after_ordinal`` (0: from the start)."""
 
@@ -435,6 +453,7 @@ class IMetadataStore(Interface):
         condition: WriteCondition | None,
         messages: Sequence[NewMessage],
         revision: int | None = None,
+        part_digests: bytes = b"",
     ) -> Deferred[ObjectVersion]:
         """
         Publish the parts whose numbers are ``listed`` (ascending, at most 10,000, at least one) as a version, as
@@ -443,6 +462,8 @@ class IMetadataStore(Interface):
         Fails with ``NoSuchUpload``, and as ``publish_version``; with ``Conflict`` when a listed part is missing, the
         sizes do not add up to the version's, or a part was recorded since the upload had ``revision`` (read it before
         the parts: a part sent again meanwhile would otherwise be published under the checksums of the earlier one).
+
+        ``part_digests`` are remembered as long as the version is not deleted, whatever becomes of its pieces.
         """
 
     def completed_upload(bucket: str, key: bytes, upload_id: str) -> Deferred[ObjectVersion | None]:

@@ -93,7 +93,8 @@ class Bucket:
     """
     A bucket; ``default_class`` is given to objects whose writer names no class. ``bucket_uid`` is never reused.
 
-    ``staging_quota_bytes`` is what may lie on the staging disk in it at once; None: the default of the configuration.
+    ``staging_quota_bytes`` is what may lie on the staging disk in it at once, ``restore_days_max`` the most days that a restore in it
+    may be asked for; None: the default of the configuration. ``tags`` are sorted by name.
     """
 
     bucket_uid: int
@@ -104,6 +105,8 @@ class Bucket:
     default_class: StorageClass | None = None
     staging_quota_bytes: int | None = None
     versioning: Versioning = Versioning.UNSET
+    restore_days_max: int | None = None
+    tags: Pairs = ()
 
 
 class Piece(NamedTuple):
@@ -160,12 +163,16 @@ class Restore:
     requested_by: str = ""
 
 
+TAGGING = "x-amz-tagging"
+"""Among the stored headers: the tags that a writer gave, sorted by name, URL-encoded as that header field has them."""
+
+
 class VersionFacts(NamedTuple):
     """
     What a writer fixes when a version comes into being; it never changes, so bundles may rely on it.
 
     ``version_id`` is what the version is called where its bucket is Enabled, else it becomes ``NULL_VERSION_ID`` when it is
-    published. ``headers`` are the stored system headers in lower case (``content-type`` and so on), ``user_metadata`` the
+    published. ``headers`` are the stored system headers in lower case (``content-type`` and so on; ``TAGGING``), ``user_metadata`` the
     ``x-amz-meta-*`` without the prefix. ``part_sizes`` is run-length text of a multipart object ("5242880x3,17"),
     empty otherwise. ``crc64nvme`` covers all bytes of the object.
     """
@@ -196,6 +203,9 @@ class ObjectVersion(NamedTuple):
 
     Of a key's versions the one with the greatest sequence is current; ``superseded_at`` says since when another is (None: it is
     current, or was when it was deleted). A *delete marker* (``is_marker``) has no bytes: while it is current, nothing is under its key.
+
+    ``tags`` are those that it was given later, sorted by name; None as long as it has those of its writer, which are among its
+    facts (``TAGGING``).
     """
 
     version_uid: int
@@ -212,6 +222,7 @@ class ObjectVersion(NamedTuple):
     revision: int
     is_marker: bool = False
     superseded_at: float | None = None
+    tags: Pairs | None = None
 
     @property
     def name(self) -> str:

@@ -364,11 +364,11 @@ class _Transfer:
 
 def stored_content_encoding(content_encoding: str | None) -> str | None:
     """
-    Return a Content-Encoding as it is stored: without the ``aws-chunked`` token, None when nothing is left.
+    Return a Content-Encoding as it is stored: as it was sent, but for the ``aws-chunked`` token; None when nothing is left.
 
     ``gzip,aws-chunked`` becomes ``gzip``. The token speaks of the transfer, not of the object.
     """
     if content_encoding is None:
         return None
-    kept = [token.strip() for token in content_encoding.split(",") if token.strip().lower() != "aws-chunked"]
-    return ",".join(kept) or None
+    kept = [token for token in content_encoding.split(",") if token.strip().lower() != "aws-chunked"]
+    return ",".join(kept).strip() or None

@@ -89,19 +89,21 @@ def write_condition(headers: HeaderFields) -> WriteCondition | None:
     """
     Return what must hold of the key for a write to become visible, None for an unconditional write.
 
-    :raise S3Error: NotImplemented for forms that S3 does not know for writes
+    An ETag in ``If-None-Match``, which S3 does not know for writes, means what RFC 9110 says: another one may be replaced.
+
+    :raise S3Error: NotImplemented for other forms that S3 does not know for writes
     """
     if_match, if_none_match = headers.get("if-match"), headers.get("if-none-match")
     for name in ("if-modified-since", "if-unmodified-since"):
         if name in headers:
             raise _not_implemented(name)
-    if if_none_match is not None and if_none_match.strip() != "*":
+    if if_none_match is not None and ("," in if_none_match or not if_none_match.strip()):
         raise _not_implemented("If-None-Match")
     if if_match is not None and if_none_match is not None:
         raise _not_implemented("If-Match")
     if if_match is None and if_none_match is None:
         return None
-    return WriteCondition(if_none_match=if_none_match is not None, if_match=_one_etag(if_match))
+    return WriteCondition(if_none_match=_one_etag(if_none_match), if_match=_one_etag(if_match))
 
 
 def delete_condition(headers: HeaderFields) -> str | None:
@@ -125,7 +127,7 @@ def check_write(condition: WriteCondition | None, current_etag: str | None) -> N
     """
     if condition is None:
         return
-    if condition.if_none_match and current_etag is not None:
+    if current_etag is not None and condition.if_none_match in ("*", current_etag):
         raise precondition_failed("If-None-Match")
     if condition.if_match is not None:
         if current_etag is None:

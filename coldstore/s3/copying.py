@@ -7,7 +7,7 @@ from urllib.parse import unquote_to_bytes
 
 from coldstore.interfaces.staging import BytesDamaged
 from coldstore.model.errors import ObjectDamaged, ObjectIsCold
-from coldstore.model.objects import Bucket, Checksum, ObjectVersion
+from coldstore.model.objects import Bucket, Checksum, ObjectVersion, Pairs
 from coldstore.plan.messages import iso_time
 from coldstore.plan.restore import check_readable
 from coldstore.s3.admission import Admitted
@@ -23,6 +23,7 @@ from coldstore.s3.pieces import pinned_run
 from coldstore.s3.receiving import SINGLE_PUT_MAX_BYTES, Arrived, discard
 from coldstore.s3.services import Services, made_header, version_header
 from coldstore.s3.stored import Description, quoted, storage_class, stored_headers, user_metadata
+from coldstore.s3.tags import header_tags, tags_of, with_tags
 from coldstore.s3.xml import node
 from coldstore.util.checksums import new_digest
 from coldstore.util.gate import Gate
@@ -171,10 +172,11 @@ class CopyOperations:
         bucket = await services.bucket(call)
         condition = write_condition(call.headers)
         replaces = _directive(call, "x-amz-metadata-directive") == "REPLACE"
-        _directive(call, "x-amz-tagging-directive")
+        replaces_tags = _directive(call, "x-amz-tagging-directive") == "REPLACE"
+        given = header_tags(call.headers) if replaces_tags else None
         source = await CopySource.of(services, call)
         facts = source.version.facts
-        described = _description(call, bucket, source.version, services, replaces)
+        described = _description(call, bucket, source.version, services, replaces, given)
         if facts.size_bytes > SINGLE_PUT_MAX_BYTES:
             raise S3Error(
                 "InvalidRequest",
@@ -214,11 +216,18 @@ class CopyOperations:
 
 
 def _description(
-    call: Call, bucket: Bucket, source: ObjectVersion, services: Services, replaces: bool
+    call: Call,
+    bucket: Bucket,
+    source: ObjectVersion,
+    services: Services,
+    replaces: bool,
+    tags: Pairs | None,
 ) -> Description:
+    """Return what is kept of the copy; without ``tags`` it has those that the source has now."""
+    headers = stored_headers(call.headers) if replaces else source.facts.headers
     return Description(
         storage_class=storage_class(call.headers, bucket, services.rules),
-        headers=stored_headers(call.headers) if replaces else source.facts.headers,
+        headers=with_tags(headers, tags_of(source) if tags is None else tags),
         user_metadata=user_metadata(call.headers) if replaces else source.facts.user_metadata,
     )
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from coldstore.model.objects import Checksum
 from coldstore.s3.errors import S3Error
 from coldstore.s3.fields import HeaderFields
-from coldstore.s3.payload import CHECKSUM_ALGORITHMS, CHECKSUM_PREFIX, UNSUPPORTED_ALGORITHMS, Payload
+from coldstore.s3.payload import CHECKSUM_ALGORITHMS, CHECKSUM_PREFIX, Payload
 from coldstore.util.checksums import ALGORITHMS, new_digest
 
 DIGEST_BYTES = MappingProxyType({name: new_digest(name).digest_size for name in ALGORITHMS})
@@ -223,15 +223,11 @@ def _named_checksum(headers: HeaderFields) -> tuple[str, str] | None:
             "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.",
         )
     algorithm = names[0].removeprefix(CHECKSUM_PREFIX)
-    _require_supported(algorithm, names[0])
+    _require_known(algorithm, names[0])
     return algorithm, headers.get(names[0]) or ""
 
 
-def _require_supported(algorithm: str, name: str) -> None:
-    if algorithm in UNSUPPORTED_ALGORITHMS:
-        raise S3Error(
-            "InvalidRequest", f"The checksum algorithm of {name} is not supported by this endpoint."
-        )
+def _require_known(algorithm: str, name: str) -> None:
     if algorithm not in CHECKSUM_ALGORITHMS:
         raise S3Error("InvalidRequest", f"Value for {name} header is invalid.")
 
@@ -261,7 +257,7 @@ def _check_announced(headers: HeaderFields, claim: _Claim | None) -> None:
     announced = headers.get(name)
     if announced is None or headers.came_in_query(name):
         return
-    _require_supported(announced.lower(), name)
+    _require_known(announced.lower(), name)
     if claim is None:
         raise S3Error(
             "InvalidRequest",

@@ -72,7 +72,8 @@ class ListingOperations:
             node(
                 "ListBucketResult",
                 node("Name", call.bucket_name),
-                node("Prefix", shown(asked.prefix)),
+                # Never encoded: clients decode it in answers of version 2 only.
+                node("Prefix", asked.prefix),
                 node("Marker", shown(marker)),
                 node("NextMarker", shown(page.last)) if has_next else None,
                 node("MaxKeys", asked.max_entries),

@@ -4,12 +4,13 @@ from urllib.parse import quote
 
 from coldstore.interfaces.metadata import Conflict, WriteCondition
 from coldstore.model.errors import ColdStoreError, NoSuchUpload
-from coldstore.model.objects import Bucket, Checksum, ChecksumKind, ObjectVersion, Piece, Upload
+from coldstore.model.objects import Bucket, ChecksumKind, ObjectVersion, Piece, Upload
 from coldstore.model.precedence import Precedence
 from coldstore.plan.listing import ListingPlan
 from coldstore.plan.messages import iso_time
 from coldstore.s3.admission import Admitted
 from coldstore.s3.answers import Answer, xml_answer
+from coldstore.s3.attributes import checksum_nodes
 from coldstore.s3.call import Call
 from coldstore.s3.conditions import write_condition
 from coldstore.s3.copying import CopySource
@@ -238,6 +239,7 @@ class MultipartOperations:
                 condition=condition,
                 messages=[],
                 revision=upload.revision,
+                part_digests=completion.part_digests,
             )
         except NoSuchUpload:
             raise
@@ -392,16 +394,6 @@ def _completed(call: Call, version: ObjectVersion) -> Answer:
         ),
         headers=made_header(version),
     )
-
-
-def checksum_nodes(checksum: Checksum | None) -> list[Node]:
-    """Return the elements that show a checksum."""
-    if checksum is None:
-        return []
-    return [
-        node(f"Checksum{checksum.algorithm}", checksum.value),
-        node("ChecksumType", checksum.kind.value),
-    ]
 
 
 def _part_node(piece: Piece) -> Node:

@@ -15,7 +15,6 @@ from coldstore.model.objects import Checksum, ChecksumKind, Piece
 from coldstore.s3.conditions import unquoted
 from coldstore.s3.errors import S3Error
 from coldstore.s3.part_sizes import part_sizes_text
-from coldstore.s3.payload import CHECKSUM_ALGORITHMS, UNSUPPORTED_ALGORITHMS
 from coldstore.s3.ranges import PART_NUMBER_MAX
 from coldstore.s3.xml import Element, MalformedDocument, read_document
 from coldstore.util.checksums import (
@@ -38,6 +37,11 @@ _KINDS: Mapping[str, tuple[ChecksumKind, ...]] = MappingProxyType(
         "CRC64NVME": (ChecksumKind.FULL_OBJECT,),
         "SHA1": (ChecksumKind.COMPOSITE,),
         "SHA256": (ChecksumKind.COMPOSITE,),
+        "SHA512": (ChecksumKind.COMPOSITE,),
+        "MD5": (ChecksumKind.COMPOSITE,),
+        "XXHASH64": (ChecksumKind.COMPOSITE,),
+        "XXHASH3": (ChecksumKind.COMPOSITE,),
+        "XXHASH128": (ChecksumKind.COMPOSITE,),
     }
 )
 """Which kinds an algorithm can have; the first is the one without being asked for."""
@@ -64,7 +68,11 @@ class Claims:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """The object that the listed parts make."""
+    """
+    The object that the listed parts make.
+
+    :ivar part_digests: of the object's algorithm, of each part in order, one behind the other
+    """
 
     numbers: tuple[int, ...]
     size_bytes: int
@@ -72,6 +80,7 @@ class Completion:
     checksum: Checksum
     crc64nvme: int
     part_sizes: str
+    part_digests: bytes
 
 
 def checksum_choice(algorithm: str | None, kind: str | None) -> tuple[str, ChecksumKind | None]:
@@ -88,11 +97,11 @@ def checksum_choice(algorithm: str | None, kind: str | None) -> tuple[str, Check
             )
         return "", None
     name = algorithm.strip().upper()
-    if name.lower() in UNSUPPORTED_ALGORITHMS or name.lower() not in CHECKSUM_ALGORITHMS:
+    if name not in _KINDS:
         raise S3Error(
             "InvalidRequest",
             "Checksum algorithm provided is unsupported. "
-            "Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]",
+            f"Please try again with any of the valid types: [{', '.join(_KINDS)}]",
         )
     kinds = _KINDS[name]
     asked = kinds[0] if kind is None else checksum_kind(kind)
@@ -139,10 +148,12 @@ def _listed_part(part: Element) -> ListedPart:
     if not (number.isascii() and number.isdigit() and len(number) <= 9) or etag is None:
         raise MalformedDocument("a Part has no PartNumber or no ETag")
     checksums = {}
-    for name in _KINDS:
-        value = part.text_of(f"Checksum{name}")
-        if value is not None and value.strip():
-            checksums[name] = value.strip()
+    for child in part.children:
+        name = child.name.removeprefix("Checksum")
+        if name != child.name and name in _KINDS:
+            value = (part.text_of(child.name) or "").strip()
+            if value:
+                checksums[name] = value
     return ListedPart(number=int(number), etag=unquoted(etag), checksums=checksums)
 
 
@@ -165,7 +176,7 @@ def plan_completion(
     numbers = tuple(part.number for part in listed)
     if any(later <= earlier for earlier, later in pairwise(numbers)):
         raise S3Error("InvalidPartOrder", details={"UploadId": upload_id})
-    pieces = [_matching(part, uploaded, upload_id, algorithm, kind) for part in listed]
+    pieces = [_matching(part, uploaded, upload_id) for part in listed]
     for piece in pieces[:-1]:
         if piece.length_bytes < PART_MIN_BYTES:
             raise S3Error(
@@ -185,7 +196,8 @@ def plan_completion(
             f"{size_bytes}",
         )
     crc64nvme = _combined("CRC64NVME", [(piece.crc64nvme, piece.length_bytes) for piece in pieces])
-    checksum = _object_checksum(pieces, algorithm, kind, crc64nvme)
+    digests = [_part_digest(piece, algorithm) for piece in pieces]
+    checksum = _object_checksum(pieces, digests, algorithm, kind, crc64nvme)
     _check_claims(claims, checksum)
     return Completion(
         numbers=numbers,
@@ -194,6 +206,7 @@ def plan_completion(
         checksum=checksum,
         crc64nvme=crc64nvme,
         part_sizes=part_sizes_text(piece.length_bytes for piece in pieces),
+        part_digests=b"".join(digests),
     )
 
 
@@ -204,13 +217,8 @@ def multipart_etag(part_etags: Sequence[str]) -> str:
     return f"{digest.digest().hex()}-{len(part_etags)}"
 
 
-def _matching(
-    part: ListedPart,
-    uploaded: Mapping[int, Piece],
-    upload_id: str,
-    algorithm: str,
-    kind: ChecksumKind | None,
-) -> Piece:
+def _matching(part: ListedPart, uploaded: Mapping[int, Piece], upload_id: str) -> Piece:
+    """Return the part that is meant; a client that says no checksum of it has said it with the part, where it was verified."""
     piece = uploaded.get(part.number)
     refusal = S3Error(
         "InvalidPart",
@@ -220,12 +228,6 @@ def _matching(
     )
     if piece is None or piece.etag != part.etag or not _MD5_HEX.fullmatch(piece.etag):
         raise refusal
-    if kind is ChecksumKind.COMPOSITE and algorithm not in part.checksums:
-        raise S3Error(
-            "InvalidRequest",
-            f"The upload was created using a {algorithm.lower()} checksum. The complete request must include the "
-            f"checksum for each part. It was missing for part {part.number} in the request.",
-        )
     if piece.checksum is not None:
         claimed = part.checksums.get(piece.checksum.algorithm)
         if claimed is not None and claimed != piece.checksum.value:
@@ -234,11 +236,14 @@ def _matching(
 
 
 def _object_checksum(
-    pieces: Sequence[Piece], algorithm: str, kind: ChecksumKind | None, crc64nvme: int
+    pieces: Sequence[Piece],
+    digests: Sequence[bytes],
+    algorithm: str,
+    kind: ChecksumKind | None,
+    crc64nvme: int,
 ) -> Checksum:
     if algorithm in ("", DEFAULT_ALGORITHM):
         return Checksum(algorithm=DEFAULT_ALGORITHM, value=b64encode(crc64nvme.to_bytes(8, "big")).decode())
-    digests = [_part_digest(piece, algorithm) for piece in pieces]
     if kind is ChecksumKind.COMPOSITE:
         total = new_digest(algorithm.lower())
         total.update(b"".join(digests))
@@ -255,6 +260,8 @@ def _object_checksum(
 
 
 def _part_digest(piece: Piece, algorithm: str) -> bytes:
+    if algorithm in ("", DEFAULT_ALGORITHM):
+        return piece.crc64nvme.to_bytes(8, "big")
     checksum = piece.checksum
     assert checksum is not None and checksum.algorithm == algorithm, "a part has its upload's checksum"
     return b64decode(checksum.value)

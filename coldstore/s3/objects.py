@@ -22,6 +22,7 @@ from coldstore.model.objects import (
 )
 from coldstore.plan.restore import check_readable
 from coldstore.s3.answers import Answer, xml_answer
+from coldstore.s3.attributes import part_checksums
 from coldstore.s3.call import Call
 from coldstore.s3.conditions import (
     check_read,
@@ -49,6 +50,7 @@ from coldstore.s3.stored import (
     restore_header,
     shown_headers,
 )
+from coldstore.s3.tags import tagging_count
 from coldstore.s3.xml import Element, MalformedDocument, Node, node, read_document
 
 DELETE_MAX = 1000
@@ -179,6 +181,7 @@ class ObjectOperations:
             **shown_headers(facts),
             **version_header(bucket, version, asked=call.version_id),
             **restore_header(version, self._services.now()),
+            **tagging_count(version),
             **await self._copies(version),
             "Content-Length": str(length_bytes),
             **overridden(call.query),
@@ -188,10 +191,19 @@ class ObjectOperations:
                 headers["Content-Range"] = wanted.content_range(facts.size_bytes)
             if wanted.parts_count is not None:
                 headers["x-amz-mp-parts-count"] = str(wanted.parts_count)
-        wants_checksum = (call.headers.get("x-amz-checksum-mode") or "").upper() == "ENABLED"
-        if wants_checksum and facts.checksum is not None and length_bytes == facts.size_bytes:
-            headers |= checksum_headers(facts.checksum)
+        if (call.headers.get("x-amz-checksum-mode") or "").upper() == "ENABLED":
+            checksum = await self._checksum(version, wanted)
+            if checksum is not None:
+                headers |= checksum_headers(checksum)
         return headers
+
+    async def _checksum(self, version: ObjectVersion, wanted: ByteRange | None) -> Checksum | None:
+        """Return the checksum of what is read, where one is known: of the whole object, or of a part that is asked for by number."""
+        if wanted is not None and wanted.part_number is not None:
+            known = await part_checksums(self._store, version, after=wanted.part_number - 1, limit=1)
+            return next(iter(known), None)
+        is_whole = wanted is None or wanted.length_bytes == version.facts.size_bytes
+        return version.facts.checksum if is_whole else None
 
     async def _copies(self, version: ObjectVersion) -> Mapping[str, str]:
         rule = self._services.rules.get(version.facts.storage_class)
@@ -505,7 +517,7 @@ async def publish(
 def explained(error: ColdStoreError, condition: WriteCondition | None) -> Exception:
     """Return a refusal to publish with the name of the condition that did not hold."""
     if isinstance(error, PreconditionFailed) and condition is not None:
-        return precondition_failed("If-None-Match" if condition.if_none_match else "If-Match")
+        return precondition_failed("If-Match" if condition.if_none_match is None else "If-None-Match")
     return error
 
 

@@ -13,6 +13,7 @@ from coldstore.plan.classes import ClassRules
 from coldstore.plan.quota import DefaultQuotas
 from coldstore.plan.restore import SECONDS_PER_DAY
 from coldstore.s3.admission import Admission
+from coldstore.s3.attributes import AttributesOperations
 from coldstore.s3.buckets import BucketOperations
 from coldstore.s3.copying import CopyOperations
 from coldstore.s3.listing import ListingOperations
@@ -25,6 +26,7 @@ from coldstore.s3.resource import OperationFunction
 from coldstore.s3.restore import RestoreOperations
 from coldstore.s3.routes import Operation
 from coldstore.s3.services import Services
+from coldstore.s3.tagging import TaggingOperations
 
 
 class S3Operations:
@@ -92,6 +94,7 @@ class S3Operations:
         buckets, objects = BucketOperations(self._services), ObjectOperations(self._services)
         listing, multipart = ListingOperations(self._services), MultipartOperations(self._services)
         copying, restore = CopyOperations(self._services), RestoreOperations(self._services)
+        tagging, attributes = TaggingOperations(self._services), AttributesOperations(self._services)
         return MappingProxyType(
             {
                 Operation.LIST_BUCKETS: buckets.list_buckets,
@@ -123,5 +126,12 @@ class S3Operations:
                 Operation.COMPLETE_MULTIPART_UPLOAD: multipart.complete,
                 Operation.ABORT_MULTIPART_UPLOAD: multipart.abort,
                 Operation.RESTORE_OBJECT: restore.restore_object,
+                Operation.GET_OBJECT_ATTRIBUTES: attributes.get_object_attributes,
+                Operation.GET_OBJECT_TAGGING: tagging.get_of_object,
+                Operation.PUT_OBJECT_TAGGING: tagging.put_of_object,
+                Operation.DELETE_OBJECT_TAGGING: tagging.delete_of_object,
+                Operation.GET_BUCKET_TAGGING: tagging.get_of_bucket,
+                Operation.PUT_BUCKET_TAGGING: tagging.put_of_bucket,
+                Operation.DELETE_BUCKET_TAGGING: tagging.delete_of_bucket,
             }
         )

@@ -1,7 +1,7 @@
 """The sizes of an object's parts as text that stays short: ``5242880x3,17`` for three parts of 5 MiB and one of 17 bytes."""
 
 from collections.abc import Iterable
-from itertools import groupby
+from itertools import groupby, islice
 
 
 def part_sizes_text(sizes_bytes: Iterable[int]) -> str:
@@ -22,6 +22,12 @@ def part_runs(text: str) -> list[tuple[int, int]]:
 def part_count(text: str) -> int:
     """Return how many parts ``text`` describes; 1 for an object that was not uploaded in parts (empty text)."""
     return sum(count for _, count in part_runs(text)) if text else 1
+
+
+def part_sizes_after(text: str, number: int, limit: int) -> list[int]:
+    """Return the sizes, in bytes and in order, of at most ``limit`` parts behind part ``number``."""
+    sizes = (size for size, count in part_runs(text) for _ in range(count))
+    return list(islice(sizes, number, number + limit))
 
 
 def part_extent(text: str, number: int) -> tuple[int, int] | None:

@@ -11,10 +11,19 @@ from typing import NamedTuple
 from coldstore.s3.errors import S3Error
 from coldstore.s3.fields import HeaderFields
 
-CHECKSUM_ALGORITHMS = ("crc32", "crc32c", "crc64nvme", "sha1", "sha256")
-"""What ``x-amz-checksum-*`` can name here. The API has more since 2026; they are refused by name."""
-
-UNSUPPORTED_ALGORITHMS = ("sha512", "md5", "xxhash64", "xxhash3", "xxhash128")
+CHECKSUM_ALGORITHMS = (
+    "crc32",
+    "crc32c",
+    "crc64nvme",
+    "sha1",
+    "sha256",
+    "sha512",
+    "md5",
+    "xxhash64",
+    "xxhash3",
+    "xxhash128",
+)
+"""What ``x-amz-checksum-*`` can name: all that the API has as of 2026."""
 
 CHECKSUM_PREFIX = "x-amz-checksum-"
 

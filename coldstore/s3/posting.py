@@ -15,6 +15,7 @@ from coldstore.s3.post_policy import parse_policy
 from coldstore.s3.receiving import SINGLE_PUT_MAX_BYTES, receive
 from coldstore.s3.services import Services, made_header
 from coldstore.s3.stored import STORED_HEADERS, description, quoted
+from coldstore.s3.tags import parse_tagging, with_tags
 from coldstore.s3.xml import document, node
 
 _OF_SIGNATURE = frozenset({"x-amz-algorithm", "x-amz-credential", "x-amz-date", "x-amz-signature"})
@@ -74,9 +75,10 @@ class PostOperations:
         policy = parse_policy(fields["policy"])
         key = call.object_key.decode("utf-8")
         policy.check_fields({**fields, "key": key}, bucket=bucket.name, now=services.now())
-        if "tagging" in fields:
-            raise S3Error("NotImplemented", "ColdStore does not implement this field of a form: tagging")
         described = description(call.headers, bucket, services.rules)
+        if "tagging" in fields:
+            tags = parse_tagging(fields["tagging"].encode("utf-8"))
+            described = described._replace(headers=with_tags(described.headers, tags))
         plan = body.object_plan(call.headers)
         body.limit(policy.least_bytes, min(policy.most_bytes, SINGLE_PUT_MAX_BYTES))
         with await services.admission.admit(

@@ -14,11 +14,12 @@ _DIGITS_MAX = 19
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ByteRange:
-    """A run of an object's bytes; ``parts_count`` is told when the range was asked for as a part."""
+    """A run of an object's bytes; of how many parts it is which one, when it was asked for as a part of an object that has parts."""
 
     offset_bytes: int
     length_bytes: int
     parts_count: int | None = None
+    part_number: int | None = None
 
     def content_range(self, size_bytes: int) -> str:
         """Return the value of ``Content-Range``."""
@@ -66,7 +67,10 @@ def part_range(value: str, part_sizes: str, size_bytes: int) -> ByteRange:
             "InvalidPartNumber", details={"ActualPartCount": str(count), "PartNumberRequested": str(number)}
         )
     return ByteRange(
-        offset_bytes=extent[0], length_bytes=extent[1], parts_count=count if part_sizes else None
+        offset_bytes=extent[0],
+        length_bytes=extent[1],
+        parts_count=count if part_sizes else None,
+        part_number=number if part_sizes else None,
     )
 
 

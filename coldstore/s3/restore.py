@@ -103,7 +103,7 @@ class RestoreOperations:
                 "Restore is not allowed for the object's current storage class",
                 details={"StorageClass": version.facts.storage_class.value},
             )
-        days = _checked_days(asked.days, services.days_max)
+        days = _checked_days(asked.days, services.days_max, bucket)
         if asked.tier is Tier.EXPEDITED and not rule.allows_expedited:
             raise S3Error(
                 "InvalidArgument",
@@ -164,13 +164,17 @@ class RestoreOperations:
             return  # the version moved; whoever watches over restores whose bytes are on disk completes it
 
 
-def _checked_days(days: int | None, most: int) -> int:
+def _checked_days(days: int | None, days_max: int, bucket: Bucket) -> int:
+    """Return the days that are asked for, as long as neither the bucket's limit nor that of all is exceeded."""
     if days is None:
         raise MalformedDocument("a RestoreRequest for this storage class needs Days")
+    own = bucket.restore_days_max
+    is_own = own is not None and own < days_max
+    most = own if own is not None and is_own else days_max
     if not 1 <= days <= most:
         raise S3Error(
             "InvalidArgument",
-            f"Days must be between 1 and {most}",
+            f"Days must be between 1 and {most}" + (f", the limit of bucket {bucket.name}" if is_own else ""),
             details={"ArgumentName": "Days", "ArgumentValue": str(days)},
         )
     return days

@@ -44,6 +44,13 @@ class Operation(StrEnum):
     COMPLETE_MULTIPART_UPLOAD = "CompleteMultipartUpload"
     ABORT_MULTIPART_UPLOAD = "AbortMultipartUpload"
     RESTORE_OBJECT = "RestoreObject"
+    GET_OBJECT_ATTRIBUTES = "GetObjectAttributes"
+    GET_OBJECT_TAGGING = "GetObjectTagging"
+    PUT_OBJECT_TAGGING = "PutObjectTagging"
+    DELETE_OBJECT_TAGGING = "DeleteObjectTagging"
+    GET_BUCKET_TAGGING = "GetBucketTagging"
+    PUT_BUCKET_TAGGING = "PutBucketTagging"
+    DELETE_BUCKET_TAGGING = "DeleteBucketTagging"
     GET_DEFAULT_CLASS = "GetBucketDefaultClass"
     PUT_DEFAULT_CLASS = "PutBucketDefaultClass"
     GET_UNSET_BUCKET_CONFIGURATION = "GetUnsetBucketConfiguration"
@@ -97,11 +104,10 @@ UNSET_BUCKET_CONFIGURATIONS = frozenset(
         "publicAccessBlock",
         "replication",
         "requestPayment",
-        "tagging",
         "website",
     ]
 )
-UNSET_OBJECT_CONFIGURATIONS = frozenset(["acl", "legal-hold", "retention", "tagging"])
+UNSET_OBJECT_CONFIGURATIONS = frozenset(["acl", "legal-hold", "retention"])
 
 _BUILT: Mapping[Target, _Built] = MappingProxyType(
     {
@@ -123,6 +129,11 @@ _BUILT: Mapping[Target, _Built] = MappingProxyType(
                 "versions": {"GET": Operation.LIST_OBJECT_VERSIONS},
                 "uploads": {"GET": Operation.LIST_MULTIPART_UPLOADS},
                 "delete": {"POST": Operation.DELETE_OBJECTS},
+                "tagging": {
+                    "GET": Operation.GET_BUCKET_TAGGING,
+                    "PUT": Operation.PUT_BUCKET_TAGGING,
+                    "DELETE": Operation.DELETE_BUCKET_TAGGING,
+                },
                 DEFAULT_CLASS: {"GET": Operation.GET_DEFAULT_CLASS, "PUT": Operation.PUT_DEFAULT_CLASS},
                 **dict.fromkeys(UNSET_BUCKET_CONFIGURATIONS, _READ_UNSET_BUCKET),
             },
@@ -156,9 +167,15 @@ _BUILT: Mapping[Target, _Built] = MappingProxyType(
                     "DELETE": Operation.ABORT_MULTIPART_UPLOAD,
                 },
                 "restore": {"POST": Operation.RESTORE_OBJECT},
+                "attributes": {"GET": Operation.GET_OBJECT_ATTRIBUTES},
+                "tagging": {
+                    "GET": Operation.GET_OBJECT_TAGGING,
+                    "PUT": Operation.PUT_OBJECT_TAGGING,
+                    "DELETE": Operation.DELETE_OBJECT_TAGGING,
+                },
                 **dict.fromkeys(UNSET_OBJECT_CONFIGURATIONS, _READ_UNSET_OBJECT),
             },
-            frozenset(["append", "attributes", "encryption", "renameObject", "select", "torrent"]),
+            frozenset(["append", "encryption", "renameObject", "select", "torrent"]),
         ),
     }
 )
@@ -185,9 +202,6 @@ _UNBUILT_HEADERS = (
     "x-amz-copy-source-server-side-encryption",
 )
 """Beginnings of header names that ask for a property ColdStore has not built."""
-
-_UNBUILT_HEADER = "x-amz-tagging"
-"""The same, but longer names that begin so (``x-amz-tagging-directive``) are built."""
 
 _METHODS = frozenset({"GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS"})
 
@@ -264,7 +278,7 @@ def _not_implemented(what: str) -> S3Error:
 
 def _refuse_unbuilt_headers(headers: HeaderFields) -> None:
     for name in headers.amz_names():
-        if name == _UNBUILT_HEADER or name.startswith(_UNBUILT_HEADERS):
+        if name.startswith(_UNBUILT_HEADERS):
             raise S3Error(
                 "NotImplemented",
                 f"A header you provided implies functionality that is not implemented: {name}",

@@ -8,11 +8,20 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
 
-from coldstore.model.objects import Bucket, ObjectVersion, Pairs, RestorePhase, StorageClass, VersionFacts
+from coldstore.model.objects import (
+    TAGGING,
+    Bucket,
+    ObjectVersion,
+    Pairs,
+    RestorePhase,
+    StorageClass,
+    VersionFacts,
+)
 from coldstore.plan.classes import ClassRules
 from coldstore.s3.body import stored_content_encoding
 from coldstore.s3.errors import S3Error
 from coldstore.s3.fields import USER_METADATA_PREFIX, HeaderFields, Query
+from coldstore.s3.tags import header_tags, with_tags
 
 DEFAULT_CONTENT_TYPE = "binary/octet-stream"
 STORED_HEADERS: Mapping[str, str] = MappingProxyType(
@@ -32,7 +41,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class Description(NamedTuple):
-    """What is kept of a writer's headers."""
+    """What is kept of a writer's headers; the tags that he gives are among ``headers``."""
 
     storage_class: StorageClass
     headers: Pairs
@@ -43,11 +52,11 @@ def description(headers: HeaderFields, bucket: Bucket, rules: ClassRules) -> Des
     """
     Read what a writer says of a new object.
 
-    :raise S3Error: InvalidStorageClass, MetadataTooLarge, InvalidArgument
+    :raise S3Error: InvalidStorageClass, MetadataTooLarge, InvalidArgument, InvalidTag
     """
     return Description(
         storage_class=storage_class(headers, bucket, rules),
-        headers=stored_headers(headers),
+        headers=with_tags(stored_headers(headers), header_tags(headers)),
         user_metadata=user_metadata(headers),
     )
 
@@ -119,7 +128,7 @@ def shown_headers(facts: VersionFacts) -> dict[str, str]:
         "Accept-Ranges": "bytes",
         "ETag": quoted(facts.etag),
         "Last-Modified": http_date(facts.created_at),
-        **{STORED_HEADERS.get(name, name): value for name, value in facts.headers},
+        **{STORED_HEADERS.get(name, name): value for name, value in facts.headers if name != TAGGING},
         **{USER_METADATA_PREFIX + name: mail_safe(value) for name, value in facts.user_metadata},
         **class_header(facts.storage_class),
     }

@@ -15,24 +15,24 @@ _MISSING_IN_BUCKET = {
     "encryption": "ServerSideEncryptionConfigurationNotFoundError",
     "lifecycle": "NoSuchLifecycleConfiguration",
     "object-lock": "ObjectLockConfigurationNotFoundError",
-    "ownershipControls": "OwnershipControlsNotFoundError",
     "policy": "NoSuchBucketPolicy",
     "publicAccessBlock": "NoSuchPublicAccessBlockConfiguration",
     "replication": "ReplicationConfigurationNotFoundError",
-    "tagging": "NoSuchTagSet",
     "website": "NoSuchWebsiteConfiguration",
 }
 _DEFAULT_IN_BUCKET = {
     "accelerate": node("AccelerateConfiguration"),
     "logging": node("BucketLoggingStatus"),
     "notification": node("NotificationConfiguration"),
+    "ownershipControls": node(
+        "OwnershipControls", node("Rule", node("ObjectOwnership", "BucketOwnerEnforced"))
+    ),
     "requestPayment": node("RequestPaymentConfiguration", node("Payer", "BucketOwner")),
 }
 _MISSING_IN_OBJECT = {
     "legal-hold": "NoSuchObjectLockConfiguration",
     "retention": "NoSuchObjectLockConfiguration",
 }
-_DEFAULT_IN_OBJECT = {"tagging": node("Tagging", node("TagSet"))}
 
 
 def unset_configuration(operation: Operation, subresource: str, *, owner_id: str, owner_name: str) -> Answer:
@@ -48,7 +48,7 @@ def unset_configuration(operation: Operation, subresource: str, *, owner_id: str
         raise S3Error(missing)
     if subresource == "acl":
         return xml_answer(_owner_has_full_control(owner_id, owner_name))
-    return xml_answer((_DEFAULT_IN_BUCKET if of_bucket else _DEFAULT_IN_OBJECT)[subresource])
+    return xml_answer(_DEFAULT_IN_BUCKET[subresource])
 
 
 def _owner_has_full_control(owner_id: str, owner_name: str) -> Node:

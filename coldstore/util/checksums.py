@@ -1,15 +1,15 @@
 """
 The checksums that S3 and the tape format know, behind one shape.
 
-The cyclic ones come from the native library ``awscrt`` (it releases the interpreter's lock on large buffers), the
-others from ``hashlib``. Values of the cyclic ones are unsigned integers; digests are big-endian bytes, which is what
+The cyclic ones and those of xxHash come from the native library ``awscrt`` (it releases the interpreter's lock on large
+buffers of the former), the others from ``hashlib``. Values of the cyclic ones are unsigned integers; digests are big-endian bytes, which is what
 S3 shows in base64 (S3 API, "Checking object integrity").
 """
 
 import hashlib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Protocol
+from typing import Any, Protocol
 
 from awscrt import checksums as native  # type: ignore[import-untyped]
 
@@ -94,6 +94,31 @@ class CyclicDigest:
         return self.digest().hex()
 
 
+class QuickDigest:
+    """A hash of the xxHash family in the shape of a ``hashlib`` object, with the seed 0."""
+
+    __slots__ = ("_state", "digest_size", "name")
+
+    def __init__(self, name: str, digest_size: int, state: Any) -> None:
+        self.name = name
+        self.digest_size = digest_size
+        self._state = state
+
+    def update(self, data: Buffer, /) -> None:
+        """Take more bytes."""
+        # Takes nothing but bytes.
+        self._state.update(data if isinstance(data, bytes) else bytes(data))
+
+    def digest(self) -> bytes:
+        """The hash of all bytes taken so far, as xxHash writes it (big-endian)."""
+        value: bytes = self._state.finalize()
+        return value
+
+    def hexdigest(self) -> str:
+        """The same in lower-case hexadecimal."""
+        return self.digest().hex()
+
+
 _ALGORITHMS: Mapping[str, Callable[[], Digest]] = MappingProxyType(
     {
         "crc32": lambda: CyclicDigest("crc32", 4, crc32),
@@ -101,7 +126,11 @@ _ALGORITHMS: Mapping[str, Callable[[], Digest]] = MappingProxyType(
         "crc64nvme": lambda: CyclicDigest("crc64nvme", 8, crc64nvme),
         "sha1": lambda: hashlib.sha1(usedforsecurity=False),
         "sha256": hashlib.sha256,
+        "sha512": hashlib.sha512,
         "md5": lambda: hashlib.md5(usedforsecurity=False),
+        "xxhash64": lambda: QuickDigest("xxhash64", 8, native.XXHash.new_xxhash64()),
+        "xxhash3": lambda: QuickDigest("xxhash3", 8, native.XXHash.new_xxhash3_64()),
+        "xxhash128": lambda: QuickDigest("xxhash128", 16, native.XXHash.new_xxhash3_128()),
     }
 )
 

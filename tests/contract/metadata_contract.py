@@ -32,6 +32,7 @@ from coldstore.model.errors import (
 )
 from coldstore.model.events import NewMessage, Severity
 from coldstore.model.objects import (
+    TAGGING,
     UNLIMITED_BYTES,
     ArchiveState,
     Bucket,
@@ -579,11 +580,11 @@ class MetadataContract(MetadataSteps):
 
     async def test_conditions(self) -> None:
         """A write whose condition fails changes nothing at all."""
-        absent = WriteCondition(if_none_match=True)
+        absent = WriteCondition(if_none_match="*")
         await self.refused(NoSuchKey, self.publish(b"k", condition=WriteCondition(if_match="e")))
         await self.refused(NoSuchKey, self.publish(b"k", condition=WriteCondition(if_match="*")))
         first = await self.publish(b"k", condition=absent, etag="e")
-        for condition in (absent, WriteCondition(if_match="f")):
+        for condition in (absent, WriteCondition(if_none_match="e"), WriteCondition(if_match="f")):
             refused = self.publish(
                 b"k", pieces=[piece_of("refused")], condition=condition, messages=[message_of(b"k")]
             )
@@ -596,6 +597,10 @@ class MetadataContract(MetadataSteps):
         second = await self.publish(b"k", condition=WriteCondition(if_match="e"), etag="f")
         third = await self.publish(b"k", condition=WriteCondition(if_match="*"), messages=[message_of(b"k")])
         self.assertGreater(third.sequence, second.sequence)
+        other = WriteCondition(if_none_match="e")
+        await self.publish(b"k", condition=other, etag="e")
+        await self.publish(b"l", condition=other, etag="e")
+        await self.refused(PreconditionFailed, self.publish(b"l", condition=other))
         self.assertEqual(len(await self.store.due_messages(now=1e9, limit=9)), 1)
 
     async def test_pieces_are_named_once(self) -> None:
@@ -887,7 +892,7 @@ class MetadataContract(MetadataSteps):
         await self.refused(Conflict, self.complete_of([1, 2, 3]))
         await self.refused(Conflict, self.complete_of([1, 2], size_bytes=21))
         await self.refused(
-            PreconditionFailed, self.complete_of([1], condition=WriteCondition(if_none_match=True))
+            PreconditionFailed, self.complete_of([1], condition=WriteCondition(if_none_match="*"))
         )
         await self.store.put_part("u", piece_of("again", 2))
         await self.refused(Conflict, self.complete_of([1, 2], revision=upload.revision))
@@ -1630,6 +1635,77 @@ class MetadataContract(MetadataSteps):
         self.assertIsNone(bucket.staging_quota_bytes)
         self.assertEqual(await self.store.bucket("b"), bucket)
         await self.refused(NoSuchBucket, self.store.set_bucket_quota(name="none", quota_bytes=1))
+
+    async def test_tags(self) -> None:
+        """A version has the tags that it was given last, whatever else changes; its successor has none of them."""
+        written = await self.publish(b"k", headers=((TAGGING, "a=1"), ("content-type", "text/plain")))
+        self.assertIsNone(written.tags)
+        pairs = (("a", "ä ö"), ("b", ""))
+        tagged = await self.store.set_tags(written.version_uid, tags=pairs)
+        self.assertEqual(tagged, written._replace(tags=pairs, revision=tagged.revision))
+        self.assertGreater(tagged.revision, written.revision)
+        self.assertEqual(await self.store.current_version("b", b"k"), tagged)
+        self.assertEqual((await self.store.current_content("b", b"k"))[0], tagged)
+        self.assertEqual(await self.store.pending(classes=[GLACIER], after_sequence=0, limit=9), [tagged])
+        await self.store.note_reads({written.version_uid: 2}, at=5.0)
+        self.assertEqual((await self.store.current_version("b", b"k")).tags, pairs)
+        untagged = await self.store.set_tags(written.version_uid, tags=())
+        self.assertEqual((untagged.tags, untagged.facts), ((), written.facts))
+        self.assertEqual((await self.store.set_tags(written.version_uid, tags=())).tags, ())
+        self.assertIsNone((await self.publish(b"k")).tags)
+        await self.refused(Conflict, self.store.set_tags(written.version_uid, tags=pairs))
+        await self.refused(Conflict, self.store.set_tags(10**9, tags=pairs))
+
+    async def test_bucket_tags(self) -> None:
+        """A bucket has the tags, and the limit for restores, that it was given last; another one of its name has none."""
+        self.assertEqual((await self.store.bucket("b")).tags, ())
+        many = tuple((f"key {n:02}", "ü" * 256) for n in range(50))
+        for tags in (many, (("a", ""),), ()):
+            await self.store.set_bucket_tags(name="b", tags=tags)
+            self.assertEqual((await self.store.bucket("b")).tags, tags)
+        await self.store.set_bucket_tags(name="b", tags=many)
+        limited = await self.store.set_restore_days_max(name="b", days_max=30)
+        self.assertEqual((limited.restore_days_max, limited.tags), (30, many))
+        self.assertEqual(await self.store.bucket("b"), limited)
+        self.assertEqual(await self.store.buckets(owner_id=None, after="", limit=9), [limited])
+        self.assertIsNone((await self.store.set_restore_days_max(name="b", days_max=None)).restore_days_max)
+        await self.refused(NoSuchBucket, self.store.set_bucket_tags(name="none", tags=()))
+        await self.refused(NoSuchBucket, self.store.set_restore_days_max(name="none", days_max=1))
+        await self.store.delete_bucket("b")
+        await self.create_bucket("b")
+        self.assertEqual((await self.store.bucket("b")).tags, ())
+
+    async def test_part_digests(self) -> None:
+        """The digests of parts are there, run by run, until the version is deleted and gone, and cost no step its bounds."""
+        contents = []
+        for number in range(30):
+            contents.append(bytes([number]) * 64 * (10_000 if number < 2 else 3))
+            facts = facts_of(f"k{number:02}".encode(), size_bytes=10, part_sizes="10")
+            await self.store.create_upload(upload_of(f"u{number}", facts.key))
+            await self.store.put_part(f"u{number}", piece_of(f"of{number}", 1))
+            version = await self.store.complete_upload(
+                f"u{number}",
+                facts,
+                listed=[1],
+                wants_tape=True,
+                condition=None,
+                messages=(),
+                part_digests=contents[-1],
+            )
+            whole = await self.store.part_digests(version.version_uid, offset_bytes=0, length_bytes=10**6)
+            self.assertEqual(whole, contents[-1])
+        uid = version.version_uid
+        self.assertEqual(await self.store.part_digests(uid, offset_bytes=64, length_bytes=64), b"\x1d" * 64)
+        self.assertEqual(await self.store.part_digests(uid, offset_bytes=128, length_bytes=128), b"\x1d" * 64)
+        self.assertEqual(await self.store.part_digests(uid, offset_bytes=192, length_bytes=64), b"")
+        plain = await self.publish(b"plain")
+        self.assertEqual(
+            await self.store.part_digests(plain.version_uid, offset_bytes=0, length_bytes=64), b""
+        )
+        await self.delete(*(f"k{number:02}".encode() for number in range(30)))
+        await self.drain()
+        self.assertIsNone(await self.store.version(uid))
+        self.assertEqual(await self.store.part_digests(uid, offset_bytes=0, length_bytes=64), b"")
 
     async def test_use_outlives_a_bucket(self) -> None:
         """Bytes of a bucket that is gone count for its owner until they are freed, and never for a new one of its name."""

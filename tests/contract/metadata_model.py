@@ -6,7 +6,7 @@ from random import Random
 from coldstore.interfaces.metadata import DELETIONS_MAX, Conflict
 from coldstore.model.bundles import BundleState, CopyState
 from coldstore.model.errors import NoSuchKey
-from coldstore.model.objects import ArchiveState, ObjectVersion, RestorePhase, StorageClass, Versioning
+from coldstore.model.objects import ArchiveState, ObjectVersion, Pairs, RestorePhase, StorageClass, Versioning
 from tests.contract.metadata_contract import (
     EVERY_CLASS,
     GLACIER,
@@ -48,6 +48,8 @@ class MetadataModel(MetadataSteps):
         """Key to version id and ETag of every version, newest last; delete markers have no ETag."""
         self.open_uploads: dict[str, dict[int, str]] = {}
         """Upload id to address by part number."""
+        self.tags: dict[int, Pairs] = {}
+        """By uid, of those that were given some."""
         self.given: set[str] = set()
         self.freed: list[str] = []
         moves = [
@@ -55,6 +57,7 @@ class MetadataModel(MetadataSteps):
             (self.pack, 4), (self.advance_bundle, 10), (self.begin_restore, 3), (self.bring_back, 3),
             (self.expire, 1), (self.evict, 4), (self.free, 2), (self.read, 1), (self.move, 3),
             (self.set_versioning, 1), (self.remove_versions, 3),
+            (self.tag, 2),
         ]  # fmt: skip
         for number in range(self.steps):
             self.now += chance.random() * 10
@@ -73,6 +76,10 @@ class MetadataModel(MetadataSteps):
         await self.compare_history()
         await self.check_backlog()
         found = await self.versions()
+        for one in found:
+            self.assertEqual(one.tags, self.tags.get(one.version_uid))
+            digests = await self.store.part_digests(one.version_uid, offset_bytes=0, length_bytes=99)
+            self.assertEqual(digests, one.facts.etag.encode() if one.facts.part_sizes else b"")
         self.assertEqual(len(self.freed), len(set(self.freed)))
         held = await self.held(found)
         self.assertEqual(len(held), len(set(held)))
@@ -274,6 +281,7 @@ class MetadataModel(MetadataSteps):
             size_bytes=10 * len(listed),
             created_at=self.now,
             version_id=self.unique("version"),
+            part_sizes=f"10x{len(listed)}",
         )
         version = await self.store.complete_upload(
             upload_id,
@@ -283,9 +291,18 @@ class MetadataModel(MetadataSteps):
             condition=None,
             messages=(),
             revision=upload.revision,
+            part_digests=facts.etag.encode(),
         )
         self.assertEqual(await self.addresses(version), [parts[number] for number in listed])
         self.enters(upload.key, facts.version_id, facts.etag)
+
+    async def tag(self) -> None:
+        """Give an object tags, or take them away."""
+        versions = await self.versions()
+        for version in self.chance.sample(versions, min(1, len(versions))):
+            tags = self.chance.choice([(), (("a", self.unique("tag")),)])
+            await self.store.set_tags(version.version_uid, tags=tags)
+            self.tags[version.version_uid] = tags
 
     async def pack(self) -> None:
         """Claim what waits, versions of several pieces in two bundles, perhaps only in part."""

@@ -161,6 +161,7 @@ class PortableContract:
             make_old_store(path, seed)
             with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
                 migrate(connection, shipped_migrations(), new_appliance_id=lambda: "another", is_upgrade=True)
+                connection.execute("INSERT INTO part_digests SELECT version_uid, x'00ff80' FROM versions")
         else:
             await lead_life(path, seed=seed, steps=steps)
         snapshot = SqliteSnapshot(path)

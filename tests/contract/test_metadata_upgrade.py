@@ -41,6 +41,10 @@ def rows_of(path: str) -> Rows:
         }
 
 
+CAME_LATER = {"part_digests"}
+"""Tables that no earlier schema had."""
+
+
 class RowsTests(SynchronousTestCase):
     """The rows themselves."""
 
@@ -53,7 +57,7 @@ class RowsTests(SynchronousTestCase):
         return before, rows_of(path)
 
     def test_nothing_is_lost(self) -> None:
-        """Every value that was there is there, every table has rows, and nothing is marked."""
+        """Every value that was there is there, every table that was there has rows, and nothing is marked."""
         for schema in SCHEMAS:
             before, after = self.old_and_new(schema)
             self.assertEqual(set(after), {table.name for table in TABLES})
@@ -63,7 +67,7 @@ class RowsTests(SynchronousTestCase):
                     for row, old in zip(after[name], rows, strict=True)
                 ]
                 self.assertEqual(kept, rows, (schema, name))
-            self.assertEqual([name for name, rows in after.items() if not rows], [])
+            self.assertEqual({name for name, rows in after.items() if not rows}, CAME_LATER)
             (store,) = after["store"]
             self.assertEqual((store[ARRIVING_FROM], store[MOVED_TO]), ("", ""))
 

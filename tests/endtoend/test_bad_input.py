@@ -318,19 +318,15 @@ class HeaderTests(BadInputCase):
             ("PUT", "?lifecycle"),
             ("PUT", "?policy"),
             ("PUT", "?cors"),
-            ("PUT", "?tagging"),
             ("PUT", "?notification"),
             ("PUT", "?object-lock"),
             ("PUT", "?encryption"),
             ("PUT", "?website"),
             ("DELETE", "?lifecycle"),
             ("GET", "?inventory&id=1"),
-            ("PUT", "/kept?tagging"),
-            ("DELETE", "/kept?tagging"),
             ("PUT", "/kept?retention"),
             ("PUT", "/kept?legal-hold"),
             ("GET", "/kept?torrent"),
-            ("GET", "/kept?attributes"),
             ("POST", "/kept?select&select-type=2"),
         ):
             answer = self.raw.ask(
@@ -339,7 +335,6 @@ class HeaderTests(BadInputCase):
             self.assert_refused(answer, 501, "NotImplemented", (method, target))
         for name, value in (
             ("x-amz-server-side-encryption", "AES256"),
-            ("x-amz-tagging", "a=b"),
             ("x-amz-object-lock-mode", "GOVERNANCE"),
             ("x-amz-website-redirect-location", "/x"),
         ):
@@ -351,6 +346,35 @@ class HeaderTests(BadInputCase):
             self.assertIn(
                 (answer.status, answer.code), ((405, "MethodNotAllowed"), (501, "NotImplemented")), method
             )
+        self.assert_unchanged()
+
+    def test_tags(self) -> None:
+        """Documents and headers that are none, tags that cannot be, and attributes that there are not."""
+        tag = "<Tag><Key>{}</Key><Value>{}</Value></Tag>"
+        for target in ("", "/kept"):
+            for tags, code in (
+                (tag.format("a", "b") * 2, "InvalidTag"),
+                (tag.format("", "b"), "InvalidTag"),
+                (tag.format("a", "b" * 257), "InvalidTag"),
+                ("".join(tag.format(number, "") for number in range(51)), "InvalidTag"),
+                ("<Tag><Key>a</Key></Tag>", "MalformedXML"),
+                ("<Tag>", "MalformedXML"),
+            ):
+                document = f"<Tagging><TagSet>{tags}</TagSet></Tagging>".encode()
+                digest = {
+                    "Content-MD5": b64encode(hashlib.md5(document, usedforsecurity=False).digest()).decode()
+                }
+                answer = self.raw.ask("PUT", f"/{self.name}{target}?tagging", document, digest)
+                self.assert_refused(answer, 400, code, (target, tags))
+            answer = self.raw.ask("PUT", f"/{self.name}{target}?tagging", b"<Tagging><TagSet/></Tagging>")
+            self.assert_refused(answer, 400, "InvalidRequest", target)
+        for value, code in (("a=1&a=2", "InvalidTag"), ("a=%", "InvalidArgument"), ("aws:a=1", "InvalidTag")):
+            self.assert_refused(self.put(b"x", {"x-amz-tagging": value}), 400, code, value)
+        for value, code in (("", "InvalidRequest"), ("Colour", "InvalidArgument")):
+            answer = self.raw.ask(
+                "GET", f"/{self.name}/kept?attributes", b"", {"x-amz-object-attributes": value}
+            )
+            self.assert_refused(answer, 400, code, value)
         self.assert_unchanged()
 
     def test_ranges(self) -> None:

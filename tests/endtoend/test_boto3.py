@@ -25,7 +25,7 @@ from tests.endtoend.appliance import Appliance, ApplianceCase
 from tests.endtoend.clients import refusal, refused
 
 MIB = 1024**2
-ALGORITHMS = ("CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256")
+ALGORITHMS = ("CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256", "SHA512", "XXHASH64", "XXHASH3", "XXHASH128")
 
 
 def some_bytes(size_bytes: int, seed: int = 1) -> bytes:
@@ -488,7 +488,7 @@ class UploadTests(ApplianceCase):
         bucket = self.bucket()
         used = self.appliance.settled_bytes()
         for size_bytes in (10, 400_000):
-            for algorithm, length in zip(ALGORITHMS, (4, 4, 8, 20, 32), strict=True):
+            for algorithm, length in zip(ALGORITHMS, (4, 4, 8, 20, 32, 64, 8, 8, 16), strict=True):
                 wrong = {f"Checksum{algorithm}": b64encode(bytes(length)).decode()}
                 self.assertEqual(
                     refused(self.s3.put_object, Bucket=bucket, Key="k", Body=b"x" * size_bytes, **wrong),

@@ -189,7 +189,7 @@ class UpgradeTests(RecordCase):
         make_old_store(str(appliance.state / "metadata.sqlite"), 1)
         self.refuses_to_start("schema 1 .*run: coldstore db upgrade")
         done = self.db("upgrade")
-        self.assertEqual((done["schema_before"], done["schema"]), (1, 5))
+        self.assertEqual((done["schema_before"], done["schema"]), (1, 7))
         self.assertTrue(Path(done["dump"]).exists())
         appliance.start()
         self.assertEqual(appliance.ask("/status")["epoch"], 3)

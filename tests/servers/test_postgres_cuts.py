@@ -139,7 +139,7 @@ class CutTests(MetadataSteps, PostgresCase):
                 layout_id=f"together-{number}",
                 pieces=[piece_of(f"together-{number}")],
                 wants_tape=True,
-                condition=WriteCondition(if_none_match=True),
+                condition=WriteCondition(if_none_match="*"),
                 messages=(),
             )
             for number, key in enumerate((b"b", b"a", b"c"))

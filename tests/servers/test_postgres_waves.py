@@ -157,7 +157,7 @@ class EqualityTests(TestCase):
             "pieces": pieces,
             "wants_tape": self.chance.random() < 0.8,
             "condition": self.chance.choice(
-                [*[None] * 6, WriteCondition(if_none_match=True), WriteCondition(if_match="etag-1")]
+                [*[None] * 6, WriteCondition(if_none_match="*"), WriteCondition(if_match="etag-1")]
             ),
             "messages": [self.message(bucket, key, f"put {serial}", serial)],
         }

@@ -101,6 +101,10 @@ class UsageTests(CommandCase):
             (("user", "create"), "name the user"),
             (("user", "create", "bob", "--staging", "1GiB"), "--staging goes with quota"),
             (("bucket", "list", "--staging", "1GiB"), "--staging goes with quota"),
+            (("bucket", "quota", "b", "--most", "1"), "--most goes with restore-days"),
+            (("bucket", "restore-days", "b"), "say how many"),
+            (("bucket", "restore-days", "--most", "1"), "name the bucket"),
+            (("bucket", "restore-days", "b", "--most", "a week"), "neither a number of days"),
             (("alerts", "close"), "name the numbers"),
             (("alerts", "close", "x"), "invalid"),
             (("wait", "photos", "--restored"), "needs BUCKET and KEY"),
@@ -316,7 +320,11 @@ class ShowingTests(CommandCase):
         self.assertIn("unlimited\n", self.output("user", "quota", "backup", "--staging", "unlimited"))
         self.assertIn("(default)", self.output("user", "quota", "backup", "--staging", "default"))
         self.assertRegex(self.output("bucket", "quota", "photos", "--staging", "2MB"), r"1000 B +1\.9 MiB")
-        self.assertRegex(self.output("bucket", "list"), r"photos +owner +- +1000 B +1\.9 MiB")
+        self.assertRegex(self.output("bucket", "list"), r"photos +owner +- +- +1000 B +1\.9 MiB")
+        self.assertRegex(self.output("bucket", "restore-days", "photos", "--most", "30"), r"owner +- +30 ")
+        self.assertRegex(
+            self.output("bucket", "restore-days", "photos", "--most", "default"), r"owner +- +- "
+        )
         for words in (
             ("user", "quota", "--staging", "1GiB"),
             ("user", "quota", "backup"),

@@ -366,6 +366,28 @@ class PeopleTests(EndpointCase):
             [("alice", "bucket photos", detail) for detail in ("default", "0 B", "unlimited", "5 B")],
         )
 
+    def test_limit_of_restores(self) -> None:
+        """A bucket's limit is set, shown, taken back and audited; what is no number of days is refused."""
+        self.rig.add_bucket("photos")
+        self.assertIsNone(self.rig.json("GET", "/buckets")[1][0]["restore_days_max"])
+        for days_max in (30, 36_500, None):
+            order = {"by": "alice", "name": "photos", "days_max": days_max}
+            self.assertEqual(self.rig.post("/buckets/restore-days", order)["restore_days_max"], days_max)
+            self.assertEqual(self.rig.json("GET", "/buckets")[1][0]["restore_days_max"], days_max)
+        for wrong in (0, -1, 36_501, True, 1.5, "30", ""):
+            order = {"by": "alice", "name": "photos", "days_max": wrong}
+            self.assertIn("days_max must be", self.refusal(400, "POST", "/buckets/restore-days", order))
+        order = {"by": "alice", "name": "none", "days_max": 1}
+        self.assertIn("no bucket none", self.refusal(404, "POST", "/buckets/restore-days", order))
+        trail = self.rig.json("GET", "/audit")[1]
+        self.assertEqual(
+            [(event["who"], event["what"], event["subject"], event["detail"]) for event in trail],
+            [
+                ("alice", "set limit of restores", "bucket photos", detail)
+                for detail in ("default", "36500 days", "30 days")
+            ],
+        )
+
     def test_quotas_of_nobody(self) -> None:
         """An unknown user or bucket is named."""
         order = {"by": "alice", "name": "none", "staging_bytes": 5}

@@ -55,15 +55,44 @@ class NewDigestTests(SynchronousTestCase):
 
     def test_every_algorithm(self) -> None:
         """Every name makes a digest of that name and of its size."""
-        sizes = {"crc32": 4, "crc32c": 4, "crc64nvme": 8, "sha1": 20, "sha256": 32, "md5": 16}
+        sizes = {
+            "crc32": 4,
+            "crc32c": 4,
+            "crc64nvme": 8,
+            "sha1": 20,
+            "sha256": 32,
+            "sha512": 64,
+            "md5": 16,
+            "xxhash64": 8,
+            "xxhash3": 8,
+            "xxhash128": 16,
+        }
         self.assertEqual(set(checksums.ALGORITHMS), set(sizes))
         for name, size in sizes.items():
             digest = checksums.new_digest(name)
             self.assertEqual((digest.name, digest.digest_size, len(digest.digest())), (name, size, size))
 
+    def test_xxhash(self) -> None:
+        """The published values of nothing and of ``a``; a digest can be asked for in between."""
+        for name, of_nothing, of_a in (
+            ("xxhash64", "ef46db3751d8e999", "d24ec4f1a98c6e5b"),
+            ("xxhash3", "2d06800538d394c2", "e6c632b61e964e1f"),
+            ("xxhash128", "99aa06d3014798d86001c324468d497f", "a96faf705af16834e6c632b61e964e1f"),
+        ):
+            digest = checksums.new_digest(name)
+            self.assertEqual(digest.digest().hex(), of_nothing)
+            digest.update(memoryview(b"a"))
+            self.assertEqual(digest.digest().hex(), of_a)
+            whole, parts = checksums.new_digest(name), checksums.new_digest(name)
+            whole.update(bytes(range(256)) * 9)
+            for _ in range(9):
+                parts.update(bytearray(range(256)))
+                parts.digest()
+            self.assertEqual(whole.digest(), parts.digest())
+
     def test_hashes_are_those_of_hashlib(self) -> None:
         """The cryptographic ones are the standard library's."""
-        for name in ("sha1", "sha256", "md5"):
+        for name in ("sha1", "sha256", "sha512", "md5"):
             digest = checksums.new_digest(name)
             digest.update(b"bytes")
             self.assertEqual(digest.digest(), hashlib.new(name, b"bytes").digest())

@@ -112,12 +112,14 @@ class WriteTests(SynchronousTestCase):
     """Conditions of PUT, CopyObject and CompleteMultipartUpload."""
 
     def test_forms(self) -> None:
-        """If-None-Match is a star, If-Match one ETag; other forms are not built."""
+        """If-None-Match and If-Match are a star or one ETag; other forms are not built."""
         self.assertIsNone(write_condition(fields()))
-        self.assertEqual(write_condition(fields(if_none_match="*")), WriteCondition(if_none_match=True))
+        self.assertEqual(write_condition(fields(if_none_match="*")), WriteCondition(if_none_match="*"))
+        self.assertEqual(write_condition(fields(if_none_match='W/"e1"')), WriteCondition(if_none_match="e1"))
         self.assertEqual(write_condition(fields(if_match='"e1"')), WriteCondition(if_match="e1"))
         for headers in (
-            {"if_none_match": '"e1"'},
+            {"if_none_match": '"e1", "e2"'},
+            {"if_none_match": " "},
             {"if_none_match": "*", "if_match": "*"},
             {"if_modified_since": DATE},
             {"if_unmodified_since": DATE},
@@ -128,11 +130,14 @@ class WriteTests(SynchronousTestCase):
     def test_early_check(self) -> None:
         """What is under the key decides; a missing key is 404 for If-Match."""
         check_write(None, None)
-        check_write(WriteCondition(if_none_match=True), None)
+        check_write(WriteCondition(if_none_match="*"), None)
+        check_write(WriteCondition(if_none_match="e1"), None)
+        check_write(WriteCondition(if_none_match="e1"), "e2")
         check_write(WriteCondition(if_match="e1"), "e1")
         check_write(WriteCondition(if_match="*"), "e1")
         for condition, etag, code in (
-            (WriteCondition(if_none_match=True), "e1", "PreconditionFailed"),
+            (WriteCondition(if_none_match="*"), "e1", "PreconditionFailed"),
+            (WriteCondition(if_none_match="e1"), "e1", "PreconditionFailed"),
             (WriteCondition(if_match="x"), "e1", "PreconditionFailed"),
             (WriteCondition(if_match="e1"), None, "NoSuchKey"),
             (WriteCondition(if_match="*"), None, "NoSuchKey"),

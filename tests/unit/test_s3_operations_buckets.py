@@ -150,6 +150,8 @@ class BucketTests(SynchronousTestCase):
         self.rig.put("/bkt/k", b"x", x_amz_storage_class="GLACIER")
         for name in UNSET_BUCKET_CONFIGURATIONS:
             self.assertIn(self.rig.ask("GET", f"/bkt?{name}").status, (200, 404), name)
+        ownership = self.rig.ask("GET", "/bkt?ownershipControls")
+        self.assertEqual(text_of(ownership.body, "ObjectOwnership"), "BucketOwnerEnforced")
         for name in UNSET_OBJECT_CONFIGURATIONS:
             self.assertIn(self.rig.ask("GET", f"/bkt/k?{name}").status, (200, 404), name)
             self.assertEqual(self.rig.ask("GET", f"/bkt/none?{name}").code, "NoSuchKey")

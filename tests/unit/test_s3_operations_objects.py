@@ -109,7 +109,14 @@ class PutTests(SynchronousTestCase):
             ("/bkt/there", 5, {"if_none_match": "*"}, 412, "PreconditionFailed"),
             ("/bkt/there", 5, {"if_match": '"x"'}, 412, "PreconditionFailed"),
             ("/bkt/k", 5, {"if_match": '"x"'}, 404, "NoSuchKey"),
-            ("/bkt/k", 5, {"if_none_match": '"x"'}, 501, "NotImplemented"),
+            (
+                "/bkt/there",
+                5,
+                {"if_none_match": f'"{hashlib.md5(b"x").hexdigest()}"'},
+                412,
+                "PreconditionFailed",
+            ),
+            ("/bkt/k", 5, {"if_none_match": '"x", "y"'}, 501, "NotImplemented"),
             ("/bkt/k", 2 << 30, {}, 503, "SlowDown"),
             ("/bkt/k", 5, {"x_amz_expected_bucket_owner": "u-2"}, 403, "AccessDenied"),
         ):

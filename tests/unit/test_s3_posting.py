@@ -12,6 +12,7 @@ from tests.unit.s3_wire import ACCESS_KEY, HOST, NOW, SECRET_KEY, ParsedAnswer, 
 
 BOUNDARY = "----formBoundary7MA4"
 CONTENT = b"the bytes\r\n--of a file\r\n"
+TAGGING = "<Tagging><TagSet><Tag><Key>{}</Key><Value>1</Value></Tag></TagSet></Tagging>"
 
 
 def form(fields: dict[str, str], content: bytes = CONTENT, *, file_name: str = "cat.jpg") -> bytes:
@@ -110,6 +111,14 @@ class PostObjectTests(SynchronousTestCase):
         ids = [self.upload(key="k", content=content).headers["x-amz-version-id"] for content in (b"1", b"2")]
         self.assertEqual(self.rig.ask("GET", f"/pics/k?versionId={ids[0]}").body, b"1")
         self.assertEqual(self.rig.ask("GET", "/pics/k").headers["x-amz-version-id"], ids[1])
+
+    def test_tags(self) -> None:
+        """A field has the document that PutObjectTagging takes."""
+        self.assertEqual(
+            self.upload(["starts-with", "$tagging", ""], key="k", tagging=TAGGING.format("ä")).status, 204
+        )
+        self.assertEqual(self.rig.ask("HEAD", "/pics/k").headers["x-amz-tagging-count"], "1")
+        self.assertEqual(text_of(self.rig.ask("GET", "/pics/k?tagging").body, "Key"), "ä")
 
     def test_version_2(self) -> None:
         """A form signed by Version 2, as boto3 makes it for an endpoint of its own, is taken as well."""
@@ -220,7 +229,8 @@ class PostObjectTests(SynchronousTestCase):
             ([["content-length-range", 0, len(CONTENT) - 1]], {}, "EntityTooLarge"),
             ([["content-length-range", len(CONTENT) + 1, 10**6]], {}, "EntityTooSmall"),
             ([["content-length-range", 0]], {}, "InvalidPolicyDocument"),
-            ([["starts-with", "$tagging", ""]], {"tagging": "<Tagging/>"}, "NotImplemented"),
+            ([["starts-with", "$tagging", ""]], {"tagging": "<Tagging/>"}, "MalformedXML"),
+            ([["starts-with", "$tagging", ""]], {"tagging": TAGGING.format("!")}, "InvalidTag"),
             ([{"x-amz-storage-class": "ICE"}], {"x_amz_storage_class": "ICE"}, "InvalidStorageClass"),
             ([{"acl": "public-read"}], {"acl": "public-read"}, "AccessControlListNotSupported"),
         ):

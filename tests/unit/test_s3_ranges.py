@@ -1,11 +1,13 @@
 """Ranges, parts and the text that describes them."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from coldstore.s3.errors import S3Error
-from coldstore.s3.part_sizes import part_count, part_extent, part_runs, part_sizes_text
+from coldstore.s3.part_sizes import part_count, part_extent, part_runs, part_sizes_after, part_sizes_text
 from coldstore.s3.ranges import ByteRange, copy_range, header_range, part_number, part_range
 
 
@@ -97,11 +99,12 @@ class PartTests(SynchronousTestCase):
         self.assertEqual(part_count(text), len(sizes))
         for index, size in enumerate(sizes):
             self.assertEqual(part_extent(text, index + 1), (sum(sizes[:index]), size))
+            self.assertEqual(part_sizes_after(text, index, 2), sizes[index : index + 2])
         self.assertIsNone(part_extent(text, len(sizes) + 1))
 
     def test_part_range(self) -> None:
         """A part of an object of parts tells how many there are; another object has one part, itself."""
-        self.assertEqual(part_range("4", "5x3,17", 32), run(15, 17, 4))
+        self.assertEqual(part_range("4", "5x3,17", 32), replace(run(15, 17, 4), part_number=4))
         self.assertEqual(part_range("1", "", 32), run(0, 32))
         for value, sizes in (("5", "5x3,17"), ("2", "")):
             error = self.assertRaises(S3Error, part_range, value, sizes, 32)

@@ -99,6 +99,22 @@ class OperationTests(SynchronousTestCase):
             found += due
         return found
 
+    def test_limit_of_a_bucket(self) -> None:
+        """A bucket may allow fewer days than all do, never more; the refusal names the limit and whose it is."""
+        self.rig.store.set_restore_days_max(name="bkt", days_max=30)
+        refused = self.restore("tape", document(31))
+        self.assertEqual((refused.status, refused.code), (400, "InvalidArgument"))
+        self.assertEqual(
+            text_of(refused.body, "Message"), "Days must be between 1 and 30, the limit of bucket bkt"
+        )
+        self.assertIsNone(self.shown("tape"))
+        self.assertEqual(self.restore("tape", document(30)).status, 202)
+        self.rig.store.set_restore_days_max(name="bkt", days_max=1000)
+        refused = self.restore("disk", document(101))
+        self.assertEqual(text_of(refused.body, "Message"), "Days must be between 1 and 100")
+        self.rig.store.set_restore_days_max(name="bkt", days_max=None)
+        self.assertEqual(self.restore("disk", document(100)).status, 202)
+
     def test_from_tape(self) -> None:
         """202, HEAD shows it at once, a Post event is written, the drives are woken, and GET stays refused."""
         answer = self.restore("tape", document(2))

@@ -63,6 +63,13 @@ OPERATIONS = {
     "DELETE /b/k?uploadId=u": Operation.ABORT_MULTIPART_UPLOAD,
     "POST /b/k?restore": Operation.RESTORE_OBJECT,
     "POST /b/k?restore=&versionId=v": Operation.RESTORE_OBJECT,
+    "GET /b?tagging": Operation.GET_BUCKET_TAGGING,
+    "PUT /b?tagging": Operation.PUT_BUCKET_TAGGING,
+    "DELETE /b?tagging": Operation.DELETE_BUCKET_TAGGING,
+    "GET /b/k?tagging": Operation.GET_OBJECT_TAGGING,
+    "PUT /b/k?tagging&versionId=v": Operation.PUT_OBJECT_TAGGING,
+    "DELETE /b/k?tagging=": Operation.DELETE_OBJECT_TAGGING,
+    "GET /b/k?attributes": Operation.GET_OBJECT_ATTRIBUTES,
     "GET /b?policy": Operation.GET_UNSET_BUCKET_CONFIGURATION,
     "GET /b/k?acl": Operation.GET_UNSET_OBJECT_CONFIGURATION,
 }
@@ -99,9 +106,6 @@ class RouteTests(SynchronousTestCase):
             ("PUT /b?lifecycle", "lifecycle"),
             ("DELETE /b?policy", "policy"),
             ("GET /b?analytics&id=1", "analytics"),
-            ("PUT /b/k?tagging", "tagging"),
-            ("DELETE /b/k?tagging=", "tagging"),
-            ("GET /b/k?attributes", "attributes"),
             ("GET /b/k?torrent", "torrent"),
             ("POST /b/k?select&select-type=2", "select"),
             ("PUT /b/k?retention", "retention"),
@@ -123,6 +127,8 @@ class RouteTests(SynchronousTestCase):
             ("POST /b/k", "DELETE, GET, HEAD, PUT"),
             ("HEAD /b/k?uploadId=u", "DELETE, GET, POST, PUT"),
             ("DELETE /b?x-coldstore-default-class", "GET, PUT"),
+            ("POST /b/k?tagging", "DELETE, GET, PUT"),
+            ("PUT /b/k?attributes", "GET"),
         ):
             error = self.refusal(line)
             self.assertEqual(
@@ -130,13 +136,12 @@ class RouteTests(SynchronousTestCase):
             )
 
     def test_properties_that_are_not_built(self) -> None:
-        """Headers that ask for encryption, locks, tags or redirects are refused by name, on writes alone."""
+        """Headers that ask for encryption, locks or redirects are refused by name, on writes alone."""
         for name in (
             "x-amz-server-side-encryption",
             "x-amz-server-side-encryption-customer-algorithm",
             "x-amz-object-lock-mode",
             "x-amz-object-lock-legal-hold",
-            "x-amz-tagging",
             "x-amz-website-redirect-location",
         ):
             for line in ("PUT /b/k", "POST /b/k?uploads"):
@@ -146,10 +151,6 @@ class RouteTests(SynchronousTestCase):
         self.assertEqual(
             self.refusal("PUT /b", {"x-amz-bucket-object-lock-enabled": "true"}).code, "NotImplemented"
         )
-
-    def test_copy_may_name_its_tagging_directive(self) -> None:
-        """How a copy treats tags is a directive, not a tag: clients send it although there are none."""
-        routed("PUT /b/k", {"x-amz-copy-source": "b/j", "x-amz-tagging-directive": "COPY"})
 
     def test_acls(self) -> None:
         """Only the ACLs that say what is so anyway are accepted."""

@@ -3,7 +3,7 @@ How rows lie in etcd.
 
 Under ``<prefix>/`` there are, for an appliance of its own:
 
-- ``<prefix>/schema``: ``{"schema": 5}``, the number of the last migration;
+- ``<prefix>/schema``: ``{"schema": 7}``, the number of the last migration;
 - ``<prefix>/writer``: who writes, held by his lease;
 - ``<prefix>/batch``: ``{"batch": "<name>"}``, the batch that was written last;
 - ``<prefix>/reading/<name>``: somebody reads everything as it was when this key was put, held by his lease;

@@ -92,6 +92,17 @@ async def set_versioning(db: Database, *, name: str, versioning: Versioning) -> 
     return bucket_of(row)
 
 
+async def set_restore_days_max(db: Database, *, name: str, days_max: int | None) -> Bucket:
+    """Set the most days that a restore in a bucket may be asked for."""
+    row = await db.row(
+        f"UPDATE buckets SET restore_days_max = ? WHERE name = ? AND is_gone = 0 RETURNING {BUCKET_COLUMNS}",
+        (days_max, name),
+    )
+    if row is None:
+        raise NoSuchBucket(name)
+    return bucket_of(row)
+
+
 async def delete(db: Database, name: str) -> None:
     """Mark an empty bucket as gone, and remove gone ones that nothing refers to any more."""
     bucket_uid = await uid(db, name)

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from coldstore.interfaces.metadata import Conflict, DiscardedPiece
-from coldstore.metadata.sql import shares
+from coldstore.metadata.sql import digests, shares
 from coldstore.metadata.sql.database import Database, Duplicate
 from coldstore.metadata.sql.rows import PIECE_COLUMNS, discarded_of, marks, piece_of, piece_row
 from coldstore.metadata.sql.runs import Runs
@@ -217,14 +217,19 @@ def _about_to_be_freed(address: str) -> Conflict:
 
 async def _bury_versions(db: Database, rows_left: int) -> int:
     """Change so many rows at most; return how many more may be changed, none when there is more to bury. So the following."""
-    # Of each version two layouts and its own row.
+    # Of each version two layouts and its own row; of one that came in parts, what is known of those as well.
     count_max = rows_left // 3
     due = await db.rows(
-        "SELECT version_uid, layout_id, recall_layout_id FROM versions WHERE disposal = 'due'"
+        "SELECT version_uid, layout_id, recall_layout_id, part_sizes <> '' FROM versions WHERE disposal = 'due'"
         " ORDER BY version_uid LIMIT ?",
         (count_max,),
     )
-    for version_uid, layout_id, recall_layout_id in due:
+    for version_uid, layout_id, recall_layout_id, has_parts in due:
+        if rows_left < 3 + bool(has_parts):
+            return 0
+        rows_left -= 3 + bool(has_parts)
+        if has_parts:
+            await digests.forget(db, version_uid)
         for doomed in (layout_id, recall_layout_id):
             if doomed:
                 await set_state(db, doomed, "doomed")
@@ -238,7 +243,7 @@ async def _bury_versions(db: Database, rows_left: int) -> int:
                 " revision = revision + 1 WHERE version_uid = ?",
                 (version_uid,),
             )
-    return 0 if len(due) == count_max else rows_left - 3 * len(due)
+    return 0 if len(due) == count_max else rows_left
 
 
 async def _take_apart(db: Database, rows_left: int) -> int:

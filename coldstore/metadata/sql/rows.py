@@ -30,22 +30,22 @@ from coldstore.model.objects import (
 Row = Sequence[Any]
 
 USER_COLUMNS = "user_id, name, access_key, secret_key, created_at, staging_quota_bytes"
-BUCKET_COLUMNS = (
-    "bucket_uid, name, owner_id, region, created_at, default_class, staging_quota_bytes, versioning"
-)
+BUCKET_COLUMNS = """
+    bucket_uid, name, owner_id, region, created_at, default_class, staging_quota_bytes, versioning, tags,
+    restore_days_max"""
 VERSION_COLUMNS = """
     v.version_uid, v.sequence, b.name, v.key, v.version_id, v.size_bytes, v.etag, v.storage_class, v.headers,
     v.user_metadata, v.checksum_algorithm, v.checksum_value, v.checksum_kind, v.crc64nvme, v.part_sizes, v.created_at,
     v.owner_id, v.layout_id, v.on_disk, v.archive_state, v.archived_at, v.restore_phase, v.restore_tier, v.restore_days,
     v.restore_requested_at, v.restore_expires_at, v.restore_requested_by, v.last_read_at, v.read_count, v.deleted_at,
-    v.revision, v.is_marker, v.superseded_at"""
+    v.revision, v.is_marker, v.superseded_at, v.tags"""
 LISTED_COLUMNS = """
     v.key, v.created_at, v.etag, v.size_bytes, v.storage_class, v.checksum_algorithm, v.checksum_kind, v.owner_id,
     v.restore_phase, v.restore_expires_at"""
 """The fields of a ``ListedObject``, in their order."""
 OF_VERSION_COLUMNS = "v.version_id, v.sequence, v.is_marker, v.is_shown = 1 OR v.superseded_at IS NULL"
 """The fields of a ``ListedVersion`` behind those of what it shows, in their order."""
-VERSION_WIDTH = 33
+VERSION_WIDTH = 34
 PIECE_COLUMNS = "ordinal, address, length_bytes, crc64nvme, etag, checksum_algorithm, checksum_value, checksum_kind, created_at"
 PIECE_COLUMNS_OF_P = ", ".join(f"p.{column}" for column in PIECE_COLUMNS.split(", "))
 UPLOAD_COLUMNS = """
@@ -138,7 +138,18 @@ def user_of(row: Row) -> User:
 
 def bucket_of(row: Row) -> Bucket:
     """Of ``BUCKET_COLUMNS``."""
-    bucket_uid, name, owner_id, region, created_at, default_class, staging_quota_bytes, versioning = row
+    (
+        bucket_uid,
+        name,
+        owner_id,
+        region,
+        created_at,
+        default_class,
+        staging_quota_bytes,
+        versioning,
+        tags,
+        restore_days_max,
+    ) = row
     return Bucket(
         bucket_uid=bucket_uid,
         name=name,
@@ -148,6 +159,8 @@ def bucket_of(row: Row) -> Bucket:
         default_class=None if default_class is None else StorageClass(default_class),
         staging_quota_bytes=staging_quota_bytes,
         versioning=Versioning(versioning),
+        restore_days_max=restore_days_max,
+        tags=pairs_of(tags),
     )
 
 
@@ -187,6 +200,7 @@ def version_of(row: Row) -> ObjectVersion:
         revision,
         is_marker,
         superseded_at,
+        tags,
     ) = row
     facts = VersionFacts(
         bucket=bucket,
@@ -228,6 +242,7 @@ def version_of(row: Row) -> ObjectVersion:
         revision=revision,
         is_marker=bool(is_marker),
         superseded_at=superseded_at,
+        tags=None if tags is None else pairs_of(tags),
     )
 
 

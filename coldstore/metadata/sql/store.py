@@ -28,6 +28,7 @@ from coldstore.metadata.sql import (
     cartridges,
     copies,
     deletions,
+    digests,
     history,
     layouts,
     record,
@@ -38,12 +39,14 @@ from coldstore.metadata.sql import (
     users,
     versions,
 )
+from coldstore.metadata.sql import tags as of_tags
 from coldstore.metadata.sql.bounds import check_arguments
 from coldstore.metadata.sql.cartridges import add as record_new
 from coldstore.metadata.sql.database import Database
 from coldstore.metadata.sql.executor import Executor
 from coldstore.metadata.sql.footprints import BoundStep
 from coldstore.metadata.sql.kept import Kept
+from coldstore.metadata.sql.rows import pairs_text
 from coldstore.metadata.sql.runs import runs_text
 from coldstore.model.bundles import Bundle, BundleState, Copy, Member
 from coldstore.model.cartridges import Cartridge, Drive, DriveState
@@ -52,6 +55,7 @@ from coldstore.model.objects import (
     Bucket,
     ListedPage,
     ObjectVersion,
+    Pairs,
     Piece,
     Restore,
     StorageClass,
@@ -256,6 +260,14 @@ class SqlStore:
         """Enable or suspend versioning."""
         return self._change(self._buckets, buckets.set_versioning, name=name, versioning=versioning)
 
+    def set_restore_days_max(self, *, name: str, days_max: int | None) -> Deferred[Bucket]:
+        """Set the most days of a restore in a bucket."""
+        return self._change(self._buckets, buckets.set_restore_days_max, name=name, days_max=days_max)
+
+    def set_bucket_tags(self, *, name: str, tags: Pairs) -> Deferred[None]:
+        """Give a bucket tags."""
+        return self._change(self._buckets, of_tags.set_of_bucket, name=name, tags=pairs_text(tags))
+
     def delete_bucket(self, name: str) -> Deferred[None]:
         """Remove an empty bucket."""
         return self._change(self._buckets, buckets.delete, name)
@@ -367,6 +379,14 @@ class SqlStore:
         """Delete versions of given ids."""
         return self._write(deletions.delete_these, bucket, wanted, at=at, if_match=if_match)
 
+    def set_tags(self, version_uid: int, *, tags: Pairs) -> Deferred[ObjectVersion]:
+        """Give a version tags."""
+        return self._write(of_tags.set_of_version, version_uid, tags=pairs_text(tags))
+
+    def part_digests(self, version_uid: int, *, offset_bytes: int, length_bytes: int) -> Deferred[bytes]:
+        """Return a run of the digests of a version's parts."""
+        return self._look_up(digests.run, version_uid, offset_bytes=offset_bytes, length_bytes=length_bytes)
+
     def pieces(self, layout_id: str, *, after_ordinal: int, limit: int) -> Deferred[list[Piece]]:
         """Return the pieces of a layout."""
         ask = self._look_up if limit <= FEW else self._read
@@ -425,6 +445,7 @@ class SqlStore:
         condition: WriteCondition | None,
         messages: Sequence[NewMessage],
         revision: int | None = None,
+        part_digests: bytes = b"",
     ) -> Deferred[ObjectVersion]:
         """Publish parts as a version."""
         return self._write(
@@ -436,6 +457,7 @@ class SqlStore:
             condition=condition,
             messages=messages,
             revision=revision,
+            part_digests=part_digests,
         )
 
     def completed_upload(self, bucket: str, key: bytes, upload_id: str) -> Deferred[ObjectVersion | None]:

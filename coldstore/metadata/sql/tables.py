@@ -86,7 +86,7 @@ TABLES = (
     _table(
         "buckets",
         "bucket_uid integer, name text, owner_id text, region text, created_at real, default_class text?, is_gone integer,"
-        "staging_quota_bytes integer?, versioning text",
+        "staging_quota_bytes integer?, versioning text, tags text, restore_days_max integer?",
         key="bucket_uid",
         identity="bucket_uid",
     ),
@@ -121,9 +121,10 @@ TABLES = (
         "layout_id text, on_disk integer, archive_state text, archived_at real?, restore_phase text?, restore_tier text?,"
         "restore_days integer?, restore_requested_at real?, restore_expires_at real?, restore_requested_by text?,"
         "recall_layout_id text?, last_read_at real, read_count integer, deleted_at real?, disposal text?, revision integer,"
-        "is_marker integer, superseded_at real?, is_shown integer",
+        "is_marker integer, superseded_at real?, is_shown integer, tags text?",
         key="version_uid",
     ),
+    _table("part_digests", "version_uid integer, content bytes", key="version_uid"),
     _table("backlogs", "storage_class text, object_count integer, size_bytes integer", key="storage_class"),
     _table(
         "uploads",

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from coldstore.interfaces.metadata import Conflict, WriteCondition
-from coldstore.metadata.sql import buckets, layouts, shares, standing, versions
+from coldstore.metadata.sql import buckets, digests, layouts, shares, standing, versions
 from coldstore.metadata.sql.database import Database
 from coldstore.metadata.sql.rows import UPLOAD_COLUMNS, pairs_text, upload_of
 from coldstore.metadata.sql.runs import Runs
@@ -125,6 +125,7 @@ async def complete(
     condition: WriteCondition | None,
     messages: Sequence[NewMessage],
     revision: int | None,
+    part_digests: bytes,
 ) -> ObjectVersion:
     """Publish the parts whose numbers ``listed`` names as runs."""
     (under,) = await standing.under_each(db, facts.bucket, [facts.key])
@@ -143,7 +144,7 @@ async def complete(
         "UPDATE layouts SET state = 'live', listed = ?, leftovers_after = ? WHERE layout_id = ?",
         (listed, 0 if has_leftovers else None, upload_id),
     )
-    return await versions.make_current(
+    version = await versions.make_current(
         db,
         facts,
         under=under,
@@ -152,6 +153,8 @@ async def complete(
         wants_tape=wants_tape,
         messages=messages,
     )
+    await digests.keep(db, version.version_uid, part_digests)
+    return version
 
 
 async def completed(db: Database, bucket: str, key: bytes, upload_id: str) -> ObjectVersion | None:

@@ -392,8 +392,8 @@ def check_condition(condition: WriteCondition | None, found: ObjectVersion | Non
     """Refuse a write whose condition what is under its key does not keep."""
     if condition is None:
         return
-    if condition.if_none_match and found is not None:
-        raise PreconditionFailed("the key exists")
+    if found is not None and condition.if_none_match in ("*", found.facts.etag):
+        raise PreconditionFailed("the key, or one with this ETag, exists")
     if condition.if_match is not None:
         if found is None:
             raise NoSuchKey("there is nothing to match")
