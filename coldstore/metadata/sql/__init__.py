@@ -15,6 +15,9 @@ Decisions:
 - A piece's address is in ``pieces`` or in ``discards``, never in both: as long as its bytes may exist somebody knows them.
 - What is under a key and all that is not (superseded versions, delete markers) are in indexes apart (``standing``): where nothing is
   versioned the second ones are empty, and nobody pays for them.
+- What is immutable stays in its row for good, tags that a writer gave included: bundles are made of it, at any time, to the byte the same.
+  Tags of later are a column beside it (``tags``). What is long and seldom asked for, the digests of parts, has a table of its own
+  (``digests``): a row is read and written whole with every change of it.
 - Sums that an operator watches (``backlogs``) are kept in the step that changes them; a recount would grow with the store.
 - CRCs are unsigned 64-bit numbers and the integers of databases are signed: ``rows`` wraps them both ways.
 """
