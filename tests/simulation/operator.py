@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 LOOK_HOURS = (2.0, 8.0)
+VERSIONED = "beta"
+"""The bucket that keeps versions: what its clients overwrite and delete stays, and goes to tape as well."""
+KEEPS_VERSIONS = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
 ADMITTED_AT_FIRST = 10
 SCRATCH_LEAST = 3
 WAIT_SECONDS = 30.0
@@ -124,6 +127,8 @@ class Operator:
         for client in world.clients[:2]:
             try:
                 answer = await client.ask("PUT", "")
+                if answer is not None and client.bucket == VERSIONED:
+                    answer = await client.ask("PUT", "", query="versioning=", body=KEEPS_VERSIONS)
             except Exception:  # noqa: BLE001 - asked again at the next look
                 return
             if answer is None or answer.status not in (200, 409):
