@@ -12,7 +12,8 @@ async def keep(db: Database, version_uid: int, content: bytes) -> None:
 async def run(db: Database, version_uid: int, *, offset_bytes: int, length_bytes: int) -> bytes:
     """Return a run of the digests of a version's parts."""
     row = await db.row(
-        "SELECT substr(content, ?, ?) FROM part_digests WHERE version_uid = ?",
+        # Numbers are of 64 bits where they come in a list, and functions of bytes take those of 32.
+        "SELECT substr(content, CAST(? AS integer), CAST(? AS integer)) FROM part_digests WHERE version_uid = ?",
         (offset_bytes + 1, length_bytes, version_uid),
     )
     return b"" if row is None else bytes(row[0])
