@@ -12,11 +12,12 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredLock
-from twisted.internet.error import ProcessDone
+from twisted.internet.error import ProcessDone, ProcessExitedAlready
 from twisted.internet.interfaces import (
     IDelayedCall,
     IProcessTransport,
@@ -285,7 +286,9 @@ class Child:
         self._answer = Deferred(lambda _: self.kill())
         answer = self._answer
         line = json.dumps({"id": self._number, **command}).encode() + b"\n"
-        self._transport.writeToChild(0, line)
+        # A child that has just died has no pipe any more; that it died is then told in a moment.
+        with suppress(KeyError):
+            self._transport.writeToChild(0, line)
         self._watch = self._reactor.callLater(silence_seconds, self._silent)
         return answer
 
@@ -356,7 +359,8 @@ class Child:
         """Send SIGKILL. Harmless when it has ended."""
         self.is_condemned = True
         if not self.is_ended:
-            self._transport.signalProcess("KILL")
+            with suppress(ProcessExitedAlready):
+                self._transport.signalProcess("KILL")
 
     def farewell(self) -> None:
         """Close its standard input, so that it ends by itself."""

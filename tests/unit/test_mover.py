@@ -3,7 +3,7 @@
 from typing import Any
 
 from twisted.internet.defer import CancelledError
-from twisted.internet.error import ProcessDone, ProcessTerminated
+from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -44,13 +44,19 @@ class Transport:
         self.sent = b""
         self.done: list[str] = []
         self.pid = 7
+        self.is_on_its_way_out = False
+        """Whether it has died, although its protocol has not been told."""
 
     def writeToChild(self, descriptor: int, line: bytes) -> None:
-        """Take a command."""
+        """Take a command, as Twisted does."""
+        if self.is_on_its_way_out:
+            raise KeyError(descriptor)
         self.sent += line
 
     def signalProcess(self, name: str) -> None:
-        """Take a signal."""
+        """Take a signal, as Twisted does."""
+        if self.is_on_its_way_out:
+            raise ProcessExitedAlready
         self.done.append(name)
 
     def closeStdin(self) -> None:
@@ -123,6 +129,16 @@ class ChildTests(SynchronousTestCase):
         self.protocol.processEnded(Failure(ProcessDone(0)))
         failure = self.failureResultOf(asked, MoverDied)
         self.assertIn("ValueError: plan", str(failure.value))
+        self.assertEqual(self.clock.calls, [])
+
+    def test_on_its_way_out(self) -> None:
+        """A child that has just died can be asked, and killed: the answer is that it died."""
+        self.clock.transport.is_on_its_way_out = True
+        asked = self.ask()
+        self.assertNoResult(asked)
+        self.child.kill()
+        self.protocol.processEnded(Failure(ProcessTerminated(None, 9)))
+        self.failureResultOf(asked, MoverDied)
         self.assertEqual(self.clock.calls, [])
 
     def test_cancelled(self) -> None:
