@@ -115,7 +115,7 @@ class Piece(NamedTuple):
 
     ``address`` is the disk's own name for it and opaque to everybody else; ``ordinal`` is the part number (1 for a
     plain PUT) or, in a restored copy, the extent's ordinal plus one. ``etag`` and ``checksum`` are those of an
-    uploaded part.
+    uploaded part; what is said of them in ``VersionFacts`` holds for it too.
     """
 
     ordinal: int
@@ -167,6 +167,23 @@ TAGGING = "x-amz-tagging"
 """Among the stored headers: the tags that a writer gave, sorted by name, URL-encoded as that header field has them."""
 
 
+class Encryption(NamedTuple):
+    """
+    How the bytes of an object are encrypted with a key that its owner keeps (SSE-C).
+
+    ``algorithm`` is S3's name of it, ``key_md5`` (base64) says which of the owner's keys it was, ``wrapped_key`` (base64) is the
+    object's own key under that one, ``chunk_bytes`` how much each chunk holds. ``size_bytes`` and ``part_sizes`` are those of the
+    object as S3 shows it; of an upload they are not known yet.
+    """
+
+    algorithm: str
+    key_md5: str
+    wrapped_key: str
+    chunk_bytes: int
+    size_bytes: int = 0
+    part_sizes: str = ""
+
+
 class VersionFacts(NamedTuple):
     """
     What a writer fixes when a version comes into being; it never changes, so bundles may rely on it.
@@ -174,7 +191,9 @@ class VersionFacts(NamedTuple):
     ``version_id`` is what the version is called where its bucket is Enabled, else it becomes ``NULL_VERSION_ID`` when it is
     published. ``headers`` are the stored system headers in lower case (``content-type`` and so on; ``TAGGING``), ``user_metadata`` the
     ``x-amz-meta-*`` without the prefix. ``part_sizes`` is run-length text of a multipart object ("5242880x3,17"),
-    empty otherwise. ``crc64nvme`` covers all bytes of the object.
+    empty otherwise. ``crc64nvme`` covers all bytes of the object. These three are of the bytes as they are stored: those of
+    an encrypted object are encrypted, and what S3 shows of it is ``content_bytes`` and ``content_part_sizes``; ``checksum`` is
+    of the object as S3 shows it, and its value is encrypted as well.
     """
 
     bucket: str
@@ -190,6 +209,17 @@ class VersionFacts(NamedTuple):
     part_sizes: str
     created_at: float
     owner_id: str
+    encryption: Encryption | None = None
+
+    @property
+    def content_bytes(self) -> int:
+        """The size of the object as S3 shows it."""
+        return self.size_bytes if self.encryption is None else self.encryption.size_bytes
+
+    @property
+    def content_part_sizes(self) -> str:
+        """The sizes of its parts as S3 shows them, as run-length text; empty when it was not uploaded in parts."""
+        return self.part_sizes if self.encryption is None else self.encryption.part_sizes
 
 
 class ObjectVersion(NamedTuple):
@@ -235,7 +265,7 @@ class ObjectVersion(NamedTuple):
 
 ListedObject = tuple[bytes, float, str, int, str, str | None, str | None, str, str | None, float | None]
 """
-What a listing shows of a current version: ``key``, ``created_at``, ``etag``, ``size_bytes``, ``storage_class``,
+What a listing shows of a current version: ``key``, ``created_at``, ``etag``, ``content_bytes``, ``storage_class``,
 ``checksum_algorithm``, ``checksum_kind``, ``owner_id``, ``restore_phase``, ``restore_expires_at``.
 
 Classes, kinds and phases are the values of what they are in ``ObjectVersion``; times are unix seconds. A page has a thousand
@@ -304,6 +334,7 @@ class Upload:
     A multipart upload in progress; ``upload_id`` is also the layout that its parts will form.
 
     ``revision`` grows with every recorded part: a completion can tell whether the parts are still those it has read.
+    ``encryption`` is that of all its parts.
     """
 
     upload_id: str
@@ -317,3 +348,4 @@ class Upload:
     checksum_kind: ChecksumKind | None
     created_at: float
     revision: int = 0
+    encryption: Encryption | None = None

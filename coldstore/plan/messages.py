@@ -104,7 +104,7 @@ def _record(
     facts = version.facts
     described: dict[str, object] = {
         "key": quote_plus(facts.key, safe="/"),
-        "size": facts.size_bytes,
+        "size": facts.content_bytes,
         "eTag": facts.etag,
         "sequencer": f"{version.sequence:016X}",
     }

@@ -38,6 +38,7 @@ from coldstore.model.objects import (
     Bucket,
     Checksum,
     ChecksumKind,
+    Encryption,
     ListedObject,
     ObjectVersion,
     Piece,
@@ -70,7 +71,7 @@ def shown_of(version: ObjectVersion) -> ListedObject:
         facts.key,
         facts.created_at,
         facts.etag,
-        facts.size_bytes,
+        facts.content_bytes,
         facts.storage_class.value,
         facts.checksum.algorithm if facts.checksum else None,
         facts.checksum.kind.value if facts.checksum else None,
@@ -794,6 +795,36 @@ class MetadataContract(MetadataSteps):
             await self.refused(NoSuchUpload, missing)
         await self.refused(NoSuchBucket, self.store.upload("nope", b"k", "u"))
         await self.refused(NoSuchBucket, self.store.abort_upload("nope", b"k", "u"))
+
+    async def test_encryption(self) -> None:
+        """How an object is encrypted is kept with it, and with its upload; listings show its size as S3 does."""
+        encryption = Encryption(
+            algorithm="AES256", key_md5="digest", wrapped_key="wrapped", chunk_bytes=65_536, size_bytes=7
+        )
+        begun = encryption._replace(size_bytes=0)
+        await self.store.publish_version(
+            facts_of(b"a", encryption=encryption), layout_id="a", pieces=[piece_of("a")], wants_tape=True,
+            condition=None, messages=(),
+        )  # fmt: skip
+        await self.store.create_upload(upload_of("u", b"b", encryption=begun))
+        upload = await self.store.upload("b", b"b", "u")
+        self.assertEqual(upload.encryption, begun)
+        self.assertEqual(
+            await self.store.uploads("b", prefix=b"", after_key=b"", after_upload_id="", limit=9), [upload]
+        )
+        await self.store.put_part("u", piece_of("p", 1))
+        of_parts = encryption._replace(part_sizes="3,4")
+        await self.store.complete_upload(
+            "u", facts_of(b"b", encryption=of_parts), listed=[1], wants_tape=True, condition=None, messages=(),
+        )  # fmt: skip
+        for key, expected in ((b"a", encryption), (b"b", of_parts)):
+            version = await self.store.current_version("b", key)
+            self.assertEqual((version.facts.encryption, version.facts.size_bytes), (expected, 10))
+            self.assertEqual(version.facts.content_bytes, 7)
+        plain = await self.publish(b"c")
+        self.assertIsNone(plain.facts.encryption)
+        page = await self.store.list_page("b", prefix=b"", delimiter=b"", after=b"", max_entries=9)
+        self.assertEqual([row[3] for row in page.rows], [7, 7, 10])
 
     async def test_parts_left_out(self) -> None:
         """Pages of an object go past the parts that its client left out, be they ever so many."""

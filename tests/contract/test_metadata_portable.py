@@ -102,7 +102,7 @@ class DumpTests(SynchronousTestCase):
         self.assertEqual([each.name for each in path.parent.iterdir() if "partial" in each.name], [])
         lines = [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
         self.assertEqual(
-            (lines[0]["format"], lines[0]["version"], lines[0]["schema"]), ("coldstore-metadata", 1, 7)
+            (lines[0]["format"], lines[0]["version"], lines[0]["schema"]), ("coldstore-metadata", 1, 8)
         )
         checked = self.checked(path)
         self.assertEqual(checked.header.standing, finished(snapshot.standing()))

@@ -145,7 +145,7 @@ class Commands:
         self.assertEqual(found["rows"], sum(map(len, expected.values())) - 1)
         self.assertNotIn("next", found)
         found = await self.db("status", rows=True)
-        self.assertEqual((found["schema"], found["run"]), (7, 1))
+        self.assertEqual((found["schema"], found["run"]), (8, 1))
         self.assertEqual(found["rows"], {name: len(rows) for name, rows in expected.items()})
         store = store_of(self.settings, reactor)
         await store.open()

@@ -14,6 +14,7 @@ from coldstore.model.objects import (
     Bucket,
     Checksum,
     ChecksumKind,
+    Encryption,
     ObjectVersion,
     Pairs,
     Piece,
@@ -38,19 +39,19 @@ VERSION_COLUMNS = """
     v.user_metadata, v.checksum_algorithm, v.checksum_value, v.checksum_kind, v.crc64nvme, v.part_sizes, v.created_at,
     v.owner_id, v.layout_id, v.on_disk, v.archive_state, v.archived_at, v.restore_phase, v.restore_tier, v.restore_days,
     v.restore_requested_at, v.restore_expires_at, v.restore_requested_by, v.last_read_at, v.read_count, v.deleted_at,
-    v.revision, v.is_marker, v.superseded_at, v.tags"""
+    v.revision, v.is_marker, v.superseded_at, v.tags, v.encryption, v.content_bytes"""
 LISTED_COLUMNS = """
-    v.key, v.created_at, v.etag, v.size_bytes, v.storage_class, v.checksum_algorithm, v.checksum_kind, v.owner_id,
+    v.key, v.created_at, v.etag, coalesce(v.content_bytes, v.size_bytes), v.storage_class, v.checksum_algorithm, v.checksum_kind, v.owner_id,
     v.restore_phase, v.restore_expires_at"""
 """The fields of a ``ListedObject``, in their order."""
 OF_VERSION_COLUMNS = "v.version_id, v.sequence, v.is_marker, v.is_shown = 1 OR v.superseded_at IS NULL"
 """The fields of a ``ListedVersion`` behind those of what it shows, in their order."""
-VERSION_WIDTH = 34
+VERSION_WIDTH = 36
 PIECE_COLUMNS = "ordinal, address, length_bytes, crc64nvme, etag, checksum_algorithm, checksum_value, checksum_kind, created_at"
 PIECE_COLUMNS_OF_P = ", ".join(f"p.{column}" for column in PIECE_COLUMNS.split(", "))
 UPLOAD_COLUMNS = """
     u.upload_id, b.name, u.key, u.owner_id, u.storage_class, u.headers, u.user_metadata, u.checksum_algorithm,
-    u.checksum_kind, u.created_at, u.revision"""
+    u.checksum_kind, u.created_at, u.revision, u.encryption"""
 BUNDLE_COLUMNS = (
     "bundle_id, state, pools, created_at, epoch, member_count, size_bytes, content_bytes, sha256, is_settled"
 )
@@ -83,6 +84,20 @@ def unsigned(stored: int) -> int:
 def pairs_text(pairs: Pairs) -> str:
     """Write names and values down as JSON; nothing at all when there are none."""
     return json.dumps(pairs, separators=(",", ":")) if pairs else ""
+
+
+def encryption_text(encryption: Encryption | None) -> str:
+    """Write down how an object is encrypted, but for its size, which is a column of its own; nothing at all when it is not."""
+    if encryption is None:
+        return ""
+    written = encryption._asdict()
+    del written["size_bytes"]
+    return json.dumps(written, separators=(",", ":"))
+
+
+def encryption_of(text: str, content_bytes: int | None) -> Encryption:
+    """Undo ``encryption_text``."""
+    return Encryption(**json.loads(text), size_bytes=content_bytes or 0)
 
 
 @lru_cache(maxsize=256)
@@ -201,6 +216,8 @@ def version_of(row: Row) -> ObjectVersion:
         is_marker,
         superseded_at,
         tags,
+        encryption,
+        content_bytes,
     ) = row
     facts = VersionFacts(
         bucket=bucket,
@@ -216,6 +233,7 @@ def version_of(row: Row) -> ObjectVersion:
         part_sizes=part_sizes,
         created_at=created_at,
         owner_id=owner_id,
+        encryption=encryption_of(encryption, content_bytes) if encryption else None,
     )
     restore = None
     if restore_phase is not None:
@@ -307,6 +325,7 @@ def upload_of(row: Row) -> Upload:
         kind,
         created_at,
         revision,
+        encryption,
     ) = row
     return Upload(
         upload_id=upload_id,
@@ -320,6 +339,7 @@ def upload_of(row: Row) -> Upload:
         checksum_kind=None if kind is None else ChecksumKind(kind),
         created_at=created_at,
         revision=revision,
+        encryption=encryption_of(encryption, None) if encryption else None,
     )
 
 

@@ -121,7 +121,7 @@ TABLES = (
         "layout_id text, on_disk integer, archive_state text, archived_at real?, restore_phase text?, restore_tier text?,"
         "restore_days integer?, restore_requested_at real?, restore_expires_at real?, restore_requested_by text?,"
         "recall_layout_id text?, last_read_at real, read_count integer, deleted_at real?, disposal text?, revision integer,"
-        "is_marker integer, superseded_at real?, is_shown integer, tags text?",
+        "is_marker integer, superseded_at real?, is_shown integer, tags text?, encryption text, content_bytes integer?",
         key="version_uid",
     ),
     _table("part_digests", "version_uid integer, content bytes", key="version_uid"),
@@ -129,7 +129,7 @@ TABLES = (
     _table(
         "uploads",
         "upload_id text, bucket_uid integer, key bytes, owner_id text, storage_class text, headers text, user_metadata text,"
-        "checksum_algorithm text, checksum_kind text?, created_at real, revision integer",
+        "checksum_algorithm text, checksum_kind text?, created_at real, revision integer, encryption text",
         key="upload_id",
     ),
     _table(

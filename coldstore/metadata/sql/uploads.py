@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from coldstore.interfaces.metadata import Conflict, WriteCondition
 from coldstore.metadata.sql import buckets, digests, layouts, shares, standing, versions
 from coldstore.metadata.sql.database import Database
-from coldstore.metadata.sql.rows import UPLOAD_COLUMNS, pairs_text, upload_of
+from coldstore.metadata.sql.rows import UPLOAD_COLUMNS, encryption_text, pairs_text, upload_of
 from coldstore.metadata.sql.runs import Runs
 from coldstore.model.errors import NoSuchBucket, NoSuchUpload
 from coldstore.model.events import NewMessage
@@ -13,7 +13,7 @@ from coldstore.model.objects import ObjectVersion, Piece, Upload, VersionFacts
 
 _NEW_COLUMNS = """
     upload_id, bucket_uid, key, owner_id, storage_class, headers, user_metadata, checksum_algorithm, checksum_kind,
-    created_at"""
+    created_at, encryption"""
 _JOINED = "uploads AS u JOIN buckets AS b ON b.bucket_uid = u.bucket_uid"
 
 _NEWEST_MAX = 100
@@ -39,6 +39,7 @@ async def create(db: Database, upload: Upload) -> None:
         upload.checksum_algorithm,
         None if upload.checksum_kind is None else upload.checksum_kind.value,
         upload.created_at,
+        encryption_text(upload.encryption),
     )
     share_uid = await shares.uid(
         db,

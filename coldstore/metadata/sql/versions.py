@@ -14,6 +14,7 @@ from coldstore.metadata.sql.rows import (
     VERSION_COLUMNS,
     VERSION_WIDTH,
     checksum_row,
+    encryption_text,
     marks,
     pairs_text,
     piece_of,
@@ -63,7 +64,7 @@ _CONTENT_OF_ID = (
 _NEW_COLUMNS = """
     version_uid, sequence, bucket_uid, key, version_id, size_bytes, etag, storage_class, headers, user_metadata,
     checksum_algorithm, checksum_value, checksum_kind, crc64nvme, part_sizes, created_at, owner_id, upload_id, layout_id,
-    archive_state"""
+    archive_state, encryption, content_bytes"""
 _BY_KEY = {
     2: f"WHERE v.bucket_uid = ? AND {standing.IS_SHOWN} AND v.key >= ? ORDER BY v.key LIMIT ?",
     3: f"WHERE v.bucket_uid = ? AND {standing.IS_SHOWN} AND v.key >= ? AND v.key < ? ORDER BY v.key LIMIT ?",
@@ -346,6 +347,8 @@ def _new_row(version: ObjectVersion, *, bucket_uid: int, upload_id: str | None) 
         upload_id,
         version.layout_id,
         version.archive_state.value,
+        encryption_text(facts.encryption),
+        None if facts.encryption is None else facts.content_bytes,
     )
 
 
