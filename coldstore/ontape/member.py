@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from json.encoder import encode_basestring
 
-from coldstore.model.objects import Checksum, ChecksumKind, Pairs, StorageClass, VersionFacts
+from coldstore.model.objects import Checksum, ChecksumKind, Encryption, Pairs, StorageClass, VersionFacts
 
 from .paths import is_id
 
@@ -21,6 +21,7 @@ _INTEGER_LIMIT = 1 << 63
 _CRC64_LIMIT = 1 << 64
 _VERSION_ID = re.compile(r"[!#-\[\]-~]{1,1024}")
 _PART_SIZES = re.compile(r"[0-9x,]*")
+_BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 _HEX64 = re.compile(r"[0-9a-f]{16}")
 
 quoted = encode_basestring
@@ -37,6 +38,14 @@ def _require(condition: bool, message: str) -> None:
 
 def _names_are_unique(pairs: Pairs) -> bool:
     return len(pairs) < 2 or len({name for name, _ in pairs}) == len(pairs)
+
+
+def _check_encryption(encryption: Encryption) -> None:
+    _require(0 < encryption.chunk_bytes < 1 << 32, "the chunks have no size")
+    _require(0 <= encryption.size_bytes < _INTEGER_LIMIT, "the size of what was encrypted is none")
+    _require(bool(_PART_SIZES.fullmatch(encryption.part_sizes)), f"part sizes {encryption.part_sizes!r}")
+    texts = (encryption.algorithm, encryption.key_md5, encryption.wrapped_key)
+    _require(all(_BASE64.fullmatch(text) for text in texts), "the encryption has no algorithm or no key")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +94,8 @@ class BundleMember:
         _require(math.isfinite(facts.created_at), "created_at is not a time")
         _require(bool(_VERSION_ID.fullmatch(facts.version_id)), f"version id {facts.version_id!r}")
         _require(bool(_PART_SIZES.fullmatch(facts.part_sizes)), f"part sizes {facts.part_sizes!r}")
+        if facts.encryption is not None:
+            _check_encryption(facts.encryption)
         _require(_names_are_unique(facts.headers), "a header is given twice")
         _require(_names_are_unique(facts.user_metadata), "user metadata are given twice")
         _require(bool(facts.bucket) and bool(facts.key), "bucket or key is empty")
@@ -138,7 +149,7 @@ def member_json_parts(member: BundleMember) -> tuple[str, str]:
         f'"created_at":{float(facts.created_at)!r},"storage_class":"{facts.storage_class.value}",'
         f'"etag":{quoted(facts.etag)},"part_sizes":"{facts.part_sizes}","checksum":{_checksum_json(facts.checksum)},'
         f'"owner_id":{quoted(facts.owner_id)},"headers":{_pairs_json(facts.headers)},'
-        f'"user_metadata":{_pairs_json(facts.user_metadata)}'
+        f'"user_metadata":{_pairs_json(facts.user_metadata)}{_encryption_json(facts.encryption)}'
     )
     return numbers, texts
 
@@ -152,6 +163,11 @@ def _checksum_json(checksum: Checksum | None) -> str:
         return "null"
     algorithm, value = quoted(checksum.algorithm), quoted(checksum.value)
     return f'{{"algorithm":{algorithm},"value":{value},"kind":"{checksum.kind.value}"}}'
+
+
+def _encryption_json(encryption: Encryption | None) -> str:
+    """Return the last member of the facts with its comma; nothing of an object that is not encrypted."""
+    return "" if encryption is None else f',"encryption":{to_json(encryption._asdict())}'
 
 
 def parse_json_object(text: str) -> dict[str, object]:
@@ -220,6 +236,22 @@ def _checksum_field(record: Mapping[str, object], name: str) -> Checksum | None:
     )
 
 
+def _encryption_field(record: Mapping[str, object]) -> Encryption | None:
+    value = record.get("encryption")
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise ValueError("field 'encryption' is not an object")
+    return Encryption(
+        algorithm=text_field(value, "algorithm"),
+        key_md5=text_field(value, "key_md5"),
+        wrapped_key=text_field(value, "wrapped_key"),
+        chunk_bytes=integer_field(value, "chunk_bytes"),
+        size_bytes=integer_field(value, "size_bytes"),
+        part_sizes=text_field(value, "part_sizes"),
+    )
+
+
 def member_from_record(record: Mapping[str, object]) -> BundleMember:
     """
     A member from a parsed line. The caller proves canonical form by writing the line again and comparing.
@@ -241,6 +273,7 @@ def member_from_record(record: Mapping[str, object]) -> BundleMember:
             part_sizes=text_field(record, "part_sizes"),
             created_at=number_field(record, "created_at"),
             owner_id=text_field(record, "owner_id"),
+            encryption=_encryption_field(record),
         ),
         version_uid=integer_field(record, "version_uid"),
         sequence=integer_field(record, "sequence"),

@@ -2,7 +2,8 @@
 The words of ``README.txt`` and the shell script in it, for somebody who has the cartridge and nothing else.
 
 The script needs a POSIX shell and what any Linux has: awk, cut, dd, gzip, head, md5sum, mkfifo, mktemp, sed, sha256sum,
-sort, tail, tee, tr, wc. It never writes to a cartridge.
+sort, tail, tee, tr, wc. It never writes to a cartridge. A second one, for objects that their owner has encrypted, needs Python
+and the package ``cryptography``; ``FORMAT.md`` has the same one.
 """
 
 SCRIPT_BEGIN = "-----8<----- get-object.sh"
@@ -193,6 +194,65 @@ if [ ${#etag} -eq 32 ] && [ "$(cut -d ' ' -f 1 "$work/md5")" != "$etag" ]; then
 fi
 """
 
+DECRYPT_BEGIN = "-----8<----- decrypt-object.py"
+DECRYPT_END = "-----8<----- end of decrypt-object.py"
+
+DECRYPT_SCRIPT = r"""#!/usr/bin/env python3
+# decrypt-object.py KEY FACTS <STORED >OBJECT
+# Decrypts an object that came off a tape. KEY is a file with the owner's key
+# (32 bytes, or their base64), FACTS one with the object's line of metadata.
+# Needs the Python package "cryptography". Exit status: 0 done, 4 wrong key or
+# damaged.
+import base64
+import json
+import sys
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+
+def cipher_of(secret, salt, info):
+    return AESGCM(HKDF(SHA256(), 32, salt, info).derive(secret))
+
+
+def sizes_of(how):
+    for run in (how["part_sizes"] or str(how["size_bytes"])).split(","):
+        size, _, count = run.partition("x")
+        yield from [int(size)] * int(count or 1)
+
+
+key = open(sys.argv[1], "rb").read()
+if len(key) != 32:
+    key = base64.b64decode(key)
+facts = json.load(open(sys.argv[2], encoding="utf-8"))
+how = facts["encryption"]
+wrapped = base64.b64decode(how["wrapped_key"])
+place = (facts["bucket"] + "/" + facts["key"]).encode()
+stored, plain = sys.stdin.buffer, sys.stdout.buffer
+try:
+    cipher = cipher_of(key, wrapped[:32], b"coldstore sse-c key 1")
+    object_key = cipher.decrypt(bytes(12), wrapped[32:], place)
+except InvalidTag:
+    print("this is not the key of the object", file=sys.stderr)
+    sys.exit(4)
+try:
+    for left in filter(None, sizes_of(how)):
+        header, index = stored.read(48), 0
+        info = b"coldstore sse-c piece 1" + header[:16]
+        cipher = cipher_of(object_key, header[16:], info)
+        while left:
+            length = min(left, how["chunk_bytes"])
+            left -= length
+            nonce = index.to_bytes(8, "big") + bytes([0, 0, 0, left == 0])
+            plain.write(cipher.decrypt(nonce, stored.read(length + 16), None))
+            index += 1
+except InvalidTag:
+    print("damaged, or not whole", file=sys.stderr)
+    sys.exit(4)
+"""
+
 READ_TAPE_BEGIN = "-----8<----- read-tape.sh"
 READ_TAPE_END = "-----8<----- end of read-tape.sh"
 
@@ -371,6 +431,23 @@ that of the whole object.
 ----------------
 {begin}
 {script}{end}
+
+
+7. Encrypted objects
+--------------------
+An object whose line has "encryption" was encrypted with a key that its owner
+keeps; it is nowhere on the tapes. "key_md5" in the line is the MD5 of that
+key (in base64), to find it by. What lies here is encrypted, and sizes,
+checksums and ETag are those of what lies here. With the key in a file (its
+32 bytes, or their base64) and the script below:
+
+  sed -n '/^-----8<----- decrypt/,$p' README.txt |
+    sed '1d;/^-----8</,$d' > decrypt-object.py
+  sh get-object.sh /mnt/tape BUCKET 'KEY' > stored 2> facts
+  python3 decrypt-object.py keyfile facts < stored > object
+
+{decrypt_begin}
+{decrypt_script}{decrypt_end}
 """
 
 LTFS_WORDS = {

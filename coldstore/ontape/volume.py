@@ -10,7 +10,17 @@ from coldstore.model.cartridges import VolumeForm
 from .errors import VolumeLabelDamaged
 from .member import number_field, parse_json_object, text_field
 from .paths import FORMAT_VERSION
-from .readme import GET_OBJECT_SCRIPT, LTFS_WORDS, README_TEMPLATE, SCRIPT_BEGIN, SCRIPT_END, TAR_WORDS
+from .readme import (
+    DECRYPT_BEGIN,
+    DECRYPT_END,
+    DECRYPT_SCRIPT,
+    GET_OBJECT_SCRIPT,
+    LTFS_WORDS,
+    README_TEMPLATE,
+    SCRIPT_BEGIN,
+    SCRIPT_END,
+    TAR_WORDS,
+)
 
 _SIZE_LIMIT_BYTES = 1 << 16
 _LAST_SECOND = 253402300800
@@ -102,4 +112,7 @@ def readme_text(label: VolumeLabel, form: VolumeForm) -> str:
         begin=SCRIPT_BEGIN,
         end=SCRIPT_END,
         script=GET_OBJECT_SCRIPT,
+        decrypt_begin=DECRYPT_BEGIN,
+        decrypt_end=DECRYPT_END,
+        decrypt_script=DECRYPT_SCRIPT,
     )

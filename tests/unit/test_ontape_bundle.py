@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from coldstore.model.objects import Checksum, ChecksumKind, StorageClass, VersionFacts
+from coldstore.model.objects import Checksum, ChecksumKind, Encryption, StorageClass, VersionFacts
 from coldstore.ontape import paths, tarblocks
 from coldstore.ontape.bundle import BundleMember, BundlePlan, Content, Literal, compose, layout
 from coldstore.ontape.errors import BundleDamaged, ManifestDamaged, OnTapeDamaged
@@ -21,6 +21,16 @@ texts = st.text(st.characters(codec="utf-8"), max_size=30)
 pairs = st.dictionaries(texts, texts, max_size=3).map(lambda values: tuple(values.items()))
 numbers = st.integers(0, 2**63 - 1)
 crcs = st.integers(0, 2**64 - 1)
+base64s = st.text("ABCabc019+/", min_size=1, max_size=120)
+encryptions = st.builds(
+    Encryption,
+    algorithm=st.just("AES256"),
+    key_md5=base64s,
+    wrapped_key=base64s,
+    chunk_bytes=st.integers(1, 2**32 - 1),
+    size_bytes=numbers,
+    part_sizes=st.sampled_from(("", "5242880x3,17")),
+)
 version_ids = st.one_of(st.just("null"), st.text("abc./-_~:9", min_size=1, max_size=40))
 
 
@@ -48,6 +58,7 @@ def members(draw: st.DrawFn) -> BundleMember:
             part_sizes=draw(st.sampled_from(("", "5242880x3,17"))),
             created_at=draw(st.floats(-1e12, 1e12)),
             owner_id=draw(texts),
+            encryption=draw(st.none() | encryptions),
         ),
         version_uid=draw(numbers),
         sequence=draw(numbers),
