@@ -61,6 +61,7 @@ PASSING_FAULTS = (MetadataUnavailable, DiskFault, StagingFull)
 EVICTION_LOOK_SECONDS = 60.0
 S3_LINGER_SECONDS = 5.0
 SIGNATURE_THREADS = 2
+CIPHER_THREADS = 2
 S3_RING_SECONDS = 0.25
 """How often requests begin a round of a loop at most: a round looks at everything that waits."""
 LOOPS = (
@@ -351,6 +352,8 @@ class Core(MultiService):
         )
         signatures = adapters.workers(SIGNATURE_THREADS, "signatures")
         self._closing.append(signatures.stop)
+        ciphers = adapters.workers(CIPHER_THREADS, "ciphers")
+        self._closing.append(ciphers.stop)
         pace = pace_of(settings.server.min_rate_bytes, settings.server.idle_timeout_seconds)
         operations = S3Operations(
             store=store,
@@ -365,6 +368,8 @@ class Core(MultiService):
             recall_bell=CalmBell(bells["dispatcher"], clock, gap_seconds=S3_RING_SECONDS),
             janitor_bell=CalmBell(bells["janitor"], clock, gap_seconds=S3_RING_SECONDS),
             messages_bell=CalmBell(bells["deliverer"], clock, gap_seconds=S3_RING_SECONDS),
+            in_thread=ciphers.run,
+            sse_c_over_http=settings.server.sse_c_over_http,
             quotas=policies.default_quotas(settings),
             room_wanted=room_wanted,
             doubtful=leftovers.note,

@@ -89,6 +89,7 @@ class Server:
     domains: tuple[Domain, ...] = ()
     sigv2_presigned: Flag = True
     sigv2_headers: Flag = True
+    sse_c_over_http: Flag = False
     tls: Tls = field(default_factory=Tls)
     max_connections: Count = 1024
     idle_timeout_seconds: SomeSeconds = 2 * MINUTE

@@ -6,6 +6,7 @@ from coldstore.interfaces.metadata import IMetadataStore
 from coldstore.model.objects import Checksum, ObjectVersion
 from coldstore.s3.answers import Answer, xml_answer
 from coldstore.s3.call import Call
+from coldstore.s3.encryption import SEALED_MORE_BYTES, ObjectKey, shown_checksum
 from coldstore.s3.errors import S3Error
 from coldstore.s3.fields import HeaderFields
 from coldstore.s3.integrity import DIGEST_BYTES
@@ -57,12 +58,14 @@ class AttributesOperations:
         marker = bounded(call.headers.get(_MARKER) or "0", _MARKER, PART_NUMBER_MAX)
         version = await self._services.version(bucket.name, call.object_key, call.version_id)
         facts = version.facts
+        key = self._services.customer_keys.of_reader(call, facts)
+        checksum = shown_checksum(facts, key)
         shown = {
             "ETag": node("ETag", facts.etag),
-            "Checksum": None if facts.checksum is None else node("Checksum", *checksum_nodes(facts.checksum)),
-            "ObjectParts": await self._parts(version, marker, most) if "ObjectParts" in wanted else None,
+            "Checksum": None if checksum is None else node("Checksum", *checksum_nodes(checksum)),
+            "ObjectParts": await self._parts(version, key, marker, most) if "ObjectParts" in wanted else None,
             "StorageClass": node("StorageClass", facts.storage_class.value),
-            "ObjectSize": node("ObjectSize", facts.size_bytes),
+            "ObjectSize": node("ObjectSize", facts.content_bytes),
         }
         return xml_answer(
             node("GetObjectAttributesResponse", *(shown[name] for name in ATTRIBUTES if name in wanted)),
@@ -72,14 +75,16 @@ class AttributesOperations:
             },
         )
 
-    async def _parts(self, version: ObjectVersion, marker: int, most: int) -> Node | None:
+    async def _parts(
+        self, version: ObjectVersion, key: ObjectKey | None, marker: int, most: int
+    ) -> Node | None:
         """Return the element of the parts behind ``marker``; nothing for an object that was not uploaded in parts."""
-        text = version.facts.part_sizes
+        text = version.facts.content_part_sizes
         if not text:
             return None
         count = part_count(text)
         sizes = part_sizes_after(text, marker, most)
-        checksums = await part_checksums(self._services.store, version, after=marker, limit=len(sizes))
+        checksums = await part_checksums(self._services.store, version, key, after=marker, limit=len(sizes))
         last = marker + len(sizes)
         return node(
             "ObjectParts",
@@ -113,20 +118,25 @@ def checksum_nodes(checksum: Checksum | None) -> list[Node]:
 
 
 async def part_checksums(
-    store: IMetadataStore, version: ObjectVersion, *, after: int, limit: int
+    store: IMetadataStore, version: ObjectVersion, key: ObjectKey | None, *, after: int, limit: int
 ) -> list[Checksum]:
     """
     Return the checksums of a version's parts, in order, of the same algorithm and kind as that of the version.
 
     Parts are numbered from 1 in the order of the object; of uploads that were completed before these were kept there are none.
+
+    :param key: of an encrypted object
     """
     checksum = version.facts.checksum
     if checksum is None or not version.facts.part_sizes or limit == 0:
         return []
     width = DIGEST_BYTES[checksum.algorithm.lower()]
+    stored_width = width + (0 if key is None else SEALED_MORE_BYTES)
     content = await store.part_digests(
-        version.version_uid, offset_bytes=after * width, length_bytes=limit * width
+        version.version_uid, offset_bytes=after * stored_width, length_bytes=limit * stored_width
     )
+    if key is not None:
+        content = key.opened_digests(content, width, first=after)
     return [
         Checksum(
             algorithm=checksum.algorithm,

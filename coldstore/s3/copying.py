@@ -1,7 +1,6 @@
 """CopyObject, and the reading of a source for it and for UploadPartCopy: bytes go through staging and are verified twice."""
 
 from base64 import b64encode
-from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
@@ -13,14 +12,18 @@ from coldstore.plan.restore import check_readable
 from coldstore.s3.admission import Admitted
 from coldstore.s3.answers import Answer, xml_answer
 from coldstore.s3.authorise import authorise_source
+from coldstore.s3.body import BodySink
 from coldstore.s3.call import Call
 from coldstore.s3.conditions import COPY_SOURCE, check_copy_source, read_conditions, write_condition
+from coldstore.s3.encryption import ObjectKey, Sealing, encryption_headers
+from coldstore.s3.encryption_reading import opened_run
+from coldstore.s3.encryption_receiving import SealingSink
 from coldstore.s3.errors import S3Error
 from coldstore.s3.multipart_plan import DEFAULT_ALGORITHM, checksum_choice
 from coldstore.s3.names import is_bucket_name
 from coldstore.s3.objects import publish
-from coldstore.s3.pieces import pinned_run
-from coldstore.s3.receiving import SINGLE_PUT_MAX_BYTES, Arrived, discard
+from coldstore.s3.pieces import Run, pinned_run
+from coldstore.s3.receiving import SINGLE_PUT_MAX_BYTES, STORED_ALGORITHMS, Arrived, discard
 from coldstore.s3.services import Services, made_header, version_header
 from coldstore.s3.stored import Description, quoted, storage_class, stored_headers, user_metadata
 from coldstore.s3.tags import header_tags, tags_of, with_tags
@@ -68,9 +71,17 @@ class CopySource:
     """An object that may be copied by the caller, and can be."""
 
     def __init__(
-        self, services: Services, version: ObjectVersion, *, name: SourceName, bucket: Bucket
+        self,
+        services: Services,
+        version: ObjectVersion,
+        *,
+        name: SourceName,
+        bucket: Bucket,
+        key: ObjectKey | None,
     ) -> None:
+        """:param key: of an encrypted source"""
         self._services = services
+        self._key = key
         self.name = name
         self.version = version
         self.headers = version_header(
@@ -84,7 +95,8 @@ class CopySource:
         Find the source of a call.
 
         :raise S3Error: InvalidArgument, NoSuchBucket, AccessDenied, NoSuchKey, NoSuchVersion, PreconditionFailed,
-            InvalidRequest for a delete marker, InvalidObjectState for a cold source, ServiceUnavailable while its bytes are not on disk
+            InvalidRequest for a delete marker, InvalidObjectState for a cold source, ServiceUnavailable while its bytes are not
+            on disk; as ``CustomerKeys.of_source``
         """
         name = source_name(call.headers.get("x-amz-copy-source") or "")
         bucket = await services.store.bucket(name.bucket)
@@ -99,6 +111,7 @@ class CopySource:
                 "The source of a copy request may not specifically refer to a delete marker by version id.",
             ) from None
         facts = version.facts
+        key = services.customer_keys.of_source(call, facts)
         check_copy_source(
             read_conditions(call.headers, COPY_SOURCE), etag=facts.etag, modified_at=facts.created_at
         )
@@ -116,36 +129,45 @@ class CopySource:
                 "The bytes of the source object are not on disk at the moment. Please try again later.",
                 headers={"Retry-After": "60"},
             )
-        return cls(services, version, name=name, bucket=bucket)
+        return cls(services, version, name=name, bucket=bucket, key=key)
 
-    async def copy(self, offset_bytes: int, algorithm: str, admitted: Admitted) -> Arrived:
+    async def copy(
+        self,
+        offset_bytes: int,
+        length_bytes: int,
+        algorithm: str,
+        admitted: Admitted,
+        sealing: Sealing | None = None,
+    ) -> Arrived:
         """
         Write a run of the source's bytes once more.
 
-        :param admitted: for the length of the run
         :param algorithm: of the checksum that the copy shall have, upper case
+        :param admitted: for the length of the run, as it will be stored
+        :param sealing: how the copy is to be encrypted; None: not at all
         :raise ObjectDamaged: the source's bytes are not what was written; nothing is kept
         :raise StagingFull: there is no room
         :raise DiskFault: the disk failed
         """
-        algorithms = frozenset({"md5", algorithm.lower()})
-        length_bytes = admitted.size_bytes
+        name = algorithm.lower()
         if length_bytes == 0:
-            digests = {name: new_digest(name).digest() for name in algorithms}
-            return _arrived("", 0, 0, digests, algorithm)
+            digests = {each: new_digest(each).digest() for each in ("md5", name)}
+            return Arrived("", 0, 0, 0, 0, digests["md5"].hex(), _checksum(algorithm, digests[name]))
         services, facts = self._services, self.version.facts
-        incoming = admitted.receive(algorithms)
+        incoming = admitted.receive(STORED_ALGORITHMS | {name} if sealing is None else STORED_ALGORITHMS)
+        sealed = None if sealing is None else SealingSink(incoming, sealing, frozenset({name, "crc64nvme"}))
         try:
-            run = await pinned_run(services.store, services.staging, self.version, offset_bytes, length_bytes)
+            run = await self._run(offset_bytes, length_bytes)
+            sink: BodySink = incoming if sealed is None else sealed
             gate = Gate()
-            incoming.on_pressure(gate.close, gate.open)
+            sink.on_pressure(gate.close, gate.open)
             try:
                 while (step := run.next_step(COPY_READ_BYTES)) is not None:
-                    reader = await run.reader(step[0])
-                    incoming.write(await reader.read(step[1], step[2]))
+                    sink.write(await run.read(step))
                     await gate.passage()
             finally:
                 run.close()
+            plain_digests = None if sealed is None else await sealed.finish()
             kept = await incoming.finish()
         except Exception as error:
             await incoming.abandon()
@@ -153,11 +175,40 @@ class CopySource:
                 await services.damaged(self.version, error)
                 raise ObjectDamaged from None
             raise
-        if length_bytes == facts.size_bytes and kept.crc64nvme != facts.crc64nvme:
+        crc64nvme = kept.crc64nvme
+        if plain_digests is not None:
+            crc64nvme = int.from_bytes(plain_digests["crc64nvme"], "big")
+        # Of an encrypted source it is the checksum of other bytes; those that were decrypted have proved what they are.
+        if self._key is None and length_bytes == facts.size_bytes and crc64nvme != facts.crc64nvme:
             await discard(services.staging, kept.address)
             await services.damaged(self.version, BytesDamaged(f"layout {self.version.layout_id}", 0))
             raise ObjectDamaged
-        return _arrived(kept.address, length_bytes, kept.crc64nvme, kept.digests, algorithm)
+        digest = (kept.digests if plain_digests is None else plain_digests)[name]
+        return Arrived(
+            address=kept.address,
+            length_bytes=kept.length_bytes,
+            content_bytes=length_bytes,
+            crc64nvme=kept.crc64nvme,
+            content_crc64nvme=crc64nvme,
+            etag=kept.digests["md5"].hex(),
+            checksum=_checksum(algorithm, digest),
+        )
+
+    async def _run(self, offset_bytes: int, length_bytes: int) -> Run:
+        services = self._services
+        if self._key is None:
+            return await pinned_run(
+                services.store, services.staging, self.version, offset_bytes, length_bytes
+            )
+        return await opened_run(
+            services.store,
+            services.staging,
+            self.version,
+            self._key,
+            offset_bytes=offset_bytes,
+            length_bytes=length_bytes,
+            in_thread=services.customer_keys.in_thread,
+        )
 
 
 class CopyOperations:
@@ -174,10 +225,11 @@ class CopyOperations:
         replaces = _directive(call, "x-amz-metadata-directive") == "REPLACE"
         replaces_tags = _directive(call, "x-amz-tagging-directive") == "REPLACE"
         given = header_tags(call.headers) if replaces_tags else None
+        sealing = services.customer_keys.of_writer(call)
         source = await CopySource.of(services, call)
         facts = source.version.facts
         described = _description(call, bucket, source.version, services, replaces, given)
-        if facts.size_bytes > SINGLE_PUT_MAX_BYTES:
+        if facts.content_bytes > SINGLE_PUT_MAX_BYTES:
             raise S3Error(
                 "InvalidRequest",
                 "The specified copy source is larger than the maximum allowable size for a copy source: "
@@ -185,7 +237,12 @@ class CopyOperations:
             )
         # An older version that is copied onto its key becomes current again.
         is_itself = source.name == SourceName(bucket=bucket.name, key=call.object_key, version_id=None)
-        if is_itself and not replaces and described.storage_class is facts.storage_class:
+        changes_encryption = sealing is not None or facts.encryption is not None
+        if (
+            is_itself
+            and not (replaces or changes_encryption)
+            and described.storage_class is facts.storage_class
+        ):
             raise S3Error(
                 "InvalidRequest",
                 "This copy request is illegal because it is trying to copy an object to itself without changing the "
@@ -198,11 +255,11 @@ class CopyOperations:
         with await services.admission.admit(
             caller=call.caller,
             bucket=bucket,
-            size_bytes=facts.size_bytes,
+            size_bytes=facts.content_bytes if sealing is None else sealing.stored_bytes(facts.content_bytes),
             storage_class=described.storage_class,
         ) as admitted:
-            arrived = await source.copy(0, algorithm, admitted)
-            version = await publish(services, call, bucket, described, arrived, condition)
+            arrived = await source.copy(0, facts.content_bytes, algorithm, admitted, sealing)
+            version = await publish(services, call, bucket, described, arrived, condition, sealing)
         return xml_answer(
             node(
                 "CopyObjectResult",
@@ -211,7 +268,11 @@ class CopyOperations:
                 node("ChecksumType", arrived.checksum.kind.value),
                 node(f"Checksum{arrived.checksum.algorithm}", arrived.checksum.value),
             ),
-            headers={**source.headers, **made_header(version)},
+            headers={
+                **source.headers,
+                **made_header(version),
+                **encryption_headers(version.facts.encryption),
+            },
         )
 
 
@@ -245,14 +306,5 @@ def _directive(call: Call, name: str) -> str:
     return value
 
 
-def _arrived(
-    address: str, length_bytes: int, crc64nvme: int, digests: Mapping[str, bytes], algorithm: str
-) -> Arrived:
-    checksum = Checksum(algorithm=algorithm, value=b64encode(digests[algorithm.lower()]).decode("ascii"))
-    return Arrived(
-        address=address,
-        length_bytes=length_bytes,
-        crc64nvme=crc64nvme,
-        etag=digests["md5"].hex(),
-        checksum=checksum,
-    )
+def _checksum(algorithm: str, digest: bytes) -> Checksum:
+    return Checksum(algorithm=algorithm, value=b64encode(digest).decode("ascii"))

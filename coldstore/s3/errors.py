@@ -52,6 +52,10 @@ CODES: Mapping[str, tuple[int, str]] = MappingProxyType(
         "InvalidBucketName": (400, "The specified bucket is not valid."),
         "InvalidBucketState": (409, "The request is not valid for the current state of the bucket."),
         "InvalidChunkSizeError": (400, "Only the last chunk is allowed to have a size less than 8192 bytes"),
+        "InvalidEncryptionAlgorithmError": (
+            400,
+            "The Encryption request you specified is not valid. Supported value: AES256.",
+        ),
         "InvalidDigest": (400, "The Content-MD5 or checksum value that you specified is not valid."),
         "InvalidLocationConstraint": (400, "The specified location constraint is not valid."),
         "InvalidObjectState": (403, "The operation is not valid for the object's storage class"),

@@ -7,6 +7,10 @@ from coldstore.s3.errors import S3Error
 
 AMZ_PREFIX = "x-amz-"
 USER_METADATA_PREFIX = "x-amz-meta-"
+CUSTOMER_KEY_PREFIX = "x-amz-server-side-encryption-customer-"
+"""Of the fields that bring the key of an object."""
+SOURCE_KEY_PREFIX = "x-amz-copy-source-server-side-encryption-customer-"
+"""The same of the source of a copy."""
 USER_METADATA_LIMIT_BYTES = 2048
 """Names (without the prefix) and values together; S3 User Guide, "Working with object metadata"."""
 
@@ -65,6 +69,10 @@ class HeaderFields:
         if self._amz_names is None:
             self._amz_names = [name for name in self.names() if name.startswith(AMZ_PREFIX)]
         return self._amz_names
+
+    def names_key(self, beginning: str) -> bool:
+        """Tell whether anything is said of a customer's key; ``beginning`` is one of the two that such fields have."""
+        return any(name.startswith(beginning) for name in self.amz_names())
 
     def came_in_header(self, name: str) -> bool:
         """Tell whether ``name`` was given by a header line."""

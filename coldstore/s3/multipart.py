@@ -4,7 +4,7 @@ from urllib.parse import quote
 
 from coldstore.interfaces.metadata import Conflict, WriteCondition
 from coldstore.model.errors import ColdStoreError, NoSuchUpload
-from coldstore.model.objects import Bucket, ChecksumKind, ObjectVersion, Piece, Upload
+from coldstore.model.objects import Bucket, Checksum, ChecksumKind, ObjectVersion, Piece, Upload, VersionFacts
 from coldstore.model.precedence import Precedence
 from coldstore.plan.listing import ListingPlan
 from coldstore.plan.messages import iso_time
@@ -14,7 +14,10 @@ from coldstore.s3.attributes import checksum_nodes
 from coldstore.s3.call import Call
 from coldstore.s3.conditions import write_condition
 from coldstore.s3.copying import CopySource
+from coldstore.s3.encryption import Sealing, encryption_headers, shown_checksum
+from coldstore.s3.encryption_pieces import plain_bytes
 from coldstore.s3.errors import S3Error
+from coldstore.s3.fields import CUSTOMER_KEY_PREFIX
 from coldstore.s3.integrity import checksum_headers, object_checksum
 from coldstore.s3.listing import ListingRequest, bounded, owner_node, prefix_nodes
 from coldstore.s3.multipart_plan import (
@@ -24,6 +27,7 @@ from coldstore.s3.multipart_plan import (
     ListedPart,
     checksum_choice,
     checksum_kind,
+    crc64nvme_checksum,
     parse_complete,
     plan_completion,
 )
@@ -54,6 +58,7 @@ class MultipartOperations:
         algorithm, kind = checksum_choice(
             call.headers.get("x-amz-checksum-algorithm"), call.headers.get("x-amz-checksum-type")
         )
+        sealing = services.customer_keys.of_writer(call)
         upload = Upload(
             upload_id=services.new_id(),
             bucket=bucket.name,
@@ -65,11 +70,12 @@ class MultipartOperations:
             checksum_algorithm=algorithm,
             checksum_kind=kind,
             created_at=services.now(),
+            encryption=None if sealing is None else sealing.encryption,
         )
         await self._store.create_upload(upload)
-        headers = {}
+        headers = dict(encryption_headers(upload.encryption))
         if kind is not None:
-            headers = {"x-amz-checksum-algorithm": algorithm, "x-amz-checksum-type": kind.value}
+            headers |= {"x-amz-checksum-algorithm": algorithm, "x-amz-checksum-type": kind.value}
         return xml_answer(
             node(
                 "InitiateMultipartUploadResult",
@@ -85,6 +91,7 @@ class MultipartOperations:
         bucket = await self._services.bucket(call)
         number = part_number(call.query.one("partNumber"))
         upload = await self._upload(call)
+        sealing = self._services.customer_keys.of_part(call, upload)
         plan = call.body.object_plan(
             default_algorithm=(upload.checksum_algorithm or DEFAULT_ALGORITHM).lower()
         )
@@ -95,10 +102,18 @@ class MultipartOperations:
                 f"Checksum Type mismatch occurred, expected checksum Type: {upload.checksum_algorithm.lower()}, "
                 f"actual checksum Type: {plan.algorithm}",
             )
+        if sealing is not None:
+            size_bytes = sealing.stored_bytes(size_bytes)
         with await self._admitted(call, bucket, upload, size_bytes) as admitted:
-            arrived = await receive(self._services.staging, call.body, plan, admitted)
-            piece = await self._record(upload, number, arrived)
-        return Answer(headers={"ETag": quoted(piece.etag), **checksum_headers(arrived.checksum)})
+            arrived = await receive(self._services.staging, call.body, plan, admitted, sealing)
+            piece = await self._record(upload, number, arrived, sealing)
+        return Answer(
+            headers={
+                "ETag": quoted(piece.etag),
+                **checksum_headers(arrived.checksum),
+                **encryption_headers(upload.encryption),
+            }
+        )
 
     async def upload_part_copy(self, call: Call) -> Answer:
         """UploadPartCopy: the bytes come from an object that can be read."""
@@ -106,8 +121,9 @@ class MultipartOperations:
         bucket = await services.bucket(call)
         number = part_number(call.query.one("partNumber"))
         upload = await self._upload(call)
+        sealing = services.customer_keys.of_part(call, upload)
         source = await CopySource.of(services, call)
-        wanted = copy_range(call.headers.get("x-amz-copy-source-range"), source.version.facts.size_bytes)
+        wanted = copy_range(call.headers.get("x-amz-copy-source-range"), source.version.facts.content_bytes)
         if wanted.length_bytes > SINGLE_PUT_MAX_BYTES:
             raise S3Error(
                 "EntityTooLarge",
@@ -117,9 +133,12 @@ class MultipartOperations:
                 },
             )
         algorithm = upload.checksum_algorithm or DEFAULT_ALGORITHM
-        with await self._admitted(call, bucket, upload, wanted.length_bytes) as admitted:
-            arrived = await source.copy(wanted.offset_bytes, algorithm, admitted)
-            piece = await self._record(upload, number, arrived)
+        size_bytes = wanted.length_bytes if sealing is None else sealing.stored_bytes(wanted.length_bytes)
+        with await self._admitted(call, bucket, upload, size_bytes) as admitted:
+            arrived = await source.copy(
+                wanted.offset_bytes, wanted.length_bytes, algorithm, admitted, sealing
+            )
+            piece = await self._record(upload, number, arrived, sealing)
         return xml_answer(
             node(
                 "CopyPartResult",
@@ -127,7 +146,7 @@ class MultipartOperations:
                 node("ETag", quoted(piece.etag)),
                 node(f"Checksum{arrived.checksum.algorithm}", arrived.checksum.value),
             ),
-            headers=source.headers,
+            headers={**source.headers, **encryption_headers(upload.encryption)},
         )
 
     async def _admitted(self, call: Call, bucket: Bucket, upload: Upload, size_bytes: int) -> Admitted:
@@ -140,9 +159,15 @@ class MultipartOperations:
             precedence=Precedence.BEGUN_UPLOAD if upload.revision else Precedence.NEW_UPLOAD,
         )
 
-    async def _record(self, upload: Upload, number: int, arrived: Arrived) -> Piece:
+    async def _record(self, upload: Upload, number: int, arrived: Arrived, sealing: Sealing | None) -> Piece:
         services = self._services
         piece = arrived.piece(number, services.now())
+        if sealing is not None:
+            checksum = arrived.checksum
+            if not upload.checksum_algorithm:
+                # What the object gets is made of those of the parts, and the disk's is of other bytes.
+                checksum = crc64nvme_checksum(arrived.content_crc64nvme)
+            piece = piece._replace(checksum=sealing.sealed_checksum(checksum))
         if not piece.address:
             # Every piece has an address of its own; one without bytes has one that no disk knows.
             piece = Piece(
@@ -183,18 +208,27 @@ class MultipartOperations:
         listed = parse_complete(document)
         for attempt in range(COMPLETE_TRIES):
             try:
-                version = await self._complete(call, upload_id, listed, claims, condition)
+                version, checksum = await self._complete(call, upload_id, listed, claims, condition)
                 break
             except NoSuchUpload:
                 completed = await self._store.completed_upload(call.bucket_name, call.object_key, upload_id)
                 if completed is None:
                     raise
-                version = completed
+                version, checksum = completed, self._shown_checksum(call, completed.facts)
                 break
             except Conflict:
                 if attempt == COMPLETE_TRIES - 1:
                     raise S3Error("OperationAborted") from None
-        return _completed(call, version)
+        return _completed(call, version, checksum)
+
+    def _shown_checksum(self, call: Call, facts: VersionFacts) -> Checksum | None:
+        """Return the checksum of an object that was completed before; of an encrypted one only to who brings its key."""
+        if facts.encryption is None or facts.checksum is None:
+            return facts.checksum
+        if not call.headers.names_key(CUSTOMER_KEY_PREFIX):
+            return None
+        key = self._services.customer_keys.of_reader(call, facts)
+        return shown_checksum(facts, key)
 
     async def _complete(
         self,
@@ -203,10 +237,19 @@ class MultipartOperations:
         listed: list[ListedPart],
         claims: Claims,
         condition: WriteCondition | None,
-    ) -> ObjectVersion:
+    ) -> tuple[ObjectVersion, Checksum | None]:
+        """Complete; return the version, and the checksum that is shown of it."""
         services = self._services
         upload = await self._upload(call)
-        uploaded = {piece.ordinal: piece for piece in await self._parts(upload_id, 0, PART_NUMBER_MAX)}
+        if upload.checksum_algorithm:
+            # Checksums of encrypted parts are encrypted, and that of the object is made of them.
+            sealing = services.customer_keys.of_part(call, upload)
+        else:
+            sealing = services.customer_keys.of_completion(call, upload)
+        uploaded = {
+            piece.ordinal: _opened(piece, upload, sealing)
+            for piece in await self._parts(upload_id, 0, PART_NUMBER_MAX)
+        }
         completion = plan_completion(
             listed,
             uploaded,
@@ -214,6 +257,7 @@ class MultipartOperations:
             algorithm=upload.checksum_algorithm,
             kind=upload.checksum_kind,
             claims=claims,
+            encryption=upload.encryption,
         )
         facts = facts_of(
             services,
@@ -225,9 +269,12 @@ class MultipartOperations:
             ),
             size_bytes=completion.size_bytes,
             etag=completion.etag,
-            checksum=completion.checksum,
+            checksum=completion.checksum
+            if sealing is None or completion.checksum is None
+            else sealing.sealed_checksum(completion.checksum),
             crc64nvme=completion.crc64nvme,
             part_sizes=completion.part_sizes,
+            encryption=completion.encryption,
         )
         wants_tape = services.wants_tape(upload.storage_class)
         try:
@@ -239,14 +286,16 @@ class MultipartOperations:
                 condition=condition,
                 messages=[],
                 revision=upload.revision,
-                part_digests=completion.part_digests,
+                part_digests=b"".join(completion.part_digests)
+                if sealing is None
+                else sealing.sealed_digests(completion.part_digests),
             )
         except NoSuchUpload:
             raise
         except ColdStoreError as error:
             raise explained(error, condition) from None
         ring_after_publishing(services, wants_tape)
-        return version
+        return version, completion.checksum
 
     async def abort(self, call: Call) -> Answer:
         """AbortMultipartUpload."""
@@ -272,6 +321,7 @@ class MultipartOperations:
         """ListParts."""
         await self._services.bucket(call)
         upload = await self._upload(call)
+        sealing = self._services.customer_keys.of_completion(call, upload)
         most = bounded(call.query.one("max-parts"), "max-parts", PARTS_PAGE)
         marker = bounded(call.query.one("part-number-marker") or "0", "part-number-marker", PART_NUMBER_MAX)
         found = await self._parts(upload.upload_id, marker, most + 1) if most else []
@@ -291,7 +341,7 @@ class MultipartOperations:
                 node("NextPartNumberMarker", shown[-1].ordinal if shown else 0),
                 node("MaxParts", most),
                 node("IsTruncated", len(found) > most),
-                *(_part_node(piece) for piece in shown),
+                *(_part_node(_opened(piece, upload, sealing), upload) for piece in shown),
             )
         )
 
@@ -379,7 +429,14 @@ def _claimed_kind(value: str | None) -> ChecksumKind | None:
     return None if value is None else checksum_kind(value)
 
 
-def _completed(call: Call, version: ObjectVersion) -> Answer:
+def _opened(piece: Piece, upload: Upload, sealing: Sealing | None) -> Piece:
+    """Return a part with its checksum as its client knows it; without one where nobody brought its key."""
+    if upload.encryption is None or piece.checksum is None:
+        return piece
+    return piece._replace(checksum=None if sealing is None else sealing.key.opened_checksum(piece.checksum))
+
+
+def _completed(call: Call, version: ObjectVersion, checksum: Checksum | None) -> Answer:
     facts = version.facts
     scheme = "https" if call.is_secure else "http"
     host = call.headers.get("host") or "localhost"
@@ -390,19 +447,22 @@ def _completed(call: Call, version: ObjectVersion) -> Answer:
             node("Bucket", facts.bucket),
             node("Key", facts.key.decode("utf-8")),
             node("ETag", quoted(facts.etag)),
-            *checksum_nodes(facts.checksum),
+            *checksum_nodes(checksum),
         ),
         headers=made_header(version),
     )
 
 
-def _part_node(piece: Piece) -> Node:
-    checksum = piece.checksum
+def _part_node(piece: Piece, upload: Upload) -> Node:
+    checksum, encryption = piece.checksum, upload.encryption
+    size_bytes = (
+        piece.length_bytes if encryption is None else plain_bytes(piece.length_bytes, encryption.chunk_bytes)
+    )
     return node(
         "Part",
         node("PartNumber", piece.ordinal),
         node("LastModified", iso_time(piece.created_at)),
         node("ETag", quoted(piece.etag)),
-        node("Size", piece.length_bytes),
+        node("Size", size_bytes),
         None if checksum is None else node(f"Checksum{checksum.algorithm}", checksum.value),
     )

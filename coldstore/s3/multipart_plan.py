@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from types import MappingProxyType
 
-from coldstore.model.objects import Checksum, ChecksumKind, Piece
+from coldstore.model.objects import Checksum, ChecksumKind, Encryption, Piece
 from coldstore.s3.conditions import unquoted
+from coldstore.s3.encryption_pieces import plain_bytes
 from coldstore.s3.errors import S3Error
 from coldstore.s3.part_sizes import part_sizes_text
 from coldstore.s3.ranges import PART_NUMBER_MAX
@@ -69,18 +70,19 @@ class Claims:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
     """
-    The object that the listed parts make.
+    The object that the listed parts make; sizes and ``crc64nvme`` are of what is stored.
 
-    :ivar part_digests: of the object's algorithm, of each part in order, one behind the other
+    :ivar part_digests: of the object's algorithm, of each part in order; none of encrypted parts whose key nobody has
     """
 
     numbers: tuple[int, ...]
     size_bytes: int
     etag: str
-    checksum: Checksum
+    checksum: Checksum | None
     crc64nvme: int
     part_sizes: str
-    part_digests: bytes
+    part_digests: tuple[bytes, ...] = ()
+    encryption: Encryption | None = None
 
 
 def checksum_choice(algorithm: str | None, kind: str | None) -> tuple[str, ChecksumKind | None]:
@@ -165,11 +167,13 @@ def plan_completion(
     algorithm: str,
     kind: ChecksumKind | None,
     claims: Claims,
+    encryption: Encryption | None = None,
 ) -> Completion:
     """
     Check a list of parts against what was uploaded and against the client's claims.
 
-    :param uploaded: the parts by number
+    :param uploaded: the parts by number; encrypted ones without checksums where nobody has their key
+    :param encryption: of the upload
     :param algorithm: of the upload, empty when it named none
     :raise S3Error: InvalidPartOrder, InvalidPart, EntityTooSmall, InvalidRequest, BadDigest
     """
@@ -177,18 +181,19 @@ def plan_completion(
     if any(later <= earlier for earlier, later in pairwise(numbers)):
         raise S3Error("InvalidPartOrder", details={"UploadId": upload_id})
     pieces = [_matching(part, uploaded, upload_id) for part in listed]
-    for piece in pieces[:-1]:
-        if piece.length_bytes < PART_MIN_BYTES:
+    sizes = [_content_bytes(piece, encryption) for piece in pieces]
+    for piece, part_bytes in zip(pieces[:-1], sizes, strict=False):
+        if part_bytes < PART_MIN_BYTES:
             raise S3Error(
                 "EntityTooSmall",
                 details={
-                    "ProposedSize": str(piece.length_bytes),
+                    "ProposedSize": str(part_bytes),
                     "MinSizeAllowed": str(PART_MIN_BYTES),
                     "PartNumber": str(piece.ordinal),
                     "ETag": piece.etag,
                 },
             )
-    size_bytes = sum(piece.length_bytes for piece in pieces)
+    size_bytes = sum(sizes)
     if claims.size_bytes is not None and claims.size_bytes != size_bytes:
         raise S3Error(
             "InvalidRequest",
@@ -196,18 +201,36 @@ def plan_completion(
             f"{size_bytes}",
         )
     crc64nvme = _combined("CRC64NVME", [(piece.crc64nvme, piece.length_bytes) for piece in pieces])
-    digests = [_part_digest(piece, algorithm) for piece in pieces]
-    checksum = _object_checksum(pieces, digests, algorithm, kind, crc64nvme)
+    checksum: Checksum | None = None
+    digests: list[bytes] = []
+    if encryption is None or all(piece.checksum is not None for piece in pieces):
+        digests = [_part_digest(piece, algorithm, encryption) for piece in pieces]
+        checksum = _object_checksum(digests, sizes, algorithm or DEFAULT_ALGORITHM, kind)
     _check_claims(claims, checksum)
     return Completion(
         numbers=numbers,
-        size_bytes=size_bytes,
+        size_bytes=sum(piece.length_bytes for piece in pieces),
         etag=multipart_etag([piece.etag for piece in pieces]),
         checksum=checksum,
         crc64nvme=crc64nvme,
         part_sizes=part_sizes_text(piece.length_bytes for piece in pieces),
-        part_digests=b"".join(digests),
+        part_digests=tuple(digests),
+        encryption=None
+        if encryption is None
+        else encryption._replace(size_bytes=size_bytes, part_sizes=part_sizes_text(sizes)),
     )
+
+
+def _content_bytes(piece: Piece, encryption: Encryption | None) -> int:
+    """Return the size of a part as its client knows it."""
+    if encryption is None:
+        return piece.length_bytes
+    return plain_bytes(piece.length_bytes, encryption.chunk_bytes)
+
+
+def crc64nvme_checksum(crc64nvme: int) -> Checksum:
+    """Return the checksum that objects have whose clients name none."""
+    return Checksum(algorithm=DEFAULT_ALGORITHM, value=b64encode(crc64nvme.to_bytes(8, "big")).decode())
 
 
 def multipart_etag(part_etags: Sequence[str]) -> str:
@@ -236,34 +259,30 @@ def _matching(part: ListedPart, uploaded: Mapping[int, Piece], upload_id: str) -
 
 
 def _object_checksum(
-    pieces: Sequence[Piece],
-    digests: Sequence[bytes],
-    algorithm: str,
-    kind: ChecksumKind | None,
-    crc64nvme: int,
+    digests: Sequence[bytes], sizes: Sequence[int], algorithm: str, kind: ChecksumKind | None
 ) -> Checksum:
-    if algorithm in ("", DEFAULT_ALGORITHM):
-        return Checksum(algorithm=DEFAULT_ALGORITHM, value=b64encode(crc64nvme.to_bytes(8, "big")).decode())
+    """Return the checksum of the object from those of its parts, which have these sizes."""
     if kind is ChecksumKind.COMPOSITE:
         total = new_digest(algorithm.lower())
         total.update(b"".join(digests))
-        value = f"{b64encode(total.digest()).decode()}-{len(pieces)}"
+        value = f"{b64encode(total.digest()).decode()}-{len(digests)}"
         return Checksum(algorithm=algorithm, value=value, kind=ChecksumKind.COMPOSITE)
     combined = _combined(
         algorithm,
         [
-            (int.from_bytes(digest, "big"), piece.length_bytes)
-            for digest, piece in zip(digests, pieces, strict=True)
+            (int.from_bytes(digest, "big"), size_bytes)
+            for digest, size_bytes in zip(digests, sizes, strict=True)
         ],
     )
     return Checksum(algorithm=algorithm, value=b64encode(combined.to_bytes(len(digests[0]), "big")).decode())
 
 
-def _part_digest(piece: Piece, algorithm: str) -> bytes:
-    if algorithm in ("", DEFAULT_ALGORITHM):
+def _part_digest(piece: Piece, algorithm: str, encryption: Encryption | None) -> bytes:
+    if encryption is None and algorithm in ("", DEFAULT_ALGORITHM):
         return piece.crc64nvme.to_bytes(8, "big")
     checksum = piece.checksum
-    assert checksum is not None and checksum.algorithm == algorithm, "a part has its upload's checksum"
+    wanted = algorithm or DEFAULT_ALGORITHM
+    assert checksum is not None and checksum.algorithm == wanted, "a part has its upload's checksum"
     return b64decode(checksum.value)
 
 
@@ -274,7 +293,14 @@ def _combined(algorithm: str, parts: Sequence[tuple[int, int]]) -> int:
     return value
 
 
-def _check_claims(claims: Claims, checksum: Checksum) -> None:
+def _check_claims(claims: Claims, checksum: Checksum | None) -> None:
+    if checksum is None:
+        if claims.kind is None and claims.checksum is None:
+            return
+        raise S3Error(
+            "InvalidRequest",
+            "The checksum of an encrypted object can only be checked by a request that brings its key.",
+        )
     if claims.kind is not None and claims.kind is not checksum.kind:
         raise S3Error(
             "InvalidRequest",

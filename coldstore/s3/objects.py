@@ -15,6 +15,7 @@ from coldstore.model.objects import (
     ArchiveState,
     Bucket,
     Checksum,
+    Encryption,
     ObjectVersion,
     Piece,
     VersionFacts,
@@ -33,10 +34,12 @@ from coldstore.s3.conditions import (
     unquoted,
     write_condition,
 )
+from coldstore.s3.encryption import ObjectKey, Sealing, encryption_headers, shown_checksum
+from coldstore.s3.encryption_reading import opened_at_hand, opened_run
 from coldstore.s3.errors import S3Error, s3_error
 from coldstore.s3.integrity import checksum_headers
 from coldstore.s3.paths import KEY_LIMIT_BYTES
-from coldstore.s3.pieces import PinnedRun, Segment, at_hand, segments_of
+from coldstore.s3.pieces import PinnedRun, Run, Segment, at_hand, segments_of
 from coldstore.s3.ranges import ByteRange, header_range, part_range
 from coldstore.s3.receiving import Arrived, check_size, receive
 from coldstore.s3.sending import RunStream
@@ -79,19 +82,23 @@ class ObjectOperations:
         bucket = await services.bucket(call)
         described = description(call.headers, bucket, services.rules)
         condition = write_condition(call.headers)
+        sealing = services.customer_keys.of_writer(call)
         plan = call.body.object_plan()
         size_bytes = check_size(call.body)
+        if sealing is not None:
+            size_bytes = sealing.stored_bytes(size_bytes)
         await services.check_write(bucket.name, call.object_key, condition)
         with await services.admission.admit(
             caller=call.caller, bucket=bucket, size_bytes=size_bytes, storage_class=described.storage_class
         ) as admitted:
-            arrived = await receive(services.staging, call.body, plan, admitted)
-            version = await publish(services, call, bucket, described, arrived, condition)
+            arrived = await receive(services.staging, call.body, plan, admitted, sealing)
+            version = await publish(services, call, bucket, described, arrived, condition, sealing)
         return Answer(
             headers={
                 "ETag": quoted(version.facts.etag),
                 **checksum_headers(arrived.checksum),
                 **made_header(version),
+                **encryption_headers(version.facts.encryption),
             }
         )
 
@@ -101,8 +108,9 @@ class ObjectOperations:
         """HeadObject: answers for cold objects as for others."""
         bucket = await self._services.bucket(call)
         version = await self._services.version(bucket.name, call.object_key, call.version_id)
+        key = self._services.customer_keys.of_reader(call, version.facts)
         _check_conditions(call, version)
-        headers = await self._headers(call, bucket, version, _wanted_range(call, version))
+        headers = await self._headers(call, bucket, version, _wanted_range(call, version), key)
         return Answer(status=_status(headers), headers=headers)
 
     async def get_object(self, call: Call) -> Answer:
@@ -110,11 +118,12 @@ class ObjectOperations:
         bucket = await self._services.bucket(call)
         for _ in range(MOVED_TRIES):
             version, piece = await self._services.content(bucket.name, call.object_key, call.version_id)
+            key = self._services.customer_keys.of_reader(call, version.facts)
             _check_conditions(call, version)
             self._check_readable(version)
             wanted = _wanted_range(call, version)
             try:
-                return await self._got(call, bucket, version, piece, wanted)
+                return await self._got(call, bucket, version, piece, wanted, key)
             except DiskFault as error:
                 fault = error
                 now = await self._services.version(bucket.name, call.object_key, call.version_id)
@@ -129,25 +138,22 @@ class ObjectOperations:
         version: ObjectVersion,
         piece: Piece | None,
         wanted: ByteRange | None,
+        key: ObjectKey | None,
     ) -> Answer:
         services = self._services
-        whole = ByteRange(offset_bytes=0, length_bytes=version.facts.size_bytes)
+        whole = ByteRange(offset_bytes=0, length_bytes=version.facts.content_bytes)
         sent = whole if wanted is None else wanted
-        headers = await self._headers(call, bucket, version, wanted)
+        headers = await self._headers(call, bucket, version, wanted, key)
         status = _status(headers)
         if sent.length_bytes == 0:
             services.reads.note(version.version_uid)
             return Answer(status=status, headers=headers)
-        if piece is not None:
-            segments = [Segment(piece, sent.offset_bytes, sent.length_bytes)]
-        else:
-            segments = await segments_of(services.store, version, sent.offset_bytes, sent.length_bytes)
-        content = at_hand(services.staging, segments)
-        if content is not None:
+        content = await self._content(version, piece, sent, key)
+        if isinstance(content, bytes):
             services.reads.note(version.version_uid)
             return Answer(status=status, headers=headers, body=content)
         stream = RunStream(
-            PinnedRun(services.staging, segments),
+            content,
             clock=services.clock,
             pace=services.pace,
             on_damage=lambda error: services.damaged(version, error),
@@ -158,6 +164,39 @@ class ObjectOperations:
             raise ObjectDamaged from None
         services.reads.note(version.version_uid)
         return Answer(status=status, headers=headers, stream=stream)
+
+    async def _content(
+        self, version: ObjectVersion, piece: Piece | None, sent: ByteRange, key: ObjectKey | None
+    ) -> bytes | Run:
+        """Return bytes of a version, as S3 shows them: at once, or as what has them read."""
+        services, begin, length_bytes = self._services, sent.offset_bytes, sent.length_bytes
+        staging = services.staging
+        if key is None:
+            if piece is not None:
+                segments = [Segment(piece, begin, length_bytes)]
+            else:
+                segments = await segments_of(services.store, version, begin, length_bytes)
+            content = at_hand(staging, segments)
+            return PinnedRun(staging, segments) if content is None else content
+        try:
+            opened = opened_at_hand(
+                staging, version, piece, key, offset_bytes=begin, length_bytes=length_bytes
+            )
+        except BytesDamaged as error:
+            await services.damaged(version, error)
+            raise ObjectDamaged from None
+        if opened is not None:
+            return opened
+        return await opened_run(
+            services.store,
+            staging,
+            version,
+            key,
+            offset_bytes=begin,
+            length_bytes=length_bytes,
+            in_thread=services.customer_keys.in_thread,
+            piece=piece,
+        )
 
     def _check_readable(self, version: ObjectVersion) -> None:
         services, facts = self._services, version.facts
@@ -173,13 +212,19 @@ class ObjectOperations:
             )
 
     async def _headers(
-        self, call: Call, bucket: Bucket, version: ObjectVersion, wanted: ByteRange | None
+        self,
+        call: Call,
+        bucket: Bucket,
+        version: ObjectVersion,
+        wanted: ByteRange | None,
+        key: ObjectKey | None,
     ) -> dict[str, str]:
         facts = version.facts
-        length_bytes = facts.size_bytes if wanted is None else wanted.length_bytes
+        length_bytes = facts.content_bytes if wanted is None else wanted.length_bytes
         headers = {
             **shown_headers(facts),
             **version_header(bucket, version, asked=call.version_id),
+            **encryption_headers(facts.encryption),
             **restore_header(version, self._services.now()),
             **tagging_count(version),
             **await self._copies(version),
@@ -188,22 +233,25 @@ class ObjectOperations:
         }
         if wanted is not None:
             if length_bytes:
-                headers["Content-Range"] = wanted.content_range(facts.size_bytes)
+                headers["Content-Range"] = wanted.content_range(facts.content_bytes)
             if wanted.parts_count is not None:
                 headers["x-amz-mp-parts-count"] = str(wanted.parts_count)
         if (call.headers.get("x-amz-checksum-mode") or "").upper() == "ENABLED":
-            checksum = await self._checksum(version, wanted)
+            checksum = await self._checksum(version, wanted, key)
             if checksum is not None:
                 headers |= checksum_headers(checksum)
         return headers
 
-    async def _checksum(self, version: ObjectVersion, wanted: ByteRange | None) -> Checksum | None:
+    async def _checksum(
+        self, version: ObjectVersion, wanted: ByteRange | None, key: ObjectKey | None
+    ) -> Checksum | None:
         """Return the checksum of what is read, where one is known: of the whole object, or of a part that is asked for by number."""
+        facts = version.facts
         if wanted is not None and wanted.part_number is not None:
-            known = await part_checksums(self._store, version, after=wanted.part_number - 1, limit=1)
+            known = await part_checksums(self._store, version, key, after=wanted.part_number - 1, limit=1)
             return next(iter(known), None)
-        is_whole = wanted is None or wanted.length_bytes == version.facts.size_bytes
-        return version.facts.checksum if is_whole else None
+        is_whole = wanted is None or wanted.length_bytes == facts.content_bytes
+        return shown_checksum(facts, key) if is_whole else None
 
     async def _copies(self, version: ObjectVersion) -> Mapping[str, str]:
         rule = self._services.rules.get(version.facts.storage_class)
@@ -429,13 +477,13 @@ def _wanted_range(call: Call, version: ObjectVersion) -> ByteRange | None:
     if part is not None:
         if asked is not None:
             raise S3Error("InvalidRequest", "Cannot specify both Range header and partNumber query parameter")
-        return part_range(part, facts.part_sizes, facts.size_bytes)
+        return part_range(part, facts.content_part_sizes, facts.content_bytes)
     validator = call.headers.get("if-range")
     if validator is not None and not matches_validator(
         validator, etag=facts.etag, modified_at=facts.created_at
     ):
         return None
-    return header_range(asked, facts.size_bytes)
+    return header_range(asked, facts.content_bytes)
 
 
 def facts_of(
@@ -448,6 +496,7 @@ def facts_of(
     checksum: Checksum | None,
     crc64nvme: int,
     part_sizes: str = "",
+    encryption: Encryption | None = None,
 ) -> VersionFacts:
     """Return the facts of a version that comes into being now."""
     return VersionFacts(
@@ -464,6 +513,7 @@ def facts_of(
         part_sizes=part_sizes,
         created_at=services.now(),
         owner_id=call.caller.user_id,
+        encryption=encryption,
     )
 
 
@@ -474,11 +524,13 @@ async def publish(
     described: Description,
     arrived: Arrived,
     condition: WriteCondition | None,
+    sealing: Sealing | None = None,
 ) -> ObjectVersion:
     """
     Make arrived bytes the current version of the call's key.
 
     :param bucket: that of the call, as its caller was found to be allowed to write to it.
+    :param sealing: how the bytes were encrypted; None: not at all
 
     After a definite refusal they are freed; after an unknown outcome they are left alone, since they may well be the
     object's, and looked up later.
@@ -492,8 +544,9 @@ async def publish(
         described,
         size_bytes=arrived.length_bytes,
         etag=arrived.etag,
-        checksum=arrived.checksum,
+        checksum=arrived.checksum if sealing is None else sealing.sealed_checksum(arrived.checksum),
         crc64nvme=arrived.crc64nvme,
+        encryption=None if sealing is None else sealing.encryption._replace(size_bytes=arrived.content_bytes),
     )
     wants_tape = services.wants_tape(described.storage_class)
     pieces = [arrived.piece(1, facts.created_at)] if arrived.length_bytes else []

@@ -14,8 +14,10 @@ from coldstore.plan.quota import DefaultQuotas
 from coldstore.plan.restore import SECONDS_PER_DAY
 from coldstore.s3.admission import Admission
 from coldstore.s3.attributes import AttributesOperations
+from coldstore.s3.body import InThread
 from coldstore.s3.buckets import BucketOperations
 from coldstore.s3.copying import CopyOperations
+from coldstore.s3.encryption import CustomerKeys
 from coldstore.s3.listing import ListingOperations
 from coldstore.s3.multipart import MultipartOperations
 from coldstore.s3.objects import ObjectOperations
@@ -45,6 +47,8 @@ class S3Operations:
         recall_bell: IBell,
         janitor_bell: IBell,
         messages_bell: IBell,
+        in_thread: InThread,
+        sse_c_over_http: bool = False,
         quotas: DefaultQuotas = DefaultQuotas(),  # noqa: B008 - immutable
         room_wanted: Callable[[int], None] = lambda _: None,
         doubtful: Callable[[Sequence[str]], None] = lambda _: None,
@@ -62,6 +66,8 @@ class S3Operations:
         :param recall_bell: rung when a restore begins or becomes more urgent
         :param janitor_bell: rung when bytes on disk are needed no more
         :param messages_bell: rung when there is something to deliver
+        :param in_thread: where large blocks are encrypted and decrypted
+        :param sse_c_over_http: whether customers' keys are taken from connections that are not encrypted
         :param quotas: of users and buckets that have none of their own
         :param doubtful: told addresses on the disk of which the record may or may not know
         :param pace: what a client must take of an object at least
@@ -87,6 +93,7 @@ class S3Operations:
             reads=ReadCounts(store, clock),
             pace=pace,
             doubtful=doubtful,
+            customer_keys=CustomerKeys(random=random, in_thread=in_thread, over_http=sse_c_over_http),
         )
 
     def registry(self) -> Mapping[Operation, OperationFunction]:

@@ -1,7 +1,7 @@
 """The pieces that hold a run of a version's bytes: found, kept in place, and read one after the other."""
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from coldstore.interfaces.metadata import IMetadataStore
 from coldstore.interfaces.staging import BLOCK_BYTES, DiskFault, IPieceReader, IStaging
@@ -32,12 +32,36 @@ def cut(pieces: Iterable[Piece], offset_bytes: int, length_bytes: int) -> list[S
     return segments
 
 
+class Run(Protocol):
+    """Bytes on their way to somebody, walked along in steps of (where, offset, length in bytes)."""
+
+    has_file: bool
+    """Whether they lie in a file as they are to be sent."""
+
+    def peek(self, most_bytes: int = ..., /) -> tuple[int, int, int] | None:
+        """Return the next step; None at the end."""
+
+    def next_step(self, most_bytes: int = ..., /) -> tuple[int, int, int] | None:
+        """Return what ``peek`` does, and go on to the step after it."""
+
+    async def check_first(self) -> None:
+        """Find out whether the first bytes can be had; fails as ``read``."""
+
+    async def read(self, step: tuple[int, int, int], /) -> bytes:
+        """Return the bytes of a step; fails with ``BytesDamaged`` or ``DiskFault``."""
+
+    def close(self) -> None:
+        """Let go of everything. Repeatable."""
+
+
 class PinnedRun:
     """
     A run of a version's bytes whose pieces stay on disk until ``close``, even when the version goes meanwhile.
 
     At most one piece is open at a time. ``next_step`` walks along the run in steps that end at block boundaries.
     """
+
+    has_file = True
 
     def __init__(self, staging: IStaging, segments: list[Segment]) -> None:
         """:raise DiskFault: when a piece is being freed; nothing is held then"""
@@ -79,14 +103,30 @@ class PinnedRun:
 
     async def reader(self, index: int) -> IPieceReader:
         """Return the open reader of a segment's piece; the one before it is closed."""
-        if self._reader is None or self._reader_index != index:
+        piece = self._segments[index].piece
+        if self._reader is None or self._segments[self._reader_index].piece != piece:
             self._close_reader()
-            reader = await self._staging.open(self._segments[index].piece)
+            reader = await self._staging.open(piece)
             if self._is_closed:
                 reader.close()
                 raise DiskFault("the run was closed while a piece was being opened")
             self._reader, self._reader_index = reader, index
         return self._reader
+
+    async def check_first(self) -> None:
+        """
+        Check the first block.
+
+        :raise BytesDamaged: it is not what was written
+        :raise DiskFault: the disk failed
+        """
+        step = self.peek()
+        assert step is not None, "a run has at least one byte"
+        await (await self.reader(step[0])).verified_range(step[1], step[2])
+
+    async def read(self, step: tuple[int, int, int]) -> bytes:
+        """Return the bytes of a step; fails as ``check_first``."""
+        return await (await self.reader(step[0])).read(step[1], step[2])
 
     def close(self) -> None:
         """Let go of everything. Repeatable."""
@@ -110,9 +150,18 @@ async def segments_of(
 
     :raise DiskFault: when pieces are missing: the version has probably moved, read it again
     """
+    return cut(await pieces_of(store, version, offset_bytes + length_bytes), offset_bytes, length_bytes)
+
+
+async def pieces_of(store: IMetadataStore, version: ObjectVersion, length_bytes: int) -> list[Piece]:
+    """
+    Return a version's first pieces, which hold at least so many bytes.
+
+    :raise DiskFault: when pieces are missing: the version has probably moved, read it again
+    """
     pieces: list[Piece] = []
     known_bytes = after = 0
-    while known_bytes < offset_bytes + length_bytes:
+    while known_bytes < length_bytes:
         page = await store.pieces(
             version.layout_id, after_ordinal=after, limit=PAGE if pieces else PAGE_FIRST
         )
@@ -121,7 +170,7 @@ async def segments_of(
         pieces += page
         known_bytes += sum(piece.length_bytes for piece in page)
         after = page[-1].ordinal
-    return cut(pieces, offset_bytes, length_bytes)
+    return pieces
 
 
 def at_hand(staging: IStaging, segments: list[Segment]) -> bytes | None:

@@ -5,6 +5,7 @@ from urllib.parse import quote, urlsplit
 
 from coldstore.s3.answers import Answer
 from coldstore.s3.call import Call, FormUpload
+from coldstore.s3.encryption import encryption_headers
 from coldstore.s3.errors import S3Error
 from coldstore.s3.fields import AMZ_PREFIX, HeaderFields
 from coldstore.s3.forms import FORM_TYPE, Form
@@ -79,28 +80,30 @@ class PostOperations:
         if "tagging" in fields:
             tags = parse_tagging(fields["tagging"].encode("utf-8"))
             described = described._replace(headers=with_tags(described.headers, tags))
+        sealing = services.customer_keys.of_writer(call)
         plan = body.object_plan(call.headers)
         body.limit(policy.least_bytes, min(policy.most_bytes, SINGLE_PUT_MAX_BYTES))
         with await services.admission.admit(
             caller=call.caller,
             bucket=bucket,
-            size_bytes=body.length_bytes,
+            size_bytes=body.length_bytes if sealing is None else sealing.stored_bytes(body.length_bytes),
             storage_class=described.storage_class,
         ) as admitted:
-            arrived = await receive(services.staging, body, plan, admitted)
-            version = await publish(services, call, bucket, described, arrived, None)
+            arrived = await receive(services.staging, body, plan, admitted, sealing)
+            version = await publish(services, call, bucket, described, arrived, None, sealing)
         etag = quoted(version.facts.etag)
-        answer = _answer(upload, bucket.name, key, etag, checksum_headers(arrived.checksum))
+        told = {**checksum_headers(arrived.checksum), **encryption_headers(version.facts.encryption)}
+        answer = _answer(upload, bucket.name, key, etag, told)
         return answer._replace(headers={**answer.headers, **made_header(version)})
 
 
-def _answer(upload: FormUpload, bucket: str, key: str, etag: str, checksum: Mapping[str, str]) -> Answer:
+def _answer(upload: FormUpload, bucket: str, key: str, etag: str, told: Mapping[str, str]) -> Answer:
     fields = upload.form.fields
     redirect = redirected(fields.get("success_action_redirect") or fields.get("redirect"), bucket, key, etag)
     if redirect is not None:
         return Answer(status=303, headers={"ETag": etag, "Location": redirect})
     location = f"{upload.base_url}/{quote(bucket)}/{quote(key, safe='/~')}"
-    headers = {"ETag": etag, "Location": location, **checksum}
+    headers = {"ETag": etag, "Location": location, **told}
     status = fields.get("success_action_status", _USUAL_STATUS)
     if status != "201":
         return Answer(status=int(status if status in _STATUSES else _USUAL_STATUS), headers=headers)

@@ -8,12 +8,18 @@ from coldstore.interfaces.staging import DiskFault, IStaging
 from coldstore.model.objects import Checksum, Piece
 from coldstore.s3.admission import Admitted
 from coldstore.s3.body import BodySink, RequestBody
+from coldstore.s3.encryption import Sealing
+from coldstore.s3.encryption_receiving import SealingSink
 from coldstore.s3.errors import S3Error
 from coldstore.s3.integrity import IntegrityPlan, ReceivedBody
 from coldstore.util.checksums import new_digest
 
 SINGLE_PUT_MAX_BYTES = 5 * 1024**3
 """Most that one PUT, one part or one copy may carry (S3 User Guide, "Amazon S3 multipart upload limits")."""
+
+
+STORED_ALGORITHMS = frozenset({"md5"})
+"""Digests of encrypted bytes: their MD5 is the ETag, and says nothing of the bytes that the client knows."""
 
 
 class ArrivingBytes(Protocol):
@@ -24,11 +30,18 @@ class ArrivingBytes(Protocol):
 
 
 class Arrived(NamedTuple):
-    """Bytes that are durable and are what the client meant. ``address`` is empty when there are none."""
+    """
+    Bytes that are durable and are what the client meant. ``address`` is empty when there are none.
+
+    ``length_bytes`` and ``crc64nvme`` are of what is on the disk, ``content_bytes`` and ``content_crc64nvme`` of what the client
+    sent: of encrypted bytes these are others.
+    """
 
     address: str
     length_bytes: int
+    content_bytes: int
     crc64nvme: int
+    content_crc64nvme: int
     etag: str
     checksum: Checksum
 
@@ -60,11 +73,18 @@ def check_size(body: RequestBody) -> int:
     return size_bytes
 
 
-async def receive(staging: IStaging, body: ArrivingBytes, plan: IntegrityPlan, admitted: Admitted) -> Arrived:
+async def receive(
+    staging: IStaging,
+    body: ArrivingBytes,
+    plan: IntegrityPlan,
+    admitted: Admitted,
+    sealing: Sealing | None = None,
+) -> Arrived:
     """
     Have the client send its body and keep it.
 
-    :param admitted: for the length of the body, or the most that it can be
+    :param admitted: for the length of the body, or the most that it can be, as it will be stored
+    :param sealing: how it is to be encrypted; None: not at all
     :raise S3Error: what was sent is not what was promised; nothing is kept
     :raise StagingFull: before the client is asked for the body
     :raise DiskFault: the disk failed
@@ -72,30 +92,40 @@ async def receive(staging: IStaging, body: ArrivingBytes, plan: IntegrityPlan, a
     """
     if admitted.size_bytes == 0:
         return await _receive_nothing(body, plan)
-    incoming = admitted.receive(plan.algorithms)
+    incoming = admitted.receive(plan.algorithms if sealing is None else STORED_ALGORITHMS)
+    sealed = None if sealing is None else SealingSink(incoming, sealing, plain_algorithms(plan))
     try:
-        received = await body.stream_to(incoming)
+        received = await body.stream_to(incoming if sealed is None else sealed)
         if received.length_bytes == 0:
             await incoming.abandon()
             return _nothing(received, plan)
-        if received.length_bytes < admitted.size_bytes:
+        digests = None if sealed is None else await sealed.finish()
+        if (received.length_bytes if sealed is None else sealed.stored_bytes) < admitted.size_bytes:
             incoming.shorten()
         kept = await incoming.finish()
     except Exception:
         await incoming.abandon()
         raise
     try:
-        checksum = plan.check(kept.digests, received)
+        checksum = plan.check(kept.digests if digests is None else digests, received)
     except S3Error:
         await discard(staging, kept.address)
         raise
     return Arrived(
         address=kept.address,
         length_bytes=kept.length_bytes,
+        content_bytes=received.length_bytes,
         crc64nvme=kept.crc64nvme,
+        content_crc64nvme=kept.crc64nvme if digests is None else int.from_bytes(digests["crc64nvme"], "big"),
         etag=kept.digests["md5"].hex(),
         checksum=checksum,
     )
+
+
+def plain_algorithms(plan: IntegrityPlan) -> frozenset[str]:
+    """Return the digests to take of bytes whose ETag is none of them."""
+    needed = plan.algorithms if plan.md5 is not None else plan.algorithms - {"md5"}
+    return needed | {"crc64nvme"}
 
 
 async def discard(staging: IStaging, address: str) -> None:
@@ -113,7 +143,15 @@ async def _receive_nothing(body: ArrivingBytes, plan: IntegrityPlan) -> Arrived:
 def _nothing(received: ReceivedBody, plan: IntegrityPlan) -> Arrived:
     digests = {name: new_digest(name).digest() for name in plan.algorithms}
     checksum = plan.check(digests, received)
-    return Arrived(address="", length_bytes=0, crc64nvme=0, etag=digests["md5"].hex(), checksum=checksum)
+    return Arrived(
+        address="",
+        length_bytes=0,
+        content_bytes=0,
+        crc64nvme=0,
+        content_crc64nvme=0,
+        etag=digests["md5"].hex(),
+        checksum=checksum,
+    )
 
 
 class _Nothing:

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import NamedTuple, NoReturn
 
 from coldstore.s3.errors import S3Error
-from coldstore.s3.fields import HeaderFields, Query
+from coldstore.s3.fields import CUSTOMER_KEY_PREFIX, SOURCE_KEY_PREFIX, HeaderFields, Query
 
 
 class Operation(StrEnum):
@@ -203,6 +203,10 @@ _UNBUILT_HEADERS = (
 )
 """Beginnings of header names that ask for a property ColdStore has not built."""
 
+_BUILT_HEADERS = (CUSTOMER_KEY_PREFIX, SOURCE_KEY_PREFIX)
+"""Beginnings of those among them that are built."""
+_OTHER_ENCRYPTION = "x-amz-server-side-encryption"
+
 _METHODS = frozenset({"GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS"})
 
 
@@ -278,6 +282,14 @@ def _not_implemented(what: str) -> S3Error:
 
 def _refuse_unbuilt_headers(headers: HeaderFields) -> None:
     for name in headers.amz_names():
+        if name.startswith(_BUILT_HEADERS):
+            continue
+        if name == _OTHER_ENCRYPTION and CUSTOMER_KEY_PREFIX + "algorithm" in headers:
+            raise S3Error(
+                "InvalidArgument",
+                "Server Side Encryption with Customer provided key is incompatible with the encryption method specified",
+                details={"ArgumentName": name, "ArgumentValue": headers.get(name) or ""},
+            )
         if name.startswith(_UNBUILT_HEADERS):
             raise S3Error(
                 "NotImplemented",

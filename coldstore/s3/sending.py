@@ -24,7 +24,7 @@ from zope.interface import implementer
 
 from coldstore.interfaces.staging import BLOCK_BYTES, BytesDamaged
 from coldstore.s3.pace import Pace
-from coldstore.s3.pieces import PinnedRun
+from coldstore.s3.pieces import PinnedRun, Run
 from coldstore.util.asynchronous import returns_deferred
 
 WRITE_BYTES = 256 * 1024
@@ -46,7 +46,7 @@ class RunStream:
 
     def __init__(
         self,
-        run: PinnedRun,
+        run: Run,
         *,
         clock: IReactorTime,
         pace: Pace,
@@ -70,10 +70,7 @@ class RunStream:
         :raise DiskFault: the run is closed
         """
         try:
-            reader = await self._run.reader(0)
-            step = self._run.peek()
-            assert step is not None, "a stream has at least one byte"
-            await reader.verified_range(step[1], step[2])
+            await self._run.check_first()
         except Exception as error:
             self._run.close()
             if isinstance(error, BytesDamaged):
@@ -83,7 +80,7 @@ class RunStream:
     @returns_deferred
     async def start(self, request: Request) -> None:
         """See ``AnswerStream``."""
-        sender = _sender_for(request)
+        sender = _sender_for(request, self._run)
         gone = request.notifyFinish()
         gone.addBoth(lambda _: sender.stop())
         self._watch_progress(request, sender)
@@ -154,7 +151,7 @@ class _Sender(ABC):
     is_waiting_for_client = False
 
     @abstractmethod
-    def fetch(self, run: PinnedRun, step: tuple[int, int, int]) -> "Deferred[Any]":
+    def fetch(self, run: Run, step: tuple[int, int, int]) -> "Deferred[Any]":
         """Make a step's bytes ready to send."""
 
     @abstractmethod
@@ -170,9 +167,9 @@ class _Sender(ABC):
         """Let go of the connection. Repeatable."""
 
 
-def _sender_for(request: Request) -> _Sender:
+def _sender_for(request: Request, run: Run) -> _Sender:
     transport = request.channel.transport
-    if isinstance(transport, Connection) and not transport.TLS and hasattr(os, "sendfile"):
+    if run.has_file and isinstance(transport, Connection) and not transport.TLS and hasattr(os, "sendfile"):
         return _KernelSender(transport)
     return _WritingSender(request, WRITE_TLS_BYTES if ISSLTransport.providedBy(transport) else WRITE_BYTES)
 
@@ -196,8 +193,9 @@ class _KernelSender(_Sender):
         self._do_write = self._write_some
 
     @returns_deferred
-    async def fetch(self, run: PinnedRun, step: tuple[int, int, int]) -> tuple[int, int]:
+    async def fetch(self, run: Run, step: tuple[int, int, int]) -> tuple[int, int]:
         """Return descriptor and offset of checked bytes."""
+        assert isinstance(run, PinnedRun), "others have no file"
         reader = await run.reader(step[0])
         return await reader.verified_range(step[1], step[2])
 
@@ -281,10 +279,9 @@ class _WritingSender(_Sender):
         self._is_registered = True
 
     @returns_deferred
-    async def fetch(self, run: PinnedRun, step: tuple[int, int, int]) -> bytes:
+    async def fetch(self, run: Run, step: tuple[int, int, int]) -> bytes:
         """Return checked bytes."""
-        reader = await run.reader(step[0])
-        return await reader.read(step[1], step[2])
+        return await run.read(step)
 
     @returns_deferred
     async def send(self, fetched: bytes, length_bytes: int) -> None:

@@ -27,6 +27,7 @@ from coldstore.s3.admission import Admission
 from coldstore.s3.authorise import authorise
 from coldstore.s3.call import Call
 from coldstore.s3.conditions import check_write
+from coldstore.s3.encryption import CustomerKeys
 from coldstore.s3.errors import S3Error
 from coldstore.s3.pace import Pace
 from coldstore.s3.reads import ReadCounts
@@ -59,6 +60,7 @@ class Services:
     messages_bell: IBell
     reads: ReadCounts
     pace: Pace
+    customer_keys: CustomerKeys
     doubtful: Callable[[Sequence[str]], None]
 
     def now(self) -> float:

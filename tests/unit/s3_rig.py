@@ -16,7 +16,7 @@ from coldstore.plan.classes import ClassRule
 from coldstore.plan.quota import DefaultQuotas
 from coldstore.s3.operations import S3Operations
 from coldstore.testing.staging import SimulatedStaging
-from tests.unit.s3_wire import NOW, ParsedAnswer, Wire, request_bytes
+from tests.unit.s3_wire import NOW, ParsedAnswer, Wire, request_bytes, run_here
 
 HOT = ClassRule(pools=(), keep_on_disk=True, needs_restore=False)
 COLD = ClassRule(pools=("a", "b"), keep_on_disk=False, needs_restore=True)
@@ -57,6 +57,7 @@ class Rig:
         days_max: int = 365,
         quotas: DefaultQuotas | None = None,
         shares: Shares | None = None,
+        sse_c_over_http: bool = False,
     ) -> None:
         self.room_wanted: list[int] = []
         """What was asked for when there was no room."""
@@ -85,6 +86,8 @@ class Rig:
             janitor_bell=self.janitor_bell,
             messages_bell=self.messages_bell,
             quotas=quotas or DefaultQuotas(),
+            in_thread=run_here,
+            sse_c_over_http=sse_c_over_http,
             room_wanted=self.room_wanted.append,
             doubtful=self.doubtful.extend,
         )

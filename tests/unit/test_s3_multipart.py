@@ -121,7 +121,7 @@ class CompletionTests(SynchronousTestCase):
         found = completed(pieces, listed, algorithm="SHA256", kind=COMPOSITE)
         self.assertEqual(found.checksum, Checksum(algorithm="SHA256", value=f"{total}-2", kind=COMPOSITE))
         digests = b"".join(sha256(content).digest() for content in (MIN, b"end"))
-        self.assertEqual(found.part_digests, digests)
+        self.assertEqual(b"".join(found.part_digests), digests)
         self.assertEqual(completed(pieces, algorithm="SHA256", kind=COMPOSITE), found)
         wrong = [
             listed[0],

@@ -139,7 +139,7 @@ class RouteTests(SynchronousTestCase):
         """Headers that ask for encryption, locks or redirects are refused by name, on writes alone."""
         for name in (
             "x-amz-server-side-encryption",
-            "x-amz-server-side-encryption-customer-algorithm",
+            "x-amz-server-side-encryption-aws-kms-key-id",
             "x-amz-object-lock-mode",
             "x-amz-object-lock-legal-hold",
             "x-amz-website-redirect-location",
@@ -150,6 +150,17 @@ class RouteTests(SynchronousTestCase):
             routed("GET /b/k", {name: "x"})
         self.assertEqual(
             self.refusal("PUT /b", {"x-amz-bucket-object-lock-enabled": "true"}).code, "NotImplemented"
+        )
+
+    def test_customer_keys(self) -> None:
+        """Keys of customers are built; beside them no other encryption can be asked for."""
+        name = "x-amz-server-side-encryption-customer-algorithm"
+        for line in ("PUT /b/k", "POST /b/k?uploads", "GET /b/k"):
+            routed(line, {name: "AES256", name.replace("algorithm", "key"): "x"})
+        routed("PUT /b/k", {"x-amz-copy-source": "b/j", name.replace("amz-", "amz-copy-source-"): "AES256"})
+        error = self.refusal("PUT /b/k", {name: "AES256", "x-amz-server-side-encryption": "AES256"})
+        self.assertEqual(
+            (error.code, error.details["ArgumentName"]), ("InvalidArgument", "x-amz-server-side-encryption")
         )
 
     def test_acls(self) -> None:

@@ -24,6 +24,7 @@ from twisted.internet.endpoints import (
     wrapClientTLS,
 )
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
@@ -40,6 +41,7 @@ from coldstore.s3.resource import Endpoint
 from coldstore.s3.site import S3Site
 from coldstore.testing.staging import SimulatedStaging
 from coldstore.util.asynchronous import returns_deferred
+from tests.unit.encryption_keys import SOURCE, key_headers
 from tests.unit.s3_rig import RULES, CountingBell, text_of
 from tests.unit.s3_wire import ParsedAnswer, look_up, request_bytes, run_here
 
@@ -128,6 +130,8 @@ class ServedTests(TestCase):
             recall_bell=CountingBell(),
             janitor_bell=CountingBell(),
             messages_bell=CountingBell(),
+            in_thread=lambda function: deferToThread(function),
+            sse_c_over_http=True,
         )
         self.services = operations._services
         # Counting reads would leave a timer behind.
@@ -232,6 +236,26 @@ class ServedTests(TestCase):
         answer = await self.ask(client, "GET", "/bkt/big")
         self.assertEqual((answer.status, answer.body == self.content), (200, True))
         client.transport.loseConnection()
+        await client.lost
+        await self.check_nothing_is_held()
+
+    @returns_deferred
+    async def test_encrypted(self) -> None:
+        """Encrypted in threads on the way in, decrypted in threads on the way out, whole and in ranges; nothing stays open."""
+        client, keyed = await self.connect(), key_headers()
+        self.assertEqual((await self.ask(client, "PUT", "/bkt/secret", self.content, keyed)).status, 200)
+        answer = await self.ask(client, "GET", "/bkt/secret", headers=keyed)
+        self.assertEqual((answer.status, answer.body == self.content), (200, True))
+        ranged = {**keyed, "range": "bytes=4194300-7194310"}
+        answer = await self.ask(client, "GET", "/bkt/secret", headers=ranged)
+        self.assertEqual((answer.status, answer.body == self.content[4194300:7194311]), (206, True))
+        copied = {**keyed, **key_headers(beginning=SOURCE), "x-amz-copy-source": "bkt/secret"}
+        self.assertEqual((await self.ask(client, "PUT", "/bkt/copy", headers=copied)).status, 200)
+        answer = await self.ask(client, "GET", "/bkt/copy", headers=keyed)
+        self.assertTrue(answer.body == self.content)
+        client.transport.write(request_bytes("GET", "/bkt/secret", keyed, seconds=reactor.seconds()))
+        await client.until(lambda: len(client.received) > 100_000)
+        client.transport.abortConnection()
         await client.lost
         await self.check_nothing_is_held()
 
