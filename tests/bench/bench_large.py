@@ -3,14 +3,15 @@ Objects of 1 GiB: ``python -m tests.bench.bench_large [MiB] [rounds]``.
 
 PUT and GET over one and over four connections, each with an object of its own, beside a bare resource of twisted.web that
 drops or makes the bytes, and beside MD5 alone, which every ETag needs and which cannot be split within an object. The first
-GET after a start reads everything once more to check it; "again" is the second.
+GET after a start reads everything once more to check it; "again" is the second. Encrypted objects (SSE-C) are put and got beside
+others; they go without TLS, so that the two ciphers are not taken for each other.
 """
 
 import hashlib
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from random import Random
 
@@ -19,6 +20,7 @@ from tests.bench.processes import Server, bare
 from tests.bench.results import Figure, Report, Wanted, middle
 from tests.endtoend.appliance import Appliance
 from tests.endtoend.wire import Keys
+from tests.unit.encryption_keys import key_headers
 
 MIB = 1024 * 1024
 BLOCK_BYTES = MIB
@@ -53,31 +55,49 @@ class Bench:
         self._size_bytes = size_bytes
         self.block = Random(1).randbytes(BLOCK_BYTES)
 
-    def put(self, server: Server, streams: int, *, is_signed: bool = False) -> Run:
-        """Upload; a signed body has its SHA-256 in the request."""
+    def put(
+        self, server: Server, streams: int, *, is_signed: bool = False, is_encrypted: bool = False
+    ) -> Run:
+        """Upload; a signed body has its SHA-256 in the request. An encrypted object is another one."""
         payload = UNSIGNED
         if is_signed:
             digest = hashlib.sha256()
             for _ in range(self._size_bytes // len(self.block)):
                 digest.update(self.block)
             payload = digest.hexdigest()
-        heads = [self._head(server, "PUT", f"/bench/large{number}", payload) for number in range(streams)]
+        stem, headers = named(is_encrypted)
+        heads = [
+            self._head(server, "PUT", f"/bench/{stem}{number}", payload, headers) for number in range(streams)
+        ]
         return together(
             server, [partial(upload, server, head, self.block, self._size_bytes) for head in heads]
         )
 
-    def _head(self, server: Server, method: str, target: str, payload: str | None = None) -> bytes:
-        head = request(server.port, self._keys, method, target, payload=payload)
+    def _head(
+        self,
+        server: Server,
+        method: str,
+        target: str,
+        payload: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> bytes:
+        head = request(server.port, self._keys, method, target, payload=payload, headers=headers)
         if method == "PUT":
             head = head[:-2] + b"content-length: %d\r\n\r\n" % self._size_bytes
         return head
 
-    def get(self, server: Server, streams: int) -> Run:
+    def get(self, server: Server, streams: int, *, is_encrypted: bool = False) -> Run:
         """Download."""
         is_ours = server is self._ours
-        targets = [f"/bench/large{at}" if is_ours else f"/size/{self._size_bytes}" for at in range(streams)]
-        heads = [self._head(server, "GET", target) for target in targets]
+        stem, headers = named(is_encrypted)
+        targets = [f"/bench/{stem}{at}" if is_ours else f"/size/{self._size_bytes}" for at in range(streams)]
+        heads = [self._head(server, "GET", target, headers=headers) for target in targets]
         return together(server, [partial(download, server, head, self._size_bytes) for head in heads])
+
+
+def named(is_encrypted: bool) -> tuple[str, Mapping[str, str]]:
+    """Return how objects are called, and what their requests say of a key."""
+    return ("secret", key_headers()) if is_encrypted else ("large", {})
 
 
 def rate(run: Run) -> float:
@@ -126,20 +146,34 @@ def measure(
         ran("GET again", lambda: bench.get(ours, streams))
         ran("bare GET", lambda: bench.get(plain, streams))
         ran("PUT signed", lambda: bench.put(ours, streams, is_signed=True))
+        ran("PUT encrypted", lambda: bench.put(ours, streams, is_encrypted=True))
+        ran("GET encrypted", lambda: bench.get(ours, streams, is_encrypted=True))
+        ran("GET encrypted again", lambda: bench.get(ours, streams, is_encrypted=True))
     sent, made = [rate(run) for run in runs["bare PUT"]], [rate(run) for run in runs["bare GET"]]
     report.add(figure(f"PUT {name}", runs["PUT"], "MD5 alone", hashed, wanted("PUT")))
     report.add(figure(f"PUT {name}", runs["PUT"], "bare PUT", sent))
     report.add(figure(f"PUT {name}, signed body", runs["PUT signed"], "bare PUT", sent))
     report.add(figure(f"GET {name}, first", runs["GET"], "bare GET", made))
     report.add(figure(f"GET {name}, again", runs["GET again"], "bare GET", made, wanted("GET again")))
+    for what in ("PUT", "GET", "GET again"):
+        method, _, how = what.partition(" ")
+        shown = f"{method} {name}, encrypted{how and f', {how}'}"
+        report.add(
+            figure(
+                shown,
+                runs[what.replace("T", "T encrypted", 1)],
+                f"not: {what}",
+                [rate(run) for run in runs[what]],
+            )
+        )
 
 
 def main(size_mib: int, rounds: int) -> None:
     """Measure."""
     report, size_bytes = Report("large"), size_mib * MIB
     # What is replaced stays on disk for a minute: there is room for everything that is sent.
-    capacity = f"{10 * rounds * size_mib // 1024 + 4}GiB"
-    appliance = Appliance({"staging": {"capacity": capacity}})
+    capacity = f"{15 * rounds * size_mib // 1024 + 4}GiB"
+    appliance = Appliance({"staging": {"capacity": capacity}, "server": {"sse_c_over_http": True}})
     try:
         appliance.start()
         assert appliance.process is not None
