@@ -8,7 +8,7 @@ Who may import whom (kept by ``tests/unit/test_architecture.py``)::
 
     model  <-  plan, ontape                  pure: values and decisions
     model  <-  interfaces                    what adapters promise
-    model, interfaces, util  <-  metadata, disk, tape, notify, testing      adapters, never each other
+    model, interfaces, util  <-  metadata, disk, tape, notify, keys, testing adapters, never each other
     plan, config  <-  metadata               what to ask for next is a decision, which database a setting
     model, plan, ontape, interfaces, util  <-  s3, admin, work              the parts that act, never each other
     model, plan, interfaces, util, config, metadata  <-  upkeep  <-  admin  the operator's command, without an appliance

@@ -204,7 +204,7 @@ class Appliance:
 
     def _make_users(self) -> None:
         kept = self.state / "users.json"
-        known = {user["access_key"] for user in _list(self.client.get("/users"))}
+        known = {key["access_key"] for key in _list(self.client.get("/keys"))}
         users = json.loads(kept.read_text()) if kept.exists() else {}
         for name in ("quickstart", "alt"):
             if name not in users or users[name]["access_key"] not in known:

@@ -14,7 +14,10 @@ from twisted.web.http import Request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from coldstore.admin import metrics, views
+from coldstore.admin.asking import BadRequest, NotNow, argument_of, document_of, number_of, text_of
+from coldstore.admin.people import People, quota_of
 from coldstore.interfaces.control import IControl
+from coldstore.interfaces.keyring import IKeyring, KeyFileFault
 from coldstore.interfaces.library import LibraryFault
 from coldstore.interfaces.metadata import Conflict, IMetadataStore
 from coldstore.interfaces.process import CommandFault, LockHeld
@@ -28,14 +31,12 @@ from coldstore.model.cartridges import (
 )
 from coldstore.model.errors import ColdStoreError, NoSuchBucket, NoSuchKey
 from coldstore.model.events import Severity
-from coldstore.model.objects import UNLIMITED_BYTES, Bucket, ObjectVersion, User
+from coldstore.model.objects import Bucket, ObjectVersion
 from coldstore.model.states import ImpossibleTransition, after
 from coldstore.plan.classes import ClassRules
 from coldstore.plan.quota import DefaultQuotas
 
-BODY_MAX_BYTES = 1_000_000
 PAGE_MAX = 1000
-NAME_MAX = 128
 ALERTS_MAX = 10_000
 DAYS_MAX = 36_500
 """As in the configuration."""
@@ -46,56 +47,7 @@ DECIDED_ABOUT_CARTRIDGE = frozenset(
 """Alerts that an operator's word about a cartridge answers."""
 
 
-class BadRequest(Exception):
-    """The operator's request names something that cannot be; says what."""
-
-
-class NotNow(Exception):
-    """The operator's order does not fit the present state; says why."""
-
-
 Answerer = Callable[[Request], Awaitable[object]]
-
-
-def _argument(request: Request, name: str, default: str = "") -> str:
-    values = (request.args or {}).get(name.encode())
-    return values[0].decode("utf-8", "replace") if values else default
-
-
-def _number(request: Request, name: str, default: int, *, most: int) -> int:
-    text = _argument(request, name, str(default))
-    if not text.isascii() or not text.isdigit():
-        raise BadRequest(f"{name} is not a number: {text!r}")
-    return min(int(text), most)
-
-
-def _document(request: Request) -> Mapping[str, Any]:
-    assert request.content is not None
-    raw = request.content.read(BODY_MAX_BYTES + 1)
-    try:
-        document = json.loads(raw or b"{}")
-    except ValueError as error:
-        raise BadRequest(f"the body is not JSON: {error}") from error
-    if len(raw) > BODY_MAX_BYTES or not isinstance(document, dict):
-        raise BadRequest("the body is not a JSON object of at most 1 MB")
-    return document
-
-
-def _text(document: Mapping[str, Any], name: str, default: str | None = None) -> str:
-    value = document.get(name, default)
-    if not isinstance(value, str) or len(value) > NAME_MAX:
-        raise BadRequest(f"{name} must be text of at most {NAME_MAX} characters")
-    return value
-
-
-def _quota(document: Mapping[str, Any]) -> int | None:
-    """Return a quota in bytes: a number, null for the default, or "unlimited"."""
-    value = document.get("staging_bytes", "")
-    if value == "unlimited":
-        return UNLIMITED_BYTES
-    if value is not None and (type(value) is not int or not 0 <= value <= UNLIMITED_BYTES):
-        raise BadRequest('staging_bytes must be a number of bytes, null for the default, or "unlimited"')
-    return value
 
 
 def _days_max(document: Mapping[str, Any]) -> int | None:
@@ -121,12 +73,15 @@ class OperatorInterface:
         rules: ClassRules,
         pools: Sequence[str],
         quotas: DefaultQuotas,
-        new_user: Callable[[str, float], User],
+        keyring: IKeyring,
+        new_user_id: Callable[[], str],
+        new_key: Callable[[], tuple[str, str]],
     ) -> None:
         """
         :param host: this machine (``Host.text``)
         :param quotas: of users and buckets that were given none of their own
-        :param new_user: makes a user with fresh keys from a name and the time
+        :param new_user_id: makes a canonical id
+        :param new_key: makes an access key and its secret
         """
         self._quotas = quotas
         self._store = store
@@ -135,7 +90,9 @@ class OperatorInterface:
         self._host = host
         self._rules = rules
         self._pools = tuple(pools)
-        self._new_user = new_user
+        self._people = People(
+            store=store, clock=clock, quotas=quotas, keyring=keyring, new_user_id=new_user_id, new_key=new_key
+        )
 
     # ── applications ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -154,9 +111,8 @@ class OperatorInterface:
             ("POST", "/archive", self._archive),
             ("POST", "/drain", self._drain),
             ("POST", "/inventory", self._inventory),
-            ("GET", "/users", self._users),
-            ("POST", "/users", self._create_user),
-            ("POST", "/users/quota", self._set_user_quota),
+            *self._people.answerers(),
+            ("POST", "/reload", self._reload),
             ("GET", "/buckets", self._buckets),
             ("POST", "/buckets/quota", self._set_bucket_quota),
             ("POST", "/buckets/restore-days", self._set_restore_days_max),
@@ -211,7 +167,7 @@ class OperatorInterface:
             except BadRequest as bad:
                 request.setResponseCode(400)
                 return _json(request, {"error": str(bad)})
-            except (NotNow, Conflict, LibraryFault, CommandFault, LockHeld) as refusal:
+            except (NotNow, Conflict, KeyFileFault, LibraryFault, CommandFault, LockHeld) as refusal:
                 request.setResponseCode(409)
                 return _json(request, {"error": str(refusal)})
             except ColdStoreError as refusal:
@@ -248,17 +204,17 @@ class OperatorInterface:
         )
 
     async def _objects(self, request: Request) -> object:
-        bucket = _argument(request, "bucket")
+        bucket = argument_of(request, "bucket")
         if not bucket:
             return [
                 {"bucket": found.name, "owner": found.owner_id, "created_at": views.moment(found.created_at)}
                 for found in await self._store.buckets(owner_id=None, after="", limit=PAGE_MAX)
             ]
-        key = _argument(request, "key")
+        key = argument_of(request, "key")
         if key:
             try:
-                if _argument(request, "versions"):
-                    limit = _number(request, "limit", 100, most=PAGE_MAX)
+                if argument_of(request, "versions"):
+                    limit = number_of(request, "limit", 100, most=PAGE_MAX)
                     return await self._versions(bucket, key.encode(), limit)
                 return [await self._object(await self._store.current_version(bucket, key.encode()))]
             except NoSuchBucket as missing:
@@ -269,11 +225,12 @@ class OperatorInterface:
                 raise NoSuchKey(
                     f"there is no object {key} in {bucket}; `coldstore objects {bucket}` lists them"
                 ) from missing
-        prefix = _argument(request, "prefix").encode()
+        prefix = argument_of(request, "prefix").encode()
         start = max(
-            prefix, _argument(request, "after").encode() + b"\x00" if _argument(request, "after") else prefix
+            prefix,
+            argument_of(request, "after").encode() + b"\x00" if argument_of(request, "after") else prefix,
         )
-        limit = _number(request, "limit", 100, most=PAGE_MAX)
+        limit = number_of(request, "limit", 100, most=PAGE_MAX)
         try:
             versions = await self._store.list_current(bucket, from_key=start, before_key=None, limit=limit)
         except NoSuchBucket as missing:
@@ -324,20 +281,11 @@ class OperatorInterface:
             "drives": await self._drives(_request),
         }
 
-    async def _users(self, _request: Request) -> object:
-        return [await self._user(user) for user in await self._store.users()]
-
-    async def _user(self, user: User) -> views.Row:
-        use = await self._store.staging_use(owner_id=user.user_id)
-        return views.user_row(user) | views.quota_row(
-            user.staging_quota_bytes, use, default_bytes=self._quotas.user_bytes
-        )
-
     async def _buckets(self, request: Request) -> object:
         found = await self._store.buckets(
             owner_id=None,
-            after=_argument(request, "after"),
-            limit=_number(request, "limit", PAGE_MAX, most=PAGE_MAX),
+            after=argument_of(request, "after"),
+            limit=number_of(request, "limit", PAGE_MAX, most=PAGE_MAX),
         )
         names = {user.user_id: user.name for user in await self._store.users()}
         return [await self._bucket(bucket, names.get(bucket.owner_id, bucket.owner_id)) for bucket in found]
@@ -349,25 +297,25 @@ class OperatorInterface:
         )
 
     async def _alerts(self, request: Request) -> object:
-        found = await self._store.alerts(include_cleared=_argument(request, "all") == "1", limit=PAGE_MAX)
+        found = await self._store.alerts(include_cleared=argument_of(request, "all") == "1", limit=PAGE_MAX)
         found = sorted(
             found, key=lambda alert: (alert.cleared_at is not None, SEVERITIES.index(alert.severity))
         )
         return [views.alert_row(alert) for alert in found]
 
     async def _audit(self, request: Request) -> object:
-        before = _argument(request, "before")
+        before = argument_of(request, "before")
         found = await self._store.audit_trail(
-            before_id=_number(request, "before", 0, most=2**62) if before else None,
-            limit=_number(request, "limit", 100, most=PAGE_MAX),
+            before_id=number_of(request, "before", 0, most=2**62) if before else None,
+            limit=number_of(request, "limit", 100, most=PAGE_MAX),
         )
         return [views.audit_row(event) for event in found]
 
     # ── orders ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _admit(self, request: Request) -> object:
-        document = _document(request)
-        by, pool = _text(document, "by"), _text(document, "pool", "")
+        document = document_of(request)
+        by, pool = text_of(document, "by"), text_of(document, "pool", "")
         if pool and pool not in self._pools:
             raise BadRequest(f"there is no pool {pool!r}; the pools are {', '.join(self._pools)}")
         wanted = document.get("barcodes")
@@ -405,14 +353,14 @@ class OperatorInterface:
         return admitted
 
     async def _change_cartridge(self, request: Request) -> object:
-        document = _document(request)
-        by, barcode, reason = (_text(document, name) for name in ("by", "barcode", "reason"))
+        document = document_of(request)
+        by, barcode, reason = (text_of(document, name) for name in ("by", "barcode", "reason"))
         events = {
             "withdraw": CartridgeEvent.WITHDRAW,
             "trust": CartridgeEvent.TRUST,
             "condemn": CartridgeEvent.CONDEMN,
         }
-        action = _text(document, "action")
+        action = text_of(document, "action")
         if action not in events:
             raise BadRequest(f"no such action: {action!r}; there are {', '.join(events)}")
         cartridge = await self._store.cartridge(barcode)
@@ -431,20 +379,20 @@ class OperatorInterface:
         return row
 
     async def _change_drive(self, request: Request) -> object:
-        document = _document(request)
+        document = document_of(request)
         index = document.get("drive")
         if type(index) is not int or index not in {drive.index for drive in await self._store.drives()}:
             raise BadRequest(f"there is no drive {index!r}")
         try:
-            state = DriveState(_text(document, "state"))
+            state = DriveState(text_of(document, "state"))
         except ValueError as error:
             raise BadRequest("state must be up or down") from error
         drive = await self._store.set_drive_state(
             index=index,
             state=state,
-            reason=_text(document, "reason"),
+            reason=text_of(document, "reason"),
             at=self._clock.seconds(),
-            by=_text(document, "by"),
+            by=text_of(document, "by"),
             # Whoever says that it may be used says it of this machine: whatever had it before is done with it.
             host=self._host if state is DriveState.UP else None,
         )
@@ -458,51 +406,32 @@ class OperatorInterface:
         return {"accepted": True}
 
     async def _drain(self, request: Request) -> object:
-        is_draining = _document(request).get("on")
+        is_draining = document_of(request).get("on")
         if not isinstance(is_draining, bool):
             raise BadRequest("on must be true or false")
         self._control.drain(is_draining)
         return {"draining": is_draining}
 
+    async def _reload(self, _request: Request) -> object:
+        return {"reloaded": list(await self._control.reload())}
+
     async def _inventory(self, _request: Request) -> object:
         await self._control.look_at_library()
         return await self._cartridges(_request)
 
-    async def _create_user(self, request: Request) -> object:
-        name = _text(_document(request), "name")
-        if not name or not name.isprintable():
-            raise BadRequest("name must not be empty, and printable")
-        user = self._new_user(name, self._clock.seconds())
-        await self._store.create_user(user)
-        await self._store.audit(
-            at=user.created_at,
-            who="operator",
-            what="create user",
-            subject=f"user {name}",
-            detail=user.access_key,
-        )
-        return views.user_row(user, shows_secret=True)
-
-    async def _set_user_quota(self, request: Request) -> object:
-        document = _document(request)
-        name, quota_bytes = _text(document, "name"), _quota(document)
-        user = await self._store.set_user_quota(name=name, quota_bytes=quota_bytes)
-        await self._audit_quota(document, f"user {name}", quota_bytes)
-        return await self._user(user)
-
     async def _set_bucket_quota(self, request: Request) -> object:
-        document = _document(request)
-        name, quota_bytes = _text(document, "name"), _quota(document)
+        document = document_of(request)
+        name, quota_bytes = text_of(document, "name"), quota_of(document)
         try:
             bucket = await self._store.set_bucket_quota(name=name, quota_bytes=quota_bytes)
         except NoSuchBucket as missing:
             raise NoSuchBucket(f"there is no bucket {name}; `coldstore bucket list` lists them") from missing
-        await self._audit_quota(document, f"bucket {name}", quota_bytes)
+        await self._people.audit_quota(document, f"bucket {name}", quota_bytes)
         return await self._owned(bucket)
 
     async def _set_restore_days_max(self, request: Request) -> object:
-        document = _document(request)
-        name, by, days_max = _text(document, "name"), _text(document, "by"), _days_max(document)
+        document = document_of(request)
+        name, by, days_max = text_of(document, "name"), text_of(document, "by"), _days_max(document)
         try:
             bucket = await self._store.set_restore_days_max(name=name, days_max=days_max)
         except NoSuchBucket as missing:
@@ -520,19 +449,9 @@ class OperatorInterface:
         names = {user.user_id: user.name for user in await self._store.users()}
         return await self._bucket(bucket, names.get(bucket.owner_id, bucket.owner_id))
 
-    async def _audit_quota(self, document: Mapping[str, Any], subject: str, quota_bytes: int | None) -> None:
-        shown = "default" if quota_bytes is None else views.quota_text(quota_bytes)
-        await self._store.audit(
-            at=self._clock.seconds(),
-            who=_text(document, "by"),
-            what="set staging quota",
-            subject=subject,
-            detail=shown,
-        )
-
     async def _close_alert(self, request: Request) -> object:
-        document = _document(request)
-        by, alert_id = _text(document, "by"), document.get("id")
+        document = document_of(request)
+        by, alert_id = text_of(document, "by"), document.get("id")
         found = await self._store.alerts(include_cleared=False, limit=ALERTS_MAX)
         alert = next((alert for alert in found if alert.alert_id == alert_id), None)
         if type(alert_id) is not int or alert is None:

@@ -113,9 +113,24 @@ def _parser() -> argparse.ArgumentParser:
     )
     command("resume", _resume, "Take up work again after a drain.")
     command("inventory", _inventory, "Let the library be looked at now.")
-    user = command("user", _user, "Make users, list them, or say how much of the staging disk one may have.")
-    user.add_argument("action", choices=["create", "list", "quota"])
+    user = command("user", _user, "Make users, list them, have their keys accepted or not, or set a quota.")
+    user.add_argument("action", choices=["create", "list", "quota", "disable", "enable", "delete"])
     user.add_argument("name", nargs="?")
+    keys = command("keys", _keys, "Access keys: list, make, disable, delete them; or change the master key.")
+    keys.add_argument(
+        "action",
+        nargs="?",
+        default="list",
+        choices=["list", "create", "disable", "enable", "delete", "rotate-master"],
+    )
+    keys.add_argument(
+        "subject",
+        nargs="?",
+        default="",
+        metavar="USER|KEY",
+        help="create and list: a user; else an access key",
+    )
+    command("reload", _reload, "Read certificates of the S3 endpoint again, now.")
     bucket = command(
         "bucket",
         _bucket,
@@ -420,6 +435,7 @@ def _inventory(client: Client, options: argparse.Namespace) -> None:
 
 
 QUOTA_COLUMNS = ("staging_used_bytes", "staging_quota")
+USER_COLUMNS = ("name", "state", "keys", "user_id", *QUOTA_COLUMNS, "created_at")
 
 
 def _is_quota_misplaced(options: argparse.Namespace) -> bool:
@@ -434,20 +450,85 @@ def _user(client: Client, options: argparse.Namespace) -> int:
     if _is_quota_misplaced(options):
         return 2
     if options.action == "list":
-        _show(options, client.get("/users"), ["name", "access_key", "user_id", *QUOTA_COLUMNS, "created_at"])
+        users = _rows(client.get("/users"))
+        _show(options, users if options.json else [_user_shown(row) for row in users], USER_COLUMNS)
         return 0
     if not options.name:
         print("coldstore: name the user", file=sys.stderr)
         return 2
     if options.action == "quota":
         return _set_quota(client, options, "/users/quota", ["name", *QUOTA_COLUMNS])
-    made = _row(client.post("/users", {"name": options.name}))
+    if options.action != "create":
+        changed = _row(
+            client.post("/users/change", {"by": _who(), "name": options.name, "action": options.action})
+        )
+        if options.json:
+            _print_json(changed)
+        elif options.action == "delete":
+            print(f"{options.name} is deleted, with all access keys.")
+        else:
+            print(table([_user_shown(changed)], USER_COLUMNS))
+        return 0
+    _show_new_key(client.post("/users", {"by": _who(), "name": options.name}), options)
+    return 0
+
+
+def _user_shown(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {**row, "keys": len(row["access_keys"])}
+
+
+def _show_new_key(answer: object, options: argparse.Namespace) -> None:
+    made = _row(answer)
     if options.json:
         _print_json(made)
     else:
         print(page(made))
         print("The secret key is shown this once.")
+
+
+def _keys(client: Client, options: argparse.Namespace) -> int:
+    columns = ["user", "access_key", "state", "created_at", "last_used_at"]
+    action, subject = options.action, options.subject
+    if action == "list":
+        _show(options, client.get("/keys", **({"user": subject} if subject else {})), columns)
+        return 0
+    if action == "rotate-master":
+        if subject:
+            print("coldstore: there is one master key: name nothing", file=sys.stderr)
+            return 2
+        return _rotate_master(client, options)
+    if not subject:
+        print(f"coldstore: name the {'user' if action == 'create' else 'access key'}", file=sys.stderr)
+        return 2
+    if action == "create":
+        _show_new_key(client.post("/keys", {"by": _who(), "user": subject}), options)
+        return 0
+    changed = _row(client.post("/keys/change", {"by": _who(), "access_key": subject, "action": action}))
+    if action == "delete" and not options.json:
+        print(f"{subject} of {changed['user']} is deleted.")
+    else:
+        _show(options, [changed], columns)
     return 0
+
+
+def _rotate_master(client: Client, options: argparse.Namespace) -> int:
+    changed = _row(client.post("/keys/rotate-master", {"by": _who()}))
+    if options.json:
+        _print_json(changed)
+    else:
+        print(
+            f"{changed['secrets']} secrets are encrypted under master key {changed['master_key']} now. Keep a copy of"
+            f" {changed['key_file']}; the one before, {changed['kept_before']}, is needed for as long as there are dumps from before."
+        )
+    return 0
+
+
+def _reload(client: Client, options: argparse.Namespace) -> None:
+    answer = _row(client.post("/reload", {"by": _who()}))
+    if options.json:
+        _print_json(answer)
+    else:
+        print("\n".join(answer["reloaded"]) or "The S3 endpoint has no certificate.")
 
 
 def _bucket(client: Client, options: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ from coldstore.model.activity import DriveActivity
 from coldstore.model.bundles import Bundle, Copy
 from coldstore.model.cartridges import Cartridge, Drive
 from coldstore.model.events import Alert, AuditEvent
+from coldstore.model.keys import AccessKey
 from coldstore.model.objects import UNLIMITED_BYTES, Bucket, ObjectVersion, User
 from coldstore.util.tables import size
 
@@ -184,17 +185,42 @@ def restore_row(version: ObjectVersion) -> Row:
     }
 
 
-def user_row(user: User, *, shows_secret: bool = False) -> Row:
-    """One user; the secret key only when it was made just now."""
-    row: dict[str, object] = {
+def user_row(user: User, keys: Sequence[AccessKey]) -> Row:
+    """One user, with the ids of the access keys."""
+    return {
         "name": user.name,
         "user_id": user.user_id,
-        "access_key": user.access_key,
+        "state": _state(user.disabled_at),
+        "access_keys": [key.access_key for key in keys],
         "created_at": moment(user.created_at),
     }
-    if shows_secret:
-        row["secret_key"] = user.secret_key
-    return row
+
+
+def key_row(user: User, key: AccessKey) -> Row:
+    """One access key."""
+    return {
+        "user": user.name,
+        "access_key": key.access_key,
+        "state": _state(key.disabled_at),
+        "created_at": moment(key.created_at),
+        "last_used_at": moment(key.last_used_at),
+        "disabled_at": moment(key.disabled_at),
+    }
+
+
+def new_key_row(user: User, key: AccessKey, secret_key: str) -> Row:
+    """An access key that was made just now, with its secret."""
+    return {
+        "name": user.name,
+        "user_id": user.user_id,
+        "access_key": key.access_key,
+        "secret_key": secret_key,
+        "created_at": moment(key.created_at),
+    }
+
+
+def _state(disabled_at: float | None) -> str:
+    return "enabled" if disabled_at is None else "disabled"
 
 
 def bucket_row(bucket: Bucket, owner: str) -> Row:

@@ -14,6 +14,7 @@ from coldstore.interfaces.notify import INotifier
 from coldstore.interfaces.reservation import IReservation
 from coldstore.interfaces.staging import IStaging
 from coldstore.interfaces.tenure import ITenure
+from coldstore.keys.keyfile import IsKeyFile
 from coldstore.model.hosts import Host
 from coldstore.util.workers import Pool
 from coldstore.work.activity import ActivityBoard
@@ -70,6 +71,9 @@ class Adapters(Protocol):
 
     def tenure(self, *, store: IMetadataStore, epoch: int) -> Tenure:
         """The standing of a run that was begun in the store."""
+
+    def key_file(self) -> IsKeyFile:
+        """Where the master key of access keys is kept."""
 
     def staging(self, epoch: int) -> IStaging:
         """The staging disk, not started yet."""

@@ -1,8 +1,8 @@
 """The running appliance, as an operator reaches it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from coldstore.interfaces.control import Health, IControl
@@ -20,7 +20,12 @@ from coldstore.work.watcher import Watcher
 
 @implementer(IControl)
 class Control:
-    """Answers and orders for whom ``IControl`` is for; ``is_serving`` is set once clients are served."""
+    """
+    Answers and orders for whom ``IControl`` is for; ``is_serving`` is set once clients are served, and ``on_reload`` to what reads
+    certificates again, where there are some.
+    """
+
+    on_reload: "Callable[[], Deferred[Sequence[str]]] | None" = None
 
     def __init__(
         self,
@@ -95,3 +100,7 @@ class Control:
     def look_at_library(self) -> "Deferred[None]":
         """See ``IControl.look_at_library``."""
         return Deferred.fromCoroutine(self._dispatcher.look_at_library())
+
+    def reload(self) -> "Deferred[Sequence[str]]":
+        """See ``IControl.reload``."""
+        return succeed(()) if self.on_reload is None else self.on_reload()

@@ -22,12 +22,13 @@ from coldstore.appliance.tenure import Tenure
 from coldstore.config.schema import Configuration
 from coldstore.interfaces.metadata import Epoch, IMetadataStore
 from coldstore.interfaces.staging import DiskFault
+from coldstore.keys.keyring import Keyring
 from coldstore.model.errors import MetadataUnavailable, StagingFull
 from coldstore.model.hosts import Host
-from coldstore.model.objects import User
 from coldstore.plan.takeover import seconds_to_wait
 from coldstore.s3.auth import Authenticator
 from coldstore.s3.ids import IdSource
+from coldstore.s3.keyuse import KeyUses
 from coldstore.s3.operations import S3Operations
 from coldstore.s3.pace import pace_of
 from coldstore.s3.resource import Endpoint
@@ -128,6 +129,7 @@ class Core(MultiService):
 
         :raise AnotherAppliance: another appliance has the record
         :raise MetadataUnavailable, SchemaTooNew, SchemaTooOld, RecordElsewhere: the record cannot be used
+        :raise KeyFileFault: the master key of access keys is not to be had
         :raise DiskFault: the staging disk cannot be used
         :raise OSError, VirtualCartridges: what the configuration names is not there, or is not what the record knows
         """
@@ -150,6 +152,17 @@ class Core(MultiService):
         self.tenure = adapters.tenure(store=store, epoch=epoch)
         on_begun()
         await self._wait_for_predecessor(Host.of_text(self.epoch.host_before))
+
+        signatures = adapters.workers(SIGNATURE_THREADS, "signatures")
+        self._closing.append(signatures.stop)
+        keyring = Keyring(
+            store=store,
+            file=adapters.key_file(),
+            seconds=clock.seconds,
+            random_bytes=unguessable.randbytes,
+            in_thread=signatures.run,
+        )
+        await keyring.open()
 
         staging = adapters.staging(epoch)
         await staging.start()
@@ -348,10 +361,10 @@ class Core(MultiService):
             rules=rules,
             pools=tuple(settings.pools),
             quotas=policies.default_quotas(settings),
-            new_user=lambda name, at: _new_user(unguessable, name, at),
+            keyring=keyring,
+            new_user_id=lambda: f"{unguessable.getrandbits(256):064x}",
+            new_key=lambda: _new_key(unguessable),
         )
-        signatures = adapters.workers(SIGNATURE_THREADS, "signatures")
-        self._closing.append(signatures.stop)
         ciphers = adapters.workers(CIPHER_THREADS, "ciphers")
         self._closing.append(ciphers.stop)
         pace = pace_of(settings.server.min_rate_bytes, settings.server.idle_timeout_seconds)
@@ -379,7 +392,7 @@ class Core(MultiService):
         endpoint = Endpoint(
             operations=operations.registry(),
             authenticator=Authenticator(
-                look_up=store.user_by_access_key,
+                look_up=keyring.look_up,
                 seconds=clock.seconds,
                 region=region,
                 accepts_version_2_urls=settings.server.sigv2_presigned,
@@ -388,6 +401,7 @@ class Core(MultiService):
             ids=ids,
             seconds=clock.seconds,
             in_thread=signatures.run,
+            note_key_use=KeyUses(store, clock).note,
             domains=settings.server.domains,
             requests_max=settings.server.max_connections,
         )
@@ -403,16 +417,13 @@ class Core(MultiService):
         self.site, self.operator, self.control = site, operator, control
 
 
-def _new_user(random: Random, name: str, at: float) -> User:
-    """Make a user with keys of the shape that S3 tools expect: 20 upper-case letters and digits, and 40 of base64."""
+def _new_key(random: Random) -> tuple[str, str]:
+    """Make keys of the shape that S3 tools expect: 20 upper-case letters and digits, and 40 of base64."""
     letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
     secret = letters + letters.lower() + "0123456789"
-    return User(
-        user_id=f"{random.getrandbits(256):064x}",
-        name=name,
-        access_key="CS" + "".join(random.choice(letters) for _ in range(18)),
-        secret_key="".join(random.choice(secret) for _ in range(40)),
-        created_at=at,
+    return (
+        "CS" + "".join(random.choice(letters) for _ in range(18)),
+        "".join(random.choice(secret) for _ in range(40)),
     )
 
 

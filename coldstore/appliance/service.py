@@ -7,12 +7,12 @@ It takes the state directory, has the core recover and begin, then lets operator
 """
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from twisted.application.service import IServiceCollection, MultiService
-from twisted.internet import ssl
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import SSL4ServerEndpoint, TCP4ServerEndpoint, UNIXServerEndpoint
@@ -22,6 +22,8 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 from twisted.web.server import Site
 
+from coldstore.appliance.certificates import Certificates, Present
+from coldstore.appliance.clocks import TimeOfDay
 from coldstore.appliance.core import Core
 from coldstore.appliance.library import VirtualCartridges
 from coldstore.appliance.logs import observer
@@ -35,6 +37,8 @@ from coldstore.model.hosts import Host
 from coldstore.util.servicemanager import tell
 from coldstore.util.statedir import StateDirectory, StateDirectoryInUse
 from coldstore.util.thishost import boot_id, host_name, machine_id
+from coldstore.util.workers import Workers
+from coldstore.work.alerts import Alerts
 
 PLAIN_FAULTS = (
     OSError,
@@ -83,6 +87,7 @@ class Appliance(MultiService):
         self._log_file = log_file
         self._starting: Deferred[None] | None = None
         self._closing: list[Callable[[], Any]] = []
+        self._reload: Callable[[], object] = lambda: None
 
     def setServiceParent(self, parent: Any) -> None:
         """Give the application our log observer, then join it as any service does."""
@@ -94,6 +99,7 @@ class Appliance(MultiService):
     def startService(self) -> None:
         """Begin to start; a failure ends the process with exit status 1."""
         super().startService()
+        self._hear_hangup()
         self._starting = Deferred.fromCoroutine(self._start())
         self._starting.addErrback(self._failed_to_start)
 
@@ -153,7 +159,7 @@ class Appliance(MultiService):
             Site(core.operator.public().resource()),
             "health and metrics",
         )
-        await self._listen(self._s3_endpoint(), core.site, "S3")
+        await self._serve_s3(core)
         core.control.is_serving = True
         self._tell_service_manager("READY=1\nSTATUS=serving S3" if turn.has_stood_by else "READY=1")
         for remark in core.control.remarks:
@@ -184,14 +190,48 @@ class Appliance(MultiService):
         self._tell_service_manager(f"STATUS={sentence}")
         self._end_process(TAKEN_OVER_STATUS)
 
-    def _s3_endpoint(self) -> IStreamServerEndpoint:
-        server = self._configuration.server
-        common = {"interface": server.address, "backlog": 512}
-        if server.tls.certificate_file is None or server.tls.key_file is None:
-            return TCP4ServerEndpoint(self._reactor, server.port, **common)
-        pem = Path(server.tls.certificate_file).read_bytes() + b"\n" + Path(server.tls.key_file).read_bytes()
-        certificate = ssl.PrivateCertificate.loadPEM(pem)
-        return SSL4ServerEndpoint(self._reactor, server.port, certificate.options(), **common)
+    async def _serve_s3(self, core: Core) -> None:
+        """Listen for S3 clients wherever it is wanted."""
+        certificates: list[Present] = []
+        for listener in self._configuration.listeners:
+            common = {"interface": listener.interface, "backlog": listener.backlog}
+            endpoint: IStreamServerEndpoint
+            if listener.tls is None:
+                endpoint = TCP4ServerEndpoint(self._reactor, listener.port, **common)
+            else:
+                certificates.append(Present(listener.tls))
+                endpoint = SSL4ServerEndpoint(self._reactor, listener.port, certificates[-1], **common)
+            await self._listen(endpoint, core.site, "S3" if listener.tls is None else "S3 over TLS")
+        if certificates:
+            self._look_after(certificates, core)
+
+    def _look_after(self, certificates: list[Present], core: Core) -> None:
+        """Read certificates anew when they change, or somebody asks for it."""
+        clock = TimeOfDay(self._reactor)
+        threads = Workers(self._reactor, 1, "certificates")
+        looked_after = Certificates(
+            certificates,
+            alerts=Alerts(store=core.store, clock=clock),
+            clock=clock,
+            in_thread=threads.run,
+            warn_seconds=self._configuration.server.tls.warn_before_seconds,
+        )
+        self._closing.append(threads.stop)
+        self._closing.append(looked_after.stop)
+        core.control.on_reload = lambda: Deferred.fromCoroutine(looked_after.reload())
+        self._reload = lambda: core.control.reload().addErrback(
+            lambda failure: self.log.failure("certificates could not be read", failure)
+        )
+        looked_after.start()
+
+    def _hear_hangup(self) -> None:
+        """Have SIGHUP read certificates anew, and end nothing: that is what it does to a process that does not hear it."""
+
+        def reload(*_: object) -> None:
+            self._reactor.callFromThread(lambda: self._reload())
+
+        before = signal.signal(signal.SIGHUP, reload)
+        self._closing.append(lambda: signal.signal(signal.SIGHUP, before))
 
     async def _listen(self, endpoint: IStreamServerEndpoint, site: Site, what: str) -> None:
         port: IListeningPort = await endpoint.listen(site)

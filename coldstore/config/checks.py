@@ -23,8 +23,18 @@ def contradictions(configuration: Configuration) -> list[tuple[Path, str]]:
 
 def _endpoints(configuration: Configuration) -> Iterator[tuple[Path, str]]:
     server, operator = configuration.server, configuration.operator
-    if server.port and (server.address, server.port) == (operator.address, operator.port):
-        yield ("operator", "port"), f"{operator.port} is the port of the S3 endpoint (server.port) already"
+    setting = "server.endpoints" if server.endpoints else "server.port"
+    places = [(listener.interface, listener.port) for listener in configuration.listeners if listener.port]
+    if (operator.address, operator.port) in places:
+        yield ("operator", "port"), f"{operator.port} is the port of the S3 endpoint ({setting}) already"
+    for index, place in enumerate(places):
+        if place in places[:index]:
+            yield ("server", "endpoints"), f"port {place[1]} is named twice"
+    if server.endpoints and server.tls.certificate_file is not None:
+        yield (
+            ("server", "tls", "certificate_file"),
+            "belongs to server.address and server.port; with server.endpoints it is named there: ssl:PORT:privateKey=FILE:certKey=FILE",
+        )
     if (server.tls.certificate_file is None) != (server.tls.key_file is None):
         missing = "key_file" if server.tls.key_file is None else "certificate_file"
         yield ("server", "tls", missing), "is missing: TLS needs a certificate and its key"

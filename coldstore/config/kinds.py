@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from coldstore.util import units
+from coldstore.util.listening import listener_of
 
 STRING, INTEGER, FLOAT, BOOLEAN, NULL = (
     f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null")
@@ -187,6 +188,18 @@ class Path:
         if not text.startswith("/") or re.search(r"[\x00-\x1f]", text):
             raise ValueError(f"{text!r} is not an absolute path")
         return text if text == "/" else text.rstrip("/")
+
+    def write(self, value: object) -> str:
+        return str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where a server listens: see ``util.listening``."""
+
+    def read(self, text: str, tag: str, environment: Mapping[str, str]) -> str:
+        listener_of(text)
+        return text
 
     def write(self, value: object) -> str:
         return str(value)

@@ -15,6 +15,7 @@ from coldstore.config.kinds import (
     Choice,
     Duration,
     Keys,
+    Listening,
     Number,
     Path,
     Program,
@@ -25,6 +26,7 @@ from coldstore.config.kinds import (
 )
 from coldstore.model.cartridges import VolumeForm
 from coldstore.model.objects import StorageClass
+from coldstore.util.listening import Listener, TlsFiles, listener_of
 
 KIB, MIB, GIB, TIB, GB = 2**10, 2**20, 2**30, 2**40, 10**9
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
@@ -48,6 +50,7 @@ EtcdEndpoint = Annotated[
         r"https?://([A-Za-z0-9._-]+|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?", "a URL such as http://127.0.0.1:2379"
     ),
 ]
+Endpoint = Annotated[str, Listening()]
 Fraction = Annotated[float, Number(0, 1)]
 Executable = Annotated[str, Program()]
 Device = Annotated[str, Path()]
@@ -66,10 +69,15 @@ CLASS_KEYS = Keys("|".join(StorageClass), "a storage class", replaces_defaults=F
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tls:
-    """The certificate of the S3 endpoint; without one it speaks plain HTTP."""
+    """
+    The certificate of the S3 endpoint; without one it speaks plain HTTP.
+
+    :ivar warn_before_seconds: how long before the end of a certificate, of whatever endpoint, an alert tells
+    """
 
     certificate_file: SecretFile | None = None
     key_file: SecretFile | None = None
+    warn_before_seconds: Seconds = 21 * DAY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,12 +85,14 @@ class Server:
     """
     The S3 endpoint. Port 0 lets the system choose one; ``domains`` are those of virtual-host style requests.
 
+    :ivar endpoints: where to listen (``util.listening``), in the place of ``address``, ``port`` and the files of ``tls``
     :ivar min_rate_bytes: what a client must send of a body, or take of an object, each second, on the average of every
         ``idle_timeout_seconds``.
     """
 
     address: Host = "127.0.0.1"
     port: Port = 8420
+    endpoints: tuple[Endpoint, ...] = ()
     region: Annotated[
         str, Text(r"[a-z0-9-]{1,63}", "a region's name (lower-case letters, digits and '-')")
     ] = "us-east-1"
@@ -508,6 +518,17 @@ class Time:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Security:
+    """
+    What secrets are protected by.
+
+    :ivar key_file: the master key of access keys; null stands for ``master.key`` in the state directory
+    """
+
+    key_file: AbsolutePath | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
     """All settings of an appliance. The properties fill in what follows from the state directory."""
 
@@ -515,6 +536,7 @@ class Configuration:
     server: Server = field(default_factory=Server)
     operator: Operator = field(default_factory=Operator)
     admin: Admin = field(default_factory=Admin)
+    security: Security = field(default_factory=Security)
     metadata: Metadata = field(default_factory=Metadata)
     staging: Staging = field(default_factory=Staging)
     cache: Cache = field(default_factory=Cache)
@@ -534,6 +556,22 @@ class Configuration:
     def admin_socket(self) -> str:
         """Path of the operator's UNIX socket."""
         return self.admin.socket or f"{self.state_directory}/admin.sock"
+
+    @property
+    def listeners(self) -> tuple[Listener, ...]:
+        """Where S3 clients are served."""
+        server = self.server
+        if server.endpoints:
+            return tuple(listener_of(text) for text in server.endpoints)
+        tls = None
+        if server.tls.certificate_file is not None and server.tls.key_file is not None:
+            tls = TlsFiles(certificate_file=server.tls.certificate_file, key_file=server.tls.key_file)
+        return (Listener(interface=server.address, port=server.port, tls=tls),)
+
+    @property
+    def key_file(self) -> str:
+        """Path of the master key of access keys."""
+        return self.security.key_file or f"{self.state_directory}/master.key"
 
     @property
     def sqlite_path(self) -> str:

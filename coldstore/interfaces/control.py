@@ -54,3 +54,6 @@ class IControl(Interface):
 
     def look_at_library() -> Deferred[None]:
         """Take inventory now; fails with ``LibraryFault``."""
+
+    def reload() -> Deferred[Sequence[str]]:
+        """Read the certificates of the S3 endpoint again, now; return a sentence about each. One that cannot be used is not."""

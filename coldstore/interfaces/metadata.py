@@ -20,6 +20,7 @@ from zope.interface import Attribute, Interface
 from coldstore.model.bundles import Bundle, BundleState, Copy, Member
 from coldstore.model.cartridges import Cartridge, Drive, DriveState
 from coldstore.model.events import Alert, AuditEvent, NewMessage, OutboxMessage, Severity
+from coldstore.model.keys import AccessKey, MasterKey, SealedSigner
 from coldstore.model.objects import (
     ArchiveState,
     Bucket,
@@ -211,14 +212,21 @@ class IMetadataStore(Interface):
 
     # ── users ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def create_user(user: User) -> Deferred[None]:
-        """Record a user. Fails with ``Conflict`` when the id, the name or the access key is taken."""
-
-    def user_by_access_key(access_key: str) -> Deferred[User | None]:
-        """Return who signs with this key, None when nobody does."""
+    def create_user(user: User, key: AccessKey) -> Deferred[None]:
+        """Record a user with a first key. Fails with ``Conflict`` when the id, the name or the access key is taken."""
 
     def users() -> Deferred[list[User]]:
         """Return all users by name."""
+
+    def set_user_disabled(*, name: str, disabled_at: float | None) -> Deferred[User]:
+        """
+        Have none of a user's keys accepted, or (None) all that are not disabled themselves. ``signer`` says so from now on.
+
+        Fails with ``Conflict`` without such a user.
+        """
+
+    def delete_user(name: str) -> Deferred[User]:
+        """Forget a user with all keys; fails with ``Conflict``, which says why, without such a user and when he owns a bucket."""
 
     def set_user_quota(*, name: str, quota_bytes: int | None) -> Deferred[User]:
         """Set a user's quota on the staging disk, None for the default; fails with ``Conflict`` without such a user."""
@@ -228,6 +236,65 @@ class IMetadataStore(Interface):
         Return what an owner, or a bucket, has on the staging disk, by class; exactly one is given. Exact: every step that
         changes it counts it. Fails with ``NoSuchBucket``.
         """
+
+    # ── access keys ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def signer(access_key: str) -> Deferred[SealedSigner | None]:
+        """
+        Return who signs with this key, None when nobody does: there is no such key, or it or its user is disabled.
+
+        The same object is returned until something about users or keys changes.
+        """
+
+    def access_keys_of(user_id: str) -> Deferred[list[AccessKey]]:
+        """Return the keys of a user, the oldest first."""
+
+    def access_keys(*, after: str, limit: int) -> Deferred[list[AccessKey]]:
+        """Return keys of everybody in the order of their ids, beginning behind ``after``."""
+
+    def add_access_key(key: AccessKey) -> Deferred[None]:
+        """
+        Give a user one more key. Fails with ``Conflict``, which says why, without such a user, when he has ``ACCESS_KEYS_MAX``, and
+        when the access key is taken.
+        """
+
+    def set_access_key_disabled(*, access_key: str, disabled_at: float | None) -> Deferred[AccessKey]:
+        """Have a key not accepted, or (None) accepted. ``signer`` says so from now on. Fails with ``Conflict`` without such a key."""
+
+    def delete_access_key(access_key: str) -> Deferred[AccessKey]:
+        """Forget a key that is disabled; fails with ``Conflict`` when it is not, or there is none."""
+
+    def note_key_uses(uses: Mapping[str, float]) -> Deferred[None]:
+        """
+        Record when (unix seconds) keys, at most BATCH_MAX, were used last; keys that are gone are left out. Harmless to repeat.
+        """
+
+    def seal_secrets(sealed: Mapping[str, tuple[str, str]]) -> Deferred[None]:
+        """
+        Change what is recorded as the sealed secrets of at most BATCH_MAX keys: by key what is there (``""``: the secret is in the
+        clear), and what is to be there. Keys with something else, or that are gone, are left as they are. Harmless to repeat.
+        """
+
+    def plain_secrets(*, after: str, limit: int) -> Deferred[dict[str, str]]:
+        """
+        Return secrets in the clear by access key, in the order of those, beginning behind ``after``: of stores from before secrets
+        were encrypted, also when a sealed one is recorded meanwhile.
+        """
+
+    def forget_plain_secrets() -> Deferred[None]:
+        """
+        Erase all secrets in the clear, in files of this machine also what is left of them there. Fails with ``Conflict`` when one is
+        not recorded as a sealed one, and keeps it. Harmless to repeat.
+        """
+
+    def master_keys() -> Deferred[list[MasterKey]]:
+        """Return the master keys that secrets are encrypted under, the oldest first."""
+
+    def add_master_key(key: MasterKey) -> Deferred[None]:
+        """Record that secrets may be encrypted under a master key from now on. Harmless to repeat."""
+
+    def forget_master_key(check_value: str) -> Deferred[None]:
+        """Record that none is any more. Harmless to repeat."""
 
     # ── buckets ─────────────────────────────────────────────────────────────────────────────────────────────────────
 

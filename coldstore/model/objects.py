@@ -75,17 +75,17 @@ class Checksum(NamedTuple):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
     """
-    Somebody who may sign requests. ``user_id`` is the canonical id that S3 shows as owner.
+    Somebody who may have access keys (``model.keys``). ``user_id`` is the canonical id that S3 shows as owner.
 
     ``staging_quota_bytes`` is what may lie on the staging disk for the user at once; None: the default of the configuration.
+    ``disabled_at``: since when no key of the user is accepted; None: they are.
     """
 
     user_id: str
     name: str
-    access_key: str
-    secret_key: str
     created_at: float
     staging_quota_bytes: int | None = None
+    disabled_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from coldstore.model.objects import User
+from coldstore.model.keys import Signer
 from coldstore.s3.auth_v2 import FORM_FIELDS as V2_FORM_FIELDS
 from coldstore.s3.auth_v2 import SCHEME as V2_SCHEME
 from coldstore.s3.auth_v2 import Version2
@@ -144,7 +144,7 @@ class Authenticator:
             return await self._version_2.of_header(request, authorization)
         return await self._version_4(request, self._claim_of_header(request, authorization))
 
-    async def authenticate_form(self, fields: Mapping[str, str]) -> User:
+    async def authenticate_form(self, fields: Mapping[str, str]) -> Signer:
         """
         Verify the signature of a browser's form, which covers its policy as it was sent.
 

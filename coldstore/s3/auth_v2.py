@@ -8,7 +8,7 @@ version 2)".
 import re
 from collections.abc import Callable, Mapping
 
-from coldstore.model.objects import User
+from coldstore.model.keys import Signer
 from coldstore.s3.errors import S3Error
 from coldstore.s3.payload import SIGNED, Payload, payload_of
 from coldstore.s3.signed_request import (
@@ -92,7 +92,7 @@ class Version2:
         user, payload = await self._verified(request, found["access_key"], found["signature"], when=when)
         return Authentication(user=user, payload=payload, chain=None, is_presigned=False)
 
-    async def of_form(self, fields: Mapping[str, str]) -> User:
+    async def of_form(self, fields: Mapping[str, str]) -> Signer:
         """
         Verify the signature of a form's policy; ``fields`` has all of ``FORM_FIELDS``, by lower-case name.
 
@@ -108,7 +108,7 @@ class Version2:
 
     async def _verified(
         self, request: SignedRequest, access_key: str, given: str, *, when: str
-    ) -> tuple[User, Payload]:
+    ) -> tuple[Signer, Payload]:
         """Verify what signs a whole request; ``when`` stands in the place of its date."""
         if "x-amz-security-token" in request.headers:
             raise S3Error("InvalidToken")

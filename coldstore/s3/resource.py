@@ -21,7 +21,7 @@ from twisted.web.server import NOT_DONE_YET
 
 from coldstore.interfaces.staging import BytesDamaged, DiskFault
 from coldstore.model.errors import ColdStoreError
-from coldstore.model.objects import User
+from coldstore.model.keys import Signer
 from coldstore.s3.answers import Answer
 from coldstore.s3.auth import Authenticator, query_fields
 from coldstore.s3.body import BodyAborted, BodySource, EmptySource, InThread, RequestBody
@@ -31,11 +31,12 @@ from coldstore.s3.errors import S3Error, error_document, s3_error
 from coldstore.s3.fields import HeaderFields
 from coldstore.s3.forms import FormBody, is_upload_by_form
 from coldstore.s3.ids import IdSource, RequestIds
+from coldstore.s3.keyuse import NoteUse
 from coldstore.s3.paths import Address, address_of
 from coldstore.s3.payload import NO_PAYLOAD
 from coldstore.s3.posting import headers_of, key_of
 from coldstore.s3.request import S3Request
-from coldstore.s3.routes import Operation, route
+from coldstore.s3.routes import Operation, refuse_post_to_service, route
 from coldstore.s3.signed_request import SignedRequest
 from coldstore.s3.site import SERVER_NAME
 from coldstore.s3.stored import http_date
@@ -79,7 +80,7 @@ class _Account:
 class _Asked(NamedTuple):
     """A request whose signature was verified: by whom, what it says, and the body that is still to come."""
 
-    user: User
+    user: Signer
     headers: HeaderFields
     body: RequestBody
     is_presigned: bool
@@ -99,6 +100,7 @@ class Endpoint:
         ids: IdSource,
         seconds: Callable[[], float],
         in_thread: InThread,
+        note_key_use: NoteUse = lambda access_key, at: None,
         domains: Sequence[str] = (),
         requests_max: int = 1024,
     ) -> None:
@@ -106,6 +108,7 @@ class Endpoint:
         :param operations: what is built; everything else answers 501
         :param seconds: the clock, unix seconds
         :param in_thread: where signatures of large chunks are computed
+        :param note_key_use: is told of every request whose signature is right
         :param domains: host names under which ``bucket.name`` addresses a bucket
         :param requests_max: requests that may be served at once, of which one user leaves some to others
         """
@@ -114,6 +117,7 @@ class Endpoint:
         self._ids = ids
         self._seconds = seconds
         self._in_thread = in_thread
+        self._note_key_use = note_key_use
         self._domains = tuple(domain.lower() for domain in domains)
         self._turns = Turns(requests_max)
 
@@ -161,6 +165,7 @@ class Endpoint:
         if head.section_bytes > HEADER_SECTION_LIMIT_BYTES:
             _refuse_large_header_section(head.headers)
         address = address_of(head.target, head.headers.get("host"), self._domains)
+        refuse_post_to_service(head.method, address.target)
         account.bucket, account.key = address.bucket, address.key
         from_query = query_fields(address.query)
         headers = head.headers.joined(from_query) if from_query else head.headers
@@ -238,7 +243,8 @@ class Endpoint:
         )
         return _Asked(user, headers_of(form), nothing, is_presigned=True, upload=upload)
 
-    def _begin_turn(self, account: _Account, user: User) -> None:
+    def _begin_turn(self, account: _Account, user: Signer) -> None:
+        self._note_key_use(user.access_key, account.began_at)
         account.caller = user.name
         self._turns.enter(user.user_id)
         account.turn_of = user.user_id

@@ -230,6 +230,16 @@ def route(method: str, target: Target, query: Query, headers: HeaderFields) -> R
     return Route(operation=operation, subresource=subresource)
 
 
+def refuse_post_to_service(method: str, target: Target) -> None:
+    """
+    Refuse what browsers and scanners send to the root, whoever they are: no signature would help, so none is asked for.
+
+    :raise S3Error: MethodNotAllowed (with ``Allow``)
+    """
+    if method == "POST" and target is Target.SERVICE:
+        _refuse_method(method, _BUILT[target].plain)
+
+
 def _plain_operation(method: str, target: Target, built: _Built, query: Query) -> Operation:
     operation = built.plain.get(method)
     if operation is None:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from twisted.internet.defer import Deferred
 
-from coldstore.model.objects import User
+from coldstore.model.keys import Signer
 from coldstore.s3.errors import S3Error
 from coldstore.s3.fields import HeaderFields
 from coldstore.s3.paths import Address
@@ -13,7 +13,7 @@ from coldstore.s3.payload import Payload
 from coldstore.s3.signing import ChunkChain
 
 UNSIGNED = "UNSIGNED-PAYLOAD"
-CredentialLookup = Callable[[str], "Deferred[User | None]"]
+CredentialLookup = Callable[[str], "Deferred[Signer | None]"]
 """From an access key to the user who signs with it, None when nobody does."""
 
 
@@ -29,13 +29,13 @@ class SignedRequest(NamedTuple):
 class Authentication(NamedTuple):
     """A verified signature: whose it is, what it says of the body, and the chain for signed chunks."""
 
-    user: User
+    user: Signer
     payload: Payload
     chain: ChunkChain | None
     is_presigned: bool
 
 
-async def signer(look_up: CredentialLookup, access_key: str) -> User:
+async def signer(look_up: CredentialLookup, access_key: str) -> Signer:
     """
     Return who signs with an access key.
 

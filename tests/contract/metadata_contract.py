@@ -47,10 +47,10 @@ from coldstore.model.objects import (
     StorageClass,
     Tier,
     Upload,
-    User,
     VersionFacts,
 )
 from coldstore.plan.listing import rolled_up
+from tests.contract.metadata_keys import KeySteps, user_of
 
 if TYPE_CHECKING:
     _Base = TestCase
@@ -398,7 +398,7 @@ class MetadataSteps(_Base):
         self.assertEqual(kept, await self.recount())
 
 
-class MetadataContract(MetadataSteps):
+class MetadataContract(MetadataSteps, KeySteps):
     """The promises, family by family."""
 
     # ── life ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -438,22 +438,6 @@ class MetadataContract(MetadataSteps):
         self.assertEqual((totals.on_disk_bytes, totals.on_tape_bytes), (30, 10))
         self.assertEqual((totals.ongoing_restores, totals.restored_objects), (1, 1))
         self.assertEqual((totals.outbox_messages, totals.open_alerts), (1, 1))
-
-    async def test_users(self) -> None:
-        """Users are found by access key; ids, names and keys are taken once."""
-        user = User(user_id="1", name="zoe", access_key="AK1", secret_key="secret", created_at=5.0)
-        await self.store.create_user(user)
-        other = User(user_id="2", name="adam", access_key="AK2", secret_key="s", created_at=6.0)
-        await self.store.create_user(other)
-        self.assertEqual(await self.store.user_by_access_key("AK1"), user)
-        self.assertIsNone(await self.store.user_by_access_key("AK3"))
-        self.assertEqual(await self.store.users(), [other, user])
-        fresh = replace(user, user_id="3", name="eve", access_key="AK3")
-        takings: list[dict[str, Any]] = [{"user_id": "1"}, {"name": "zoe"}, {"access_key": "AK1"}]
-        for taken in takings:
-            refusal = await self.refused(Conflict, self.store.create_user(replace(fresh, **taken)))
-            self.assertNotIn("secret", str(refusal))
-        self.assertEqual(len(await self.store.users()), 2)
 
     # ── buckets ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -1630,8 +1614,8 @@ class MetadataContract(MetadataSteps):
 
     async def test_change_whose_caller_leaves(self) -> None:
         """A change whose caller does not wait for its end happens, and whoever asks afterwards sees it."""
-        user = User(user_id="1", name="ann", access_key="K", secret_key="S", created_at=1.0)
-        await self.store.create_user(user)
+        user, key = user_of("1", "ann", "K")
+        await self.store.create_user(user, key)
         changing = [
             self.store.set_user_quota(name="ann", quota_bytes=7),
             self.store.set_bucket_quota(name="b", quota_bytes=8),
@@ -1640,25 +1624,31 @@ class MetadataContract(MetadataSteps):
             change.addErrback(lambda failure: failure.trap(CancelledError))
             change.cancel()
         # What is asked for before the change is through may well be kept.
-        await self.store.user_by_access_key("K")
+        await self.store.signer("K")
         await self.store.bucket("b")
         await self.store.audit(at=1.0, who="w", what="w", subject="s", detail="d")
-        known = await self.store.user_by_access_key("K")
+        known = await self.store.signer("K")
         assert known is not None
         self.assertEqual(known.staging_quota_bytes, 7)
         self.assertEqual((await self.store.bucket("b")).staging_quota_bytes, 8)
 
+    async def quota_of(self, access_key: str) -> int | None:
+        """Return the quota of whoever signs with a key."""
+        signer = await self.store.signer(access_key)
+        assert signer is not None
+        return signer.staging_quota_bytes
+
     async def test_quotas(self) -> None:
         """Quotas of users and buckets are kept, taken back, and shown with them."""
-        user = User(user_id="1", name="ann", access_key="K", secret_key="S", created_at=1.0)
-        await self.store.create_user(user)
+        user, key = user_of("1", "ann", "K")
+        await self.store.create_user(user, key)
         limited = await self.store.set_user_quota(name="ann", quota_bytes=5)
         self.assertEqual(limited, replace(user, staging_quota_bytes=5))
-        self.assertEqual(await self.store.user_by_access_key("K"), limited)
+        self.assertEqual(await self.quota_of("K"), 5)
         self.assertEqual(await self.store.users(), [limited])
         unlimited = await self.store.set_user_quota(name="ann", quota_bytes=UNLIMITED_BYTES)
         self.assertEqual(unlimited.staging_quota_bytes, UNLIMITED_BYTES)
-        self.assertEqual(await self.store.user_by_access_key("K"), unlimited)
+        self.assertEqual(await self.quota_of("K"), UNLIMITED_BYTES)
         self.assertEqual(await self.store.set_user_quota(name="ann", quota_bytes=None), user)
         await self.refused(Conflict, self.store.set_user_quota(name="bob", quota_bytes=5))
         bucket = await self.store.set_bucket_quota(name="b", quota_bytes=0)

@@ -162,6 +162,7 @@ class PortableContract:
             with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
                 migrate(connection, shipped_migrations(), new_appliance_id=lambda: "another", is_upgrade=True)
                 connection.execute("INSERT INTO part_digests SELECT version_uid, x'00ff80' FROM versions")
+                connection.execute("INSERT INTO master_keys VALUES ('1234', 1.0), ('5678', 2.0)")
         else:
             await lead_life(path, seed=seed, steps=steps)
         snapshot = SqliteSnapshot(path)

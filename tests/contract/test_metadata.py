@@ -158,7 +158,12 @@ class CommonSql(Connection):
     """SQLite with another dialect, that refuses what databases of SQL do not have in common."""
 
     dialect = replace(
-        Connection.dialect, greatest="greatest", least="least", nested_join="JOIN", index_hint=""
+        Connection.dialect,
+        greatest="greatest",
+        least="least",
+        nested_join="JOIN",
+        index_hint="",
+        overwriting="",
     )
     is_strict = False
     uncommon = re.compile(

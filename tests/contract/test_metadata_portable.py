@@ -20,6 +20,7 @@ from coldstore.metadata.portable.stores import Portable
 from coldstore.metadata.sql.tables import TABLES
 from coldstore.metadata.sqlite.driver import finished
 from coldstore.metadata.sqlite.portable import PortableSqlite, SqliteSnapshot
+from coldstore.metadata.sqlite.schema import shipped_migrations
 from coldstore.metadata.sqlite.store import SqliteStore
 from coldstore.model.errors import MetadataUnavailable
 from tests.contract.old_stores import SCHEMAS, make_old_store
@@ -102,7 +103,8 @@ class DumpTests(SynchronousTestCase):
         self.assertEqual([each.name for each in path.parent.iterdir() if "partial" in each.name], [])
         lines = [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
         self.assertEqual(
-            (lines[0]["format"], lines[0]["version"], lines[0]["schema"]), ("coldstore-metadata", 1, 8)
+            (lines[0]["format"], lines[0]["version"], lines[0]["schema"]),
+            ("coldstore-metadata", 1, shipped_migrations()[-1].number),
         )
         checked = self.checked(path)
         self.assertEqual(checked.header.standing, finished(snapshot.standing()))

@@ -1,19 +1,29 @@
 """Stores of every earlier schema, with a life behind them, are brought up to the newest one and lose nothing."""
 
 import contextlib
+import itertools
+import re
 import shutil
 import sqlite3
 from pathlib import Path
-from typing import Any
+from random import Random
+from typing import Any, cast
 
+from twisted.internet import reactor as installed_reactor
+from twisted.internet.defer import maybeDeferred
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from coldstore.interfaces.metadata import IMetadataStore, SchemaTooOld
+from coldstore.interfaces.metadata import BATCH_MAX, Conflict, IMetadataStore, SchemaTooOld
+from coldstore.keys.keyfile import KeyFile
+from coldstore.keys.keyring import Keyring
+from coldstore.metadata.etcd.schema import ACCESS_KEYS
 from coldstore.metadata.sql.tables import ARRIVING_FROM, MOVED_TO, TABLES
 from coldstore.metadata.sqlite.schema import migrate, shipped_migrations
 from coldstore.metadata.sqlite.store import SqliteStore
 from coldstore.model.bundles import BundleState, CopyState
+from coldstore.model.errors import MetadataUnavailable
 from coldstore.model.objects import RestorePhase, StorageClass, Versioning
+from coldstore.testing.metadata import FaultyStore
 from tests.contract.metadata_contract import EVERY_CLASS, MetadataSteps, facts_of, piece_of
 from tests.contract.old_stores import SCHEMAS, make_old_store
 
@@ -41,7 +51,7 @@ def rows_of(path: str) -> Rows:
         }
 
 
-CAME_LATER = {"part_digests"}
+CAME_LATER = {"part_digests", "master_keys"}
 """Tables that no earlier schema had."""
 
 
@@ -61,6 +71,8 @@ class RowsTests(SynchronousTestCase):
         for schema in SCHEMAS:
             before, after = self.old_and_new(schema)
             self.assertEqual(set(after), {table.name for table in TABLES})
+            if schema < ACCESS_KEYS:
+                self.move_access_keys(before, after)
             for name, rows in before.items():
                 kept = [
                     {column: row[column] for column in old}
@@ -70,6 +82,18 @@ class RowsTests(SynchronousTestCase):
             self.assertEqual({name for name, rows in after.items() if not rows}, CAME_LATER)
             (store,) = after["store"]
             self.assertEqual((store[ARRIVING_FROM], store[MOVED_TO]), ("", ""))
+
+    def move_access_keys(self, before: Rows, after: Rows) -> None:
+        """Find what stood with users, when each had one key, in tables of its own; forget that it stood there."""
+        keys = {row["user_id"]: row for row in after["access_keys"]}
+        secrets = {row["access_key"]: row["secret_key"] for row in after["plain_secrets"]}
+        for user in before["users"]:
+            key = keys[user["user_id"]]
+            access_key, secret_key = user.pop("access_key"), user.pop("secret_key")
+            self.assertEqual((key["access_key"], key["sealed_secret"]), (access_key, ""))
+            self.assertEqual((key["created_at"], key["disabled_at"]), (user["created_at"], None))
+            self.assertEqual(secrets[access_key], secret_key)
+        self.assertEqual(len(secrets), len(keys))
 
     def test_all_come_to_the_same(self) -> None:
         """Whichever schema a store of this life began with: what is derived by a migration is what the steps keep themselves."""
@@ -169,9 +193,9 @@ class UpgradedStoreTests(MetadataSteps, TestCase):
             store = self.store
             self.assertEqual(store.appliance_id, "0f9a2f1e-6f0e-4d5c-9d0a-2b1c3d4e5f60")
             self.assertEqual([user.name for user in await store.users()], ["Owner", "Reader"])
-            user = await store.user_by_access_key(f"CS{0:018}")
-            assert user is not None
-            self.assertIsNone(user.staging_quota_bytes)
+            signer = await store.signer(f"CS{0:018}")
+            assert signer is not None
+            self.assertIsNone(signer.staging_quota_bytes)
             found = await store.list_current("b", from_key=b"", before_key=None, limit=999)
             keys = [version.facts.key for version in found]
             self.assertEqual(len(keys), 14)
@@ -273,3 +297,118 @@ class UpgradedStoreTests(MetadataSteps, TestCase):
             await self.keep_versions()
             await self.check_backlog()
             await self.drain()
+
+
+PLAIN = tuple(schema for schema in SCHEMAS if schema < ACCESS_KEYS)
+"""Those with secrets in the clear."""
+
+
+class PlainSecretsTests(TestCase):
+    """Secrets that an older release kept in the clear."""
+
+    def secrets_in_files(self, path: str) -> int:
+        """Return how many secrets can be read in the bytes of a store's files."""
+        found: set[bytes] = set()
+        for file in Path(path).parent.glob(f"{Path(path).name}*"):
+            found.update(re.findall(rb"secret-[0-9]{4}-[0-9a-f]{28}", file.read_bytes()))
+        return len(found)
+
+    def old_store(self, schema: int) -> str:
+        """Make an old store with some hundred users, of whom some were written twice."""
+        path = self.mktemp()
+        make_old_store(path, schema)
+        random = Random(schema)
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            users = [
+                (
+                    f"{random.getrandbits(256):064x}",
+                    f"user {n}",
+                    f"CS{n:018}",
+                    f"secret-{n:04}-{random.getrandbits(112):028x}",
+                    1.5,
+                )
+                for n in range(10, 310)
+            ]
+            random.shuffle(users)
+            connection.executemany(
+                "INSERT INTO users (user_id, name, access_key, secret_key, created_at) VALUES (?, ?, ?, ?, ?)",
+                users,
+            )
+            connection.commit()
+            connection.execute(
+                "UPDATE users SET name = name || ' who has a longer name than at first' WHERE name LIKE '%7%'"
+            )
+            connection.commit()
+        self.secrets = {access_key: secret for _, _, access_key, secret, _ in users}
+        self.assertEqual(self.secrets_in_files(path), len(users))
+        return path
+
+    async def served(self, store: SqliteStore, folder: str) -> Keyring:
+        """Have the first start after an upgrade."""
+        self.addCleanup(store.close)
+        await store.open()
+        keyring = Keyring(
+            store=store,
+            file=KeyFile(f"{folder}/master.key"),
+            seconds=lambda: 5.0,
+            random_bytes=Random(1).randbytes,
+            in_thread=maybeDeferred,
+        )
+        await keyring.open()
+        return keyring
+
+    async def test_nothing_stays(self) -> None:
+        """Once a store was served, no secret is in any byte of its files, also while it is open; every key signs as before."""
+        for schema, reactor in [(schema, None) for schema in PLAIN] + [(PLAIN[-1], installed_reactor)]:
+            path = self.old_store(schema)
+            upgrade(path)
+            folder = self.mktemp()
+            Path(folder).mkdir()
+            store = SqliteStore(path, reactor=cast(Any, reactor))
+            keyring = await self.served(store, folder)
+            self.assertEqual(self.secrets_in_files(path), 0, schema)
+            self.assertFalse(bool(await store.plain_secrets(after="", limit=1)))
+            for access_key, secret_key in self.secrets.items():
+                signer = await keyring.look_up(access_key)
+                assert signer is not None
+                self.assertEqual(signer.secret_key, secret_key)
+            self.assertEqual(self.secrets_in_files(path), 0, schema)
+            await store.close()
+            self.assertEqual(self.secrets_in_files(path), 0, schema)
+
+    async def test_cut_off(self) -> None:
+        """A first start that is broken off anywhere is made up for by the next one."""
+        for step, took_effect in itertools.product(
+            ("seal_secrets", "forget_plain_secrets", "add_master_key"), (False, True)
+        ):
+            path = self.old_store(PLAIN[-1])
+            upgrade(path)
+            folder = self.mktemp()
+            Path(folder).mkdir()
+            store = SqliteStore(path)
+            faulty = FaultyStore(store)
+            faulty.fail_next(step, took_effect=took_effect)
+            with self.assertRaises(MetadataUnavailable):
+                await self.served(cast(SqliteStore, faulty), folder)
+            await store.close()
+            keyring = await self.served(SqliteStore(path), folder)
+            self.assertEqual(self.secrets_in_files(path), 0, step)
+            signer = await keyring.look_up(f"CS{100:018}")
+            assert signer is not None
+            self.assertEqual(signer.secret_key, self.secrets[f"CS{100:018}"])
+
+    async def test_not_forgotten_too_early(self) -> None:
+        """No secret in the clear is erased as long as one is not recorded as a sealed one."""
+        path = self.old_store(PLAIN[-1])
+        upgrade(path)
+        store = SqliteStore(path)
+        self.addCleanup(store.close)
+        await store.open()
+        plain = await store.plain_secrets(after="", limit=BATCH_MAX)
+        await store.seal_secrets(dict.fromkeys(plain, ("", "sealed")))
+        with self.assertRaises(Conflict):
+            await store.forget_plain_secrets()
+        self.assertTrue(bool(await store.plain_secrets(after="", limit=1)))
+        self.assertEqual(self.secrets_in_files(path), len(self.secrets))
+        left = await store.plain_secrets(after="", limit=1000)
+        self.assertEqual(len(left), len(self.secrets) + 2)

@@ -44,15 +44,19 @@ class RawClient:
         timeout: float = 60.0,
         receive_buffer_bytes: int | None = None,
         context: ssl.SSLContext | None = None,
+        host: str = "127.0.0.1",
     ) -> None:
-        """:param receive_buffer_bytes: a small one lets the other side feel at once that nothing is read"""
+        """
+        :param receive_buffer_bytes: a small one lets the other side feel at once that nothing is read
+        :param host: the name that is asked for, and that a certificate must be for
+        """
         plain = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         if receive_buffer_bytes is not None:
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
         plain.settimeout(timeout)
         plain.connect(("127.0.0.1", port))
-        self.socket = plain if context is None else context.wrap_socket(plain, server_hostname="127.0.0.1")
-        self._host = f"127.0.0.1:{port}"
+        self.socket = plain if context is None else context.wrap_socket(plain, server_hostname=host)
+        self._host = f"{host}:{port}"
         self._keys = keys
         self._received = b""
 

@@ -25,7 +25,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
-from coldstore.model.objects import User
+from coldstore.model.keys import Signer
 from coldstore.s3.answers import Answer, xml_answer
 from coldstore.s3.auth import Authenticator
 from coldstore.s3.call import Call
@@ -40,7 +40,7 @@ from coldstore.s3.xml import node, read_document
 from coldstore.util.asynchronous import returns_deferred
 from coldstore.util.checksums import new_digest
 
-USER = User(user_id="u", name="u", access_key="AK", secret_key="secret/+key", created_at=0.0)
+USER = Signer(user_id="u", name="u", access_key="AK", secret_key="secret/+key")
 
 
 def own_certificate() -> CertificateOptions:
@@ -142,7 +142,7 @@ class ProtocolTests(TestCase):
         ids = IdSource(Random(1))
         seconds: Callable[[], float] = reactor.seconds  # type: ignore[attr-defined]
 
-        def look_up(access_key: str) -> Deferred[User | None]:
+        def look_up(access_key: str) -> Deferred[Signer | None]:
             return succeed(USER if access_key == USER.access_key else None)
 
         endpoint = Endpoint(

@@ -20,11 +20,12 @@ from coldstore.metadata.choice import store_of
 from coldstore.metadata.etcd import portable as portable_module
 from coldstore.metadata.etcd import store as store_module
 from coldstore.metadata.etcd.changes import Change
-from coldstore.metadata.etcd.gateway import Address, Gateway
-from coldstore.metadata.etcd.keys import Keys
-from coldstore.metadata.etcd.log import Log
+from coldstore.metadata.etcd.gateway import Address, Gateway, end_of, putting
+from coldstore.metadata.etcd.keys import Keys, value_of
+from coldstore.metadata.etcd.log import Batch, Log
 from coldstore.metadata.etcd.portable import AT_ONCE, EtcdSnapshot, PortableEtcd
-from coldstore.metadata.portable.stores import Portable
+from coldstore.metadata.etcd.schema import ACCESS_KEYS
+from coldstore.metadata.portable.stores import Portable, Row
 from coldstore.metadata.portable.transfer import Sums, transfer
 from coldstore.metadata.sql.migrations import Migration
 from coldstore.metadata.sql.tables import BY_NAME
@@ -35,7 +36,8 @@ from coldstore.upkeep.errors import Refused
 from coldstore.upkeep.places import Etcd as Place
 from coldstore.upkeep.places import place_of
 from coldstore.util.asynchronous import shielded
-from tests.contract.portable_contract import PortableContract
+from tests.contract.old_stores import make_old_store
+from tests.contract.portable_contract import PortableContract, rows_of
 from tests.servers import etcd
 from tests.servers.etcd_rows import reactor
 from tests.servers.portable_stores import Commands, Lazy, settings_with
@@ -186,6 +188,90 @@ class CommandTests(Commands, TestCase):
     async def test_life(self) -> None:
         """From a file into etcd, dumped there, back again, and the dump into etcd: all the same rows, whatever the replica was."""
         await self.check_life("etcd", "etcd", AnotherAppliance, "in use by another appliance \\(process")
+
+    async def old_rows(self) -> dict[str, list[Row]]:
+        """Have the rows of a store in etcd as they were when a user had one key, in the clear; return them."""
+        path = self.mktemp()
+        make_old_store(path, ACCESS_KEYS - 1)
+        snapshot = SqliteSnapshot(path)
+        rows = await rows_of(snapshot)
+        tables = snapshot.tables
+        await snapshot.close()
+        keys, url = Keys("/cold"), etcd.shared().url
+        gateway = Gateway(Address(endpoints=(url,)), reactor=reactor, request_seconds=10)
+        try:
+            for table in tables:
+                for row in rows[table.name]:
+                    if table.name == "store":
+                        row = (*row, "", "")
+                    key = keys.of_row(table, [row[place] for place in table.key_places])
+                    await gateway.txn([], [putting(key, value_of(table, row))])
+            await gateway.txn([], [putting(keys.schema, b'{"schema": %d}' % (ACCESS_KEYS - 1))])
+        finally:
+            await gateway.close()
+        return rows
+
+    async def test_upgrade_of_access_keys(self) -> None:
+        """Keys leave the rows of users for tables of their own, also when that is broken off; a dump from before is of before."""
+        before = await self.old_rows()
+        place = Place(cluster=self.settings.metadata.etcd)
+        snapshot = await place.snapshot(reactor)
+        found = await rows_of(snapshot)
+        await snapshot.close()
+        self.assertEqual(found, before)
+        append = Log.append
+        appended: list[int] = []
+
+        async def once(log: Log, changes: Sequence[Change]) -> Batch:
+            if appended:
+                raise MetadataUnavailable("it is gone")
+            appended.append(len(changes))
+            # As if no more had gone into the first one.
+            return await append(log, changes[:3])
+
+        patched = self.patch(Log, "append", once)
+        with self.assertRaises(MetadataUnavailable):
+            await place.upgrade(reactor)
+        patched.restore()
+        self.assertEqual((await self.db("upgrade"))["result"], "done")
+        store = store_of(self.settings, reactor)
+        await store.open()
+        old = {row[2]: row for row in before["users"]}
+        self.assertEqual(
+            await store.plain_secrets(after="", limit=9),
+            {access_key: row[3] for access_key, row in old.items()},
+        )
+        self.assertEqual(
+            {
+                key.access_key: (key.user_id, key.sealed_secret)
+                for key in await store.access_keys(after="", limit=9)
+            },
+            {access_key: (row[0], "") for access_key, row in old.items()},
+        )
+        self.assertEqual(
+            {user.user_id: (user.name, user.created_at) for user in await store.users()},
+            {row[0]: (row[1], row[4]) for row in before["users"]},
+        )
+        sealed = {access_key: ("", f"sealed {access_key}") for access_key in old}
+        await store.seal_secrets(sealed)
+        await store.forget_plain_secrets()
+        self.assertFalse(bool(await store.plain_secrets(after="", limit=1)))
+        await store.close()
+        gateway = Gateway(Address(endpoints=(etcd.shared().url,)), reactor=reactor, request_seconds=10)
+        everything = await gateway.range(Keys("/cold").all, end_of(Keys("/cold").all))
+        await gateway.close()
+        for row in everything.rows:
+            for user in before["users"]:
+                self.assertNotIn(user[3].encode(), row.value)
+        (dump,) = Path(self.settings.dumps_directory).glob("*before*")
+        await self.db("restore", file=str(dump), replace=True, yes=True)
+        store = store_of(self.settings, reactor)
+        await store.open()
+        self.assertEqual(
+            await store.plain_secrets(after="", limit=9),
+            {access_key: row[3] for access_key, row in old.items()},
+        )
+        await store.close()
 
     async def test_upgrade(self) -> None:
         """A newer program refuses the rows of an older one until they are upgraded; then they have what is new, by its default."""

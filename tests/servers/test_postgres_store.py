@@ -19,10 +19,10 @@ from coldstore.metadata.postgres.store import PostgresStore
 from coldstore.metadata.sql.database import Database
 from coldstore.model.errors import MetadataFull, MetadataUnavailable
 from coldstore.model.events import Severity
-from coldstore.model.objects import User
 from coldstore.util.asynchronous import returns_deferred
 from coldstore.util.thishost import host_name
 from tests.contract.metadata_contract import facts_of, piece_of
+from tests.contract.metadata_keys import user_of
 from tests.ports import free_port
 from tests.servers import postgres
 from tests.servers.postgres_rig import LONG_SECONDS, PostgresCase
@@ -215,11 +215,10 @@ class StepTests(StoreCase):
     async def test_whose_it_was(self) -> None:
         """A key that is there already is found when it is too late for others, and still fails nobody else."""
         store = await self.opened()
-        users = [
-            User(user_id=f"u{n % 7}", name=f"{n}", access_key=f"k{n}", secret_key="s", created_at=1.0)
-            for n in range(20)
-        ]
-        outcomes = await DeferredList([store.create_user(user) for user in users], consumeErrors=True)
+        users = [user_of(f"u{n % 7}", f"{n}", f"k{n}") for n in range(20)]
+        outcomes = await DeferredList(
+            [store.create_user(user, key) for user, key in users], consumeErrors=True
+        )
         kinds = [type(result.value) if isinstance(result, Failure) else None for _, result in outcomes]
         self.assertEqual(kinds, [None] * 7 + [Conflict] * 13)
         self.assertEqual(len(await store.users()), 7)

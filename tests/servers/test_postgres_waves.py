@@ -15,9 +15,10 @@ from coldstore.metadata.sql.database import Database
 from coldstore.metadata.sqlite.store import SqliteStore
 from coldstore.model.errors import MetadataUnavailable, NoSuchKey
 from coldstore.model.events import Alert, NewMessage, Severity
-from coldstore.model.objects import ObjectVersion, StorageClass, User
+from coldstore.model.objects import ObjectVersion, StorageClass
 from coldstore.util.asynchronous import returns_deferred
 from tests.contract.metadata_contract import facts_of, message_of, piece_of, upload_of
+from tests.contract.metadata_keys import user_of
 from tests.servers.postgres_stores import LONG_SECONDS, OwnDatabase
 
 
@@ -352,9 +353,7 @@ class LookUpTests(TestCase):
         self.addCleanup(self.store.close)
         await self.store.open()
         for n in range(3):
-            await self.store.create_user(
-                User(user_id=f"u{n}", name=f"n{n}", access_key=f"k{n}", secret_key="s", created_at=1.0)
-            )
+            await self.store.create_user(*user_of(f"u{n}", f"n{n}", f"k{n}"))
         await listens(self.store)
         self.sent = CountedCalls(client.Connection.run)
         self.patch(client.Connection, "run", self.sent)
@@ -366,7 +365,7 @@ class LookUpTests(TestCase):
 
     async def test_together(self) -> None:
         """Those of one turn of the reactor are one question, and each gets its own answer."""
-        found = await DeferredList([self.store.user_by_access_key(f"k{n % 5}") for n in range(60)])
+        found = await DeferredList([self.store.signer(f"k{n % 5}") for n in range(60)])
         names = [None if user is None else user.name for _, user in found]
         self.assertEqual(names, ["n0", "n1", "n2", None, None] * 12)
         self.assertEqual(self.sent.count, 1)
@@ -420,7 +419,7 @@ class LookUpTests(TestCase):
             return await db.row("SELECT 1 FROM pg_advisory_lock_shared(7)")
 
         reads = [self.store._read(waits) for _ in range(5)]
-        self.assertEqual((await self.store.user_by_access_key("k2")).name, "n2")
+        self.assertEqual((await self.store.signer("k2")).name, "n2")
         self.assertNoResult(DeferredList(reads))
         await db.row("SELECT pg_advisory_unlock(7)")
         self.assertEqual(await DeferredList(reads), [(True, (1,))] * 5)

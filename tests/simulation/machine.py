@@ -26,6 +26,7 @@ from coldstore.work.sessions import SessionWriter
 from tests.simulation.chance import Chance
 from tests.simulation.database import Database
 from tests.simulation.disk import Disk, SimulatedFileSystem
+from tests.simulation.keyfile import KeptKeys, LifeKeyFile
 from tests.simulation.library import (
     Computer,
     Floor,
@@ -108,6 +109,7 @@ class SimulatedMachine:
         target: Target,
         number: int,
         computer: Computer | None = None,
+        keys: KeptKeys | None = None,
     ) -> None:
         """:param computer: where it runs; None: on the first machine"""
         life.computer = computer or floor.computers[0]
@@ -117,6 +119,7 @@ class SimulatedMachine:
         self._disk = disk
         self._floor = floor
         self._target = target
+        self._keys = KeptKeys() if keys is None else keys
         self._latency = chance.stream("latency")
         self.clock: Any = LifeReactor(life)
         self.host: Host = life.computer.host
@@ -153,6 +156,10 @@ class SimulatedMachine:
             return told
 
         return Tenure(questions=(ask,), clock=self.clock, ticks=life.reactor.seconds)
+
+    def key_file(self) -> LifeKeyFile:
+        """See ``Adapters``."""
+        return LifeKeyFile(self._keys, self._life)
 
     def staging(self, epoch: int) -> DiskStaging:
         """See ``Adapters``."""

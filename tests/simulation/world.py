@@ -25,6 +25,7 @@ from tests.simulation.clients import BUCKETS, Client
 from tests.simulation.database import Database, Loss
 from tests.simulation.disk import Disk
 from tests.simulation.history import Mark
+from tests.simulation.keyfile import KeptKeys
 from tests.simulation.library import Floor
 from tests.simulation.life import Life, LifeIsOver, LifeReactor
 from tests.simulation.machine import SimulatedMachine, Target
@@ -73,6 +74,7 @@ class Run:
             target=world.target,
             number=number,
             computer=world.computer,
+            keys=world.keys,
         )
         self.core = Core(world.settings, machine)
         self._begins = world.has_begun
@@ -132,6 +134,7 @@ class World:
         self.settings: Configuration = configuration(self.shape.settings)
         self.database = Database()
         self.disk = Disk(DISK_BYTES)
+        self.keys = KeptKeys()
         self.floor = Floor(
             self.reactor,
             self.chance,

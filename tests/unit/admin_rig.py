@@ -2,10 +2,14 @@
 
 import json
 from collections.abc import Sequence
+from itertools import count
+from random import Random
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any
 from urllib.parse import urlencode
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
@@ -17,6 +21,8 @@ from coldstore.admin.client import understood
 from coldstore.admin.endpoint import OperatorInterface
 from coldstore.interfaces.control import Health, IControl
 from coldstore.interfaces.staging import StagingUsage
+from coldstore.keys.keyfile import KeyFile
+from coldstore.keys.keyring import Keyring
 from coldstore.metadata.sqlite.store import SqliteStore
 from coldstore.model.activity import DriveActivity
 from coldstore.model.bundles import Member
@@ -30,7 +36,6 @@ from coldstore.model.objects import (
     RestorePhase,
     StorageClass,
     Tier,
-    User,
     VersionFacts,
 )
 from coldstore.plan.classes import ClassRule
@@ -68,6 +73,11 @@ class NotingControl:
     def health(self) -> Health:
         """See ``IControl``."""
         return self.state
+
+    def reload(self) -> "Deferred[Sequence[str]]":
+        """See ``IControl``."""
+        self.orders.append("reload")
+        return succeed(["tls.pem: ends in 2030"])
 
     def activities(self) -> Sequence[DriveActivity]:
         """See ``IControl``."""
@@ -134,6 +144,16 @@ class AdminRig:
         self.control = NotingControl()
         self._case = SynchronousTestCase()
         self.done(self.store.open())
+        self._users, self._keys = count(1), count(1)
+        self.folder = mkdtemp()
+        self.keyring = Keyring(
+            store=self.store,
+            file=KeyFile(f"{self.folder}/master.key"),
+            seconds=self.clock.seconds,
+            random_bytes=Random(1).randbytes,
+            in_thread=maybeDeferred,
+        )
+        self.done(Deferred.fromCoroutine(self.keyring.open()))
         self.interface = OperatorInterface(
             store=self.store,
             control=self.control,
@@ -142,16 +162,16 @@ class AdminRig:
             rules=RULES,
             pools=("main", "vault"),
             quotas=DefaultQuotas(user_bytes=GIB),
-            new_user=lambda name, at: User(
-                user_id=f"id-{name}",
-                name=name,
-                access_key=f"KEY{name}",
-                secret_key=f"secret-{name}",
-                created_at=at,
-            ),
+            keyring=self.keyring,
+            new_user_id=lambda: f"id-{next(self._users)}",
+            new_key=self._new_key,
         )
         self._private = Site(self.interface.private().resource(), reactor=self.clock)
         self._public = Site(self.interface.public().resource(), reactor=self.clock)
+
+    def _new_key(self) -> tuple[str, str]:
+        number = next(self._keys)
+        return f"KEY{number}", f"secret-{number}"
 
     def done(self, deferred: "Deferred[Any]") -> Any:
         """Return the result of a Deferred that has fired."""
@@ -160,6 +180,7 @@ class AdminRig:
     def close(self) -> None:
         """Close the store."""
         self.done(self.store.close())
+        rmtree(self.folder)
 
     # ── asking ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-from coldstore.model.objects import User
+from coldstore.model.keys import Signer
 from coldstore.s3.answers import Answer
 from coldstore.s3.auth import Authenticator
 from coldstore.s3.call import Call
@@ -28,11 +28,11 @@ NOW = 1767323045.0
 """2026-01-02T03:04:05Z, the time of the published vectors."""
 ACCESS_KEY = "AKIDEXAMPLE"
 SECRET_KEY = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
-USER = User(user_id="u-1", name="alice", access_key=ACCESS_KEY, secret_key=SECRET_KEY, created_at=0.0)
+USER = Signer(user_id="u-1", name="alice", access_key=ACCESS_KEY, secret_key=SECRET_KEY)
 HOST = "127.0.0.1:8000"
 
 
-def look_up(access_key: str) -> Deferred[User | None]:
+def look_up(access_key: str) -> Deferred[Signer | None]:
     """Know one user."""
     return succeed(USER if access_key == ACCESS_KEY else None)
 

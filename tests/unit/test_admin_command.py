@@ -105,6 +105,10 @@ class UsageTests(CommandCase):
             (("bucket", "restore-days", "b"), "say how many"),
             (("bucket", "restore-days", "--most", "1"), "name the bucket"),
             (("bucket", "restore-days", "b", "--most", "a week"), "neither a number of days"),
+            (("user", "disable"), "name the user"),
+            (("keys", "create"), "name the user"),
+            (("keys", "disable"), "name the access key"),
+            (("keys", "rotate-master", "KEY1"), "name nothing"),
             (("alerts", "close"), "name the numbers"),
             (("alerts", "close", "x"), "invalid"),
             (("wait", "photos", "--restored"), "needs BUCKET and KEY"),
@@ -121,7 +125,7 @@ class UsageTests(CommandCase):
         self.assertEqual(status, 0)
         for name in (
             "status", "objects", "cartridges", "drives", "jobs", "wait", "archive", "drain", "resume", "inventory",
-            "user", "alerts", "audit",
+            "user", "keys", "reload", "alerts", "audit",
         ):  # fmt: skip
             self.assertRegex(out, rf"(?m)^    {name}\b")
 
@@ -240,6 +244,7 @@ class ShowingTests(CommandCase):
             (("drives",), "/drives"),
             (("jobs",), "/jobs"),
             (("user", "list"), "/users"),
+            (("keys",), "/keys"),
             (("bucket", "list"), "/buckets"),
             (("alerts",), "/alerts"),
             (("audit",), "/audit"),
@@ -340,8 +345,30 @@ class ShowingTests(CommandCase):
 
     def test_a_new_user_gets_the_secret_once(self) -> None:
         """Creation prints both keys, the list no secret."""
-        self.assertIn("secret-backup", self.output("user", "create", "backup"))
-        self.assertNotIn("secret-backup", self.output("user", "list"))
+        self.assertIn("secret-1", self.output("user", "create", "backup"))
+        self.assertNotIn("secret-1", self.output("user", "list"))
+
+    def test_keys(self) -> None:
+        """Keys are made, shown, disabled and deleted; a user shows how many there are."""
+        self.output("user", "create", "ann")
+        self.assertIn("secret-2", self.output("keys", "create", "ann"))
+        self.assertRegex(self.output("user", "list"), r"ann +enabled +2 ")
+        table = self.output("keys", "list", "ann")
+        self.assertRegex(table, r"ann +KEY1 +enabled .*\n.*ann +KEY2 +enabled")
+        self.assertNotIn("secret", table)
+        self.assertRegex(self.output("keys", "disable", "KEY1"), r"KEY1 +disabled")
+        self.assertRegex(self.output("keys", "enable", "KEY1"), r"KEY1 +enabled")
+        self.output("keys", "disable", "KEY1")
+        self.assertEqual(self.output("keys", "delete", "KEY1"), "KEY1 of ann is deleted.\n")
+        self.assertEqual(json.loads(self.output("keys", "list", "ann", "--json"))[0]["access_key"], "KEY2")
+        self.assertRegex(self.output("user", "disable", "ann"), r"ann +disabled +1 ")
+        self.assertRegex(self.output("user", "enable", "ann"), r"ann +enabled +1 ")
+        said = self.output("keys", "rotate-master")
+        self.assertIn("1 secrets", said)
+        self.assertIn(self.rig.keyring.key_id, said)
+        self.assertEqual(self.output("reload"), "tls.pem: ends in 2030\n")
+        self.assertIn("is deleted", self.output("user", "delete", "ann"))
+        self.assertEqual(self.run_command("user", "delete", "ann")[0], 1)
 
 
 class WaitingTests(CommandCase):

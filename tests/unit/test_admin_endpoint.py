@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 from twisted.internet.defer import fail
 from twisted.trial.unittest import SynchronousTestCase
@@ -320,10 +321,10 @@ class PeopleTests(EndpointCase):
     def test_a_secret_is_shown_once(self) -> None:
         """Creating a user shows both keys; the list shows no secret; the audit trail names neither secret."""
         _, made = self.rig.json("POST", "/users", {"name": "backup"})
-        self.assertEqual((made["access_key"], made["secret_key"]), ("KEYbackup", "secret-backup"))
+        self.assertEqual((made["access_key"], made["secret_key"]), ("KEY1", "secret-1"))
         _, (listed,) = self.rig.json("GET", "/users")
         self.assertNotIn("secret_key", listed)
-        self.assertNotIn("secret-backup", json.dumps(self.rig.json("GET", "/audit")[1]))
+        self.assertNotIn("secret-1", json.dumps(self.rig.json("GET", "/audit")[1]))
 
     def test_a_user_needs_a_printable_name(self) -> None:
         """Empty, invisible and overlong names, and names that are no text, are refused."""
@@ -331,6 +332,87 @@ class PeopleTests(EndpointCase):
             with self.subTest(name):
                 self.assertIn("name must", self.refusal(400, "POST", "/users", {"name": name}))
         self.assertEqual(self.rig.json("GET", "/users")[1], [])
+
+    def test_users_are_disabled_and_deleted(self) -> None:
+        """A disabled user is shown as one; one who owns a bucket is not deleted; who did it is written down."""
+        _, made = self.rig.json("POST", "/users", {"name": "ann", "by": "olga"})
+        _, changed = self.rig.json(
+            "POST", "/users/change", {"by": "olga", "name": "ann", "action": "disable"}
+        )
+        self.assertEqual((changed["state"], changed["access_keys"]), ("disabled", ["KEY1"]))
+        _, changed = self.rig.json("POST", "/users/change", {"by": "olga", "name": "ann", "action": "enable"})
+        self.assertEqual(changed["state"], "enabled")
+        self.refusal(409, "POST", "/users/change", {"by": "o", "name": "bob", "action": "disable"})
+        self.assertIn(
+            "no such action",
+            self.refusal(400, "POST", "/users/change", {"by": "o", "name": "ann", "action": "kill"}),
+        )
+        self.rig.done(
+            self.rig.store.create_bucket(
+                name="photos", owner_id=made["user_id"], region="r", created_at=1.0, default_class=None
+            )
+        )
+        deletion = {"by": "olga", "name": "ann", "action": "delete"}
+        self.assertIn("photos", self.refusal(409, "POST", "/users/change", deletion))
+        self.rig.done(self.rig.store.delete_bucket("photos"))
+        self.assertEqual(self.rig.json("POST", "/users/change", deletion)[0], 200)
+        self.assertEqual(self.rig.json("GET", "/users")[1], [])
+        _, trail = self.rig.json("GET", "/audit")
+        self.assertEqual(
+            [(row["who"], row["what"], row["subject"]) for row in reversed(trail)],
+            [("olga", f"{what} user", "user ann") for what in ("create", "disable", "enable", "delete")],
+        )
+
+    def test_keys(self) -> None:
+        """Keys are made, each with its secret shown once, listed for one user or all, disabled and deleted."""
+        self.rig.post("/users", {"name": "ann"})
+        self.rig.post("/users", {"name": "bob"})
+        _, made = self.rig.json("POST", "/keys", {"by": "olga", "user": "ann"})
+        self.assertEqual((made["name"], made["access_key"], made["secret_key"]), ("ann", "KEY3", "secret-3"))
+        signer = self.rig.done(self.rig.keyring.look_up("KEY3"))
+        self.assertEqual((signer.name, signer.secret_key), ("ann", "secret-3"))
+        _, listed = self.rig.json("GET", "/keys")
+        self.assertEqual(
+            [(row["user"], row["access_key"], row["state"], row["last_used_at"]) for row in listed],
+            [
+                ("ann", "KEY1", "enabled", None),
+                ("ann", "KEY3", "enabled", None),
+                ("bob", "KEY2", "enabled", None),
+            ],
+        )
+        self.assertNotIn("secret", json.dumps(listed))
+        self.rig.done(self.rig.store.note_key_uses({"KEY1": NOW}))
+        _, (first, _) = self.rig.json("GET", "/keys?user=ann")
+        self.assertEqual(first["last_used_at"], "2027-01-15T08:00:00Z")
+        self.refusal(400, "GET", "/keys?user=eve")
+        self.refusal(400, "POST", "/keys", {"by": "o", "user": "eve"})
+        change = {"by": "olga", "access_key": "KEY1"}
+        self.assertIn("disable it", self.refusal(409, "POST", "/keys/change", {**change, "action": "delete"}))
+        _, changed = self.rig.json("POST", "/keys/change", {**change, "action": "disable"})
+        self.assertEqual((changed["user"], changed["state"]), ("ann", "disabled"))
+        self.assertEqual(self.rig.json("POST", "/keys/change", {**change, "action": "delete"})[0], 200)
+        self.refusal(409, "POST", "/keys/change", {**change, "action": "enable"})
+        for _ in range(9):
+            self.rig.post("/keys", {"by": "olga", "user": "ann"})
+        self.assertIn("10 access keys", self.refusal(409, "POST", "/keys", {"by": "olga", "user": "ann"}))
+        self.assertNotIn("secret-", json.dumps(self.rig.json("GET", "/audit")[1]))
+
+    def test_another_master_key(self) -> None:
+        """The answer names the keys by their ids, and the files; nothing in it, or in the trail, is a key."""
+        self.rig.post("/users", {"name": "ann"})
+        before = self.rig.keyring.key_id
+        _, changed = self.rig.json("POST", "/keys/rotate-master", {"by": "olga"})
+        self.assertEqual((changed["secrets"], changed["master_key_before"]), (1, before))
+        self.assertEqual(changed["master_key"], self.rig.keyring.key_id)
+        self.assertTrue(Path(changed["kept_before"]).exists())
+        _, (last, *_) = self.rig.json("GET", "/audit")
+        self.assertEqual((last["who"], last["what"], last["subject"]), ("olga", "change master key", before))
+        self.assertEqual(self.rig.done(self.rig.keyring.look_up("KEY1")).secret_key, "secret-1")
+
+    def test_certificates(self) -> None:
+        """They are read when an operator says so."""
+        self.assertEqual(self.rig.json("POST", "/reload")[1], {"reloaded": ["tls.pem: ends in 2030"]})
+        self.assertEqual(self.rig.control.orders, ["reload"])
 
     def test_quotas_are_set_shown_and_audited(self) -> None:
         """What a user or a bucket has on the disk stands beside what it may have; null means the default again."""

@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 CHECKOUT = Path(__file__).parents[2]
 
-ADAPTERS = ("metadata", "disk", "tape", "notify", "testing")
+ADAPTERS = ("metadata", "disk", "tape", "notify", "keys", "testing")
 ACTING = ("s3", "admin", "work")
 ARROWS: Mapping[str, frozenset[str]] = {
     "model": frozenset(),
@@ -42,6 +42,7 @@ ARROWS: Mapping[str, frozenset[str]] = {
             "disk",
             "tape",
             "notify",
+            "keys",
             *ACTING,
             "vtl",
             "config",

@@ -17,6 +17,7 @@ from coldstore.config.reading import load, read
 from coldstore.config.schema import Configuration, Drive
 from coldstore.config.shape import section
 from coldstore.tap import Options, makeService
+from coldstore.util.listening import Listener, TlsFiles
 
 EXAMPLE = Path(__file__).parents[2] / "etc" / "coldstore.yaml"
 Step = str | int
@@ -248,6 +249,24 @@ class MistakesTests(ReadingTests):
         self.assertIn("is not UTF-8 text", str(self.assertRaises(ConfigurationError, load, name, {})))
 
 
+class ListenersTests(SynchronousTestCase):
+    """Where S3 clients are served."""
+
+    def test_one_address(self) -> None:
+        """Address, port and files come to one place; without files it is in the clear."""
+        self.assertEqual(read("", "c", {}).listeners, (Listener(interface="127.0.0.1", port=8420),))
+        text = f"server: {{port: 9, tls: {{certificate_file: {EXAMPLE}, key_file: {EXAMPLE}}}}}"
+        files = TlsFiles(certificate_file=str(EXAMPLE), key_file=str(EXAMPLE))
+        self.assertEqual(read(text, "c", {}).listeners, (Listener(interface="127.0.0.1", port=9, tls=files),))
+
+    def test_endpoints(self) -> None:
+        """Endpoints take the place of all that, from the environment, too."""
+        found = read("server: {endpoints: ['tcp:9000', 'ssl:443:privateKey=/k']}", "c", {}).listeners
+        self.assertEqual([listener.port for listener in found], [9000, 443])
+        found = read(None, "c", {"COLDSTORE_SERVER_ENDPOINTS": "['tcp6:9001']"}).listeners
+        self.assertEqual(found, (Listener(interface="::", port=9001),))
+
+
 class ContradictionsTests(ReadingTests):
     """Settings that are right by themselves and wrong together."""
 
@@ -257,6 +276,19 @@ class ContradictionsTests(ReadingTests):
         for text, said in (
             ("operator:\n  port: 8420", "c.yaml:2: operator.port: 8420 is the port of the S3 endpoint"),
             ("server:\n  tls: {key_file: /k}", "c.yaml:2: server.tls.certificate_file: is missing"),
+            (
+                'server:\n  endpoints: ["tcp:9000", "tcp:8421:interface=127.0.0.1"]',
+                "c.yaml:1: operator.port: 8421 is the port of the S3 endpoint (server.endpoints)",
+            ),
+            (
+                'server:\n  endpoints: ["tcp:9000", "tcp:9000"]',
+                "c.yaml:2: server.endpoints: port 9000 is named twice",
+            ),
+            (
+                f"server:\n  endpoints: ['tcp:9000']\n  tls: {{certificate_file: {EXAMPLE}, key_file: {EXAMPLE}}}",
+                "c.yaml:3: server.tls.certificate_file: belongs to server.address",
+            ),
+            ("server:\n  endpoints: ['tcp:x']", "c.yaml:2: server.endpoints[0]: 'tcp:x' needs a port"),
             ("cache: {high_mark: 0.5}", "c.yaml:1: cache.low_mark: must be less than cache.high_mark"),
             ("staging: {capacity: 1MiB}", "c.yaml:1: staging.segment: is larger than staging.capacity"),
             (

@@ -106,6 +106,7 @@ class _Shape:
     """What is known of a table's rows before any is there."""
 
     def __init__(self, table: Table) -> None:
+        self.table = table
         places = [place for place, column in enumerate(table.columns) if column.name not in table.key]
         self.named = [(table.columns[place].name, place) for place in places]
         self.raw = [table.columns[place].name for place in places if table.columns[place].kind is Kind.BYTES]
@@ -116,9 +117,15 @@ class _Shape:
 _SHAPES = {table.name: _Shape(table) for table in TABLES}
 
 
+def _shape_of(table: Table) -> _Shape:
+    """Return it; a table of an older schema has one of its own."""
+    shape = _SHAPES.get(table.name)
+    return shape if shape is not None and shape.table is table else _Shape(table)
+
+
 def value_of(table: Table, row: Row) -> bytes:
     """Write a row: its columns in the order of the table, those of the primary key included, which are left out here."""
-    shape = _SHAPES[table.name]
+    shape = _shape_of(table)
     fields = {name: row[place] for name, place in shape.named if row[place] is not None}
     for name in shape.raw:
         if name in fields:
@@ -142,7 +149,7 @@ def rows_of(
     :param defaults: for columns that are not there, because they are null or newer than the row
     :raise NotARow: no row looks like one of them
     """
-    shape = _SHAPES[table.name]
+    shape = _shape_of(table)
     missing = {column.name: defaults.get(column.name) for column in table.columns}
     try:
         said = json.loads(b"[%b]" % b",".join(values))

@@ -12,12 +12,13 @@ from coldstore.metadata.etcd.changes import BYTES_MAX, ROWS_MAX, Change, weight_
 from coldstore.metadata.etcd.gateway import Compacted, Gateway, KeyValue, Range, end_of, putting
 from coldstore.metadata.etcd.keys import Keys, NotARow, rows_of, value_of
 from coldstore.metadata.etcd.log import Log, this_process
-from coldstore.metadata.etcd.schema import defaults, first_rows, ledger, schema_row
+from coldstore.metadata.etcd.schema import changed_rows, defaults, first_rows, ledger, schema_row
 from coldstore.metadata.etcd.server import check_server
 from coldstore.metadata.etcd.walk import Walk
 from coldstore.metadata.portable.stores import Key, Row, Standing
 from coldstore.metadata.sql.migrations import Migration, missing
-from coldstore.metadata.sql.tables import ARRIVING_FROM, BY_NAME, MOVED_TO, TABLES, Table
+from coldstore.metadata.sql.tables import ARRIVING_FROM, BY_NAME, MOVED_TO, Table
+from coldstore.metadata.sqlite.portable import tables_at
 from coldstore.metadata.sqlite.schema import shipped_migrations
 from coldstore.model.errors import MetadataFull, MetadataUnavailable
 from coldstore.util.workers import Reactor
@@ -36,8 +37,6 @@ HOLD_SECONDS = 600
 class EtcdSnapshot:
     """See ``Snapshot``: everything at one revision. A key that it holds keeps an appliance at work from compacting that."""
 
-    tables = TABLES
-
     def __init__(self, gateway: Gateway, keys: Keys, *, revision: int, lease: int, schema: int) -> None:
         self._gateway = gateway
         self._lease = lease
@@ -49,6 +48,7 @@ class EtcdSnapshot:
         """What the walk has found and nobody has asked for."""
         self._reached = b""
         """Where those go on."""
+        self.tables = tables_at(schema)
         self._defaults: Mapping[str, Mapping[str, Any]] = defaults(shipped_migrations())
 
     @classmethod
@@ -279,7 +279,10 @@ async def upgrade(gateway: Gateway, keys: Keys, *, reactor: Reactor) -> None:
     log = log_of(gateway, keys, reactor, lease_seconds=LEASE_SECONDS)
     try:
         await log.begin(this_process(reactor, replica=uuid4().hex))
-        missing(await ledger(gateway, keys, shipped_migrations()), shipped_migrations(), is_upgrade=True)
+        applied = await ledger(gateway, keys, shipped_migrations())
+        missing(applied, shipped_migrations(), is_upgrade=True)
+        for portion in _portions(await changed_rows(gateway, keys, since=max(applied, default=0))):
+            await log.append(portion)
         await log.append([schema_row(keys, shipped_migrations())])
     finally:
         await log.end()

@@ -2,7 +2,7 @@
 The schema of what is in etcd: the number of the last migration, in a key.
 
 Migrations are those of the replica, of which a new one is made with the whole schema. What they add to rows has its default until a
-row is written anew. So an upgrade writes a number; a migration that changes rows would have to say here how.
+row is written anew. So an upgrade writes a number; what a migration does to rows that there are is said here.
 """
 
 import json
@@ -13,11 +13,15 @@ from typing import Any
 
 from coldstore.interfaces.metadata import RecordElsewhere
 from coldstore.metadata.etcd.changes import Change
-from coldstore.metadata.etcd.gateway import Gateway
+from coldstore.metadata.etcd.gateway import Gateway, end_of
 from coldstore.metadata.etcd.keys import Keys, value_of
 from coldstore.metadata.sql.migrations import Migration
 from coldstore.metadata.sql.tables import BY_NAME, TABLES, Table
 from coldstore.metadata.sqlite.schema import migrate
+
+ACCESS_KEYS = 9
+"""The migration that gave access keys a table."""
+PAGE_ROWS = 500
 
 
 async def ledger(gateway: Gateway, keys: Keys, migrations: Sequence[Migration]) -> dict[int, str]:
@@ -35,6 +39,49 @@ async def ledger(gateway: Gateway, keys: Keys, migrations: Sequence[Migration]) 
         raise RecordElsewhere(f"{keys.schema.decode()} in etcd is not what ColdStore wrote") from None
     # Of one that is newer than the program nothing else is known.
     return {number: "", **{one.number: one.checksum for one in migrations if one.number <= number}}
+
+
+async def changed_rows(gateway: Gateway, keys: Keys, *, since: int) -> list[Change]:
+    """
+    Return what becomes of the rows by the migrations behind a number, in the order in which it may be written bit by bit: whoever
+    begins anew comes to the same.
+
+    :raise RecordElsewhere: a row is not what ColdStore wrote
+    """
+    return await _access_keys_apart(gateway, keys) if since < ACCESS_KEYS else []
+
+
+async def _access_keys_apart(gateway: Gateway, keys: Keys) -> list[Change]:
+    """A user has had one key, in his own row."""
+    beginning = keys.of_table(BY_NAME["users"])
+    apart: list[Change] = []
+    users: list[Change] = []
+    start = beginning
+    while True:
+        page = await gateway.range(start, end_of(beginning), limit=PAGE_ROWS)
+        for row in page.rows:
+            try:
+                user = json.loads(row.value)
+                place = keys.table_of(row.key)
+                assert place is not None, "it was asked for rows of users"
+                (user_id,) = place[1]
+                access_key, secret_key = user.pop("access_key", None), user.pop("secret_key", None)
+                if access_key is not None:
+                    key_row = (access_key, user_id, "", user["created_at"], None, None)
+                    apart += [
+                        Change(keys.of_row(table, (access_key,)), value_of(table, values))
+                        for table, values in (
+                            (BY_NAME["plain_secrets"], (access_key, secret_key)),
+                            (BY_NAME["access_keys"], key_row),
+                        )
+                    ]
+                    fields = json.dumps(user, ensure_ascii=False, separators=(",", ":"))
+                    users.append(Change(row.key, fields.encode()))
+            except (ValueError, KeyError, TypeError, AttributeError):
+                raise RecordElsewhere(f"{row.key!r} in etcd is not what ColdStore wrote") from None
+        if not page.is_more:
+            return apart + users
+        start = page.rows[-1].key + b"\0"
 
 
 def schema_row(keys: Keys, migrations: Sequence[Migration]) -> Change:

@@ -21,6 +21,7 @@ from coldstore.metadata.sql.migrations import Migration, missing
 from coldstore.metadata.sql.store import SqlStore
 from coldstore.metadata.sqlite.connection import open_for_reading
 from coldstore.metadata.sqlite.driver import Connection
+from coldstore.metadata.sqlite.erasing import erase_log
 from coldstore.metadata.sqlite.executors import ThreadedExecutor
 from coldstore.metadata.sqlite.groupcommit import commit, roll_back
 from coldstore.metadata.sqlite.schema import shipped_migrations
@@ -74,12 +75,20 @@ class EtcdStore(SqlStore):
             on_taken_over=self.taken_over,
         )
         super().__init__(self._etcd)
+        self._replica_path = replica_path
+        self._reactor = reactor
 
     @returns_deferred
     async def newest_epoch(self) -> Epoch | None:
         """Return the latest run. The replica knows only what we have written: etcd is asked whether anybody else writes."""
         await self._etcd.confirm()
         return await super().newest_epoch()
+
+    @returns_deferred
+    async def forget_plain_secrets(self) -> None:
+        """Erase secrets in the clear; etcd itself keeps what was until it is compacted and defragmented."""
+        await super().forget_plain_secrets()
+        await erase_log(self._replica_path, self._reactor)
 
 
 class EtcdExecutor:

@@ -12,6 +12,7 @@ DIALECT = Dialect(
     index_hint="",
     bytes_type="bytea",
     bytes_position="position({part} IN {whole})",
+    overwriting="",
 )
 
 

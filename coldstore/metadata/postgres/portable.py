@@ -13,6 +13,7 @@ from coldstore.metadata.sql import whole
 from coldstore.metadata.sql.database import Database
 from coldstore.metadata.sql.migrations import Migration, missing
 from coldstore.metadata.sql.tables import TABLES, Table
+from coldstore.metadata.sqlite.portable import tables_at
 from coldstore.model.errors import MetadataUnavailable
 
 _T = TypeVar("_T")
@@ -52,9 +53,8 @@ async def connected(
 class PostgresSnapshot:
     """See ``Snapshot``: a transaction on a connection of its own."""
 
-    tables = TABLES
-
     def __init__(self, connection: Connection, schema: int) -> None:
+        self.tables = tables_at(schema)
         self._connection = connection
         self._db = Statements(connection)
         self._schema = schema

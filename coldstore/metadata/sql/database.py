@@ -32,6 +32,8 @@ class Dialect:
     :ivar nested_join: joins for each row on its left the rows on its right, if the database leaves the order to the statement
     :ivar index_hint: follows the name of a table to have it read by an index, ``{}``; empty if the database decides that alone
     :ivar bytes_type: what keys are
+    :ivar overwriting: has rows that are deleted overwritten in the file from now on, ``ON``, or not, ``OFF``, for ``{}``; empty if the
+        database cannot be told
     :ivar bytes_position: the number, from 1, of the byte of ``{whole}`` at which ``{part}`` begins; 0 when that is nowhere
     """
 
@@ -41,6 +43,7 @@ class Dialect:
     index_hint: str
     bytes_type: str
     bytes_position: str
+    overwriting: str
 
     def by_index(self, name: str) -> str:
         """Return what follows the name of a table that is to be read by this index."""

@@ -1,4 +1,4 @@
-"""Rows that every request asks for, kept in memory: users and buckets."""
+"""Rows that every request asks for, kept in memory: who signs with which access key, and buckets."""
 
 from collections.abc import Callable
 from typing import Generic, TypeVar

@@ -9,6 +9,7 @@ from coldstore.interfaces.metadata import DiscardedPiece
 from coldstore.model.bundles import Bundle, BundleState, Copy, CopyState, Member
 from coldstore.model.cartridges import Cartridge, CartridgeState, Drive, DriveState
 from coldstore.model.events import Alert, AuditEvent, OutboxMessage, Severity
+from coldstore.model.keys import AccessKey
 from coldstore.model.objects import (
     ArchiveState,
     Bucket,
@@ -30,7 +31,8 @@ from coldstore.model.objects import (
 
 Row = Sequence[Any]
 
-USER_COLUMNS = "user_id, name, access_key, secret_key, created_at, staging_quota_bytes"
+USER_COLUMNS = "user_id, name, created_at, staging_quota_bytes, disabled_at"
+ACCESS_KEY_COLUMNS = "access_key, user_id, sealed_secret, created_at, disabled_at, last_used_at"
 BUCKET_COLUMNS = """
     bucket_uid, name, owner_id, region, created_at, default_class, staging_quota_bytes, versioning, tags,
     restore_days_max"""
@@ -140,14 +142,26 @@ def total(column: str) -> str:
 
 def user_of(row: Row) -> User:
     """Of ``USER_COLUMNS``."""
-    user_id, name, access_key, secret_key, created_at, staging_quota_bytes = row
+    user_id, name, created_at, staging_quota_bytes, disabled_at = row
     return User(
         user_id=user_id,
         name=name,
-        access_key=access_key,
-        secret_key=secret_key,
         created_at=created_at,
         staging_quota_bytes=staging_quota_bytes,
+        disabled_at=disabled_at,
+    )
+
+
+def access_key_of(row: Row) -> AccessKey:
+    """Of ``ACCESS_KEY_COLUMNS``."""
+    access_key, user_id, sealed_secret, created_at, disabled_at, last_used_at = row
+    return AccessKey(
+        access_key=access_key,
+        user_id=user_id,
+        sealed_secret=sealed_secret,
+        created_at=created_at,
+        disabled_at=disabled_at,
+        last_used_at=last_used_at,
     )
 
 

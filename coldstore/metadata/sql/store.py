@@ -30,6 +30,7 @@ from coldstore.metadata.sql import (
     deletions,
     digests,
     history,
+    keys,
     layouts,
     record,
     restores,
@@ -51,6 +52,7 @@ from coldstore.metadata.sql.runs import runs_text
 from coldstore.model.bundles import Bundle, BundleState, Copy, Member
 from coldstore.model.cartridges import Cartridge, Drive, DriveState
 from coldstore.model.events import Alert, AuditEvent, NewMessage, OutboxMessage, Severity
+from coldstore.model.keys import AccessKey, MasterKey, SealedSigner
 from coldstore.model.objects import (
     Bucket,
     ListedPage,
@@ -73,7 +75,7 @@ _T = TypeVar("_T")
 FEW = 16
 """Rows of a page that are still looked up."""
 KEPT_MAX = 1_000
-"""Users, and buckets, that are kept in memory."""
+"""Access keys, and buckets, that are kept in memory."""
 PAGE_MAX = 1_000
 """Rows that one page of a long list may hold."""
 _TIDY_STEPS = 8
@@ -92,7 +94,7 @@ class SqlStore:
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
-        self._users: Kept[User | None] = Kept(KEPT_MAX)
+        self._signers: Kept[SealedSigner | None] = Kept(KEPT_MAX)
         self._buckets: Kept[Bucket] = Kept(KEPT_MAX)
         self._taken_over: str | None = None
         self._want_takeover: list[Deferred[str]] = []
@@ -202,13 +204,9 @@ class SqlStore:
 
     # ── users ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def create_user(self, user: User) -> Deferred[None]:
+    def create_user(self, user: User, key: AccessKey) -> Deferred[None]:
         """Record a user."""
-        return self._change(self._users, users.create, user)
-
-    def user_by_access_key(self, access_key: str) -> Deferred[User | None]:
-        """Return who signs with this key."""
-        return self._users.get(access_key, lambda: self._look_up(users.by_access_key, access_key))
+        return self._change(self._signers, users.create, user, key)
 
     def users(self) -> Deferred[list[User]]:
         """Return all users."""
@@ -216,13 +214,77 @@ class SqlStore:
 
     def set_user_quota(self, *, name: str, quota_bytes: int | None) -> Deferred[User]:
         """Set a user's quota."""
-        return self._change(self._users, users.set_quota, name=name, quota_bytes=quota_bytes)
+        return self._change(self._signers, users.set_quota, name=name, quota_bytes=quota_bytes)
+
+    def set_user_disabled(self, *, name: str, disabled_at: float | None) -> Deferred[User]:
+        """Have a user's keys accepted or not."""
+        return self._change(self._signers, users.set_disabled, name=name, disabled_at=disabled_at)
+
+    def delete_user(self, name: str) -> Deferred[User]:
+        """Forget a user."""
+        return self._change(self._signers, users.delete, name)
 
     def staging_use(
         self, *, owner_id: str | None = None, bucket: str | None = None
     ) -> Deferred[list[StagingUse]]:
         """Return what an owner or a bucket has on the disk."""
         return self._look_up(shares.in_use, owner_id=owner_id, bucket=bucket)
+
+    # ── access keys ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def signer(self, access_key: str) -> Deferred[SealedSigner | None]:
+        """Return who signs with this key."""
+        return self._signers.get(access_key, lambda: self._look_up(keys.signer, access_key))
+
+    def access_keys_of(self, user_id: str) -> Deferred[list[AccessKey]]:
+        """Return a user's keys."""
+        return self._read(keys.of_user, user_id)
+
+    def access_keys(self, *, after: str, limit: int) -> Deferred[list[AccessKey]]:
+        """Return everybody's keys."""
+        return self._read(keys.listed, after=after, limit=min(limit, PAGE_MAX))
+
+    def add_access_key(self, key: AccessKey) -> Deferred[None]:
+        """Give a user one more key."""
+        return self._change(self._signers, keys.add, key)
+
+    def set_access_key_disabled(self, *, access_key: str, disabled_at: float | None) -> Deferred[AccessKey]:
+        """Have a key accepted or not."""
+        return self._change(self._signers, keys.set_disabled, access_key=access_key, disabled_at=disabled_at)
+
+    def delete_access_key(self, access_key: str) -> Deferred[AccessKey]:
+        """Forget a key."""
+        return self._change(self._signers, keys.delete, access_key)
+
+    def note_key_uses(self, uses: Mapping[str, float]) -> Deferred[None]:
+        """Record when keys were used."""
+        return self._write(keys.note_uses, uses)
+
+    def seal_secrets(self, sealed: Mapping[str, tuple[str, str]]) -> Deferred[None]:
+        """Change sealed secrets."""
+        return self._change(self._signers, keys.seal, sealed)
+
+    def plain_secrets(self, *, after: str, limit: int) -> Deferred[dict[str, str]]:
+        """Return secrets in the clear."""
+        return self._read(keys.plain_secrets, after=after, limit=min(limit, PAGE_MAX))
+
+    @returns_deferred
+    async def forget_plain_secrets(self) -> None:
+        """Erase them."""
+        while await self._write(keys.forget_plain, KEYS_MAX):
+            pass
+
+    def master_keys(self) -> Deferred[list[MasterKey]]:
+        """Return the master keys in use."""
+        return self._read(keys.master_keys)
+
+    def add_master_key(self, key: MasterKey) -> Deferred[None]:
+        """Record a master key."""
+        return self._write(keys.add_master_key, key)
+
+    def forget_master_key(self, check_value: str) -> Deferred[None]:
+        """Forget one."""
+        return self._write(keys.forget_master_key, check_value)
 
     # ── buckets ─────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -80,9 +80,16 @@ TABLES = (
     _table("epochs", "epoch integer, began_at real, host text", key="epoch", identity="epoch"),
     _table(
         "users",
-        "user_id text, name text, access_key text, secret_key text, created_at real, staging_quota_bytes integer?",
+        "user_id text, name text, created_at real, staging_quota_bytes integer?, disabled_at real?",
         key="user_id",
     ),
+    _table(
+        "access_keys",
+        "access_key text, user_id text, sealed_secret text, created_at real, disabled_at real?, last_used_at real?",
+        key="access_key",
+    ),
+    _table("plain_secrets", "access_key text, secret_key text", key="access_key"),
+    _table("master_keys", "check_value text, since real", key="check_value"),
     _table(
         "buckets",
         "bucket_uid integer, name text, owner_id text, region text, created_at real, default_class text?, is_gone integer,"

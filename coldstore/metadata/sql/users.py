@@ -1,10 +1,14 @@
 """Users, and the runs of the appliance."""
 
 from coldstore.interfaces.metadata import Conflict, Epoch, StoreTotals
+from coldstore.metadata.sql import keys
 from coldstore.metadata.sql.database import Database, Duplicate
-from coldstore.metadata.sql.rows import USER_COLUMNS, total, user_of
+from coldstore.metadata.sql.rows import ACCESS_KEY_COLUMNS, USER_COLUMNS, total, user_of
 from coldstore.model.bundles import BundleState
+from coldstore.model.keys import AccessKey
 from coldstore.model.objects import User
+
+OWNED_SHOWN = 5
 
 
 async def take_epoch(db: Database, *, at: float, host: str) -> Epoch:
@@ -31,27 +35,15 @@ async def hosts(db: Database) -> list[str]:
     return list(dict.fromkeys(host for (host,) in found if host))
 
 
-async def create(db: Database, user: User) -> None:
-    """Record a user."""
-    row = (
-        user.user_id,
-        user.name,
-        user.access_key,
-        user.secret_key,
-        user.created_at,
-        user.staging_quota_bytes,
-    )
+async def create(db: Database, user: User, key: AccessKey) -> None:
+    """Record a user with a first key."""
+    row = (user.user_id, user.name, user.created_at, user.staging_quota_bytes, user.disabled_at)
     try:
         await db.insert("users", USER_COLUMNS, row)
+        await db.insert("access_keys", ACCESS_KEY_COLUMNS, keys.row_of(key))
     except Duplicate:
         # The key and the secret stay out of the message.
         raise Conflict(f"a user with the id, the name or the access key of {user.name} exists") from None
-
-
-async def by_access_key(db: Database, access_key: str) -> User | None:
-    """Return who signs with this key."""
-    row = await db.row(f"SELECT {USER_COLUMNS} FROM users WHERE access_key = ?", (access_key,))
-    return None if row is None else user_of(row)
 
 
 async def everybody(db: Database) -> list[User]:
@@ -69,6 +61,35 @@ async def set_quota(db: Database, *, name: str, quota_bytes: int | None) -> User
     if row is None:
         raise Conflict(f"there is no user {name}")
     return user_of(row)
+
+
+async def set_disabled(db: Database, *, name: str, disabled_at: float | None) -> User:
+    """Have a user's keys accepted or not."""
+    row = await db.row(
+        f"UPDATE users SET disabled_at = ? WHERE name = ? RETURNING {USER_COLUMNS}", (disabled_at, name)
+    )
+    if row is None:
+        raise Conflict(f"there is no user {name}")
+    return user_of(row)
+
+
+async def delete(db: Database, name: str) -> User:
+    """Forget a user who owns nothing."""
+    row = await db.row(f"SELECT {USER_COLUMNS} FROM users WHERE name = ?", (name,))
+    if row is None:
+        raise Conflict(f"there is no user {name}")
+    user = user_of(row)
+    owned = await db.rows(
+        "SELECT name FROM buckets WHERE owner_id = ? AND is_gone = 0 ORDER BY name LIMIT ?",
+        (user.user_id, OWNED_SHOWN + 1),
+    )
+    if owned:
+        shown = ", ".join(bucket for (bucket,) in owned[:OWNED_SHOWN])
+        more = ", ..." if len(owned) > OWNED_SHOWN else ""
+        raise Conflict(f"{name} owns buckets ({shown}{more}): delete them first, or disable the user")
+    await keys.delete_all(db, user.user_id)
+    await db.do("DELETE FROM users WHERE user_id = ?", (user.user_id,))
+    return user
 
 
 async def totals(db: Database) -> StoreTotals:

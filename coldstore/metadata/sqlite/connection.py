@@ -78,6 +78,23 @@ def open_for_reading(path: str) -> Connection:
     return connection
 
 
+def empty_log(path: str) -> bool:
+    """
+    Bring what is in the log of a file into it, and cut the log off; blocks. Return False when somebody who reads is in the way for
+    too long: then the log goes on with what it has, until all who have the file open have closed it.
+
+    :raise MetadataUnavailable: the file does not answer
+    """
+    connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_SECONDS, isolation_level=None)
+    try:
+        (is_busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    except sqlite3.Error as error:
+        raise MetadataUnavailable(f"{path}: {error}") from error
+    finally:
+        connection.close()
+    return not is_busy
+
+
 def is_damaged(error: BaseException | None) -> bool:
     """Whether SQLite has found, in what led to an exception, that the file is no database or a damaged one."""
     while error is not None:

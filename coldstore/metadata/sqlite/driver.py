@@ -27,6 +27,7 @@ class Connection(sqlite3.Connection):
         index_hint="INDEXED BY {}",
         bytes_type="BLOB",
         bytes_position="instr({whole}, {part})",
+        overwriting="PRAGMA secure_delete = {}",
     )
 
     def begin(self) -> None:

@@ -2,13 +2,14 @@
 
 import sqlite3
 from collections.abc import Coroutine, Sequence
+from contextlib import closing
 from typing import Any, TypeVar
 
 from coldstore.metadata.portable.stores import Key, Row, Standing
 from coldstore.metadata.sql import whole
 from coldstore.metadata.sql.migrations import Migration, missing
 from coldstore.metadata.sql.tables import ARRIVING_FROM, TABLES, Column, Kind, Table
-from coldstore.metadata.sqlite.connection import open_for_reading, open_for_writing, told_apart
+from coldstore.metadata.sqlite.connection import IN_MEMORY, open_for_reading, open_for_writing, told_apart
 from coldstore.metadata.sqlite.driver import Connection, finished
 from coldstore.metadata.sqlite.schema import applied, migrate, shipped_migrations
 from coldstore.metadata.sqlite.store import new_appliance_id, prepare
@@ -30,6 +31,14 @@ def _table_of(connection: sqlite3.Connection, table: Table) -> Table:
         Column(name, KINDS[kind], not (is_filled or place)) for _, name, kind, is_filled, _, place in found
     )
     return Table(name=table.name, columns=columns, key=table.key, identity=table.identity)
+
+
+def tables_at(schema: int) -> tuple[Table, ...]:
+    """Return the portable tables as they were after the migration of a number, in whatever database."""
+    migrations = [migration for migration in shipped_migrations() if migration.number <= schema]
+    with closing(sqlite3.connect(IN_MEMORY, isolation_level=None)) as connection:
+        migrate(connection, migrations, new_appliance_id=str)
+        return tables_of(connection)
 
 
 class SqliteSnapshot:

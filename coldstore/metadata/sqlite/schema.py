@@ -32,6 +32,8 @@ def migrate(
     :raise SchemaTooOld: when it is an older store, and this no upgrade; nothing was touched
     :raise MigrationAltered: when one that was applied had another text; nothing was touched
     """
+    # What a migration moves elsewhere is not to be read any more where it was.
+    connection.execute("PRAGMA secure_delete = ON")
     connection.execute("BEGIN IMMEDIATE")
     try:
         connection.execute(_LEDGER)
@@ -44,6 +46,8 @@ def migrate(
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+    finally:
+        connection.execute("PRAGMA secure_delete = OFF")
 
 
 def applied(connection: sqlite3.Connection) -> dict[int, str]:

@@ -15,9 +15,11 @@ from coldstore.metadata.sql.migrations import Migration
 from coldstore.metadata.sql.store import SqlStore
 from coldstore.metadata.sqlite.connection import IN_MEMORY, open_for_reading, open_for_writing, told_apart
 from coldstore.metadata.sqlite.driver import Connection
+from coldstore.metadata.sqlite.erasing import erase_log
 from coldstore.metadata.sqlite.executors import InlineExecutor, ThreadedExecutor
 from coldstore.metadata.sqlite.schema import migrate, shipped_migrations
 from coldstore.model.errors import MetadataUnavailable
+from coldstore.util.asynchronous import returns_deferred
 from coldstore.util.workers import Reactor
 
 WRITE_BATCH_MAX = 256
@@ -72,6 +74,7 @@ class SqliteStore(SqlStore):
         write_batch_max: int = WRITE_BATCH_MAX,
     ) -> None:
         self._path = path
+        self._reactor = reactor
         self._migrations = shipped_migrations() if migrations is None else migrations
         self._new_appliance_id = new_appliance_id
         executor: Executor
@@ -92,6 +95,12 @@ class SqliteStore(SqlStore):
     def take_epoch(self, *, at: float, host: str) -> Deferred[Epoch]:
         """Begin a new run: from now on no earlier one writes, and this one not once there is a later one."""
         return self._write(begin_epoch, at=at, host=host)
+
+    @returns_deferred
+    async def forget_plain_secrets(self) -> None:
+        """Erase secrets in the clear, from the file and from its log."""
+        await super().forget_plain_secrets()
+        await erase_log(self._path, self._reactor)
 
     def _connect(self) -> Connection:
         try:

@@ -1,0 +1,46 @@
+"""The file of the master key, in a world."""
+
+from coldstore.keys.sealing import MasterSecret
+from tests.simulation.life import Life
+
+
+class KeptKeys:
+    """What is in the file, and in those of earlier keys: outlives every process."""
+
+    def __init__(self) -> None:
+        self.present: MasterSecret | None = None
+        self.old: dict[str, MasterSecret] = {}
+
+
+class LifeKeyFile:
+    """See ``IsKeyFile``."""
+
+    path = "/state/master.key"
+
+    def __init__(self, kept: KeptKeys, life: Life) -> None:
+        self._kept = kept
+        self._life = life
+
+    def read(self) -> MasterSecret | None:
+        """See ``IsKeyFile``."""
+        return self._kept.present
+
+    def write(self, secret: MasterSecret) -> None:
+        """See ``IsKeyFile``."""
+        before = self._kept.present
+        if before is not None:
+            self._life.effect("keep the old master key")
+            self._kept.old[before.key_id] = before
+        self._life.effect("write the master key")
+        self._kept.present = secret
+
+    def old(self, key_id: str) -> MasterSecret | None:
+        """See ``IsKeyFile``."""
+        return self._kept.old.get(key_id)
+
+    def is_given_up(self) -> bool:
+        """See ``IsKeyFile``: nobody does."""
+        return False
+
+    def forget_giving_up(self) -> None:
+        """See ``IsKeyFile``."""
