@@ -449,7 +449,7 @@ def _completed(call: Call, version: ObjectVersion, checksum: Checksum | None) ->
             node("ETag", quoted(facts.etag)),
             *checksum_nodes(checksum),
         ),
-        headers=made_header(version),
+        headers={**made_header(version), **encryption_headers(facts.encryption)},
     )
 
 
