@@ -228,7 +228,7 @@ class FormBody:
                     details={"ArgumentName": name},
                 ) from None
         form, self._form = self._form, None
-        form.callback(Form(fields=fields, file_name=file.filename or ""))
+        form.callback(Form(fields=fields, file_name=_without_folders(file.filename or "")))
 
     def _received(self) -> ReceivedBody:
         if self._received_bytes < self._least_bytes:
@@ -290,6 +290,11 @@ def _boundary(headers: HeaderFields) -> str:
     if not (0 < len(boundary) <= BOUNDARY_LIMIT_BYTES and boundary.isascii() and boundary.isprintable()):
         raise _malformed("Content-Type has no valid boundary")
     return boundary
+
+
+def _without_folders(path: str) -> str:
+    """Return what follows the last slash, of either kind (Amazon S3 API Reference, "POST Object", ``${filename}``)."""
+    return path.replace("\\", "/").rpartition("/")[2]
 
 
 def _malformed(why: str) -> S3Error:

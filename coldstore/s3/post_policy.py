@@ -188,4 +188,6 @@ def _denied(why: str) -> S3Error:
 
 
 def _invalid(why: str) -> S3Error:
-    return S3Error("InvalidPolicyDocument", f"Invalid Policy: {why}")
+    # JSON can quote halves of surrogate pairs, which no answer can repeat.
+    sendable = why.encode("utf-8", "replace").decode("utf-8")
+    return S3Error("InvalidPolicyDocument", f"Invalid Policy: {sendable}")

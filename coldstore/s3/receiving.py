@@ -108,7 +108,7 @@ async def receive(
         raise
     try:
         checksum = plan.check(kept.digests if digests is None else digests, received)
-    except S3Error:
+    except Exception:
         await discard(staging, kept.address)
         raise
     return Arrived(
@@ -124,7 +124,8 @@ async def receive(
 
 def plain_algorithms(plan: IntegrityPlan) -> frozenset[str]:
     """Return the digests to take of bytes whose ETag is none of them."""
-    needed = plan.algorithms if plan.md5 is not None else plan.algorithms - {"md5"}
+    wants_md5 = plan.md5 is not None or plan.algorithm == "md5"
+    needed = plan.algorithms if wants_md5 else plan.algorithms - {"md5"}
     return needed | {"crc64nvme"}
 
 

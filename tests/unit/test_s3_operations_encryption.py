@@ -75,6 +75,15 @@ class PutAndGetTests(Case):
         for secret in (base64_of(KEY), repr(KEY), answer.headers["x-amz-checksum-crc32"], KEY.hex()):
             self.assertNotIn(secret, written)
 
+    def test_md5_as_checksum(self) -> None:
+        """MD5 is a checksum as well, of what was sent; a wrong one leaves nothing behind."""
+        right = base64_of(md5(PLAIN).digest())
+        answer = self.ask("PUT", "/bkt/k", PLAIN, x_amz_checksum_md5=right)
+        self.assertEqual((answer.status, answer.headers.get("x-amz-checksum-md5")), (200, right))
+        pieces = self.rig.piece_count
+        answer = self.ask("PUT", "/bkt/other", PLAIN[1:], x_amz_checksum_md5=right)
+        self.assertEqual((answer.code, self.rig.piece_count), ("BadDigest", pieces))
+
     def test_twice_the_same(self) -> None:
         """The same bytes with the same key become others each time."""
         stored = []

@@ -245,6 +245,20 @@ class PostObjectTests(SynchronousTestCase):
         self.assertEqual(self.post(form(signed(policy(*SIGNING)))).code, "InvalidArgument")
         self.assertEqual(self.upload(key="k" * 1025).code, "KeyTooLongError")
 
+    def test_file_name(self) -> None:
+        """Of a path that a client sends only what follows its last slash is put into a key."""
+        for path, name in (("a/b.txt", "b.txt"), ("..\\\\c.txt", "c.txt"), ("C:\\\\d\\\\e.txt", "e.txt")):
+            fields = {"key": "u/${filename}", **signed(policy(ANY_KEY, *SIGNING))}
+            answer = self.post(form(fields, file_name=path))
+            self.assertEqual(answer.headers["location"], f"http://{HOST}/pics/u/{name}", path)
+
+    def test_unsendable_policy(self) -> None:
+        """What a policy says that no answer can repeat is refused like all other nonsense."""
+        for document in ({"expiration": "\ud800", "conditions": []}, {"\udc00": 1}):
+            text = b64encode(json.dumps(document).encode()).decode()
+            answer = self.post(form({"key": "k", **signed(text)}))
+            self.assertEqual((answer.status, answer.code), (400, "InvalidPolicyDocument"))
+
     def test_checksum(self) -> None:
         """A checksum in the form must be that of the file."""
         starts = ["starts-with", "$x-amz-checksum-crc32", ""]
