@@ -30,8 +30,11 @@ class IsKeyFile(Protocol):
     def read(self) -> MasterSecret | None:
         """Return the master key; None when there is no file."""
 
-    def write(self, secret: MasterSecret) -> None:
-        """Make the file, durably, wholly or not at all; the key that was in it is kept as an old one."""
+    def write(self, secret: MasterSecret, before: MasterSecret | None = None) -> None:
+        """
+        Make the file, durably, wholly or not at all; the key that was in it is kept as an old one, and so is ``before``, which was in
+        use whatever became of the file.
+        """
 
     def old(self, key_id: str) -> MasterSecret | None:
         """Return a master key from before; None when it is not here."""
@@ -54,11 +57,12 @@ class KeyFile:
         """See ``IsKeyFile``."""
         return _read(Path(self.path))
 
-    def write(self, secret: MasterSecret) -> None:
+    def write(self, secret: MasterSecret, before: MasterSecret | None = None) -> None:
         """See ``IsKeyFile``."""
-        before = self.read()
-        if before is not None and before.key_id != secret.key_id:
-            _write(self._old(before.key_id), before)
+        earlier = {each.key_id: each for each in (before, self.read()) if each is not None}
+        for key_id, each in earlier.items():
+            if key_id != secret.key_id:
+                _write(self._old(key_id), each)
         _write(Path(self.path), secret)
 
     def old(self, key_id: str) -> MasterSecret | None:

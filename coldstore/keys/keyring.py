@@ -210,10 +210,10 @@ class Keyring:
         try:
             new = MasterSecret(self._random_bytes(KEY_BYTES))
             # From here on a start takes the new key, finds the old one beside it, and goes on.
-            await self._in_thread(partial(self._file.write, new))
-            self._secrets[new.key_id] = new
+            await self._in_thread(partial(self._file.write, new, self._now))
+            # Whoever has sealed a secret under the old one has handed it to the store before this is handed to it: then it is found.
+            self._secrets[new.key_id] = self._current = new
             await self._store.add_master_key(MasterKey(check_value=new.check_value, since=self._seconds()))
-            self._current = new
             return await self._reseal()
         finally:
             self._is_rotating = False

@@ -25,12 +25,12 @@ class LifeKeyFile:
         """See ``IsKeyFile``."""
         return self._kept.present
 
-    def write(self, secret: MasterSecret) -> None:
+    def write(self, secret: MasterSecret, before: MasterSecret | None = None) -> None:
         """See ``IsKeyFile``."""
-        before = self._kept.present
-        if before is not None:
+        earlier = {each.key_id: each for each in (before, self._kept.present) if each is not None}
+        for key_id, each in earlier.items():
             self._life.effect("keep the old master key")
-            self._kept.old[before.key_id] = before
+            self._kept.old[key_id] = each
         self._life.effect("write the master key")
         self._kept.present = secret
 

@@ -259,7 +259,7 @@ class RotationTests(KeyringCase):
         self.failed(KeyFileFault, keyring.rotate())
         self.assertEqual((keyring.key_id, self.ids(), self.known()), (before, {before}, [before]))
 
-    def refuse(self, _secret: MasterSecret) -> None:
+    def refuse(self, _secret: MasterSecret, _before: MasterSecret | None = None) -> None:
         """Stand for a file system that is read-only."""
         raise KeyFileFault("read-only")
 
@@ -274,6 +274,36 @@ class RotationTests(KeyringCase):
         self.assertIn(str(old), self.failed(KeyFileFault, self.keyring().open()))
         (self.folder / "away").rename(old)
         self.assertEqual(self.secret(self.opened()), "s0")
+
+    def test_file_gone_meanwhile(self) -> None:
+        """The key that is in use is kept as an old one although its file has gone or is another's: a change that breaks off loses nothing."""
+        for other in (None, MasterSecret(bytes(32))):
+            keyring = self.opened()
+            self.add(keyring)
+            self.folder.joinpath("master.key").unlink()
+            if other is not None:
+                self.file.write(other)
+            self.store.fail_next("seal_secrets")
+            self.failed(MetadataUnavailable, keyring.rotate())
+            again = self.opened()
+            self.assertEqual([self.secret(again, n) for n in range(self.users)], [f"s{n}" for n in range(self.users)])
+            self.assertEqual(self.ids(), {again.key_id})
+
+    def test_made_meanwhile(self) -> None:
+        """A secret that is sealed while the new key is being recorded is under the new one: the old one is forgotten soon."""
+        keyring = self.opened()
+        before = keyring.key_id
+        through = self.inner.add_master_key
+        sealed: list[str] = []
+
+        def recorded(key: MasterKey) -> Deferred[None]:
+            sealed.append(keyring.seal(access_key="K0", secret_key="s0"))
+            return through(key)
+
+        self.patch(self.inner, "add_master_key", recorded)
+        self.done(keyring.rotate())
+        self.assertNotEqual(before, keyring.key_id)
+        self.assertEqual([id_in(each) for each in sealed], [keyring.key_id])
 
     def test_one_at_a_time(self) -> None:
         """A second change waits for nobody: it is refused."""
