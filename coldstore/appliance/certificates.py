@@ -154,6 +154,8 @@ class Present:
         self.certificate = read_certificate(files)
         self.fault = ""
         """Why what is in the files now is not used; empty: it is."""
+        self.due_at: float | None = None
+        """When what is in the files now begins, where that is why it is not used."""
 
     def serverConnectionForTLS(self, tlsProtocol: object) -> SSL.Connection:
         """See ``IOpenSSLServerConnectionCreator``."""
@@ -162,12 +164,14 @@ class Present:
     def take(self, stamp: Stamp, found: "Certificate | CertificateFault", now: float) -> None:
         """Use what was read when the files had a stamp, or note why not."""
         self.stamp = self.seen = stamp
+        self.due_at = None
         if isinstance(found, CertificateFault):
             self.fault = str(found)
         elif found.ends_at <= now < self.certificate.ends_at:
             self.fault = f"the certificate in {self.files.certificate_file} was over on {_day(found.ends_at)}"
         elif found.begins_at > now >= self.certificate.begins_at:
             self.fault = f"the certificate in {self.files.certificate_file} begins on {_day(found.begins_at)}"
+            self.due_at = found.begins_at
         else:
             self.certificate, self.fault = found, ""
 
@@ -232,6 +236,8 @@ class Certificates:
                     else:
                         present.seen = stamp
                         is_settling = True
+                elif present.due_at is not None and present.due_at <= self._clock.seconds():
+                    await self._read(present)
             await self._tell()
         except MetadataUnavailable as fault:
             self.log.warn("alerts about certificates have to wait: {reason}", reason=str(fault))

@@ -251,6 +251,16 @@ class LookingTests(CertificateCase):
         self.assertEqual(self.alerts(), [])
         self.flushLoggedErrors()
 
+    def test_before_its_time(self) -> None:
+        """One that is put there before it begins is taken when it does, with nobody touching the files again."""
+        self.issue("new.test", begins_in_days=2)
+        self.look()
+        self.assertEqual((self.serves("new.test"), len(self.alerts())), (False, 1))
+        self.clock.advance(2 * DAY_SECONDS)
+        self.look()
+        self.assertEqual((self.present.certificate.subject, self.alerts()), ("CN=new.test", []))
+        self.flushLoggedErrors()
+
     def test_at_once(self) -> None:
         """Whoever asks has the files read without waiting, and is told what was found."""
         self.issue("new.test")
