@@ -82,11 +82,14 @@ class PostOperations:
             described = described._replace(headers=with_tags(described.headers, tags))
         sealing = services.customer_keys.of_writer(call)
         plan = body.object_plan(call.headers)
-        body.limit(policy.least_bytes, min(policy.most_bytes, SINGLE_PUT_MAX_BYTES))
+        most_bytes = min(policy.most_bytes, SINGLE_PUT_MAX_BYTES)
+        body.limit(policy.least_bytes, most_bytes)
+        # No room is asked for bytes that are refused when they come.
+        size_bytes = min(body.length_bytes, most_bytes)
         with await services.admission.admit(
             caller=call.caller,
             bucket=bucket,
-            size_bytes=body.length_bytes if sealing is None else sealing.stored_bytes(body.length_bytes),
+            size_bytes=size_bytes if sealing is None else sealing.stored_bytes(size_bytes),
             storage_class=described.storage_class,
         ) as admitted:
             arrived = await receive(services.staging, body, plan, admitted, sealing)

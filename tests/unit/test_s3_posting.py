@@ -291,4 +291,8 @@ class PostObjectTests(SynchronousTestCase):
         self.rig.ask("PUT", "/pics")
         answer = self.upload(content=b"x" * 5000, key="k")
         self.assertEqual((answer.status, answer.code), (503, "SlowDown"))
+        # What the policy does not let in needs no room: a client that tried it again would never come through.
+        for most_bytes in (0, 10):
+            answer = self.upload(["content-length-range", 0, most_bytes], content=b"x" * 5000, key="k")
+            self.assertEqual((answer.status, answer.code), (400, "EntityTooLarge"))
         self.check_nothing_kept()
