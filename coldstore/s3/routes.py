@@ -203,8 +203,12 @@ _UNBUILT_HEADERS = (
 )
 """Beginnings of header names that ask for a property ColdStore has not built."""
 
-_BUILT_HEADERS = (CUSTOMER_KEY_PREFIX, SOURCE_KEY_PREFIX)
-"""Beginnings of those among them that are built."""
+_BUILT_HEADERS = frozenset(
+    beginning + name
+    for beginning in (CUSTOMER_KEY_PREFIX, SOURCE_KEY_PREFIX)
+    for name in ("algorithm", "key", "key-md5")
+)
+"""Those among them that are built: with a name that is misspelt an object would be kept as if no key had been brought."""
 _OTHER_ENCRYPTION = "x-amz-server-side-encryption"
 
 _METHODS = frozenset({"GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS"})
@@ -292,7 +296,7 @@ def _not_implemented(what: str) -> S3Error:
 
 def _refuse_unbuilt_headers(headers: HeaderFields) -> None:
     for name in headers.amz_names():
-        if name.startswith(_BUILT_HEADERS):
+        if name in _BUILT_HEADERS:
             continue
         if name == _OTHER_ENCRYPTION and CUSTOMER_KEY_PREFIX + "algorithm" in headers:
             raise S3Error(

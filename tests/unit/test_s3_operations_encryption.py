@@ -84,6 +84,12 @@ class PutAndGetTests(Case):
         answer = self.ask("PUT", "/bkt/other", PLAIN[1:], x_amz_checksum_md5=right)
         self.assertEqual((answer.code, self.rig.piece_count), ("BadDigest", pieces))
 
+    def test_misspelt(self) -> None:
+        """A field about keys that nobody knows is refused: the object would not be encrypted."""
+        for method, target in (("PUT", "/bkt/k"), ("POST", "/bkt/k?uploads")):
+            answer = self.ask(method, target, b"", headers={CUSTOMER + "keymd5": "1"})
+            self.assertEqual((answer.status, answer.code), (501, "NotImplemented"))
+
     def test_twice_the_same(self) -> None:
         """The same bytes with the same key become others each time."""
         stored = []
