@@ -6,6 +6,7 @@ from urllib.parse import quote
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from coldstore.model.keys import Signer
 from coldstore.s3.auth import Authenticator, query_fields
 from coldstore.s3.errors import S3Error
 from coldstore.s3.fields import HeaderFields
@@ -46,6 +47,19 @@ class AuthTests(SynchronousTestCase):
             body_length_bytes=0,
         )
         return Deferred.fromCoroutine(self.authenticator.authenticate(request))
+
+    def test_unprintable_key(self) -> None:
+        """No store is asked for a key that none has: PostgreSQL takes no NUL."""
+        asked: list[str] = []
+
+        def ask(access_key: str) -> Deferred[Signer | None]:
+            asked.append(access_key)
+            return look_up(access_key)
+
+        self.authenticator = Authenticator(look_up=ask, seconds=lambda: self.now, region="eu-tape-1")
+        target = f"/b/k?AWSAccessKeyId=A%00B&Signature=x&Expires={int(NOW) + 10}"
+        self.assertEqual(self.refusal("GET", target, {"host": HOST}).code, "InvalidAccessKeyId")
+        self.assertEqual(asked, [])
 
     def authenticated(self, method: str, target: str, headers: dict[str, str]) -> Authentication:
         """Verify a request that is right."""
