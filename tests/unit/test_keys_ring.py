@@ -286,7 +286,9 @@ class RotationTests(KeyringCase):
             self.store.fail_next("seal_secrets")
             self.failed(MetadataUnavailable, keyring.rotate())
             again = self.opened()
-            self.assertEqual([self.secret(again, n) for n in range(self.users)], [f"s{n}" for n in range(self.users)])
+            self.assertEqual(
+                [self.secret(again, n) for n in range(self.users)], [f"s{n}" for n in range(self.users)]
+            )
             self.assertEqual(self.ids(), {again.key_id})
 
     def test_made_meanwhile(self) -> None:
