@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from coldstore.s3.errors import S3Error
 from coldstore.s3.fields import HeaderFields, Query
+from coldstore.s3.routes import DEFAULT_CLASS
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 _UNRESERVED = re.compile(rb"[A-Za-z0-9_.~/-]*")
@@ -42,6 +43,7 @@ SIGNATURE_V2_SUBRESOURCES = frozenset(
         "versioning",
         "versions",
         "website",
+        DEFAULT_CLASS,
         "response-cache-control",
         "response-content-disposition",
         "response-content-encoding",

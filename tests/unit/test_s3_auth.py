@@ -411,10 +411,12 @@ class VersionTwoTests(AuthTests):
 
     def test_accepted(self) -> None:
         """A URL with fields and sub-resources in its query is accepted until it expires."""
-        for more in ("", "?versionId=null", "?uploads"):
+        for more in ("", "?versionId=null", "?uploads", "?x-coldstore-default-class"):
             target = self.target(int(NOW) + 60, more=more)
             self.assertTrue(self.authenticated("GET", target, {"host": HOST}).is_presigned)
             self.assertEqual(self.refusal("PUT", target, {"host": HOST}).code, "SignatureDoesNotMatch")
+        other = self.target(int(NOW) + 60) + "&x-coldstore-default-class"
+        self.assertEqual(self.refusal("GET", other, {"host": HOST}).code, "SignatureDoesNotMatch")
         error = self.refusal("GET", self.target(int(NOW) - 1), {"host": HOST})
         self.assertEqual((error.code, error.message), ("AccessDenied", "Request has expired"))
 
