@@ -278,15 +278,22 @@ class Log:
 
     async def confirm(self) -> None:
         """
-        See in etcd that nobody else is the writer.
+        See in etcd that nobody else is the writer. A lease that has ended is held again, which proves as much.
 
-        :raise MetadataUnavailable: that cannot be seen, or nobody is; (``TakenOver``) somebody else is
+        :raise MetadataUnavailable: that cannot be seen, or nobody is; (``TakenOver``) somebody else is, or was meanwhile
         """
+        held = self._writer_revision
         _, writer = await self._look_up()
-        if writer is None or not self._writer_revision:
-            raise MetadataUnavailable("the lease of the writer has ended, and is not held again yet")
+        if self._doubtful or self._is_closing:
+            # What is doubtful must be settled first, by whoever writes.
+            if writer is None or not self._writer_revision:
+                raise MetadataUnavailable("the lease of the writer has ended, and is not held again yet")
+        elif writer is None and held == self._writer_revision:
+            self._lost()
+        if not self._writer_revision:
+            await self._regain()
         # Two runs on one machine can call themselves the same; what they wrote has a revision each.
-        if writer.revision > self._writer_revision:
+        elif writer is not None and writer.revision > self._writer_revision:
             raise self._stop(writer)
 
     async def append(self, changes: Sequence[Change]) -> Batch:
