@@ -23,11 +23,12 @@ class Ranges:
 
     :ivar pages: how many were asked for
     :ivar passed: through how many keys it went for them
+    :ivar longest: the most keys that a page had
     """
 
     def __init__(self, keys: Sequence[bytes], value: bytes = b"v") -> None:
         self.keys = sorted(keys)
-        self.pages = self.passed = 0
+        self.pages = self.passed = self.longest = 0
         self._value = value
 
     async def ask(self, first: bytes, end: bytes, limit: int) -> Range:
@@ -37,6 +38,7 @@ class Ranges:
         self.pages += 1
         self.passed += behind - begin
         found = self.keys[begin : min(behind, begin + limit)]
+        self.longest = max(self.longest, len(found))
         rows = tuple(KeyValue(key=key, value=self._value, revision=1, lease=0) for key in found)
         return Range(rows=rows, revision=1, is_more=begin + limit < behind, count=behind - begin)
 
@@ -44,9 +46,11 @@ class Ranges:
 class WalkTests(SynchronousTestCase):
     """Walks through all kinds of keys."""
 
-    def walked(self, ranges: Ranges, first: bytes = FIRST, end: bytes = END) -> list[bytes]:
+    def walked(
+        self, ranges: Ranges, first: bytes = FIRST, end: bytes = END, rows_max: int | None = None
+    ) -> list[bytes]:
         """Walk to the end; return the keys."""
-        walk = Walk(ranges.ask, first, end)
+        walk = Walk(ranges.ask, first, end, rows_max=walk_module.PAGE_ROWS if rows_max is None else rows_max)
         found: list[bytes] = []
 
         async def to_the_end() -> None:
@@ -103,6 +107,17 @@ class WalkTests(SynchronousTestCase):
         self.assertEqual(self.walked(ranges), keys)
         self.assertGreater(ranges.pages, (5_000 - walk_module.PAGE_FIRST_ROWS) // 21)
 
+    def test_heavy_all_at_once(self) -> None:
+        """Of a table whose rows may be heavy no page has many, whatever those before it weighed."""
+        table = BY_NAME["part_digests"]
+        beginning = KEYS.of_table(table)
+        ranges = Ranges([KEYS.of_row(table, (number,)) for number in range(1, 3_000)])
+        self.assertEqual(
+            self.walked(ranges, beginning, beginning[:-1] + b"0", rows_max=table.rows_max), ranges.keys
+        )
+        # Ten thousand SHA-512, encrypted and in base64.
+        self.assertLess(ranges.longest * 1_250_000, 64 << 20)
+
     def test_beyond(self) -> None:
         """Keys are numbers with as many digits as the longest one; there is an end to them."""
         self.assertEqual(beyond(b"a", b"b", b"b", 2), b"d")
@@ -123,7 +138,7 @@ class WalkTests(SynchronousTestCase):
                 given_up.append(type(error))
                 raise
 
-        walk = Walk(ask, FIRST, END)
+        walk = Walk(ask, FIRST, END, rows_max=10)
         page = Deferred.fromCoroutine(walk.page())
         row = KeyValue(key=FIRST + b"1", value=b"", revision=1, lease=0)
         asked[0].callback(Range(rows=(row,), revision=1, is_more=True, count=2))

@@ -91,7 +91,7 @@ class EtcdSnapshot:
         first = beginning if after is None else self._keys.of_row(table, after) + b"\0"
         if self._walk is None or self._reached != first:
             self._stop()
-            self._walk = Walk(self._range, first, end_of(beginning))
+            self._walk = Walk(self._range, first, end_of(beginning), rows_max=table.rows_max)
         while len(self._ahead) < limit and (more := await self._walk.page()):
             self._ahead += more
         found, self._ahead = self._ahead[:limit], self._ahead[limit:]

@@ -239,7 +239,7 @@ class Replica:
         indexes = await self._workers.run(_without_indexes, connection)
         for table in TABLES:
             beginning = self._keys.of_table(table)
-            walk = Walk(ask, beginning, end_of(beginning))
+            walk = Walk(ask, beginning, end_of(beginning), rows_max=table.rows_max)
             try:
                 while page := await walk.page():
                     await self._workers.run(into.insert, table, page)

@@ -44,19 +44,22 @@ class Course:
     :ivar end: of everything
     :ivar low, high: two keys, and how many ``steps`` from the one to the other: what the keys ahead are taken to be like
     :ivar further: how many times as far a page asks
+    :ivar rows_max: the most keys of one page
     """
 
     leg: Leg
     end: bytes
+    rows_max: int
     low: bytes = b""
     high: bytes = b""
     steps: int = 1
     further: int = _FURTHER
 
 
-def begun(first: bytes, end: bytes) -> Course:
+def begun(first: bytes, end: bytes, *, rows_max: int) -> Course:
     """Return a course at its beginning: nothing is known, and the first page may be anywhere."""
-    return Course(leg=Leg(first=first, end=end, limit=min(PAGE_ROWS, PAGE_FIRST_ROWS)), end=end)
+    leg = Leg(first=first, end=end, limit=min(rows_max, PAGE_FIRST_ROWS))
+    return Course(leg=leg, end=end, rows_max=rows_max)
 
 
 def following(course: Course, page: Range) -> Course | None:
@@ -67,7 +70,7 @@ def following(course: Course, page: Range) -> Course | None:
     first = rows[-1].key + b"\0" if page.is_more else leg.end
     if page.is_more or 2 * len(rows) >= leg.limit:
         weight = 1 + sum(len(row.value) for row in rows)
-        limit = min(PAGE_ROWS, 1 + PAGE_BYTES * len(rows) // weight)
+        limit = min(course.rows_max, 1 + PAGE_BYTES * len(rows) // weight)
         course = replace(course, low=rows[0].key, high=rows[-1].key, steps=len(rows) - 1, further=_FURTHER)
     else:
         limit = leg.limit
@@ -90,10 +93,13 @@ def beyond(low: bytes, high: bytes, first: bytes, times: int) -> bytes:
 class Walk:
     """One way through the keys of a range."""
 
-    def __init__(self, ask: Ask, first: bytes, end: bytes) -> None:
-        """:param ask: reads at one revision; may raise what it likes, which ``page`` then does"""
+    def __init__(self, ask: Ask, first: bytes, end: bytes, *, rows_max: int) -> None:
+        """
+        :param ask: reads at one revision; may raise what it likes, which ``page`` then does
+        :param rows_max: the most keys of one page, which may weigh more than those before them
+        """
         self._ask = ask
-        self._course: Course | None = begun(first, end)
+        self._course: Course | None = begun(first, end, rows_max=min(PAGE_ROWS, rows_max))
         self._coming: Deferred[Range] | None = None
 
     async def page(self) -> Sequence[KeyValue]:

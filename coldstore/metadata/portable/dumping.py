@@ -42,14 +42,16 @@ async def dump(snapshot: Snapshot, path: Path, *, backend: str, made_at: float, 
         for table in snapshot.tables:
             file.write(table_line(table))
             rows[table.name] = 0
-            page = await snapshot.page(table, None, PAGE_ROWS)
+            page = await snapshot.page(table, None, min(PAGE_ROWS, table.rows_max))
             while page:
                 file.write(row_lines(table, page))
                 rows[table.name] += len(page)
                 done += len(page)
                 tell(done, expected)
                 last = page[-1]
-                page = await snapshot.page(table, tuple(last[place] for place in table.key_places), PAGE_ROWS)
+                page = await snapshot.page(
+                    table, tuple(last[place] for place in table.key_places), min(PAGE_ROWS, table.rows_max)
+                )
         trailer = Trailer(rows=rows, sha256=file.sha256)
         file.write(trailer_line(trailer))
         file.publish()

@@ -98,7 +98,7 @@ async def transfer(
 
     :param origin: see ``beginning``
     :param before_settling: is called when everything is there and before the store may be opened: marks where the rows come from
-    :param page_rows: the size of a batch
+    :param page_rows: the size of a batch; of tables whose rows may be heavy (``Table.rows_max``) it is less
     :raise TransferRefused: it may not begin; nothing was changed
     :raise RowsDiffer: what arrived is not what was sent
     :raise MetadataUnavailable, DumpDamaged, OSError: one of the two failed; the same call goes on with it
@@ -160,7 +160,7 @@ async def _load(source: Snapshot, target: Portable, tell: Tell, page_rows: int) 
     counts = [await source.count(table) for table in LOADED]
     done, expected, copied = sum(counts[:first]), sum(counts), 0
     for table in LOADED[first:]:
-        while page := await source.page(table, after, page_rows):
+        while page := await source.page(table, after, min(page_rows, table.rows_max)):
             await target.put(table, page)
             copied += len(page)
             done += len(page)
@@ -191,9 +191,10 @@ async def _verify(source: Snapshot, target: Portable, tell: Tell, page_rows: int
         done = 0
         for table in LOADED:
             after: Key | None = None
+            together = min(page_rows, table.rows_max)
             while True:
-                sent = target.as_kept(await source.page(table, after, page_rows))
-                got = await arrived.page(table, after, page_rows)
+                sent = target.as_kept(await source.page(table, after, together))
+                got = await arrived.page(table, after, together)
                 # Equal is not enough: 1, 1.0 and True are equal.
                 if sent != got or [tuple(map(type, row)) for row in sent] != [
                     tuple(map(type, row)) for row in got

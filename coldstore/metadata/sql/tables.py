@@ -5,7 +5,7 @@ What is dumped, restored and moved from one database to another are the rows of 
 ledger of migrations, its fence against a second writer) is none of them, and neither is an index.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 ARRIVING_FROM, MOVED_TO = "arriving_from", "moved_to"
@@ -30,6 +30,10 @@ class Column:
     nullable: bool = False
 
 
+ROWS_MAX = 10_000
+"""How many rows of a table may be held in memory at once, if nothing else is said: most weigh some hundred bytes."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
     """
@@ -38,12 +42,14 @@ class Table:
     :ivar key: the columns of its primary key, in the order in which rows are read page by page
     :ivar identity: the column that the database numbers by itself when a row is inserted without it. Whoever inserts rows that
         have their numbers sees to it that the database goes on behind the greatest.
+    :ivar rows_max: how many rows may be held in memory at once
     """
 
     name: str
     columns: tuple[Column, ...]
     key: tuple[str, ...]
     identity: str | None = None
+    rows_max: int = field(default=ROWS_MAX, compare=False)
 
     @property
     def column_names(self) -> tuple[str, ...]:
@@ -57,13 +63,16 @@ class Table:
         return tuple(names.index(name) for name in self.key)
 
 
-def _table(name: str, columns: str, *, key: str, identity: str | None = None) -> Table:
+def _table(
+    name: str, columns: str, *, key: str, identity: str | None = None, rows_max: int = ROWS_MAX
+) -> Table:
     """Make a table; a column is written as its name and its kind, with ``?`` behind it when it may be null."""
     return Table(
         name=name,
         columns=tuple(_column(*text.split()) for text in columns.split(",")),
         key=tuple(key.split(", ")),
         identity=identity,
+        rows_max=rows_max,
     )
 
 
@@ -131,7 +140,8 @@ TABLES = (
         "is_marker integer, superseded_at real?, is_shown integer, tags text?, encryption text, content_bytes integer?",
         key="version_uid",
     ),
-    _table("part_digests", "version_uid integer, content bytes", key="version_uid"),
+    # Of ten thousand parts each: up to a megabyte.
+    _table("part_digests", "version_uid integer, content bytes", key="version_uid", rows_max=50),
     _table("backlogs", "storage_class text, object_count integer, size_bytes integer", key="storage_class"),
     _table(
         "uploads",

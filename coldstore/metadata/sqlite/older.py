@@ -36,9 +36,10 @@ def load_older(checked: CheckedDump, path: str) -> SqliteSnapshot:
         connection.execute("BEGIN")
         connection.execute("DELETE FROM store")
         dump = DumpSnapshot(checked)
+        rows_max = {table.name: min(PAGE_ROWS, table.rows_max) for table in tables}
         for table in checked.header.tables:
             after = None
-            while page := finished(dump.page(table, after, PAGE_ROWS)):
+            while page := finished(dump.page(table, after, rows_max[table.name])):
                 finished(whole.put(connection, table, page))
                 after = tuple(page[-1][place] for place in table.key_places)
         connection.execute("COMMIT")

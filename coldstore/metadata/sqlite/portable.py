@@ -30,7 +30,9 @@ def _table_of(connection: sqlite3.Connection, table: Table) -> Table:
     columns = tuple(
         Column(name, KINDS[kind], not (is_filled or place)) for _, name, kind, is_filled, _, place in found
     )
-    return Table(name=table.name, columns=columns, key=table.key, identity=table.identity)
+    return Table(
+        name=table.name, columns=columns, key=table.key, identity=table.identity, rows_max=table.rows_max
+    )
 
 
 def tables_at(schema: int) -> tuple[Table, ...]:
