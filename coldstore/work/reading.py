@@ -17,7 +17,7 @@ from coldstore.interfaces.mover import (
 )
 from coldstore.interfaces.staging import DiskFault, IStaging, RecalledBytes, RecallSpace
 from coldstore.model.bundles import CopyState
-from coldstore.model.errors import StagingFull
+from coldstore.model.errors import MetadataUnavailable, StagingFull, TakenOver
 from coldstore.model.events import Severity
 from coldstore.model.objects import Piece, Tier
 from coldstore.model.precedence import Precedence
@@ -235,6 +235,12 @@ class RecallSession:
                 trouble = caught
                 if not caught.is_innocent:
                     self._on_bad_source(bundle_id, volume.barcode)
+                break
+            except TakenOver:
+                raise
+            except MetadataUnavailable as away:
+                # Nothing is begun while nobody knows whose the drive is. What has arrived may perhaps be recorded all the same.
+                trouble = away
                 break
             bad = [outcome for outcome in outcomes if outcome.state is not RangeState.DELIVERED]
             if bad:

@@ -13,7 +13,7 @@ from coldstore.interfaces.mover import MediumFault, MoverDied
 from coldstore.interfaces.staging import DiskFault
 from coldstore.model.bundles import CopyState
 from coldstore.model.cartridges import CartridgeState, DriveState
-from coldstore.model.errors import StagingFull
+from coldstore.model.errors import MetadataUnavailable, StagingFull
 from coldstore.model.objects import ObjectVersion, Versioning
 from coldstore.work import janitor
 from tests.incidents import survives
@@ -468,6 +468,24 @@ class ReadingTests(SynchronousTestCase):
                 self.assertEqual(set(world.states().values()), {CartridgeState.FILLING})
                 world.check_disk()
                 world.bury(run)
+
+    def test_record_that_is_away_between_bundles(self) -> None:
+        """When the record is away for a moment, what was read from tape until then is kept, and not read again."""
+        world = World(cartridges=2)
+        run = Run(world, bundle_bytes=MIB).start()
+        versions = self.cold(world, run, count=2)
+        for filesystem in run.filesystems.values():
+            filesystem.faults["read"] = deque([None, MetadataUnavailable("away for a moment")])
+        read: list[int] = []
+        run.before("read", read.append)
+        for version in versions:
+            world.ask_back(version)
+        run.until(lambda: world.is_restored(*versions))
+        self.assertEqual(len(read), len(versions))
+        for version in versions:
+            self.assertEqual(world.read(version), world.contents[version.version_uid])
+        run.let_pass(200)
+        world.check_disk()
 
     def test_record_that_is_full(self) -> None:
         """Extents that came back and could not be recorded leave nothing on the disk, and come back once more."""
