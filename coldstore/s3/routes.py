@@ -193,6 +193,13 @@ _SETS_PROPERTIES = frozenset(
 )
 """Operations whose headers can ask for a property of what they make."""
 
+_OF_NO_VERSION = _SETS_PROPERTIES | {
+    Operation.COMPLETE_MULTIPART_UPLOAD,
+    Operation.ABORT_MULTIPART_UPLOAD,
+    Operation.LIST_PARTS,
+}
+"""Operations on objects that are yet to be: whoever names a version wants something else."""
+
 _UNBUILT_HEADERS = (
     "x-amz-server-side-encryption",
     "x-amz-object-lock-",
@@ -219,7 +226,8 @@ def route(method: str, target: Target, query: Query, headers: HeaderFields) -> R
     Return the one operation that a request means.
 
     :raise S3Error: NotImplemented for what S3 has and ColdStore has not, MethodNotAllowed (with ``Allow``) for a method
-        that its target or sub-resource does not take, AccessControlListNotSupported for a header that asks for an ACL
+        that its target or sub-resource does not take, AccessControlListNotSupported for a header that asks for an ACL,
+        InvalidArgument for a version id where what is made gets one of its own
     """
     built = _BUILT[target]
     known = [name for name in query.names() if name in built.subresources or name in built.unbuilt]
@@ -229,6 +237,12 @@ def route(method: str, target: Target, query: Query, headers: HeaderFields) -> R
     else:
         operation = _named_operation(method, built, subresource)
     operation = _copying(operation, headers)
+    if operation in _OF_NO_VERSION and query.one("versionId") is not None:
+        raise S3Error(
+            "InvalidArgument",
+            "This operation does not accept a version-id.",
+            details={"ArgumentName": "versionId", "ArgumentValue": query.one("versionId") or ""},
+        )
     if operation in _SETS_PROPERTIES:
         _refuse_unbuilt_headers(headers)
     return Route(operation=operation, subresource=subresource)

@@ -54,6 +54,29 @@ class Case(SynchronousTestCase):
         return self.rig.ask("POST", "/bkt?delete", document, {"content-md5": digest})
 
 
+class MisdirectedTests(Case):
+    """Writes that name a version."""
+
+    def test_refused(self) -> None:
+        """No version is ever overwritten: whoever wants that is refused, and what is current stays."""
+        self.set("Suspended")
+        self.assertEqual(self.rig.put("/bkt/k", b"kept").status, 200)
+        upload_id = text_of(self.rig.ask("POST", "/bkt/k?uploads").body, "UploadId")
+        source = {"x-amz-copy-source": "/bkt/k", "x-amz-metadata-directive": "REPLACE"}
+        for method, query, headers in (
+            ("PUT", "versionId=null", {}),
+            ("PUT", "versionId=", {}),
+            ("PUT", "versionId=null", source),
+            ("POST", "uploads&versionId=null", {}),
+            ("PUT", f"uploadId={upload_id}&partNumber=1&versionId=null", {}),
+            ("POST", f"uploadId={upload_id}&versionId=null", {}),
+        ):
+            answer = self.rig.ask(method, f"/bkt/k?{query}", b"x", headers)
+            self.assertEqual((answer.status, text_of(answer.body, "Code")), (400, "InvalidArgument"), query)
+            self.assertEqual(text_of(answer.body, "ArgumentName"), "versionId")
+        self.assertEqual(self.get("k").body, b"kept")
+
+
 class StateTests(Case):
     """PutBucketVersioning and GetBucketVersioning."""
 
