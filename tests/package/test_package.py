@@ -160,7 +160,7 @@ class ByHandTests(MachineCase):
                 "it serves", lambda: self.is_serving(machine, process, log_path), seconds=START_SECONDS
             )
             yield log_path
-            machine.run("sh", "-c", f"kill $(sed -E 's/process ([0-9]+) .*/\\1/' {STATE}/lock)")
+            machine.run("sh", "-c", f"kill $(sed -n -E 's/process ([0-9]+) .*/\\1/p' {STATE}/lock)")
             process.wait(120)
         finally:
             process.kill()
