@@ -28,7 +28,7 @@ from coldstore.model.errors import StagingFull
 from coldstore.model.objects import Piece
 from coldstore.model.precedence import Precedence, Shares
 from coldstore.util.asynchronous import returns_deferred
-from coldstore.util.checksums import ALGORITHMS, crc32c, crc64nvme
+from coldstore.util.checksums import ALGORITHMS, crc32c, crc64nvme, new_digest
 
 if TYPE_CHECKING:
     _Base = TestCase
@@ -80,6 +80,13 @@ async def whole(reader: IPieceReader) -> bytes:
         parts.append(await reader.read(at, min(1_000_003, reader.length_bytes - at)))
         at += len(parts[-1])
     return b"".join(parts)
+
+
+def whole_digest(algorithm: str, content: bytes) -> bytes:
+    """Return the digest of bytes that are taken at once."""
+    digest = new_digest(algorithm)
+    digest.update(content)
+    return digest.digest()
 
 
 class StagingContract(_Base):
@@ -187,6 +194,8 @@ class StagingContract(_Base):
                     "crc32": zlib.crc32(content).to_bytes(4, "big"),
                     "crc32c": crc32c(content).to_bytes(4, "big"),
                     "crc64nvme": crc64nvme(content).to_bytes(8, "big"),
+                    "sha512": hashlib.sha512(content).digest(),
+                    **{name: whole_digest(name, content) for name in ("xxhash64", "xxhash3", "xxhash128")},
                 },
             )
 

@@ -69,14 +69,16 @@ class SimulatedDiskHarness(SynchronousTestCase):
 
     def begin(self) -> None:
         """Take a new disk."""
-        self.disk = Disk(1 << 24)
+        self.disk, self.life = Disk(1 << 24), Life(VirtualReactor(0.0))
         self.restart()
         for folder in ("/a", "/b", "/c"):
             self.system.make_directory(Path(folder))
 
     def restart(self) -> None:
-        """Have another process look at the disk."""
-        self.system = SimulatedFileSystem(self.disk, Life(VirtualReactor(0.0)))
+        """The process dies, and another one looks at the disk."""
+        self.life.end()
+        self.life = Life(VirtualReactor(0.0))
+        self.system = SimulatedFileSystem(self.disk, self.life)
 
     def outcomes(self, prepare: Callable[[], None]) -> set[tuple[tuple[str, bytes], ...]]:
         """Return what is there after a power cut, by name, as chance has it; ``prepare`` begins on an empty disk."""
@@ -90,6 +92,7 @@ class SimulatedDiskHarness(SynchronousTestCase):
 
     def cut_power(self, seed: int) -> None:
         """The power goes; what is left agrees with itself."""
+        self.life.end()
         self.disk.cut_power(Random(seed))
         self.restart()
         listed = [
@@ -347,6 +350,7 @@ class DeathTests(SimulatedDiskHarness):
                 self.system.sync_directory(Path("/a"))
             self.system.unlink(Path(name))
         self.assertEqual(self.system.free_bytes(Path("/a")), self.disk.capacity_bytes - 9 * PAGE)
+        self.life.end()
         self.disk.release_unnamed()
         self.restart()
         self.assertEqual(self.system.free_bytes(Path("/a")), self.disk.capacity_bytes - 3 * PAGE)

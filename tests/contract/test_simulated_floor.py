@@ -7,6 +7,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import TestCase
 
 from coldstore.interfaces.filesystem import ITapeFilesystem
+from coldstore.testing.tenure import SimulatedTenure
 from tests.contract.filesystem_contract import TapeFilesystemContract
 from tests.contract.filesystem_rigs import SimulatedRig
 from tests.contract.library import LibraryContract
@@ -34,6 +35,13 @@ def made_floor(virtual: VirtualReactor) -> Floor:
     )
 
 
+def life_on(floor: Floor, virtual: VirtualReactor) -> Life:
+    """Return a process on the first machine that sees a library."""
+    life = Life(virtual)
+    life.computer = floor.computers[0]
+    return life
+
+
 class LifeLibraryTests(InVirtualTime, LibraryContract, TestCase):
     """Robot and drives."""
 
@@ -42,10 +50,14 @@ class LifeLibraryTests(InVirtualTime, LibraryContract, TestCase):
     def setUp(self) -> "Deferred[object]":  # type: ignore[override]
         """All tapes have been in a drive before: a new one takes an hour."""
         begun = super().setUp()
-        floor, life = made_floor(self.virtual), Life(self.virtual)
+        floor = made_floor(self.virtual)
+        life = life_on(floor, self.virtual)
+        self.tenure = SimulatedTenure()
         floor.seen_before.update(floor.library.stored().values())
-        self.library = LifeLibrary(floor, life, LIMITS)
-        self.drives = tuple(LifeDrive(drive.number, floor, life) for drive in floor.library.drives)
+        self.library = LifeLibrary(floor, life, LIMITS, self.tenure)
+        self.drives = tuple(
+            LifeDrive(drive.number, floor, life, self.tenure) for drive in floor.library.drives
+        )
         return begun
 
 
@@ -73,14 +85,15 @@ class LifeRig(SimulatedRig):
         self._virtual = virtual
         self._floor = made_floor(virtual)
         self.tapes = self._floor.tapes
-        self.life = Life(virtual)
+        self.life = life_on(self._floor, virtual)
+        self.tenure = SimulatedTenure()
         self.filesystem: ITapeFilesystem = self.restart()
 
     def restart(self) -> ITapeFilesystem:
         """The process is killed and the next one begins."""
         self.life.end()
-        self.life = Life(self._virtual)
-        self.filesystem = life_filesystem(self._floor, self.life, FolderDisk(), 0, LIMITS)
+        self.life = life_on(self._floor, self._virtual)
+        self.filesystem = life_filesystem(self._floor, self.life, FolderDisk(), 0, LIMITS, self.tenure)
         return self.filesystem
 
     def load(self, barcode: str) -> "Deferred[None]":
