@@ -177,7 +177,11 @@ class ObjectTests(ApplianceCase):
         )
         self.assertEqual(refused(put, Bucket=bucket, Key="new", Body=b"2", IfMatch=etag), (404, "NoSuchKey"))
         self.assertEqual(
-            refused(put, Bucket=bucket, Key="k", Body=b"2", IfNoneMatch=etag), (501, "NotImplemented")
+            refused(put, Bucket=bucket, Key="k", Body=b"2", IfNoneMatch=etag), (412, "PreconditionFailed")
+        )
+        self.assertEqual(
+            refused(put, Bucket=bucket, Key="k", Body=b"2", IfNoneMatch=f"{etag}, {etag}"),
+            (501, "NotImplemented"),
         )
         self.assertEqual(self.s3.get_object(Bucket=bucket, Key="k")["Body"].read(), b"1")
         put(Bucket=bucket, Key="k", Body=b"3", IfMatch=etag)
