@@ -5,7 +5,7 @@ Each is something that a developer might leave out one day and that no ordinary 
 comparison. ``removed`` takes it away for as long as its context lasts; ``rates`` are the troubles in which it is missed.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from coldstore.disk.reading import PieceReader
 from coldstore.disk.staging import DiskStaging
 from coldstore.interfaces.filesystem import StartBlock, SyncedIndex
 from coldstore.interfaces.mover import RangeState
-from coldstore.metadata.sql import copies, restores, users, versions
+from coldstore.metadata.sql import copies, restores, standing, users
 from coldstore.metadata.sql.database import Database
 from coldstore.model.bundles import Bundle
 from coldstore.s3.integrity import IntegrityPlan
@@ -167,10 +167,7 @@ def _loses_messages() -> AbstractContextManager[Any]:
 
 
 def _frees_at_once() -> AbstractContextManager[Any]:
-    async def claimed(_db: Database, _version_uids: Iterable[int]) -> set[int]:
-        return set()
-
-    return patch.multiple(versions, claimed=claimed, disposal=lambda *, is_claimed: "due")
+    return patch.object(standing, "disposal", lambda *, is_claimed: "due")
 
 
 def _dies_of_a_fault() -> AbstractContextManager[Any]:

@@ -562,7 +562,7 @@ RECOVER = Scenario(
     prepare=_cut_off,
     act=_nothing,
     is_done=lambda stage: stage.is_serving() and _is_restored(stage) and not stage.judge.unfinished(),
-    effects=("open the database", "commit", "unlink /state/staging/incoming/", "mover 1 read"),
+    effects=("open the database", "commit", "unlink /state/staging/incoming/", "mover 0 read"),
     least=55,
 )
 SCENARIOS = {
