@@ -72,7 +72,9 @@ class Tenure:
             if self._lost:
                 break
             try:
-                self._lost = await question().addTimeout(PROOF_SECONDS, self._clock) or ""
+                said = await question().addTimeout(PROOF_SECONDS, self._clock)
+                # Others ask beside us: what they have learnt by now stays true.
+                self._lost = self._lost or said or ""
             except TakenOver as taken:
                 self._lost = str(taken)
             except MetadataUnavailable as fault:

@@ -62,6 +62,17 @@ class TenureTests(SynchronousTestCase):
         for told in (early, self.tenure.when_lost()):
             self.assertEqual(self.successResultOf(told), "machine two has it")
 
+    def test_taken_over_meanwhile(self) -> None:
+        """What one act has learnt counts for those that are still being answered, whatever they hear: it was asked earlier."""
+        late: Deferred[str | None] = Deferred()
+        self.answers["directory"] = lambda: late
+        slow = self.tenure.confirm()
+        self.answers["record"] = lambda: succeed("machine two has it")
+        self.failureResultOf(self.tenure.confirm(), TakenOver)
+        late.callback(None)
+        self.failureResultOf(slow, TakenOver)
+        self.assertEqual(self.successResultOf(self.tenure.when_lost()), "machine two has it")
+
     def test_stopped(self) -> None:
         """An answer that waited for a process which was stopped proves nothing: what is true now is asked."""
         answer: Deferred[str | None] = Deferred()
