@@ -16,7 +16,6 @@ from typing import Any
 from coldstore.s3.errors import S3Error
 from coldstore.s3.payload import CHECKSUM_PREFIX
 
-POLICY_LIMIT_BYTES = 20 * 1024
 SIZE_LIMIT = 2**63 - 1
 _ALWAYS_ALLOWED = frozenset({"policy", "file", "x-amz-signature", "signature", "awsaccesskeyid", "bucket"})
 """Fields that no condition needs to name; ``bucket`` is not taken from the form but from the address."""
