@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -497,7 +497,9 @@ class ApplianceCase(SynchronousTestCase):
         if lines or self._has_failed:
             kept = Path(f"{type(self).__name__}.{self._testMethodName}.log").resolve()
             kept.write_text(self.appliance.log())
-            print(f"\n{self.id()}: log in {kept}, its end:\n{self.appliance.log_tail(25)}", file=sys.stderr)
+            around = "\n".join(surroundings(log.splitlines(), lines))
+            end = self.appliance.log_tail(25)
+            print(f"\n{self.id()}: log in {kept}\n{around}\nits end:\n{end}", file=sys.stderr)
         self.assertEqual(lines, [], "the log holds what no log should hold")
 
     def bucket(self, user: str = "first") -> str:
@@ -513,6 +515,14 @@ class ApplianceCase(SynchronousTestCase):
         self.assertEqual(listing(self.s3, bucket), before)
         more = self.appliance.settled_bytes() - used_before
         self.assertTrue(-SLACK_BYTES <= more <= SLACK_BYTES, f"the disk holds {more} bytes more than before")
+
+
+def surroundings(log: Sequence[str], lines: Collection[str], before: int = 3, after: int = 40) -> list[str]:
+    """Return the first of some lines of a log with what stands around it."""
+    for at, line in enumerate(log):
+        if line in lines:
+            return list(log[max(0, at - before) : at + after])
+    return []
 
 
 def listing(s3: Any, bucket: str) -> list[tuple[str, str, int]]:
