@@ -1,6 +1,9 @@
 """The log: lines for people or JSON objects for programs, on standard output or in the file that twistd was given."""
 
+import io
 import json
+import os
+import stat
 import sys
 from functools import lru_cache
 from typing import Any, TextIO
@@ -113,18 +116,32 @@ def _time_of(at: int) -> str:
     return formatTime(at)
 
 
+def _file_behind(stream: TextIO) -> io.RawIOBase | None:
+    """Return the file that a shell has redirected a stream into; None when it is a terminal, a pipe, a socket or in memory."""
+    try:
+        descriptor = stream.fileno()
+    except (OSError, ValueError):
+        return None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return None
+    return open(descriptor, "ab", buffering=0, closefd=False)
+
+
 def observer(level: str, form: str, path: str | None = None) -> ILogObserver:
     """
     Return the observer for these settings.
 
+    Into a file, standard output redirected into one too, whole lines go, however full its disk is.
+
     :param path: a file to append to, instead of standard output
     :raise OSError: the file cannot be opened
     """
-    if path is None or path == "-":
-        stream = sys.stdout
-    else:
-        raw = open(path, "ab", buffering=0)  # noqa: SIM115
-        stream = log_file(raw, lambda lines: StreamObserver(lines, is_json=form == "json"))
+    raw = _file_behind(sys.stdout) if path in (None, "-") else open(path, "ab", buffering=0)  # noqa: SIM115
+    stream = (
+        sys.stdout
+        if raw is None
+        else log_file(raw, lambda lines: StreamObserver(lines, is_json=form == "json"))
+    )
     predicate = LogLevelFilterPredicate(defaultLogLevel=LEVELS[level])
     # Twisted's own chatter (factories starting and stopping) is of no use to an operator.
     predicate.setLogLevelForNamespace(

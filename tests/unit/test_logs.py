@@ -1,14 +1,19 @@
 """The log: lines for people, JSON for programs."""
 
+import errno
 import io
 import json
+import sys
 from typing import Any
+from unittest.mock import Mock
 
 from twisted.logger import ILogObserver, Logger, eventAsText
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from coldstore.appliance import logs
+from coldstore.appliance.logfile import log_file
 from coldstore.appliance.logs import StreamObserver, observer
 
 
@@ -18,6 +23,35 @@ class _Closed(io.StringIO):
     def write(self, text: str) -> int:
         """Fail as a broken pipe does."""
         raise BrokenPipeError(32, "Broken pipe")
+
+
+class RedirectedTests(SynchronousTestCase):
+    """Standard output that a shell has redirected."""
+
+    def test_into_a_file(self) -> None:
+        """What finds no room there is counted, and told of in a whole line, as in a file of the log's own."""
+        with open(self.mktemp(), "w+") as stream:
+            self.patch(sys, "stdout", stream)
+            made: list[io.RawIOBase] = []
+            self.patch(logs, "log_file", lambda raw, form: (made.append(raw), log_file(raw, form))[1])
+            log = Logger(namespace="coldstore", observer=observer("info", "text"))
+            log.info("first")
+            write, lost = made[0].write, OSError(errno.ENOSPC, "full")
+            made[0].write = Mock(side_effect=lost)  # type: ignore[method-assign]
+            log.info("second")
+            made[0].write = write  # type: ignore[method-assign]
+            log.info("third")
+            stream.seek(0)
+            lines = stream.read().splitlines()
+        self.assertEqual(len(lines), 3)
+        self.assertIn("1 lines before this one could not be written", lines[1])
+
+    def test_into_a_pipe(self) -> None:
+        """A pipe, or whatever else is no file, is written as it comes."""
+        stream = io.StringIO()
+        self.patch(sys, "stdout", stream)
+        Logger(namespace="coldstore", observer=observer("info", "text")).info("first")
+        self.assertIn("first", stream.getvalue())
 
 
 class StreamTests(SynchronousTestCase):
