@@ -12,13 +12,9 @@ from pathlib import Path
 
 from coldstore.interfaces.staging import DiskFault
 from coldstore.model.errors import StagingFull
-
-# linux/falloc.h
-_KEEP_SIZE = 0x01
-_PUNCH_HOLE = 0x02
+from coldstore.util.fallocate import KEEP_SIZE, NOT_OFFERED, PUNCH_HOLE, fallocate
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
-_NOT_OFFERED = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 
 ALLOCATION_BYTES = 4096
 """Holes are punched, and slots laid out, in multiples of this: the page size, and the block size of common file systems."""
@@ -27,9 +23,6 @@ MOST_BUFFERS = 512
 """Buffers given to one ``pwritev`` (IOV_MAX is 1024 on Linux)."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_fallocate = _libc.fallocate
-_fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
-_fallocate.restype = ctypes.c_int
 _sync_file_range = _libc.sync_file_range
 _sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
 _sync_file_range.restype = ctypes.c_int
@@ -105,7 +98,7 @@ class FileSystem:
         try:
             got = os.preadv(descriptor, [content], offset_bytes, os.RWF_NOWAIT)
         except OSError as error:
-            if error.errno not in (errno.EAGAIN, *_NOT_OFFERED):
+            if error.errno not in (errno.EAGAIN, *NOT_OFFERED):
                 raise
             return None
         return bytes(content) if got == length_bytes else None
@@ -134,7 +127,7 @@ class FileSystem:
         try:
             self._fallocate(descriptor, 0, offset_bytes, length_bytes)
         except OSError as error:
-            if error.errno not in _NOT_OFFERED:
+            if error.errno not in NOT_OFFERED:
                 raise
             if os.fstat(descriptor).st_size < offset_bytes + length_bytes:
                 os.ftruncate(descriptor, offset_bytes + length_bytes)
@@ -144,18 +137,15 @@ class FileSystem:
     def punch(self, descriptor: int, offset_bytes: int, length_bytes: int) -> bool:
         """Give whole blocks back to the file system; False where it cannot."""
         try:
-            self._fallocate(descriptor, _PUNCH_HOLE | _KEEP_SIZE, offset_bytes, length_bytes)
+            self._fallocate(descriptor, PUNCH_HOLE | KEEP_SIZE, offset_bytes, length_bytes)
         except OSError as error:
-            if error.errno not in _NOT_OFFERED:
+            if error.errno not in NOT_OFFERED:
                 raise
             return False
         return True
 
     def _fallocate(self, descriptor: int, mode: int, offset_bytes: int, length_bytes: int) -> None:
-        while _fallocate(descriptor, mode, offset_bytes, length_bytes) != 0:
-            number = ctypes.get_errno()
-            if number != errno.EINTR:
-                raise OSError(number, os.strerror(number))
+        fallocate(descriptor, mode, offset_bytes, length_bytes)
 
     def truncate(self, descriptor: int, length_bytes: int) -> None:
         """Cut a file."""

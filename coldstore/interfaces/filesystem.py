@@ -229,6 +229,10 @@ class CutOff(FilesystemFault):
     """A program was killed, or nobody saw its end, before it had done its work: this says nothing about drive and cartridge."""
 
 
+class NotRecorded(FilesystemFault):
+    """What is to be done could not be written down: the appliance's own disk is full or fails. Nothing was begun; drive and cartridge are innocent."""
+
+
 class OutcomeUnknown(FilesystemFault):
     """
     A time limit passed. What was under way was ended, or still runs when ending it would destroy data (``ltfs`` is never signalled).
@@ -344,7 +348,8 @@ class ITapeFilesystem(Interface):
         :raise DriveBusy: something else has the drive.
         :raise CannotStart: the file system cannot work as things are set up.
         :raise UnsupportedMedium: the file system does not use this kind of medium.
-        :raise CutOff: what was to serve the mount was killed, or told to end.
+        :raise CutOff: what was to serve the mount was killed, told to end, or did not start.
+        :raise NotRecorded: the appliance's own disk takes no record of it.
         :raise MountFailed: anything else.
         :raise OutcomeUnknown: not ready within the time limit.
         """

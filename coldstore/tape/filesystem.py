@@ -41,6 +41,7 @@ from coldstore.interfaces.filesystem import (
     NeedsCheck,
     NoMedium,
     NotFormatted,
+    NotRecorded,
     OutcomeUnknown,
     ReadOnly,
     StartBlock,
@@ -510,7 +511,10 @@ class LtfsFilesystem:
         try:
             await self._demand_nothing_mounted()
             await self._clear_stale_mount()
-            folder = await self._in_thread(self._prepare, barcode, volume_uuid, read_only)
+            try:
+                folder = await self._in_thread(self._prepare, barcode, volume_uuid, read_only)
+            except OSError as error:
+                raise NotRecorded(f"{self._state_directory}: {error.strerror or error}") from error
             # If it is refused, the folder is one of a process that was killed here.
             await self._tenure.confirm()
             await self._launcher.launch(folder.path)
@@ -540,19 +544,22 @@ class LtfsFilesystem:
             pool_mebibytes=self._pool_mebibytes,
             read_only=read_only,
         )
-        folder.request(
-            Launch(
-                barcode=barcode,
-                volume_uuid=volume_uuid,
-                device=self._device,
-                guard=self._guard,
-                mountpoint=self._mountpoint,
-                read_only=read_only,
-                argv=argv,
-                lock_path=os.path.join(self._state_directory, MOUNT_LOCK),
-                log_limit_bytes=self._log_limit_bytes,
-            )
+        launch = Launch(
+            barcode=barcode,
+            volume_uuid=volume_uuid,
+            device=self._device,
+            guard=self._guard,
+            mountpoint=self._mountpoint,
+            read_only=read_only,
+            argv=argv,
+            lock_path=os.path.join(self._state_directory, MOUNT_LOCK),
+            log_limit_bytes=self._log_limit_bytes,
         )
+        try:
+            folder.request(launch)
+        except OSError:
+            folder.remove()
+            raise
         return folder
 
     async def _shim_started(self, folder: MountFolder) -> None:
@@ -561,7 +568,7 @@ class LtfsFilesystem:
             return
         if await self._in_thread(folder.withdraw):
             await self._in_thread(folder.settle)
-            raise MountFailed(f"the shim of {self._mountpoint} did not start within {limit:g} s")
+            raise CutOff(f"the shim of {self._mountpoint} did not start within {limit:g} s")
 
     def _is_usable(self, sight: Sight) -> bool:
         if sight.is_over or not sight.is_running or not is_ready(sight.lines):

@@ -10,6 +10,7 @@ from twisted.internet.protocol import ProcessProtocol
 from zope.interface import Interface, implementer
 
 from coldstore.tape.children import python_environment
+from coldstore.tape.mountrecord import SHIM_LOG
 
 
 class ILtfsLauncher(Interface):
@@ -48,7 +49,7 @@ class ChildLauncher:
         """See ``ILtfsLauncher``."""
         nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         output = os.open(
-            os.path.join(folder, "shim.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
+            os.path.join(folder, SHIM_LOG), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
         )
         try:
             self._reactor.spawnProcess(

@@ -7,11 +7,14 @@ Each mount has a folder of its own, numbered upwards below the drive's state fol
     mounts/000012/claimed.json  the shim that took the wish, or nobody: it was withdrawn; whoever makes this file first decides
     mounts/000012/mount.json    process id and start time of ltfs, written before it is executed
     mounts/000012/volume.json   what was found on the volume once it was ready
+    mounts/000012/shim.log      what the shim said: nothing, unless it failed
     mounts/000012/ltfs.log      what ltfs said, standard output and standard error
     mounts/000012/exit.json     how ltfs ended, with the lines that a verdict depends on
     mounts/000012/settled       the end was dealt with: nothing to report any more
 
-Every JSON file appears whole or not at all (temporary file, fsync, rename, fsync of the folder). Shared by the service and the shim; it knows no reactor.
+Every JSON file appears whole or not at all (temporary file, fsync, rename, fsync of the folder). Room for all of them, and for what ``ltfs`` says
+until it is ready, is taken before the wish is left: a disk that runs full later hides neither a mount nor its end. Shared by the service and the
+shim; it knows no reactor.
 """
 
 import json
@@ -21,18 +24,24 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from coldstore.util.fallocate import allocate_ahead
+
 MOUNTS = "mounts"
 LAUNCH = "launch.json"
 CLAIMED = "claimed.json"
 MOUNT = "mount.json"
 VOLUME = "volume.json"
 LOG = "ltfs.log"
+SHIM_LOG = "shim.log"
 EXIT = "exit.json"
 SETTLED = "settled"
 
 HEAD_BYTES = 64 * 1024
 TAIL_BYTES = 256 * 1024
 KEPT_MOUNTS = 8
+
+ROOM_BYTES = {CLAIMED: 4096, MOUNT: 4096, VOLUME: 4096, EXIT: 64 * 1024, SETTLED: 4096}
+"""What is taken in advance for each file of a mount; a longer one finds the rest of its room when it is written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,12 +97,32 @@ class Ended:
     notable: tuple[str, ...]
 
 
+def _temporary(path: str) -> str:
+    """Where a file is written before it gets its name."""
+    return f"{path}.new"
+
+
+def _room(path: str) -> str:
+    """The room that was taken for a file that several may write; the first one takes it over."""
+    return f"{path}.room"
+
+
+def _take_room(path: str, length_bytes: int) -> None:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        allocate_ahead(descriptor, length_bytes)
+    finally:
+        os.close(descriptor)
+
+
 def write_json(path: str, content: dict[str, Any]) -> None:
     """Write a file so that it appears whole or not at all, and stays."""
     folder = os.path.dirname(path)
-    temporary = f"{path}.new"
-    with open(temporary, "w", encoding="utf-8") as file:
-        json.dump(content, file)
+    temporary = _temporary(path)
+    # Not emptied before it is written: its room may have been taken in advance.
+    with open(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "wb") as file:
+        file.write(json.dumps(content).encode())
+        file.truncate()
         file.flush()
         os.fsync(file.fileno())
     os.rename(temporary, path)
@@ -107,6 +136,8 @@ def write_json(path: str, content: dict[str, Any]) -> None:
 def _create_json(path: str, content: dict[str, Any]) -> bool:
     """Write a file like ``write_json`` unless there is one of that name; tell whether it was written."""
     temporary = f"{path}.{os.getpid()}"
+    with suppress(FileNotFoundError):
+        os.rename(_room(path), _temporary(temporary))
     write_json(temporary, content)
     try:
         os.link(temporary, path)
@@ -141,8 +172,21 @@ class MountFolder:
         return self._file(LOG)
 
     def request(self, launch: Launch) -> None:
-        """Leave the wish for a shim."""
+        """
+        Leave the wish for a shim, after room was taken for what is written later.
+
+        :raise OSError: the disk takes no more; there is no wish
+        """
+        _take_room(self.log_path, HEAD_BYTES)
+        _take_room(self._file(SHIM_LOG), 4096)
+        for name, length_bytes in ROOM_BYTES.items():
+            path = self._file(name)
+            _take_room(_room(path) if name == CLAIMED else _temporary(path), length_bytes)
         write_json(self._file(LAUNCH), asdict(launch))
+
+    def remove(self) -> None:
+        """Leave nothing of a mount that was not even begun."""
+        shutil.rmtree(self.path, ignore_errors=True)
 
     def claim(self, shim: ProcessMark) -> Launch | None:
         """Take the wish; None when there is none, or it was withdrawn or taken."""
@@ -154,7 +198,10 @@ class MountFolder:
         return self._decide(None) or self.shim() is None
 
     def _decide(self, shim: ProcessMark | None) -> bool:
-        return _create_json(self._file(CLAIMED), {"shim": None if shim is None else asdict(shim)})
+        path = self._file(CLAIMED)
+        return not os.path.exists(path) and _create_json(
+            path, {"shim": None if shim is None else asdict(shim)}
+        )
 
     def launch(self) -> Launch | None:
         """What was wished."""

@@ -43,6 +43,7 @@ from coldstore.interfaces.filesystem import (
     NeedsCheck,
     NoMedium,
     NotFormatted,
+    NotRecorded,
     SyncFailed,
     WriteProtected,
     WrongVolume,
@@ -119,6 +120,7 @@ FILESYSTEM_FAULTS: Mapping[str, type[FilesystemFault]] = {
         NeedsCheck,
         NoMedium,
         NotFormatted,
+        NotRecorded,
         SyncFailed,
         WriteProtected,
     )

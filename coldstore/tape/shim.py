@@ -11,7 +11,6 @@ inherits the open tape device and the mount lock, so both hold even if the shim 
 SIGTERM with SIGCONT, makes ``ltfs`` lose its index; the shim itself ignores them and waits.
 """
 
-import ctypes
 import errno
 import fcntl
 import os
@@ -26,13 +25,11 @@ from contextlib import suppress
 from coldstore.tape.ltfs import NOTABLE_CODES, message_of
 from coldstore.tape.mountrecord import HEAD_BYTES, TAIL_BYTES, Ended, Launch, MountFolder, ProcessMark
 from coldstore.tape.processtable import mark_of
+from coldstore.util.fallocate import punch
 
 LOOK_MILLISECONDS = 1000
 NOTABLE_PER_CODE = 20
 CHUNK_BYTES = 1024 * 1024
-
-FALLOC_FL_KEEP_SIZE = 1
-FALLOC_FL_PUNCH_HOLE = 2
 
 
 def _any_of(codes: Iterable[str]) -> re.Pattern[bytes]:
@@ -91,13 +88,7 @@ class Log:
         keep_from = self._read_bytes - TAIL_BYTES
         if keep_from - self._punched_bytes < self._limit_bytes:
             return
-        libc = ctypes.CDLL(None, use_errno=True)
-        libc.fallocate(
-            self._file.fileno(),
-            FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE,
-            ctypes.c_int64(self._punched_bytes),
-            ctypes.c_int64(keep_from - self._punched_bytes),
-        )
+        punch(self._file.fileno(), self._punched_bytes, keep_from - self._punched_bytes)
         self._punched_bytes = keep_from
 
     def finish(self) -> None:

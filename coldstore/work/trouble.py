@@ -10,6 +10,7 @@ from coldstore.interfaces.filesystem import (
     CutOff,
     DriveBusy,
     FilesystemFault,
+    NotRecorded,
     OutcomeUnknown,
     UnsupportedMedium,
 )
@@ -98,7 +99,7 @@ def as_trouble(doing: str, *, barcode: str | None = None) -> Iterator[None]:
         raise TapeTrouble(f"{doing}: {fault}", is_drive_wrong=True, barcode=barcode) from fault
     except UnsupportedMedium as fault:
         raise TapeTrouble(f"{doing}: {fault}", is_cartridge_wrong=True, barcode=barcode) from fault
-    except (MoverDied, DestinationFault, CutOff, DriveCutOff) as fault:
+    except (MoverDied, DestinationFault, CutOff, DriveCutOff, NotRecorded) as fault:
         raise TapeTrouble(f"{doing}: {fault}", is_innocent=True, barcode=barcode) from fault
     except WORLD_FAULTS as fault:
         raise TapeTrouble(f"{doing}: {fault}", barcode=barcode) from fault

@@ -21,6 +21,7 @@ from coldstore.interfaces.filesystem import (
     NeedsCheck,
     NoMedium,
     NotFormatted,
+    NotRecorded,
     WriteProtected,
     WrongVolume,
 )
@@ -267,6 +268,20 @@ class TapeFilesystemContract(_Base):
         await self.assertFailure(filesystem.format(barcode=BARCODE, volume_name="name"), DriveBusy)
         await self.assertFailure(filesystem.check(), DriveBusy)
         await self.assertFailure(filesystem.mount(barcode=BARCODE, volume_uuid=None), DriveBusy)
+        self.assertTrue((await volume.unmount()).is_clean)
+
+    @returns_deferred
+    async def test_not_recorded(self) -> None:
+        """A mount of which the appliance's own disk takes no record is not begun; with room it is made."""
+        self.need("full disk")
+        volume_uuid = await self.formatted()
+        filesystem = self.rig.filesystem
+        with self.rig.full_disk():
+            for _ in range(2):
+                await self.assertFailure(
+                    filesystem.mount(barcode=BARCODE, volume_uuid=volume_uuid), NotRecorded
+                )
+        volume = await filesystem.mount(barcode=BARCODE, volume_uuid=volume_uuid)
         self.assertTrue((await volume.unmount()).is_clean)
 
     @survives("format-write-protected")

@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -17,6 +18,7 @@ from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.threads import deferToThread
 from twisted.python.threadpool import ThreadPool
+from twisted.trial.unittest import SkipTest
 
 from coldstore.interfaces.filesystem import ITapeFilesystem
 from coldstore.tape.filesystem import LtfsDrive, LtfsFilesystem, LtfsLimits
@@ -80,6 +82,9 @@ class Rig(Protocol):
 
     def damage(self, barcode: str, marker: bytes) -> "Deferred[None]":
         """Change one byte of the medium where these bytes are."""
+
+    def full_disk(self) -> AbstractContextManager[None]:
+        """Have the disk of the appliance, where mounts are recorded, take nothing for a while."""
 
     def close(self) -> "Deferred[None]":
         """Leave nothing behind."""
@@ -177,6 +182,20 @@ class ProgramRig:
             limits=self.limits,
             accept_plain_directory=accept_plain_directory,
         )
+
+    @contextmanager
+    def full_disk(self) -> Iterator[None]:
+        """See ``Rig``."""
+        small = ["mount", "-t", "tmpfs", "-o", "size=64k", "coldstore-test", self.state]
+        if subprocess.run(small, capture_output=True, check=False).returncode:
+            raise SkipTest("mounting a small file system needs root")
+        try:
+            with suppress(OSError), open(os.path.join(self.state, "stranger"), "wb", buffering=0) as file:
+                while file.write(bytes(4096)):
+                    pass
+            yield
+        finally:
+            subprocess.run(["umount", "-l", self.state], capture_output=True, check=True)
 
     def newest_processes(self) -> tuple[int, int]:
         """Shim and ltfs of the last mount."""
@@ -443,7 +462,7 @@ class VirtualTapeRig(RawTapes, VirtualLibraryRig):
 class SimulatedRig:
     """Everything in memory, but for the staged files."""
 
-    lacks: frozenset[str] = frozenset()
+    lacks: frozenset[str] = frozenset({"full disk"})
 
     def __init__(self) -> None:
         self.directory = tempfile.mkdtemp(prefix="coldstore-simulated-")
@@ -492,6 +511,10 @@ class SimulatedRig:
         """See ``Rig``."""
         self.tapes.medium(barcode).damage(marker)
         return succeed(None)
+
+    def full_disk(self) -> AbstractContextManager[None]:
+        """See ``Rig``: there is no disk."""
+        raise NotImplementedError
 
     def close(self) -> "Deferred[None]":
         """See ``Rig``."""

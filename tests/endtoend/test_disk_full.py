@@ -1,6 +1,7 @@
 """The file system of the state directory runs full, with everything on it: staging, log, and the metadata unless a server has them."""
 
 import subprocess
+import time
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -172,6 +173,24 @@ class DiskFullTests(ApplianceCase):
             lambda: self.appliance.ask("/status")["staging_used_bytes"] < living + MIB,
             seconds=30,
         )
+
+    def test_archive_on_a_full_disk(self) -> None:
+        """
+        What is to be archived while nothing can be written down waits: no drive or cartridge is blamed, and with room it goes on.
+        """
+        self.put("before-small", 5000)
+        self.put("before-large", 3 * MIB)
+        self.fill()
+        self.appliance.client.post("/archive")
+        end = time.monotonic() + 8
+        while time.monotonic() < end:
+            self.fill()
+            time.sleep(0.1)
+        self.assertEqual({row["state"] for row in self.appliance.rows("/drives")}, {"up"})
+        self.stranger.unlink()
+        self.appliance.archive(*((self.name, key) for key in self.kept), seconds=120)
+        self.assertEqual({row["state"] for row in self.appliance.rows("/drives")}, {"up"})
+        self.assertNotIn("suspect", {row["state"] for row in self.appliance.rows("/cartridges")})
 
     def check_record_is_full(self) -> None:
         """No change of the record is made, either."""

@@ -9,6 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from coldstore.tape.mountrecord import (
     HEAD_BYTES,
     KEPT_MOUNTS,
+    LAUNCH,
+    ROOM_BYTES,
     TAIL_BYTES,
     Ended,
     Launch,
@@ -85,7 +87,47 @@ class MountFolderTests(Case):
         self.assertTrue(folder.withdraw())
         self.assertIsNone(folder.claim(own_mark()))
         self.assertTrue(folder.withdraw())
-        self.assertEqual(sorted(os.listdir(folder.path)), ["claimed.json", "launch.json"])
+        names = sorted(name for name in os.listdir(folder.path) if name.endswith(".json"))
+        self.assertEqual(names, ["claimed.json", "launch.json"])
+
+    def test_room_in_advance(self) -> None:
+        """What is written once a mount is wished for has its blocks by then, and holds nothing else than what is written into it."""
+        folder = self.folders.new()
+        folder.request(self.launch())
+        taken = {
+            name: os.stat(os.path.join(folder.path, name)).st_blocks * 512
+            for name in os.listdir(folder.path)
+            if name != LAUNCH
+        }
+        self.assertGreaterEqual(taken.pop("ltfs.log"), HEAD_BYTES)
+        self.assertGreaterEqual(taken.pop("shim.log"), 1)
+        for name, length_bytes in ROOM_BYTES.items():
+            temporary = [found for found in taken if found.startswith(name)]
+            self.assertEqual(len(temporary), 1, taken)
+            self.assertGreaterEqual(taken[temporary[0]], length_bytes)
+        self.assertEqual(folder.log(), b"")
+        for notable in (("x" * 100_000,), ("short",)):
+            ended = Ended(exit_status=0, signal=None, failure=None, is_busy=False, notable=notable)
+            folder.write_ended(ended)
+            self.assertEqual(folder.ended(), ended)
+
+    def test_longer_remainder(self) -> None:
+        """What an earlier writer left half-written is no part of what is written in its place."""
+        folder = self.folders.new()
+        with open(os.path.join(folder.path, "volume.json.new"), "wb") as file:
+            file.write(b"{" * 5000)
+        found = VolumeFound(volume_uuid="u", volume_name="n", is_plain=False)
+        folder.write_volume(found)
+        self.assertEqual(folder.volume(), found)
+
+    def test_no_room(self) -> None:
+        """Where nothing can be written there is no wish that a shim could take."""
+        folder = self.folders.new()
+        os.mkdir(folder.log_path)
+        self.assertRaises(OSError, folder.request, self.launch())
+        self.assertIsNone(folder.claim(own_mark()))
+        folder.remove()
+        self.assertFalse(os.path.exists(folder.path))
 
     def test_settled(self) -> None:
         """What was dealt with stays so."""

@@ -325,8 +325,12 @@ class RawMover:
             progress = Progress(
                 read_only=why is not None, index_block=survey.index.block if survey.index else 0
             )
-            self._volume = WorkingCopy(self._working_copy, index, progress)
-            self._volume.save()
+            volume = WorkingCopy(self._working_copy, index, progress)
+            try:
+                volume.save()
+            except OSError as error:
+                raise Fault("NotRecorded", message=f"{self._working_copy}: {error.strerror}") from error
+            self._volume = volume
         return {**self._introduction(), "read_only": why}
 
     def _introduction(self) -> Line:

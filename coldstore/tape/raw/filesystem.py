@@ -30,6 +30,7 @@ from coldstore.interfaces.filesystem import (
     ITapeFilesystem,
     MountFailed,
     NoMedium,
+    NotRecorded,
     OutcomeUnknown,
     ReadOnly,
     StartBlock,
@@ -167,11 +168,15 @@ class RawFilesystem:
         See that nothing is mounted, and forget what was; return the token of what begins.
 
         :raise DriveBusy: a volume is mounted.
+        :raise NotRecorded: the state directory cannot be written.
         """
         record = await self._in_thread(self._read_record)
         if record is not None and record.verdict is None and record.boot_id == await self._in_thread(boot_id):
             raise DriveBusy(f"{record.barcode} is mounted")
-        await self._in_thread(self._forget)
+        try:
+            await self._in_thread(self._forget)
+        except OSError as error:
+            raise NotRecorded(f"{self._state_directory}: {error.strerror or error}") from error
         return f"{self._new_bits():032x}"
 
     async def _ask(self, mover: RawMover, command: Line, seconds: float) -> Line:
@@ -284,6 +289,8 @@ class RawFilesystem:
                 await mover.close()
                 if isinstance(fault, MoverFault):
                     raise MountFailed(f"mounting {barcode}: {fault}") from fault
+                if isinstance(fault, OSError):
+                    raise NotRecorded(f"{self._record_path}: {fault.strerror or fault}") from fault
                 raise
             return self._met(record, mover, told["generation"])
         finally:
