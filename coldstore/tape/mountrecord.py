@@ -246,6 +246,8 @@ class MountFolder:
 
     def settle(self) -> None:
         """Say that the end was dealt with. Repeatable."""
+        if self.is_settled():
+            return
         with suppress(FileNotFoundError):
             write_json(self._file(SETTLED), {})
 

@@ -134,7 +134,11 @@ class MountFolderTests(Case):
         folder = self.folders.new()
         self.assertFalse(folder.is_settled())
         folder.settle()
+        written = os.stat(os.path.join(folder.path, "settled")).st_ino
         folder.settle()
+        self.assertEqual(
+            os.stat(os.path.join(folder.path, "settled")).st_ino, written, "it takes no room twice"
+        )
         self.assertTrue(MountFolder(folder.path).is_settled())
 
     def test_old_ones_go(self) -> None:
