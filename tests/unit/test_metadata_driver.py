@@ -1,12 +1,38 @@
 """What SQLite answers to a step."""
 
+import shutil
 import sqlite3
+from pathlib import Path
 
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from coldstore.metadata.sql.database import Database, Duplicate
+from coldstore.metadata.sqlite.connection import open_for_writing
 from coldstore.metadata.sqlite.driver import Connection, finished
+
+
+class OpeningTests(SynchronousTestCase):
+    """``open_for_writing``."""
+
+    def test_erased_by_a_killed_run(self) -> None:
+        """What a run has erased, and was killed before its log was cut off, is in no file once the next one has opened it."""
+        secret = b"zf8jq2vn-secret-zf8jq2vn"
+        here, there = Path(self.mktemp()), Path(self.mktemp())
+        here.mkdir()
+        connection = open_for_writing(str(here / "m.sqlite"))
+        self.addCleanup(connection.close)
+        connection.execute("CREATE TABLE secrets (secret BLOB)")
+        connection.execute("INSERT INTO secrets VALUES (?)", (secret,))
+        connection.execute("PRAGMA secure_delete = ON")
+        connection.execute("DELETE FROM secrets")
+        shutil.copytree(here, there)
+        self.assertIn(secret, (there / "m.sqlite-wal").read_bytes())
+        again = open_for_writing(str(there / "m.sqlite"))
+        self.addCleanup(again.close)
+        for file in there.iterdir():
+            self.assertNotIn(secret, file.read_bytes(), file.name)
+        self.assertEqual(again.execute("SELECT * FROM secrets").fetchall(), [])
 
 
 class ConnectionTests(SynchronousTestCase):

@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -57,6 +58,9 @@ def open_as(kind: type[_C], path: str) -> _C:
         connection.execute("PRAGMA journal_size_limit = 67108864")
         # What undoes a single statement is a few pages, and would be a file made, written and removed for each transaction.
         connection.execute("PRAGMA temp_store = MEMORY")
+        # What a run has erased that was killed before it could cut the log off is in there still. A full disk may prevent that now.
+        with suppress(sqlite3.OperationalError):
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     except sqlite3.Error:
         connection.close()
         raise
