@@ -93,7 +93,7 @@ def copy_range(value: str | None, size_bytes: int) -> ByteRange:
     """
     Return what ``x-amz-copy-source-range`` asks for, the whole source without it.
 
-    :raise S3Error: InvalidArgument for another form, or for bytes that the source does not have
+    :raise S3Error: InvalidArgument for another form, InvalidRange for bytes that the source does not have
     """
     if value is None:
         return ByteRange(offset_bytes=0, length_bytes=size_bytes)
@@ -105,8 +105,14 @@ def copy_range(value: str | None, size_bytes: int) -> ByteRange:
             value,
         )
     first, last = (int(text) for text in match.groups())
-    if first > last or last >= size_bytes:
-        raise _bad_copy_range(f"Range specified is not valid for source object of size: {size_bytes}", value)
+    if first > last:
+        raise _bad_copy_range("The x-amz-copy-source-range value ends before it begins", value)
+    if last >= size_bytes:
+        raise S3Error(
+            "InvalidRange",
+            f"Range specified is not valid for source object of size: {size_bytes}",
+            details={"RangeRequested": value.strip(), "ActualObjectSize": str(size_bytes)},
+        )
     return ByteRange(offset_bytes=first, length_bytes=last - first + 1)
 
 

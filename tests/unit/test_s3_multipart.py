@@ -442,7 +442,7 @@ class OperationTests(SynchronousTestCase):
         self.assertEqual(answer.status, 200, answer.body)
         etag = f'"{md5(b"234").hexdigest()}"'
         for source, rest, code in (
-            ("bkt/source", "bytes=2-10", "InvalidArgument"),
+            ("bkt/source", "bytes=2-10", "InvalidRange"),
             ("bkt/source", "2-4", "InvalidArgument"),
             ("bkt/cold", "bytes=0-1", "InvalidObjectState"),
             ("bkt/none", "bytes=0-1", "NoSuchKey"),

@@ -512,7 +512,7 @@ class MultipartTests(Case):
             x_amz_copy_source="bkt/other",
             x_amz_copy_source_range=f"bytes=0-{CONTENT_BYTES}",
         )
-        self.check(beyond, 400, "InvalidArgument")
+        self.check(beyond, 416, "InvalidRange")
 
 
 class CopyTests(Case):

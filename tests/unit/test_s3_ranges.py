@@ -131,8 +131,9 @@ class CopyRangeTests(SynchronousTestCase):
             "0-1",
             "bytes=0-1,2-3",
             "bytes=3-2",
-            "bytes=0-10",
-            "bytes=10-10",
             "",
         ):
             self.assertEqual(self.assertRaises(S3Error, copy_range, value, 10).code, "InvalidArgument", value)
+        for value in ("bytes=0-10", "bytes=10-10", "bytes=0-21"):
+            refused = self.assertRaises(S3Error, copy_range, value, 10)
+            self.assertEqual((refused.status, refused.code), (416, "InvalidRange"), value)
