@@ -10,7 +10,9 @@ from collections.abc import Callable, Mapping
 
 from coldstore.model.keys import Signer
 from coldstore.s3.errors import S3Error
+from coldstore.s3.paths import Address
 from coldstore.s3.payload import SIGNED, Payload, payload_of
+from coldstore.s3.routes import Target
 from coldstore.s3.signed_request import (
     UNSIGNED,
     Authentication,
@@ -113,20 +115,35 @@ class Version2:
         if "x-amz-security-token" in request.headers:
             raise S3Error("InvalidToken")
         user = await signer(self._look_up, access_key)
-        text = string_to_sign_v2(
-            method=request.method,
-            headers=request.headers,
-            when=when,
-            raw_resource=request.address.raw_resource,
-            query=request.address.query,
-        )
-        if not same(signature_v2(user.secret_key, text), given):
-            raise mismatch(access_key, text.decode("utf-8", "replace"), given, None)
+        texts = [
+            string_to_sign_v2(
+                method=request.method,
+                headers=request.headers,
+                when=when,
+                raw_resource=resource,
+                query=request.address.query,
+            )
+            for resource in _resources(request.address)
+        ]
+        if not any(same(signature_v2(user.secret_key, text), given) for text in texts):
+            raise mismatch(access_key, texts[0].decode("utf-8", "replace"), given, None)
         payload_text = request.headers.get("x-amz-content-sha256") or UNSIGNED
         payload = payload_of(payload_text, request.headers, request.body_length_bytes)
         if payload.kind in SIGNED:
             raise S3Error("InvalidRequest", "Signed chunks need a Version 4 signature.")
         return user, payload
+
+
+def _resources(address: Address) -> tuple[bytes, ...]:
+    """
+    Return the forms in which signers write what a request is about.
+
+    In S3's examples a bucket has a slash at its end; boto3 signs that one and does not send it. Others sign what they send.
+    """
+    sent = address.raw_resource
+    if address.target is Target.BUCKET and not sent.endswith(b"/"):
+        return sent, sent + b"/"
+    return (sent,)
 
 
 def refused() -> S3Error:

@@ -583,6 +583,31 @@ class UploadTests(ApplianceCase):
                 self.assertEqual(error.code, 403)
                 self.assertIn(b"<Code>SignatureDoesNotMatch</Code>", error.read())
 
+    def test_signature_version_2(self) -> None:
+        """A client of Signature Version 2 works on buckets as on objects, and so do its URLs."""
+        client, bucket = self.appliance.s3(signature_version="s3"), "signed-by-version-2"
+        client.create_bucket(Bucket=bucket)
+        self.assertIn(bucket, [entry["Name"] for entry in client.list_buckets()["Buckets"]])
+        client.put_object(Bucket=bucket, Key="a b+é", Body=b"body", Metadata={"who": "me"}, Tagging="a=1")
+        self.assertEqual(client.get_object(Bucket=bucket, Key="a b+é")["Body"].read(), b"body")
+        (entry,) = client.list_objects_v2(Bucket=bucket, Prefix="a b")["Contents"]
+        self.assertEqual(entry["Key"], "a b+é")
+        client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+        self.assertEqual(client.get_bucket_versioning(Bucket=bucket)["Status"], "Enabled")
+        for call, code in (
+            (client.get_bucket_replication, "ReplicationConfigurationNotFoundError"),
+            (client.get_object_lock_configuration, "ObjectLockConfigurationNotFoundError"),
+        ):
+            self.assertEqual(refused(call, Bucket=bucket), (404, code))
+        with urlopen(
+            client.generate_presigned_url("list_objects", Params={"Bucket": bucket}), timeout=20
+        ) as answer:
+            self.assertIn(b"<Name>signed-by-version-2</Name>", answer.read())
+        versions = client.list_object_versions(Bucket=bucket)["Versions"]
+        entries = [{"Key": version["Key"], "VersionId": version["VersionId"]} for version in versions]
+        self.assertNotIn("Errors", client.delete_objects(Bucket=bucket, Delete={"Objects": entries}))
+        client.delete_bucket(Bucket=bucket)
+
     def test_forms(self) -> None:
         """The fields that boto3 presigns for a browser's form, of both signature versions, upload a file with curl."""
         bucket, body = self.bucket(), some_bytes(300_000)

@@ -415,6 +415,11 @@ class VersionTwoTests(AuthTests):
             target = self.target(int(NOW) + 60, more=more)
             self.assertTrue(self.authenticated("GET", target, {"host": HOST}).is_presigned)
             self.assertEqual(self.refusal("PUT", target, {"host": HOST}).code, "SignatureDoesNotMatch")
+        for name in ("analytics", "inventory", "metrics", "object-lock", "replication"):
+            target = self.target(int(NOW) + 60, path="/b", more=f"?{name}")
+            self.authenticated("GET", target, {"host": HOST})
+            error = self.refusal("GET", target.replace(f"?{name}&", "?"), {"host": HOST})
+            self.assertEqual(error.code, "SignatureDoesNotMatch", name)
         other = self.target(int(NOW) + 60) + "&x-coldstore-default-class"
         self.assertEqual(self.refusal("GET", other, {"host": HOST}).code, "SignatureDoesNotMatch")
         error = self.refusal("GET", self.target(int(NOW) - 1), {"host": HOST})
@@ -476,6 +481,21 @@ class VersionTwoHeaderTests(AuthTests):
                 self.refusal("PUT", "/b/k?uploads", {**headers, "x-amz-meta-a": "2"}).code,
                 "SignatureDoesNotMatch",
             )
+
+    def test_slash_behind_a_bucket(self) -> None:
+        """A bucket that is sent without a slash at its end may be signed with one, and nothing else may."""
+        date = {"date": "Fri, 02 Jan 2026 03:04:05 GMT"}
+        for signed, sent in (("/b", "/b"), ("/b/", "/b/"), ("/b/", "/b"), ("/b/?acl", "/b?acl")):
+            self.authenticated("GET", sent, self.signed("GET", signed, date))
+        for signed, sent in (
+            ("/b/k/", "/b/k"),
+            ("/b/k", "/b/k/"),
+            ("//", "/"),
+            ("/c/", "/b"),
+            ("/b//", "/b/"),
+        ):
+            error = self.refusal("GET", sent, self.signed("GET", signed, date))
+            self.assertEqual(error.code, "SignatureDoesNotMatch", (signed, sent))
 
     def test_time(self) -> None:
         """Without a date, or far from ours, nothing is accepted."""
