@@ -6,7 +6,7 @@ The way of a request::
     site, request      headers are complete: size and framing are checked, the body waits in the socket
     paths, fields      raw target -> bucket, key (bytes, decoded once), query; never through a URL library's normalising
     auth               SigV4 by header or presigned URL, SigV2 presigned; the caller is known before a byte is taken
-    routes             method, path and query -> one ``Operation`` or the refusal that names what is not built
+    api, routes        method, path and query -> one ``Operation`` or the refusal that names what is not built
     resource           runs the registered operation, turns answers and errors into HTTP, one log event per request
     body, chunked      the operation asks for the body: 100-continue, decoding, chunk signatures, back-pressure
     integrity          which digests must be computed, and what is said when they differ

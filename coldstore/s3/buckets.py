@@ -12,7 +12,6 @@ from coldstore.s3.errors import S3Error
 from coldstore.s3.names import check_bucket_name
 from coldstore.s3.services import Services
 from coldstore.s3.stored import known_class
-from coldstore.s3.unset import unset_configuration
 from coldstore.s3.xml import MalformedDocument, node, read_document
 
 BUCKETS_MAX = 10_000
@@ -161,22 +160,6 @@ class BucketOperations:
             default_class=known_class(name, self._services.rules) if name else None,
         )
         return Answer()
-
-    async def unset_of_bucket(self, call: Call) -> Answer:
-        """The reading of a configuration that a bucket never has."""
-        bucket = await self._services.bucket(call)
-        return self._unset(call, bucket)
-
-    async def unset_of_object(self, call: Call) -> Answer:
-        """The reading of a configuration that an object never has."""
-        bucket = await self._services.bucket(call)
-        await self._services.version(bucket.name, call.object_key, call.version_id)
-        return self._unset(call, bucket)
-
-    def _unset(self, call: Call, bucket: Bucket) -> Answer:
-        return unset_configuration(
-            call.operation, call.subresource or "", owner_id=bucket.owner_id, owner_name=call.caller.name
-        )
 
 
 def parse_versioning(document: bytes) -> Versioning:

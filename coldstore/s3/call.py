@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from coldstore.s3.api import Operation
 from coldstore.s3.fields import HeaderFields, Query
-from coldstore.s3.routes import Operation
 
 if TYPE_CHECKING:
     from coldstore.s3.body import RequestBody
@@ -34,14 +34,13 @@ class Call(NamedTuple):
     """
     One authenticated and routed request.
 
-    ``key`` is the object's key as bytes of UTF-8, decoded once. ``subresource`` is the query name that chose the
-    operation where one did. ``received_at`` is in unix seconds. ``body`` is taken from the socket when asked for. Of a
-    browser's form ``upload`` is set; ``headers`` and ``key`` are then what its fields say, and ``body`` is empty.
+    ``key`` is the object's key as bytes of UTF-8, decoded once. ``received_at`` is in unix seconds. ``body`` is taken
+    from the socket when asked for. Of a browser's form ``upload`` is set; ``headers`` and ``key`` are then what its
+    fields say, and ``body`` is empty.
     """
 
     caller: Caller
     operation: Operation
-    subresource: str | None
     method: str
     bucket: str | None
     key: bytes | None

@@ -88,9 +88,11 @@ CODES: Mapping[str, tuple[int, str]] = MappingProxyType(
         "MissingContentLength": (411, "You must provide the Content-Length HTTP header."),
         "MissingRequestBodyError": (400, "Request body is empty."),
         "MissingSecurityHeader": (400, "Your request is missing a required header."),
+        "MetadataConfigurationNotFound": (404, "The bucket has no metadata configuration"),
         "NoSuchBucket": (404, "The specified bucket does not exist"),
         "NoSuchBucketPolicy": (404, "The bucket policy does not exist"),
         "NoSuchCORSConfiguration": (404, "The CORS configuration does not exist"),
+        "NoSuchConfiguration": (404, "The bucket has no configuration of this kind and id"),
         "NoSuchKey": (404, "The specified key does not exist."),
         "NoSuchLifecycleConfiguration": (404, "The lifecycle configuration does not exist"),
         "NoSuchObjectLockConfiguration": (

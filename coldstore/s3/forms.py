@@ -13,13 +13,13 @@ from multipart import MultipartError, MultipartSegment, PushMultipartParser, par
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 
+from coldstore.s3.api import Target
 from coldstore.s3.body import BodySink, BodySource
 from coldstore.s3.errors import S3Error
 from coldstore.s3.fields import HeaderFields
 from coldstore.s3.integrity import IntegrityPlan, ReceivedBody, object_plan
 from coldstore.s3.paths import Address
 from coldstore.s3.payload import Payload, PayloadKind
-from coldstore.s3.routes import Target
 
 FORM_TYPE = "multipart/form-data"
 FIELDS_LIMIT_BYTES = 20 * 1024

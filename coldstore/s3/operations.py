@@ -13,9 +13,11 @@ from coldstore.plan.classes import ClassRules
 from coldstore.plan.quota import DefaultQuotas
 from coldstore.plan.restore import SECONDS_PER_DAY
 from coldstore.s3.admission import Admission
+from coldstore.s3.api import Operation
 from coldstore.s3.attributes import AttributesOperations
 from coldstore.s3.body import InThread
 from coldstore.s3.buckets import BucketOperations
+from coldstore.s3.configurations import ConfigurationOperations
 from coldstore.s3.copying import CopyOperations
 from coldstore.s3.encryption import CustomerKeys
 from coldstore.s3.listing import ListingOperations
@@ -26,7 +28,6 @@ from coldstore.s3.posting import PostOperations
 from coldstore.s3.reads import ReadCounts
 from coldstore.s3.resource import OperationFunction
 from coldstore.s3.restore import RestoreOperations
-from coldstore.s3.routes import Operation
 from coldstore.s3.services import Services
 from coldstore.s3.tagging import TaggingOperations
 
@@ -113,8 +114,6 @@ class S3Operations:
                 Operation.PUT_BUCKET_VERSIONING: buckets.put_versioning,
                 Operation.GET_DEFAULT_CLASS: buckets.get_default_class,
                 Operation.PUT_DEFAULT_CLASS: buckets.put_default_class,
-                Operation.GET_UNSET_BUCKET_CONFIGURATION: buckets.unset_of_bucket,
-                Operation.GET_UNSET_OBJECT_CONFIGURATION: buckets.unset_of_object,
                 Operation.LIST_OBJECTS: listing.list_objects,
                 Operation.LIST_OBJECTS_V2: listing.list_objects_v2,
                 Operation.LIST_OBJECT_VERSIONS: listing.list_object_versions,
@@ -140,5 +139,6 @@ class S3Operations:
                 Operation.GET_BUCKET_TAGGING: tagging.get_of_bucket,
                 Operation.PUT_BUCKET_TAGGING: tagging.put_of_bucket,
                 Operation.DELETE_BUCKET_TAGGING: tagging.delete_of_bucket,
+                **ConfigurationOperations(self._services).registry(),
             }
         )

@@ -8,9 +8,9 @@ the path is never normalised and is decoded exactly once (S3 User Guide, "Naming
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from coldstore.s3.api import Target
 from coldstore.s3.errors import S3Error
 from coldstore.s3.fields import Query, percent_decoded
-from coldstore.s3.routes import Target
 
 KEY_LIMIT_BYTES = 1024
 

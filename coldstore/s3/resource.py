@@ -23,6 +23,7 @@ from coldstore.interfaces.staging import BytesDamaged, DiskFault
 from coldstore.model.errors import ColdStoreError
 from coldstore.model.keys import Signer
 from coldstore.s3.answers import Answer
+from coldstore.s3.api import Operation
 from coldstore.s3.auth import Authenticator, query_fields
 from coldstore.s3.body import BodyAborted, BodySource, EmptySource, InThread, RequestBody
 from coldstore.s3.call import Call, Caller, FormUpload
@@ -36,7 +37,7 @@ from coldstore.s3.paths import Address, address_of
 from coldstore.s3.payload import NO_PAYLOAD
 from coldstore.s3.posting import headers_of, key_of
 from coldstore.s3.request import S3Request
-from coldstore.s3.routes import Operation, refuse_post_to_service, route
+from coldstore.s3.routes import refuse_post_to_service, route
 from coldstore.s3.signed_request import SignedRequest
 from coldstore.s3.site import SERVER_NAME
 from coldstore.s3.stored import http_date
@@ -176,15 +177,14 @@ class Endpoint:
             asked = await self._asked(request, address, headers)
             self._begin_turn(account, asked.user)
         user = asked.user
-        routed = route(head.method, address.target, address.query, headers)
-        account.operation = routed.operation.value
-        operation = self._operations.get(routed.operation)
-        if operation is None:
-            raise S3Error("NotImplemented", resource=routed.operation.value)
+        operation = route(head.method, address.target, address.query, headers)
+        account.operation = operation.value
+        carried_out = self._operations.get(operation)
+        if carried_out is None:
+            raise S3Error("NotImplemented", resource=operation.value)
         call = Call(
             caller=Caller(user.user_id, user.name, user.access_key, user.staging_quota_bytes),
-            operation=routed.operation,
-            subresource=routed.subresource,
+            operation=operation,
             method=head.method,
             bucket=address.bucket,
             key=address.key if asked.upload is None else account.key,
@@ -199,7 +199,7 @@ class Endpoint:
             received_at=account.began_at,
             upload=asked.upload,
         )
-        return await operation(call)
+        return await carried_out(call)
 
     async def _asked(self, request: S3Request, address: Address, headers: HeaderFields) -> "_Asked":
         """Have the signature of a request verified; nothing of its body is asked for."""

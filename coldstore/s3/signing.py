@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import quote
 
+from coldstore.s3.api import DEFAULT_CLASS
 from coldstore.s3.errors import S3Error
 from coldstore.s3.fields import HeaderFields, Query
-from coldstore.s3.routes import DEFAULT_CLASS
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 _UNRESERVED = re.compile(rb"[A-Za-z0-9_.~/-]*")

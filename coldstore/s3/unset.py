@@ -1,54 +1,105 @@
 """
 What S3 says of configurations that were never set, and never can be until they are built.
 
-Clients read some of them at start and must get a clean answer: for most the error that names the missing
-configuration, for some the document of the default. Source: Amazon S3 API Reference, the Get action of each.
+Clients read some of them at start, and tools that manage buckets remove them, and must get a clean answer: for most the
+error that names the missing configuration, for some the document of the default. Source: Amazon S3 API Reference, the
+Get, List and Delete action of each.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from coldstore.s3.answers import Answer, xml_answer
+from coldstore.s3.api import Operation
 from coldstore.s3.errors import S3Error
-from coldstore.s3.routes import Operation
 from coldstore.s3.xml import SCHEMA_INSTANCE, Node, node
 
-_MISSING_IN_BUCKET = {
-    "cors": "NoSuchCORSConfiguration",
-    "encryption": "ServerSideEncryptionConfigurationNotFoundError",
-    "lifecycle": "NoSuchLifecycleConfiguration",
-    "object-lock": "ObjectLockConfigurationNotFoundError",
-    "policy": "NoSuchBucketPolicy",
-    "publicAccessBlock": "NoSuchPublicAccessBlockConfiguration",
-    "replication": "ReplicationConfigurationNotFoundError",
-    "website": "NoSuchWebsiteConfiguration",
-}
-_DEFAULT_IN_BUCKET = {
-    "accelerate": node("AccelerateConfiguration"),
-    "logging": node("BucketLoggingStatus"),
-    "notification": node("NotificationConfiguration"),
-    "ownershipControls": node(
-        "OwnershipControls", node("Rule", node("ObjectOwnership", "BucketOwnerEnforced"))
-    ),
-    "requestPayment": node("RequestPaymentConfiguration", node("Payer", "BucketOwner")),
-}
-_MISSING_IN_OBJECT = {
-    "legal-hold": "NoSuchObjectLockConfiguration",
-    "retention": "NoSuchObjectLockConfiguration",
-}
+MISSING: Mapping[Operation, str] = MappingProxyType(
+    {
+        Operation.GET_BUCKET_ANALYTICS: "NoSuchConfiguration",
+        Operation.GET_BUCKET_CORS: "NoSuchCORSConfiguration",
+        Operation.GET_BUCKET_ENCRYPTION: "ServerSideEncryptionConfigurationNotFoundError",
+        Operation.GET_BUCKET_INTELLIGENT_TIERING: "NoSuchConfiguration",
+        Operation.GET_BUCKET_INVENTORY: "NoSuchConfiguration",
+        Operation.GET_BUCKET_LIFECYCLE: "NoSuchLifecycleConfiguration",
+        Operation.GET_BUCKET_METADATA: "MetadataConfigurationNotFound",
+        Operation.GET_BUCKET_METADATA_TABLE: "MetadataConfigurationNotFound",
+        Operation.GET_BUCKET_METRICS: "NoSuchConfiguration",
+        Operation.GET_BUCKET_OBJECT_LOCK: "ObjectLockConfigurationNotFoundError",
+        Operation.GET_BUCKET_POLICY: "NoSuchBucketPolicy",
+        Operation.GET_BUCKET_POLICY_STATUS: "NoSuchBucketPolicy",
+        Operation.GET_BUCKET_REPLICATION: "ReplicationConfigurationNotFoundError",
+        Operation.GET_BUCKET_WEBSITE: "NoSuchWebsiteConfiguration",
+        Operation.GET_PUBLIC_ACCESS_BLOCK: "NoSuchPublicAccessBlockConfiguration",
+        Operation.DELETE_BUCKET_ANALYTICS: "NoSuchConfiguration",
+        Operation.DELETE_BUCKET_INTELLIGENT_TIERING: "NoSuchConfiguration",
+        Operation.DELETE_BUCKET_INVENTORY: "NoSuchConfiguration",
+        Operation.DELETE_BUCKET_METADATA: "MetadataConfigurationNotFound",
+        Operation.DELETE_BUCKET_METADATA_TABLE: "MetadataConfigurationNotFound",
+        Operation.DELETE_BUCKET_METRICS: "NoSuchConfiguration",
+        Operation.GET_OBJECT_LEGAL_HOLD: "NoSuchObjectLockConfiguration",
+        Operation.GET_OBJECT_RETENTION: "NoSuchObjectLockConfiguration",
+    }
+)
+"""The 404 with which S3 answers who asks for what is not there."""
+
+DEFAULTS: Mapping[Operation, Node] = MappingProxyType(
+    {
+        Operation.GET_BUCKET_ABAC: node("AbacStatus", node("Status", "Disabled")),
+        Operation.GET_BUCKET_ACCELERATE: node("AccelerateConfiguration"),
+        Operation.GET_BUCKET_LOGGING: node("BucketLoggingStatus"),
+        Operation.GET_BUCKET_NOTIFICATION: node("NotificationConfiguration"),
+        Operation.GET_BUCKET_OWNERSHIP: node(
+            "OwnershipControls", node("Rule", node("ObjectOwnership", "BucketOwnerEnforced"))
+        ),
+        Operation.GET_BUCKET_REQUEST_PAYMENT: node(
+            "RequestPaymentConfiguration", node("Payer", "BucketOwner")
+        ),
+        Operation.LIST_BUCKET_ANALYTICS: node(
+            "ListBucketAnalyticsConfigurationResult", node("IsTruncated", False)
+        ),
+        Operation.LIST_BUCKET_INTELLIGENT_TIERING: node(
+            "ListBucketIntelligentTieringConfigurationsOutput", node("IsTruncated", False)
+        ),
+        Operation.LIST_BUCKET_INVENTORY: node(
+            "ListInventoryConfigurationsResult", node("IsTruncated", False)
+        ),
+        Operation.LIST_BUCKET_METRICS: node("ListMetricsConfigurationsResult", node("IsTruncated", False)),
+    }
+)
+"""The document of what holds while nothing is set."""
+
+REMOVALS = frozenset(
+    {
+        Operation.DELETE_BUCKET_CORS,
+        Operation.DELETE_BUCKET_ENCRYPTION,
+        Operation.DELETE_BUCKET_LIFECYCLE,
+        Operation.DELETE_BUCKET_POLICY,
+        Operation.DELETE_BUCKET_REPLICATION,
+        Operation.DELETE_BUCKET_WEBSITE,
+        Operation.DELETE_PUBLIC_ACCESS_BLOCK,
+    }
+)
+"""Removals that S3 answers with success whether or not there was something."""
+
+ACLS = frozenset({Operation.GET_BUCKET_ACL, Operation.GET_OBJECT_ACL})
 
 
-def unset_configuration(operation: Operation, subresource: str, *, owner_id: str, owner_name: str) -> Answer:
+def answer_of_unset(operation: Operation, *, owner_id: str, owner_name: str) -> Answer:
     """
-    Answer the reading of a configuration that is not set; bucket, object and permission are checked before.
+    Answer the reading or the removal of a configuration that is not set; bucket, object and permission are checked before.
 
-    :param owner_id: who has the full control that ``acl`` shows
+    :param owner_id: who has the full control that an ACL shows
     :raise S3Error: the 404 that names the missing configuration
     """
-    of_bucket = operation is Operation.GET_UNSET_BUCKET_CONFIGURATION
-    missing = (_MISSING_IN_BUCKET if of_bucket else _MISSING_IN_OBJECT).get(subresource)
+    missing = MISSING.get(operation)
     if missing is not None:
         raise S3Error(missing)
-    if subresource == "acl":
+    if operation in REMOVALS:
+        return Answer(status=204)
+    if operation in ACLS:
         return xml_answer(_owner_has_full_control(owner_id, owner_name))
-    return xml_answer(_DEFAULT_IN_BUCKET[subresource])
+    return xml_answer(DEFAULTS[operation])
 
 
 def _owner_has_full_control(owner_id: str, owner_name: str) -> Node:

@@ -27,6 +27,7 @@ from twisted.trial.unittest import TestCase
 
 from coldstore.model.keys import Signer
 from coldstore.s3.answers import Answer, xml_answer
+from coldstore.s3.api import Operation
 from coldstore.s3.auth import Authenticator
 from coldstore.s3.call import Call
 from coldstore.s3.errors import S3Error
@@ -34,7 +35,6 @@ from coldstore.s3.ids import IdSource
 from coldstore.s3.integrity import checksum_headers
 from coldstore.s3.payload import PayloadKind
 from coldstore.s3.resource import Endpoint
-from coldstore.s3.routes import Operation
 from coldstore.s3.site import S3Channel, S3Site
 from coldstore.s3.xml import node, read_document
 from coldstore.util.asynchronous import returns_deferred

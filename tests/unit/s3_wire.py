@@ -14,13 +14,13 @@ from twisted.python.failure import Failure
 
 from coldstore.model.keys import Signer
 from coldstore.s3.answers import Answer
+from coldstore.s3.api import Operation
 from coldstore.s3.auth import Authenticator
 from coldstore.s3.call import Call
 from coldstore.s3.fields import HeaderFields
 from coldstore.s3.ids import IdSource
 from coldstore.s3.paths import address_of
 from coldstore.s3.resource import Endpoint
-from coldstore.s3.routes import Operation
 from coldstore.s3.signing import Scope, canonical_request, signature, signing_key, string_to_sign
 from coldstore.s3.site import S3Channel, S3Site
 

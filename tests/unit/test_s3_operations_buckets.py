@@ -4,7 +4,7 @@ from urllib.parse import quote
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from coldstore.s3.routes import UNSET_BUCKET_CONFIGURATIONS, UNSET_OBJECT_CONFIGURATIONS, Operation
+from coldstore.s3.api import Operation
 from tests.unit.s3_rig import Rig, text_of, texts_of
 
 
@@ -143,18 +143,6 @@ class BucketTests(SynchronousTestCase):
         self.assertEqual(self.rig.ask("PUT", target, b"<DefaultStorageClass/>").status, 200)
         self.rig.put("/bkt/k2", b"x")
         self.assertNotIn("x-amz-storage-class", self.rig.ask("HEAD", "/bkt/k2").headers)
-
-    def test_unset_configurations(self) -> None:
-        """All answer cleanly, of buckets and of objects, cold ones included."""
-        self.rig.put("/bkt")
-        self.rig.put("/bkt/k", b"x", x_amz_storage_class="GLACIER")
-        for name in UNSET_BUCKET_CONFIGURATIONS:
-            self.assertIn(self.rig.ask("GET", f"/bkt?{name}").status, (200, 404), name)
-        ownership = self.rig.ask("GET", "/bkt?ownershipControls")
-        self.assertEqual(text_of(ownership.body, "ObjectOwnership"), "BucketOwnerEnforced")
-        for name in UNSET_OBJECT_CONFIGURATIONS:
-            self.assertIn(self.rig.ask("GET", f"/bkt/k?{name}").status, (200, 404), name)
-            self.assertEqual(self.rig.ask("GET", f"/bkt/none?{name}").code, "NoSuchKey")
 
     def test_everything_is_built(self) -> None:
         """Every operation that a request can be routed to has a function."""

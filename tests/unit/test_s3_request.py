@@ -13,12 +13,12 @@ from zope.interface import implementer
 from coldstore.interfaces.staging import DiskFault
 from coldstore.model.errors import MetadataUnavailable, StagingFull
 from coldstore.s3.answers import Answer
+from coldstore.s3.api import Operation
 from coldstore.s3.body import BodyAborted
 from coldstore.s3.call import Call
 from coldstore.s3.errors import S3Error
 from coldstore.s3.integrity import ReceivedBody
 from coldstore.s3.request import S3Request
-from coldstore.s3.routes import Operation
 from tests.unit.s3_wire import NOW, ParsedAnswer, Wire, message, request_bytes, signed_headers
 
 

@@ -5,10 +5,10 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from coldstore.s3.answers import Answer
+from coldstore.s3.api import Operation
 from coldstore.s3.call import Call
 from coldstore.s3.crowd import Crowd, Turns
 from coldstore.s3.errors import S3Error
-from coldstore.s3.routes import Operation
 from coldstore.s3.site import PACE_BYTES, S3Channel
 from tests.unit.s3_wire import ParsedAnswer, Wire, message, request_bytes, signed_headers
 
