@@ -46,7 +46,7 @@ class NoSuchUpload(ColdStoreError):
 
 
 class PreconditionFailed(ColdStoreError):
-    """A conditional write found another state than it demanded."""
+    """A conditional write found another state than it demanded; says which condition."""
 
 
 class ObjectIsCold(ColdStoreError):

@@ -14,7 +14,7 @@ from coldstore.model.keys import Signer
 from coldstore.s3.auth_v2 import FORM_FIELDS as V2_FORM_FIELDS
 from coldstore.s3.auth_v2 import SCHEME as V2_SCHEME
 from coldstore.s3.auth_v2 import Version2
-from coldstore.s3.errors import S3Error
+from coldstore.s3.errors import SHOWN_MAX, S3Error, shown
 from coldstore.s3.fields import HeaderFields, Query
 from coldstore.s3.payload import SIGNED, payload_of
 from coldstore.s3.signed_request import (
@@ -137,7 +137,9 @@ class Authenticator:
         if in_query_v2:
             return await self._version_2.of_query(request)
         if authorization is None:
-            raise S3Error("AccessDenied")
+            raise S3Error(
+                "AccessDenied", "Access Denied: the request is not signed, and nothing is given to nobody."
+            )
         if len(request.headers.raw("authorization")) > 1:
             raise _malformed("there is more than one")
         if authorization.partition(" ")[0] == V2_SCHEME:
@@ -155,7 +157,9 @@ class Authenticator:
             InvalidAccessKeyId, SignatureDoesNotMatch, InvalidToken, AuthorizationQueryParametersError for the scope
         """
         if "policy" not in fields:
-            raise S3Error("AccessDenied")
+            raise S3Error(
+                "AccessDenied", "Access Denied: the form has no field 'policy', so nobody has signed it."
+            )
         if "x-amz-security-token" in fields:
             raise S3Error("InvalidToken")
         is_version_2 = "x-amz-algorithm" not in fields and "x-amz-credential" not in fields
@@ -229,7 +233,11 @@ class Authenticator:
         require_recent(requested_at, now=self._seconds())
         payload_text = request.headers.get("x-amz-content-sha256")
         if payload_text is None:
-            raise S3Error("InvalidRequest", "Missing required header for this request: x-amz-content-sha256")
+            raise S3Error(
+                "InvalidRequest",
+                "Missing required header for this request: x-amz-content-sha256. "
+                f"With curl --aws-sigv4 add: -H 'x-amz-content-sha256: {UNSIGNED}'",
+            )
         return _Claim(
             access_key=access_key,
             scope=scope,
@@ -264,7 +272,7 @@ class Authenticator:
             )
         expires = values["X-Amz-Expires"]
         if not (expires.isascii() and expires.isdigit() and len(expires) < 12):
-            raise _bad_parameters("X-Amz-Expires should be a number")
+            raise _bad_parameters(f"X-Amz-Expires should be a number, not {shown(expires)}")
         if not 1 <= int(expires) <= LONGEST_URL_LIFE_SECONDS:
             raise _bad_parameters(f"X-Amz-Expires must be between 1 and {LONGEST_URL_LIFE_SECONDS} seconds")
         require_alive(
@@ -290,7 +298,7 @@ class Authenticator:
             raise refusal(known, None)
         region = known[1].region
         if region not in self._regions:
-            raise refusal(f"the region '{region}' is wrong; expecting '{self._region}'", self._region)
+            raise refusal(f"the region {shown(region)} is wrong; expecting '{self._region}'", self._region)
         return known
 
     # -- both --------------------------------------------------------------------------------------------------------
@@ -303,9 +311,9 @@ def _credential_of(text: str) -> tuple[str, Scope] | str:
         return 'the Credential is mal-formed; expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".'
     access_key, date, region, service, terminator = parts
     if terminator != "aws4_request":
-        return f'incorrect terminal "{terminator}". This endpoint uses "aws4_request".'
+        return f'incorrect terminal "{terminator[:SHOWN_MAX]}". This endpoint uses "aws4_request".'
     if service != "s3":
-        return f'incorrect service "{service}". This endpoint belongs to "s3".'
+        return f'incorrect service "{service[:SHOWN_MAX]}". This endpoint belongs to "s3".'
     return access_key, Scope(date=date, region=region, service="s3")
 
 
@@ -340,7 +348,7 @@ def _require_signed(headers: HeaderFields, signed: Sequence[str]) -> None:
     if unsigned:
         raise S3Error(
             "AccessDenied",
-            "There were headers present in the request which were not signed",
+            f"There were headers present in the request which were not signed: {', '.join(unsigned)[:SHOWN_MAX]}",
             details={"HeadersNotSigned": ", ".join(unsigned)},
         )
 
@@ -361,5 +369,7 @@ def _unknown_scheme(scheme: str) -> S3Error:
     if scheme.startswith("AWS4-ECDSA"):
         return S3Error("NotImplemented", "ColdStore does not implement this part of S3: Signature Version 4A")
     return S3Error(
-        "InvalidArgument", "Unsupported Authorization Type", details={"ArgumentName": "Authorization"}
+        "InvalidArgument",
+        f"Unsupported Authorization Type: {shown(scheme)}; there are {ALGORITHM} and {V2_SCHEME}",
+        details={"ArgumentName": "Authorization"},
     )

@@ -9,10 +9,10 @@ import re
 from collections.abc import Callable, Mapping
 
 from coldstore.model.keys import Signer
-from coldstore.s3.errors import S3Error
+from coldstore.s3.api import Target
+from coldstore.s3.errors import S3Error, shown
 from coldstore.s3.paths import Address
 from coldstore.s3.payload import SIGNED, Payload, payload_of
-from coldstore.s3.routes import Target
 from coldstore.s3.signed_request import (
     UNSIGNED,
     Authentication,
@@ -66,7 +66,9 @@ class Version2:
                 "Query-string authentication requires the Signature, Expires and AWSAccessKeyId parameters",
             )
         if not (expires.isascii() and expires.isdigit() and len(expires) < 12):
-            raise S3Error("AccessDenied", "Invalid date (should be seconds since epoch): Expires")
+            raise S3Error(
+                "AccessDenied", f"Invalid date (should be seconds since epoch): Expires is {shown(expires)}"
+            )
         require_alive(None, int(expires), now=self._seconds(), details={})
         user, payload = await self._verified(request, access_key, given, when=expires)
         return Authentication(user=user, payload=payload, chain=None, is_presigned=True)

@@ -160,7 +160,11 @@ class RequestBody:
         """
         plan = document_plan(self._headers, self.payload, checksum_is_of_object=checksum_is_of_object)
         if self.length_bytes > limit_bytes:
-            raise S3Error("MaxMessageLengthExceeded", details={"MaxMessageLengthBytes": str(limit_bytes)})
+            raise S3Error(
+                "MaxMessageLengthExceeded",
+                f"Your request was too large: its document has {self.length_bytes} bytes, and may have {limit_bytes}.",
+                details={"MaxMessageLengthBytes": str(limit_bytes)},
+            )
         if requires_digest and not plan.has_client_digest:
             raise S3Error(
                 "InvalidRequest", "Missing required header for this request: Content-MD5 or x-amz-checksum-*"

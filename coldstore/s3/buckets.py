@@ -8,7 +8,7 @@ from coldstore.model.objects import Bucket, Versioning
 from coldstore.plan.messages import iso_time
 from coldstore.s3.answers import Answer, xml_answer
 from coldstore.s3.call import Call
-from coldstore.s3.errors import S3Error
+from coldstore.s3.errors import S3Error, shown
 from coldstore.s3.names import check_bucket_name
 from coldstore.s3.services import Services
 from coldstore.s3.stored import known_class
@@ -80,7 +80,12 @@ class BucketOperations:
                 read_document(document, "CreateBucketConfiguration").text_of("LocationConstraint") or ""
             ).strip()
             if constraint not in ("", self._services.region):
-                raise S3Error("InvalidLocationConstraint", details={"LocationConstraint": constraint})
+                raise S3Error(
+                    "InvalidLocationConstraint",
+                    f"The specified location constraint is not valid: {shown(constraint)}; buckets are in "
+                    f"{shown(self._services.region)}.",
+                    details={"LocationConstraint": constraint},
+                )
         try:
             await self._store.create_bucket(
                 name=name,
@@ -134,7 +139,9 @@ class BucketOperations:
         bucket = await self._services.bucket(call)
         document = await call.body.read_document()
         if not document.strip():
-            raise S3Error("MissingRequestBodyError")
+            raise S3Error(
+                "MissingRequestBodyError", "Request body is empty: a VersioningConfiguration is needed."
+            )
         await self._store.set_versioning(name=bucket.name, versioning=parse_versioning(document))
         return Answer()
 
@@ -150,7 +157,9 @@ class BucketOperations:
         await self._services.bucket(call)
         document = await call.body.read_document()
         if not document.strip():
-            raise S3Error("MissingRequestBodyError")
+            raise S3Error(
+                "MissingRequestBodyError", "Request body is empty: a DefaultStorageClass is needed."
+            )
         root = read_document(document, "DefaultStorageClass")
         if root.children:
             raise MalformedDocument("DefaultStorageClass holds the name of a class and no elements")
@@ -189,7 +198,7 @@ def _max_buckets(value: str | None) -> int:
     if not (value.isascii() and value.isdigit() and 1 <= int(value[:9]) <= BUCKETS_MAX):
         raise S3Error(
             "InvalidArgument",
-            f"max-buckets must be between 1 and {BUCKETS_MAX}",
+            f"max-buckets must be between 1 and {BUCKETS_MAX}, and not {shown(value)}",
             details={"ArgumentName": "max-buckets", "ArgumentValue": value},
         )
     return int(value)
@@ -207,6 +216,6 @@ def _name_in(token: str | None) -> str:
     except (Base64Error, ValueError):
         raise S3Error(
             "InvalidArgument",
-            "The continuation token provided is incorrect",
+            f"The continuation token provided is incorrect: {shown(token)}",
             details={"ArgumentName": "continuation-token", "ArgumentValue": token},
         ) from None

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable
 from typing import Protocol
 
-from coldstore.s3.errors import S3Error
+from coldstore.s3.errors import S3Error, shown
 from coldstore.s3.integrity import incomplete_body
 from coldstore.s3.payload import SIGNED, TRAILED, Payload
 from coldstore.s3.signing import ChunkEnd, TrailerEnd
@@ -103,7 +103,7 @@ class ChunkedDecoder:
             self._end_trailer()  # some clients leave out the blank line after the last trailer
         if not self._ended or self._line:
             if self._in_trailer:
-                raise S3Error("MalformedTrailerError")
+                raise _bad_trailer("it ends within a line")
             raise incomplete_body(self._promised_bytes, self._decoded_bytes)
         if self._decoded_bytes != self._promised_bytes:
             raise incomplete_body(self._promised_bytes, self._decoded_bytes)
@@ -127,7 +127,7 @@ class ChunkedDecoder:
 
     def _malformed(self, why: str) -> S3Error:
         if self._in_trailer:
-            return S3Error("MalformedTrailerError")
+            return _bad_trailer(why)
         return S3Error("InvalidRequest", f"The aws-chunked body is malformed: {why}.")
 
     def _chunk_line(self, line: bytes) -> None:
@@ -145,6 +145,8 @@ class ChunkedDecoder:
         if self._latest_size_bytes < SMALLEST_CHUNK_BYTES:
             raise S3Error(
                 "InvalidChunkSizeError",
+                f"Only the last chunk is allowed to have a size less than {SMALLEST_CHUNK_BYTES} bytes: chunk "
+                f"{self._chunks - 1} has {self._latest_size_bytes}",
                 details={"Chunk": str(self._chunks), "BadChunkSize": str(self._latest_size_bytes)},
             )
         if self._decoded_bytes + size_bytes > self._promised_bytes:
@@ -178,22 +180,28 @@ class ChunkedDecoder:
         name, colon, value = line.rstrip(b"\r\n").partition(b":")
         name, value = name.strip().lower(), value.strip()
         if not colon or len(self._trailer_lines) >= TRAILER_LINES_LIMIT:
-            raise S3Error("MalformedTrailerError")
+            raise _bad_trailer(f"{shown(line)} is no line of it" if not colon else "it has too many lines")
         if self._is_signed and name == _TRAILER_SIGNATURE and self._trailer_signature is None:
             self._trailer_signature = value.decode("latin-1")
             return
         if name.decode("latin-1") != self._trailer_name or self._trailer_value is not None:
-            raise S3Error("MalformedTrailerError")
+            raise _bad_trailer(f"{shown(name)} is there, and {self._trailer_name} was announced, once")
         self._trailer_lines.append(name + b":" + value + b"\n")
         self._trailer_value = value.decode("latin-1")
 
     def _end_trailer(self) -> None:
         if (self._trailer_value is None) != (self._trailer_name is None):
-            raise S3Error("MalformedTrailerError")
+            raise _bad_trailer(f"{self._trailer_name} was announced and is not there")
         if self._is_signed:
             if self._trailer_signature is None:
-                raise S3Error("MalformedTrailerError")
+                raise _bad_trailer("its signature is missing")
             lines = b"".join(self._trailer_lines)
             self._listener.on_signature(TrailerEnd(lines=lines, signature=self._trailer_signature))
         self._ended = True
         self._on_line = self._final_line
+
+
+def _bad_trailer(why: str) -> S3Error:
+    return S3Error(
+        "MalformedTrailerError", f"The request contained trailing data that was not well-formed: {why}."
+    )

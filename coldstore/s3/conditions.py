@@ -138,7 +138,11 @@ def check_write(condition: WriteCondition | None, current_etag: str | None) -> N
 
 def precondition_failed(name: str) -> S3Error:
     """Return the refusal that names the condition which does not hold."""
-    return S3Error("PreconditionFailed", details={"Condition": name})
+    return S3Error(
+        "PreconditionFailed",
+        f"At least one of the pre-conditions you specified did not hold: {name}",
+        details={"Condition": name},
+    )
 
 
 def matches_validator(validator: str, *, etag: str, modified_at: float) -> bool:
@@ -180,6 +184,6 @@ def _matches(wanted: tuple[str, ...], etag: str) -> bool:
 def _not_implemented(name: str) -> S3Error:
     return S3Error(
         "NotImplemented",
-        "A header you provided implies functionality that is not implemented",
+        f"A header you provided implies functionality that is not implemented: {name}",
         details={"Header": name},
     )

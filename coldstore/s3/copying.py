@@ -5,20 +5,20 @@ from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
 from coldstore.interfaces.staging import BytesDamaged
-from coldstore.model.errors import ObjectDamaged, ObjectIsCold
+from coldstore.model.errors import ObjectDamaged
 from coldstore.model.objects import Bucket, Checksum, ObjectVersion, Pairs
 from coldstore.plan.messages import iso_time
-from coldstore.plan.restore import check_readable
 from coldstore.s3.admission import Admitted
 from coldstore.s3.answers import Answer, xml_answer
 from coldstore.s3.authorise import authorise_source
 from coldstore.s3.body import BodySink
 from coldstore.s3.call import Call
+from coldstore.s3.cold import require_bytes
 from coldstore.s3.conditions import COPY_SOURCE, check_copy_source, read_conditions, write_condition
 from coldstore.s3.encryption import ObjectKey, Sealing, encryption_headers
 from coldstore.s3.encryption_reading import opened_run
 from coldstore.s3.encryption_receiving import SealingSink
-from coldstore.s3.errors import S3Error
+from coldstore.s3.errors import S3Error, shown
 from coldstore.s3.multipart_plan import DEFAULT_ALGORITHM, checksum_choice
 from coldstore.s3.names import is_bucket_name
 from coldstore.s3.objects import publish
@@ -61,7 +61,7 @@ def source_name(value: str) -> SourceName:
     if not is_bucket_name(bucket) or not key:
         raise S3Error(
             "InvalidArgument",
-            "Copy Source must mention the source bucket and key: sourcebucket/sourcekey",
+            f"Copy Source must mention the source bucket and key: sourcebucket/sourcekey, and not {shown(value)}",
             details={"ArgumentName": "x-amz-copy-source", "ArgumentValue": value},
         )
     return SourceName(bucket=bucket, key=key, version_id=version_id if mark else None)
@@ -100,7 +100,7 @@ class CopySource:
         """
         name = source_name(call.headers.get("x-amz-copy-source") or "")
         bucket = await services.store.bucket(name.bucket)
-        authorise_source(call, bucket.owner_id)
+        authorise_source(call, bucket.name, bucket.owner_id)
         try:
             version = await services.version(name.bucket, name.key, name.version_id)
         except S3Error as error:
@@ -115,20 +115,7 @@ class CopySource:
         check_copy_source(
             read_conditions(call.headers, COPY_SOURCE), etag=facts.etag, modified_at=facts.created_at
         )
-        try:
-            check_readable(version, services.now(), needs_restore=services.needs_restore(facts.storage_class))
-        except ObjectIsCold:
-            raise S3Error(
-                "InvalidObjectState",
-                "Operation is not valid for the source object's storage class",
-                details={"StorageClass": facts.storage_class.value},
-            ) from None
-        if facts.size_bytes and not version.on_disk:
-            raise S3Error(
-                "ServiceUnavailable",
-                "The bytes of the source object are not on disk at the moment. Please try again later.",
-                headers={"Retry-After": "60"},
-            )
+        require_bytes(services, version, "Operation is not valid for the source object's")
         return cls(services, version, name=name, bucket=bucket, key=key)
 
     async def copy(
@@ -233,7 +220,7 @@ class CopyOperations:
             raise S3Error(
                 "InvalidRequest",
                 "The specified copy source is larger than the maximum allowable size for a copy source: "
-                f"{SINGLE_PUT_MAX_BYTES}",
+                f"{SINGLE_PUT_MAX_BYTES}. Its {facts.content_bytes} bytes can be copied in parts (UploadPartCopy).",
             )
         # An older version that is copied onto its key becomes current again.
         is_itself = source.name == SourceName(bucket=bucket.name, key=call.object_key, version_id=None)
@@ -300,7 +287,7 @@ def _directive(call: Call, name: str) -> str:
     if value not in DIRECTIVES:
         raise S3Error(
             "InvalidArgument",
-            f"Unknown {name.removeprefix('x-amz-').replace('-', ' ')}.",
+            f"Unknown {name.removeprefix('x-amz-').replace('-', ' ')}: {shown(value)}; there are {', '.join(DIRECTIVES)}",
             details={"ArgumentName": name, "ArgumentValue": value},
         )
     return value

@@ -35,7 +35,7 @@ from coldstore.s3.encryption_pieces import (
     new_header,
     stored_bytes,
 )
-from coldstore.s3.errors import S3Error
+from coldstore.s3.errors import S3Error, shown
 from coldstore.s3.fields import CUSTOMER_KEY_PREFIX, SOURCE_KEY_PREFIX, HeaderFields
 
 ALGORITHM = "AES256"
@@ -217,6 +217,7 @@ def customer_key(headers: HeaderFields, beginning: str, *, is_writing: bool) -> 
     if algorithm != ALGORITHM:
         raise S3Error(
             "InvalidEncryptionAlgorithmError",
+            f"The Encryption request you specified is not valid: {shown(algorithm)}. Supported value: {ALGORITHM}.",
             details={"ArgumentName": beginning + "algorithm", "ArgumentValue": algorithm},
         )
     if encoded is None:
@@ -229,7 +230,7 @@ def customer_key(headers: HeaderFields, beginning: str, *, is_writing: bool) -> 
     if digest is not None and not compare_digest(_decoded(digest), calculated):
         raise S3Error(
             "InvalidArgument",
-            "The calculated MD5 hash of the key did not match the hash that was provided.",
+            f"The calculated MD5 hash of the key did not match the hash that was provided in {beginning}key-MD5.",
             details={"ArgumentName": beginning + "key-MD5"},
         )
     if len(secret) != KEY_BYTES and is_writing:
@@ -370,6 +371,6 @@ class CustomerKeys:
             raise S3Error(
                 "InvalidRequest",
                 "Requests specifying Server Side Encryption with Customer provided keys must be made over a secure "
-                "connection. Take a key that was sent without one for known to others.",
+                "connection: use https. Take a key that was sent without it for known to others.",
             )
         return customer_key(call.headers, beginning, is_writing=is_writing)

@@ -46,7 +46,11 @@ CODES: Mapping[str, tuple[int, str]] = MappingProxyType(
             400,
             "The request body does not have the number of bytes that its headers promise.",
         ),
-        "InternalError": (500, "We encountered an internal error. Please try again."),
+        "InternalError": (
+            500,
+            "We encountered an internal error. Please try again. "
+            "The appliance's log names it by the request id of this answer.",
+        ),
         "InvalidAccessKeyId": (403, "The access key ID that you provided does not exist in our records."),
         "InvalidArgument": (400, "Invalid Argument"),
         "InvalidBucketName": (400, "The specified bucket is not valid."),
@@ -67,7 +71,11 @@ CODES: Mapping[str, tuple[int, str]] = MappingProxyType(
         "InvalidRequest": (400, "Invalid Request"),
         "InvalidStorageClass": (400, "The storage class you specified is not valid"),
         "InvalidTag": (400, "The tag that you provided is not valid."),
-        "InvalidToken": (400, "The provided token is malformed or otherwise not valid."),
+        "InvalidToken": (
+            400,
+            "The provided token is malformed or otherwise not valid: ColdStore has no session tokens. Leave out "
+            "x-amz-security-token, which tools send when AWS_SESSION_TOKEN is set.",
+        ),
         "InvalidURI": (400, "Couldn't parse the specified URI."),
         "KeyTooLongError": (400, "Your key is too long."),
         "MalformedACLError": (400, "The ACL that you provided is not well formed."),
@@ -85,7 +93,10 @@ CODES: Mapping[str, tuple[int, str]] = MappingProxyType(
         ),
         "MetadataTooLarge": (400, "Your metadata headers exceed the maximum allowed metadata size."),
         "MethodNotAllowed": (405, "The specified method is not allowed against this resource."),
-        "MissingContentLength": (411, "You must provide the Content-Length HTTP header."),
+        "MissingContentLength": (
+            411,
+            "You must provide the Content-Length HTTP header, or x-amz-decoded-content-length for a body in chunks.",
+        ),
         "MissingRequestBodyError": (400, "Request body is empty."),
         "MissingSecurityHeader": (400, "Your request is missing a required header."),
         "MetadataConfigurationNotFound": (404, "The bucket has no metadata configuration"),
@@ -136,7 +147,11 @@ CODES: Mapping[str, tuple[int, str]] = MappingProxyType(
             404,
             "The server side encryption configuration was not found",
         ),
-        "ServiceUnavailable": (503, "Service is unable to handle request."),
+        "ServiceUnavailable": (
+            503,
+            "Service is unable to handle request: the staging disk failed. Please try again later. "
+            "The appliance's log names it by the request id of this answer.",
+        ),
         "SignatureDoesNotMatch": (
             403,
             "The request signature we calculated does not match the signature you provided. "
@@ -151,6 +166,16 @@ CODES: Mapping[str, tuple[int, str]] = MappingProxyType(
     }
 )
 """Every code that ColdStore answers with: its HTTP status and its usual message."""
+
+
+SHOWN_MAX = 100
+"""Characters of a client's value that a message repeats at most."""
+
+
+def shown(value: str | bytes) -> str:
+    """Return a value as messages repeat it: in quotes, on one line, and not all of it when it is long."""
+    text = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
+    return repr(text) if len(text) <= SHOWN_MAX else f"{text[:SHOWN_MAX]!r}..."
 
 
 class S3Error(Exception):
@@ -184,7 +209,11 @@ class S3Error(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """How S3 says one of our refusals: ``message`` and ``headers`` besides the usual ones of ``code``."""
+    """
+    How S3 says one of our refusals: ``message`` and ``headers`` besides the usual ones of ``code``.
+
+    ``{}`` in the message stands for what the refusal itself says, which is the name of what it is about.
+    """
 
     code: str
     message: str | None = None
@@ -193,15 +222,34 @@ class Refusal:
 
 ANSWERS: Mapping[type[refusals.ColdStoreError], Refusal] = MappingProxyType(
     {
-        refusals.NoSuchBucket: Refusal(code="NoSuchBucket"),
-        refusals.BucketExists: Refusal(code="BucketAlreadyExists"),
-        refusals.BucketAlreadyOwned: Refusal(code="BucketAlreadyOwnedByYou"),
-        refusals.BucketNotEmpty: Refusal(code="BucketNotEmpty"),
+        refusals.NoSuchBucket: Refusal(
+            code="NoSuchBucket", message="The specified bucket does not exist: {}"
+        ),
+        refusals.BucketExists: Refusal(
+            code="BucketAlreadyExists",
+            message="The requested bucket name is not available: {} belongs to another user.",
+        ),
+        refusals.BucketAlreadyOwned: Refusal(
+            code="BucketAlreadyOwnedByYou",
+            message="The bucket that you tried to create already exists, and you own it: {}",
+        ),
+        refusals.BucketNotEmpty: Refusal(
+            code="BucketNotEmpty",
+            message="The bucket that you tried to delete is not empty: {} has objects, or older versions or delete "
+            "markers, which ListObjectVersions shows.",
+        ),
         refusals.NoSuchKey: Refusal(code="NoSuchKey"),
         refusals.ShowsDeleteMarker: Refusal(code="NoSuchKey", headers={"x-amz-delete-marker": "true"}),
         refusals.NoSuchVersion: Refusal(code="NoSuchVersion"),
-        refusals.NoSuchUpload: Refusal(code="NoSuchUpload"),
-        refusals.PreconditionFailed: Refusal(code="PreconditionFailed"),
+        refusals.NoSuchUpload: Refusal(
+            code="NoSuchUpload",
+            message="The specified multipart upload does not exist: {}. The upload ID might not be valid, or the upload "
+            "might have been aborted or completed.",
+        ),
+        refusals.PreconditionFailed: Refusal(
+            code="PreconditionFailed",
+            message="At least one of the pre-conditions you specified did not hold: {}",
+        ),
         refusals.ObjectIsCold: Refusal(code="InvalidObjectState"),
         refusals.RestoreInProgress: Refusal(code="RestoreAlreadyInProgress"),
         refusals.RestoreNotAllowed: Refusal(
@@ -249,7 +297,10 @@ def s3_error(refusal: refusals.ColdStoreError) -> S3Error:
     for kind in type(refusal).__mro__:
         answer = ANSWERS.get(kind)
         if answer is not None:
-            return S3Error(answer.code, answer.message, headers=answer.headers)
+            message = answer.message
+            if message is not None and "{}" in message:
+                message = message.format(shown(str(refusal)))
+            return S3Error(answer.code, message, headers=answer.headers)
     raise KeyError(type(refusal).__name__)
 
 

@@ -96,7 +96,7 @@ class HeaderFields:
         except UnicodeDecodeError:
             raise S3Error(
                 "InvalidArgument",
-                "Header values must be encoded in UTF-8.",
+                f"Header values must be encoded in UTF-8: that of {name} is not.",
                 details={"ArgumentName": name},
             ) from None
 
@@ -125,6 +125,8 @@ class HeaderFields:
         if size_bytes > USER_METADATA_LIMIT_BYTES:
             raise S3Error(
                 "MetadataTooLarge",
+                f"Your metadata headers exceed the maximum allowed metadata size: names and values have {size_bytes} bytes, "
+                f"and may have {USER_METADATA_LIMIT_BYTES}.",
                 details={"Size": str(size_bytes), "MaxSizeAllowed": str(USER_METADATA_LIMIT_BYTES)},
             )
         return tuple(pairs)
@@ -179,7 +181,9 @@ def percent_decoded(raw: bytes) -> bytes:
         return raw
     pieces = raw.split(b"%")
     if any(len(piece) < 2 or not _is_hex(piece[:2]) for piece in pieces[1:]):
-        raise S3Error("InvalidURI")
+        raise S3Error(
+            "InvalidURI", "Couldn't parse the specified URI: a % is not followed by two hexadecimal digits."
+        )
     return unquote_to_bytes(raw)
 
 
@@ -191,4 +195,4 @@ def _decoded(raw: bytes) -> str:
     try:
         return percent_decoded(raw.replace(b"+", b" ")).decode("utf-8")
     except UnicodeDecodeError:
-        raise S3Error("InvalidURI") from None
+        raise S3Error("InvalidURI", "Couldn't parse the specified URI: its query is not UTF-8.") from None

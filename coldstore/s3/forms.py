@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from coldstore.s3.api import Target
 from coldstore.s3.body import BodySink, BodySource
-from coldstore.s3.errors import S3Error
+from coldstore.s3.errors import S3Error, shown
 from coldstore.s3.fields import HeaderFields
 from coldstore.s3.integrity import IntegrityPlan, ReceivedBody, object_plan
 from coldstore.s3.paths import Address
@@ -171,7 +171,7 @@ class FormBody:
                 self._count(len(event))
                 self._current += event
         if self._file is None and self._before_bytes > BEFORE_FILE_LIMIT_BYTES:
-            raise S3Error("MaxPostPreDataLengthExceededError")
+            raise _too_much_before(BEFORE_FILE_LIMIT_BYTES)
         if self._file is not None and not had_file:
             # The closing delimiter is still to come, and longer than what the parser holds back of the file.
             self.length_bytes = sum(map(len, self._early)) + max(self._coming_bytes, 0)
@@ -188,7 +188,7 @@ class FormBody:
             if name in self._names:
                 raise S3Error(
                     "InvalidArgument",
-                    f"The form has more than one field named '{name}'.",
+                    f"The form has more than one field named {shown(name)}.",
                     details={"ArgumentName": name},
                 )
             self._count(len(name.encode("utf-8")))
@@ -197,7 +197,7 @@ class FormBody:
     def _count(self, more_bytes: int) -> None:
         self._fields_bytes += more_bytes
         if self._fields_bytes > FIELDS_LIMIT_BYTES:
-            raise S3Error("MaxPostPreDataLengthExceededError")
+            raise _too_much_before(FIELDS_LIMIT_BYTES)
 
     def _take(self, block: bytes) -> None:
         """Take bytes of the file."""
@@ -208,6 +208,8 @@ class FormBody:
         if self._received_bytes > self._most_bytes:
             raise S3Error(
                 "EntityTooLarge",
+                f"Your proposed upload exceeds the maximum allowed object size: the file has {self._received_bytes} bytes or "
+                f"more, and may have {self._most_bytes}.",
                 details={
                     "ProposedSize": str(self._received_bytes),
                     "MaxSizeAllowed": str(self._most_bytes),
@@ -224,7 +226,7 @@ class FormBody:
             except UnicodeDecodeError:
                 raise S3Error(
                     "InvalidArgument",
-                    "The values of form fields must be encoded in UTF-8.",
+                    f"The values of form fields must be encoded in UTF-8: that of {shown(name)} is not.",
                     details={"ArgumentName": name},
                 ) from None
         form, self._form = self._form, None
@@ -234,6 +236,8 @@ class FormBody:
         if self._received_bytes < self._least_bytes:
             raise S3Error(
                 "EntityTooSmall",
+                f"Your proposed upload is smaller than the minimum allowed object size: the file has {self._received_bytes} "
+                f"bytes, and must have {self._least_bytes}.",
                 details={
                     "ProposedSize": str(self._received_bytes),
                     "MinSizeAllowed": str(self._least_bytes),
@@ -295,6 +299,13 @@ def _boundary(headers: HeaderFields) -> str:
 def _without_folders(path: str) -> str:
     """Return what follows the last slash, of either kind (Amazon S3 API Reference, "POST Object", ``${filename}``)."""
     return path.replace("\\", "/").rpartition("/")[2]
+
+
+def _too_much_before(most_bytes: int) -> S3Error:
+    return S3Error(
+        "MaxPostPreDataLengthExceededError",
+        f"Your POST request fields preceding the upload file were too large: they have more than {most_bytes} bytes.",
+    )
 
 
 def _malformed(why: str) -> S3Error:

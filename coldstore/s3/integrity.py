@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from coldstore.model.objects import Checksum
-from coldstore.s3.errors import S3Error
+from coldstore.s3.errors import SHOWN_MAX, S3Error, shown
 from coldstore.s3.fields import HeaderFields
 from coldstore.s3.payload import CHECKSUM_ALGORITHMS, CHECKSUM_PREFIX, Payload
 from coldstore.util.checksums import ALGORITHMS, new_digest
@@ -64,37 +64,26 @@ class IntegrityPlan(NamedTuple):
         if self.sha256 is not None and digests["sha256"] != self.sha256:
             raise S3Error(
                 "XAmzContentSHA256Mismatch",
+                f"The provided 'x-amz-content-sha256' header does not match what was computed: it says {self.sha256.hex()}, "
+                f"and what we received has {digests['sha256'].hex()}.",
                 details={
                     "ClientComputedContentSHA256": self.sha256.hex(),
                     "S3ComputedContentSHA256": digests["sha256"].hex(),
                 },
             )
         if self.md5 is not None and digests["md5"] != self.md5:
-            raise S3Error(
-                "BadDigest",
-                "The Content-MD5 you specified did not match what we received.",
-                details={
-                    "ExpectedDigest": b64encode(self.md5).decode(),
-                    "CalculatedDigest": b64encode(digests["md5"]).decode(),
-                },
-            )
+            expected, calculated = (b64encode(digest).decode() for digest in (self.md5, digests["md5"]))
+            raise bad_digest("Content-MD5", expected, calculated)
         self._verify_checksum(digests, received)
 
     def _verify_checksum(self, digests: Mapping[str, bytes], received: ReceivedBody) -> None:
         claimed = received.trailing_checksum if self.is_trailing else self.claimed
         if self.algorithm is None or claimed is None:
             if self.is_trailing:
-                raise S3Error("MalformedTrailerError")
+                raise S3Error("MalformedTrailerError", "The trailer that was announced did not come.")
             return
         if _checksum_bytes(self.algorithm, claimed) != digests[self.algorithm]:
-            raise S3Error(
-                "BadDigest",
-                f"The {self.algorithm.upper()} you specified did not match the calculated checksum.",
-                details={
-                    "ExpectedDigest": claimed,
-                    "CalculatedDigest": b64encode(digests[self.algorithm]).decode(),
-                },
-            )
+            raise bad_digest(self.algorithm.upper(), claimed, b64encode(digests[self.algorithm]).decode())
 
     def check(self, digests: Mapping[str, bytes], received: ReceivedBody) -> Checksum:
         """
@@ -167,10 +156,21 @@ def checksum_headers(checksum: Checksum) -> Mapping[str, str]:
     )
 
 
+def bad_digest(name: str, expected: str, calculated: str) -> S3Error:
+    """Return the refusal of bytes that are not those whose digest the client has computed."""
+    return S3Error(
+        "BadDigest",
+        f"The {name} you specified, {shown(expected)}, did not match what we received, which has {shown(calculated)}.",
+        details={"ExpectedDigest": expected, "CalculatedDigest": calculated},
+    )
+
+
 def incomplete_body(promised_bytes: int, received_bytes: int) -> S3Error:
     """Return the refusal of a body whose length is not the promised one."""
     return S3Error(
         "IncompleteBody",
+        f"The request body does not have the number of bytes that its headers promise: {received_bytes}, and not "
+        f"{promised_bytes}",
         details={"NumberBytesExpected": str(promised_bytes), "NumberBytesProvided": str(received_bytes)},
     )
 
@@ -205,7 +205,9 @@ def _content_md5(headers: HeaderFields) -> bytes | None:
         digest = b""
     if len(digest) != DIGEST_BYTES["md5"]:
         raise S3Error(
-            "InvalidDigest", "The Content-MD5 you specified is not valid.", details={"Content-MD5": value}
+            "InvalidDigest",
+            f"The Content-MD5 you specified is not valid: {shown(value)} is not the base64 of 16 bytes.",
+            details={"Content-MD5": value},
         )
     return digest
 
@@ -220,16 +222,17 @@ def _named_checksum(headers: HeaderFields) -> tuple[str, str] | None:
     if len(names) > 1 or len(headers.raw(names[0])) > 1:
         raise S3Error(
             "InvalidRequest",
-            "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.",
+            "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed: "
+            + ", ".join(names)[:SHOWN_MAX],
         )
     algorithm = names[0].removeprefix(CHECKSUM_PREFIX)
-    _require_known(algorithm, names[0])
+    if algorithm not in CHECKSUM_ALGORITHMS:
+        raise S3Error("InvalidRequest", f"There is no checksum {shown(names[0])}; {_known_checksums()}")
     return algorithm, headers.get(names[0]) or ""
 
 
-def _require_known(algorithm: str, name: str) -> None:
-    if algorithm not in CHECKSUM_ALGORITHMS:
-        raise S3Error("InvalidRequest", f"Value for {name} header is invalid.")
+def _known_checksums() -> str:
+    return f"there are {', '.join(sorted(name.upper() for name in CHECKSUM_ALGORITHMS))}"
 
 
 def _claim(headers: HeaderFields, payload: Payload) -> _Claim | None:
@@ -257,14 +260,20 @@ def _check_announced(headers: HeaderFields, claim: _Claim | None) -> None:
     announced = headers.get(name)
     if announced is None or headers.came_in_query(name):
         return
-    _require_known(announced.lower(), name)
+    if announced.lower() not in CHECKSUM_ALGORITHMS:
+        raise S3Error(
+            "InvalidRequest", f"Value for {name} header is invalid: {shown(announced)}; {_known_checksums()}"
+        )
     if claim is None:
         raise S3Error(
             "InvalidRequest",
             f"{name} specified, but no corresponding x-amz-checksum-* or x-amz-trailer headers were found.",
         )
     if claim.algorithm != announced.lower():
-        raise S3Error("InvalidRequest", f"Value for {name} header is invalid.")
+        raise S3Error(
+            "InvalidRequest",
+            f"Value for {name} header is invalid: {shown(announced)}, while the checksum is {claim.algorithm.upper()}",
+        )
 
 
 def _checksum_bytes(algorithm: str, value: str) -> bytes:
@@ -278,5 +287,9 @@ def _checksum_bytes(algorithm: str, value: str) -> bytes:
     except (Base64Error, ValueError):
         digest = b""
     if len(digest) != DIGEST_BYTES[algorithm]:
-        raise S3Error("InvalidRequest", f"Value for {CHECKSUM_PREFIX}{algorithm} header is invalid.")
+        raise S3Error(
+            "InvalidRequest",
+            f"Value for {CHECKSUM_PREFIX}{algorithm} header is invalid: {shown(value)} is not the base64 of "
+            f"{DIGEST_BYTES[algorithm]} bytes.",
+        )
     return digest

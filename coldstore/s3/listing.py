@@ -7,7 +7,7 @@ from coldstore.model.objects import ListedPage
 from coldstore.s3.answers import Answer, xml_answer
 from coldstore.s3.call import Call
 from coldstore.s3.contents import contents, versions
-from coldstore.s3.errors import S3Error
+from coldstore.s3.errors import S3Error, shown
 from coldstore.s3.fields import Query
 from coldstore.s3.services import Services, check_version_id
 from coldstore.s3.tokens import position_of, token_of
@@ -37,7 +37,7 @@ class ListingRequest:
         if encoding not in (None, "", "url"):
             raise S3Error(
                 "InvalidArgument",
-                "Invalid Encoding Method specified in Request",
+                f"Invalid Encoding Method specified in Request: {shown(encoding or '')}; there is 'url'",
                 details={"ArgumentName": "encoding-type", "ArgumentValue": encoding or ""},
             )
         return cls(
@@ -193,7 +193,7 @@ def wants_restore_status(call: Call) -> bool:
     if names != {"RestoreStatus"}:
         raise S3Error(
             "InvalidArgument",
-            "Invalid attribute name specified",
+            f"Invalid attribute name specified: {shown(value)}; there is RestoreStatus",
             details={"ArgumentName": "x-amz-optional-object-attributes", "ArgumentValue": value},
         )
     return True
@@ -210,7 +210,7 @@ def bounded(value: str | None, name: str, most: int) -> int:
     if not (value.isascii() and value.isdigit() and len(value) <= 10 and int(value) < 2**31):
         raise S3Error(
             "InvalidArgument",
-            f"Provided {name} not an integer or within integer range",
+            f"Provided {name} not an integer or within integer range: {shown(value)}",
             details={"ArgumentName": name, "ArgumentValue": value},
         )
     return min(int(value), most)
@@ -244,6 +244,6 @@ def _position(token: str) -> bytes:
     except ValueError:
         raise S3Error(
             "InvalidArgument",
-            "The continuation token provided is incorrect",
+            f"The continuation token provided is incorrect: {shown(token)}",
             details={"ArgumentName": "continuation-token", "ArgumentValue": token},
         ) from None

@@ -16,7 +16,7 @@ from coldstore.s3.conditions import write_condition
 from coldstore.s3.copying import CopySource
 from coldstore.s3.encryption import Sealing, encryption_headers, shown_checksum
 from coldstore.s3.encryption_pieces import plain_bytes
-from coldstore.s3.errors import S3Error
+from coldstore.s3.errors import S3Error, s3_error, shown
 from coldstore.s3.fields import CUSTOMER_KEY_PREFIX
 from coldstore.s3.integrity import checksum_headers, object_checksum
 from coldstore.s3.listing import ListingRequest, bounded, owner_node, prefix_nodes
@@ -36,7 +36,7 @@ from coldstore.s3.ranges import PART_NUMBER_MAX, copy_range, part_number
 from coldstore.s3.receiving import SINGLE_PUT_MAX_BYTES, Arrived, check_size, receive
 from coldstore.s3.services import Services, made_header
 from coldstore.s3.stored import Description, description, quoted
-from coldstore.s3.xml import Node, node
+from coldstore.s3.xml import MalformedDocument, Node, node
 
 PARTS_PAGE = 1000
 COMPLETE_TRIES = 5
@@ -127,6 +127,8 @@ class MultipartOperations:
         if wanted.length_bytes > SINGLE_PUT_MAX_BYTES:
             raise S3Error(
                 "EntityTooLarge",
+                f"The part would have {wanted.length_bytes} bytes, and may have {SINGLE_PUT_MAX_BYTES}: copy a range of it "
+                "(x-amz-copy-source-range).",
                 details={
                     "ProposedSize": str(wanted.length_bytes),
                     "MaxSizeAllowed": str(SINGLE_PUT_MAX_BYTES),
@@ -203,7 +205,7 @@ class MultipartOperations:
             kind=_claimed_kind(call.headers.get("x-amz-checksum-type")),
         )
         if call.body.length_bytes == 0:
-            raise S3Error("MalformedXML")
+            raise MalformedDocument("it is empty, and should be a CompleteMultipartUpload")
         document = await call.body.read_document(COMPLETE_DOCUMENT_MAX_BYTES, checksum_is_of_object=True)
         listed = parse_complete(document)
         for attempt in range(COMPLETE_TRIES):
@@ -413,7 +415,7 @@ class MultipartOperations:
 def _upload_id(call: Call) -> str:
     upload_id = call.query.one("uploadId")
     if not upload_id:
-        raise S3Error("NoSuchUpload", details={"UploadId": upload_id or ""})
+        raise s3_error(NoSuchUpload(""))
     return upload_id
 
 
@@ -421,7 +423,10 @@ def _claimed_size(value: str | None) -> int | None:
     if value is None:
         return None
     if not (value.isascii() and value.isdigit() and len(value) <= 19):
-        raise S3Error("InvalidRequest", "Value for x-amz-mp-object-size header is invalid.")
+        raise S3Error(
+            "InvalidRequest",
+            f"Value for x-amz-mp-object-size header is invalid: {shown(value)} is no number of bytes.",
+        )
     return int(value)
 
 

@@ -14,7 +14,8 @@ from types import MappingProxyType
 from coldstore.model.objects import Checksum, ChecksumKind, Encryption, Piece
 from coldstore.s3.conditions import unquoted
 from coldstore.s3.encryption_pieces import plain_bytes
-from coldstore.s3.errors import S3Error
+from coldstore.s3.errors import S3Error, shown
+from coldstore.s3.integrity import bad_digest
 from coldstore.s3.part_sizes import part_sizes_text
 from coldstore.s3.ranges import PART_NUMBER_MAX
 from coldstore.s3.xml import Element, MalformedDocument, read_document
@@ -102,7 +103,7 @@ def checksum_choice(algorithm: str | None, kind: str | None) -> tuple[str, Check
     if name not in _KINDS:
         raise S3Error(
             "InvalidRequest",
-            "Checksum algorithm provided is unsupported. "
+            f"Checksum algorithm provided is unsupported: {shown(algorithm)}. "
             f"Please try again with any of the valid types: [{', '.join(_KINDS)}]",
         )
     kinds = _KINDS[name]
@@ -124,15 +125,18 @@ def checksum_kind(value: str) -> ChecksumKind:
     try:
         return ChecksumKind(value.strip().upper())
     except ValueError:
-        raise S3Error("InvalidRequest", "Value for x-amz-checksum-type header is invalid.") from None
+        raise S3Error(
+            "InvalidRequest",
+            f"Value for x-amz-checksum-type header is invalid: {shown(value)}; there are "
+            + " and ".join(kind.value for kind in ChecksumKind),
+        ) from None
 
 
 def parse_complete(document: bytes) -> list[ListedPart]:
     """
     Read a CompleteMultipartUpload document.
 
-    :raise S3Error: MalformedXML for an empty list or one of more than 10,000 parts
-    :raise MalformedDocument: for anything else that is no such document
+    :raise MalformedDocument: for anything that is no such document, an empty list or one of more than 10,000 parts among it
     """
     root = read_document(
         document,
@@ -141,7 +145,7 @@ def parse_complete(document: bytes) -> list[ListedPart]:
     )
     parts = root.all("Part")
     if not 1 <= len(parts) <= PART_NUMBER_MAX:
-        raise S3Error("MalformedXML")
+        raise MalformedDocument(f"it lists {len(parts)} parts, and may have 1 to {PART_NUMBER_MAX}")
     return [_listed_part(part) for part in parts]
 
 
@@ -178,14 +182,21 @@ def plan_completion(
     :raise S3Error: InvalidPartOrder, InvalidPart, EntityTooSmall, InvalidRequest, BadDigest
     """
     numbers = tuple(part.number for part in listed)
-    if any(later <= earlier for earlier, later in pairwise(numbers)):
-        raise S3Error("InvalidPartOrder", details={"UploadId": upload_id})
+    for earlier, later in pairwise(numbers):
+        if later <= earlier:
+            raise S3Error(
+                "InvalidPartOrder",
+                f"The list of parts was not in ascending order: part {later} stands after part {earlier}.",
+                details={"UploadId": upload_id},
+            )
     pieces = [_matching(part, uploaded, upload_id) for part in listed]
     sizes = [_content_bytes(piece, encryption) for piece in pieces]
     for piece, part_bytes in zip(pieces[:-1], sizes, strict=False):
         if part_bytes < PART_MIN_BYTES:
             raise S3Error(
                 "EntityTooSmall",
+                f"Part {piece.ordinal} has {part_bytes} bytes: your proposed upload is smaller than the minimum allowed "
+                f"object size. Every part but the last has at least {PART_MIN_BYTES}.",
                 details={
                     "ProposedSize": str(part_bytes),
                     "MinSizeAllowed": str(PART_MIN_BYTES),
@@ -243,19 +254,24 @@ def multipart_etag(part_etags: Sequence[str]) -> str:
 def _matching(part: ListedPart, uploaded: Mapping[int, Piece], upload_id: str) -> Piece:
     """Return the part that is meant; a client that says no checksum of it has said it with the part, where it was verified."""
     piece = uploaded.get(part.number)
-    refusal = S3Error(
-        "InvalidPart",
-        "One or more of the specified parts could not be found. The part may not have been uploaded, "
-        "or the specified entity tag may not match the part's entity tag.",
-        details={"UploadId": upload_id, "PartNumber": str(part.number), "ETag": part.etag},
-    )
-    if piece is None or piece.etag != part.etag or not _MD5_HEX.fullmatch(piece.etag):
-        raise refusal
+    if piece is None:
+        raise _invalid_part(part, upload_id, "has not been uploaded")
+    if piece.etag != part.etag or not _MD5_HEX.fullmatch(piece.etag):
+        raise _invalid_part(part, upload_id, f"has the ETag {piece.etag}, and not {shown(part.etag)}")
     if piece.checksum is not None:
         claimed = part.checksums.get(piece.checksum.algorithm)
         if claimed is not None and claimed != piece.checksum.value:
-            raise refusal
+            what = f"has the {piece.checksum.algorithm} {piece.checksum.value}, and not {shown(claimed)}"
+            raise _invalid_part(part, upload_id, what)
     return piece
+
+
+def _invalid_part(part: ListedPart, upload_id: str, why: str) -> S3Error:
+    return S3Error(
+        "InvalidPart",
+        f"One or more of the specified parts could not be found: part {part.number} {why}.",
+        details={"UploadId": upload_id, "PartNumber": str(part.number), "ETag": part.etag},
+    )
 
 
 def _object_checksum(
@@ -320,8 +336,4 @@ def _check_claims(claims: Claims, checksum: Checksum | None) -> None:
     if checksum.kind is ChecksumKind.COMPOSITE and "-" not in value:
         value += "-" + checksum.value.rpartition("-")[2]
     if value != checksum.value:
-        raise S3Error(
-            "BadDigest",
-            f"The {checksum.algorithm} you specified did not match the calculated checksum.",
-            details={"ExpectedDigest": claimed.value, "CalculatedDigest": checksum.value},
-        )
+        raise bad_digest(checksum.algorithm, claimed.value, checksum.value)

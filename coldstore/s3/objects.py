@@ -8,7 +8,6 @@ from coldstore.interfaces.staging import BytesDamaged, DiskFault
 from coldstore.model.errors import (
     ColdStoreError,
     ObjectDamaged,
-    ObjectIsCold,
     PreconditionFailed,
 )
 from coldstore.model.objects import (
@@ -21,10 +20,10 @@ from coldstore.model.objects import (
     VersionFacts,
     Versioning,
 )
-from coldstore.plan.restore import check_readable
 from coldstore.s3.answers import Answer, xml_answer
 from coldstore.s3.attributes import part_checksums
 from coldstore.s3.call import Call
+from coldstore.s3.cold import require_bytes
 from coldstore.s3.conditions import (
     check_read,
     delete_condition,
@@ -38,7 +37,7 @@ from coldstore.s3.encryption import ObjectKey, Sealing, encryption_headers, show
 from coldstore.s3.encryption_reading import opened_at_hand, opened_run
 from coldstore.s3.errors import S3Error, s3_error
 from coldstore.s3.integrity import checksum_headers
-from coldstore.s3.paths import KEY_LIMIT_BYTES
+from coldstore.s3.paths import KEY_LIMIT_BYTES, key_too_long
 from coldstore.s3.pieces import PinnedRun, Run, Segment, at_hand, segments_of
 from coldstore.s3.ranges import ByteRange, header_range, part_range
 from coldstore.s3.receiving import Arrived, check_size, receive
@@ -120,7 +119,7 @@ class ObjectOperations:
             version, piece = await self._services.content(bucket.name, call.object_key, call.version_id)
             key = self._services.customer_keys.of_reader(call, version.facts)
             _check_conditions(call, version)
-            self._check_readable(version)
+            require_bytes(self._services, version, "The operation is not valid for the object's")
             wanted = _wanted_range(call, version)
             try:
                 return await self._got(call, bucket, version, piece, wanted, key)
@@ -197,19 +196,6 @@ class ObjectOperations:
             in_thread=services.customer_keys.in_thread,
             piece=piece,
         )
-
-    def _check_readable(self, version: ObjectVersion) -> None:
-        services, facts = self._services, version.facts
-        try:
-            check_readable(version, services.now(), needs_restore=services.needs_restore(facts.storage_class))
-        except ObjectIsCold:
-            raise S3Error("InvalidObjectState", details={"StorageClass": facts.storage_class.value}) from None
-        if facts.size_bytes and not version.on_disk:
-            raise S3Error(
-                "ServiceUnavailable",
-                "The bytes of this object are not on disk at the moment. Please try again later.",
-                headers={"Retry-After": "60"},
-            )
 
     async def _headers(
         self,
@@ -327,7 +313,7 @@ class ObjectOperations:
                 if any(found):
                     self._services.janitor_bell.ring()
                 return found
-        raise S3Error("OperationAborted")
+        raise S3Error("OperationAborted")  # the bucket was changed again and again meanwhile
 
     async def _delete_batch(
         self, call: Call, bucket: Bucket, wanted: Sequence["WantedDeletion"]
@@ -369,7 +355,7 @@ class WantedDeletion:
         :raise S3Error: KeyTooLongError, InvalidArgument, NotImplemented
         """
         if len(self.key) > KEY_LIMIT_BYTES:
-            raise S3Error("KeyTooLongError")
+            raise key_too_long(self.key)
         check_version_id(self.version_id)
         if self.unknown_condition is not None:
             raise S3Error(
@@ -429,13 +415,12 @@ def parse_delete(document: bytes) -> tuple[list[WantedDeletion], bool]:
     """
     Read a DeleteObjects document: what to delete, and whether only failures shall be told.
 
-    :raise S3Error: MalformedXML for none or more than a thousand entries
-    :raise MalformedDocument: for anything else that is no such document
+    :raise MalformedDocument: for anything that is no such document, none or more than a thousand entries among it
     """
     root = read_document(document, "Delete", limit_bytes=DELETE_DOCUMENT_MAX_BYTES)
     entries = root.all("Object")
     if not 1 <= len(entries) <= DELETE_MAX:
-        raise S3Error("MalformedXML")
+        raise MalformedDocument(f"it lists {len(entries)} objects, and may have 1 to {DELETE_MAX}")
     quiet = (root.text_of("Quiet") or "false").strip().lower()
     if quiet not in ("true", "false"):
         raise MalformedDocument("Quiet is neither true nor false")

@@ -45,7 +45,7 @@ def address_of(raw_target: bytes, host: str | None, domains: Sequence[str]) -> A
     authority, raw_target = _without_authority(raw_target)
     raw_path, _, raw_query = raw_target.partition(b"?")
     if not raw_path.startswith(b"/"):
-        raise S3Error("InvalidURI")
+        raise S3Error("InvalidURI", "Couldn't parse the specified URI: it does not begin with a slash.")
     bucket = _bucket_of_host(authority or host, domains)
     if bucket is None:
         raw_bucket, _, raw_key = raw_path[1:].partition(b"/")
@@ -60,9 +60,7 @@ def address_of(raw_target: bytes, host: str | None, domains: Sequence[str]) -> A
     if key is not None:
         _utf8(key)
         if len(key) > KEY_LIMIT_BYTES:
-            raise S3Error(
-                "KeyTooLongError", details={"Size": str(len(key)), "MaxSizeAllowed": str(KEY_LIMIT_BYTES)}
-            )
+            raise key_too_long(key)
     return Address(
         target=Target.SERVICE if bucket is None else Target.BUCKET if key is None else Target.OBJECT,
         bucket=bucket,
@@ -71,6 +69,15 @@ def address_of(raw_target: bytes, host: str | None, domains: Sequence[str]) -> A
         raw_path=raw_path,
         decoded_path=percent_decoded(raw_path),
         raw_resource=raw_resource,
+    )
+
+
+def key_too_long(key: bytes) -> S3Error:
+    """Return the refusal of a key over the limit."""
+    return S3Error(
+        "KeyTooLongError",
+        f"Your key is too long: it has {len(key)} bytes, and may have {KEY_LIMIT_BYTES}.",
+        details={"Size": str(len(key)), "MaxSizeAllowed": str(KEY_LIMIT_BYTES)},
     )
 
 
@@ -103,4 +110,4 @@ def _utf8(raw: bytes) -> str:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
-        raise S3Error("InvalidURI") from None
+        raise S3Error("InvalidURI", "Couldn't parse the specified URI: its path is not UTF-8.") from None

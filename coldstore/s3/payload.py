@@ -8,7 +8,7 @@ transferring the payload in chunks, signed and unsigned, with and without traile
 from enum import StrEnum
 from typing import NamedTuple
 
-from coldstore.s3.errors import S3Error
+from coldstore.s3.errors import S3Error, shown
 from coldstore.s3.fields import HeaderFields
 
 CHECKSUM_ALGORITHMS = (
@@ -105,7 +105,7 @@ def _kind_of(signed_as: str) -> tuple[PayloadKind, bytes | None]:
             "InvalidArgument",
             "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-UNSIGNED-PAYLOAD-TRAILER, "
             "STREAMING-AWS4-HMAC-SHA256-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER "
-            "or a valid sha256 value.",
+            f"or a valid sha256 value, and not {shown(signed_as)}.",
             details={"ArgumentName": "x-amz-content-sha256", "ArgumentValue": signed_as},
         )
     return kind, None
@@ -118,7 +118,7 @@ def _decoded_length(headers: HeaderFields) -> int | None:
     if not (value.isascii() and value.isdigit() and len(value) <= 19):
         raise S3Error(
             "InvalidArgument",
-            "x-amz-decoded-content-length must be a number of bytes.",
+            f"x-amz-decoded-content-length must be a number of bytes, and not {shown(value)}.",
             details={"ArgumentName": "x-amz-decoded-content-length", "ArgumentValue": value},
         )
     return int(value)
@@ -130,5 +130,8 @@ def _trailer(headers: HeaderFields) -> str | None:
         return None
     name = announced.strip().lower()
     if name.removeprefix(CHECKSUM_PREFIX) not in CHECKSUM_ALGORITHMS or not name.startswith(CHECKSUM_PREFIX):
-        raise S3Error("InvalidRequest", "The value specified in the x-amz-trailer header is not supported")
+        raise S3Error(
+            "InvalidRequest",
+            f"The value specified in the x-amz-trailer header is not supported: {shown(announced)} is no checksum.",
+        )
     return name

@@ -11,7 +11,7 @@ from coldstore.s3.fields import AMZ_PREFIX, HeaderFields
 from coldstore.s3.forms import FORM_TYPE, Form
 from coldstore.s3.integrity import checksum_headers
 from coldstore.s3.objects import publish
-from coldstore.s3.paths import KEY_LIMIT_BYTES
+from coldstore.s3.paths import KEY_LIMIT_BYTES, key_too_long
 from coldstore.s3.post_policy import parse_policy
 from coldstore.s3.receiving import SINGLE_PUT_MAX_BYTES, receive
 from coldstore.s3.services import Services, made_header
@@ -50,9 +50,7 @@ def key_of(form: Form) -> bytes:
             details={"ArgumentName": "key", "ArgumentValue": ""},
         )
     if len(key) > KEY_LIMIT_BYTES:
-        raise S3Error(
-            "KeyTooLongError", details={"Size": str(len(key)), "MaxSizeAllowed": str(KEY_LIMIT_BYTES)}
-        )
+        raise key_too_long(key)
     return key
 
 

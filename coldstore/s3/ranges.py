@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from coldstore.s3.errors import S3Error
+from coldstore.s3.errors import S3Error, shown
 from coldstore.s3.part_sizes import part_count, part_extent
 
 PART_NUMBER_MAX = 10_000
@@ -64,7 +64,9 @@ def part_range(value: str, part_sizes: str, size_bytes: int) -> ByteRange:
     extent = part_extent(part_sizes, number) if part_sizes else (0, size_bytes) if number == 1 else None
     if extent is None:
         raise S3Error(
-            "InvalidPartNumber", details={"ActualPartCount": str(count), "PartNumberRequested": str(number)}
+            "InvalidPartNumber",
+            f"The requested partnumber is not satisfiable: {number}, of an object with {count} part{'s' * (count != 1)}",
+            details={"ActualPartCount": str(count), "PartNumberRequested": str(number)},
         )
     return ByteRange(
         offset_bytes=extent[0],
@@ -83,7 +85,7 @@ def part_number(value: str | None) -> int:
     if value is None or not (value.isascii() and value.isdigit() and 1 <= int(value[:9]) <= PART_NUMBER_MAX):
         raise S3Error(
             "InvalidArgument",
-            f"Part number must be an integer between 1 and {PART_NUMBER_MAX}, inclusive",
+            f"Part number must be an integer between 1 and {PART_NUMBER_MAX}, inclusive, and not {shown(value or '')}",
             details={"ArgumentName": "partNumber", "ArgumentValue": value or ""},
         )
     return int(value)
@@ -106,11 +108,13 @@ def copy_range(value: str | None, size_bytes: int) -> ByteRange:
         )
     first, last = (int(text) for text in match.groups())
     if first > last:
-        raise _bad_copy_range("The x-amz-copy-source-range value ends before it begins", value)
+        raise _bad_copy_range(
+            f"The x-amz-copy-source-range value ends before it begins: {shown(value)}", value
+        )
     if last >= size_bytes:
         raise S3Error(
             "InvalidRange",
-            f"Range specified is not valid for source object of size: {size_bytes}",
+            f"Range specified is not valid for source object of size: {size_bytes}, {shown(value)}",
             details={"RangeRequested": value.strip(), "ActualObjectSize": str(size_bytes)},
         )
     return ByteRange(offset_bytes=first, length_bytes=last - first + 1)
@@ -119,6 +123,7 @@ def copy_range(value: str | None, size_bytes: int) -> ByteRange:
 def _not_satisfiable(value: str, size_bytes: int) -> S3Error:
     return S3Error(
         "InvalidRange",
+        f"The requested range is not satisfiable: {shown(value.strip())} of an object of {size_bytes} bytes",
         details={"RangeRequested": value.strip(), "ActualObjectSize": str(size_bytes)},
         headers={"Content-Range": f"bytes */{size_bytes}"},
     )

@@ -68,6 +68,8 @@ def check_size(body: RequestBody) -> int:
     if size_bytes > SINGLE_PUT_MAX_BYTES:
         raise S3Error(
             "EntityTooLarge",
+            f"Your proposed upload of {size_bytes} bytes exceeds the maximum allowed size of one request, "
+            f"{SINGLE_PUT_MAX_BYTES} bytes: upload it in parts.",
             details={"ProposedSize": str(size_bytes), "MaxSizeAllowed": str(SINGLE_PUT_MAX_BYTES)},
         )
     return size_bytes

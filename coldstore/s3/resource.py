@@ -254,7 +254,10 @@ class Endpoint:
         if isinstance(error, S3Error):
             return error
         if isinstance(error, MalformedDocument):
-            return S3Error("MalformedXML", f"The XML you provided was not well-formed: {error}")
+            return S3Error(
+                "MalformedXML",
+                f"The XML you provided was not well-formed or did not match our schema: {error}",
+            )
         if isinstance(error, ColdStoreError):
             return s3_error(error)
         if isinstance(error, DiskFault):
@@ -378,6 +381,8 @@ def _refuse_large_header_section(headers: HeaderFields) -> None:
         headers.user_metadata()
         raise S3Error(
             "RequestHeaderSectionTooLarge",
+            f"Your request header exceeds the maximum allowed size: it has {size_bytes} bytes, and may have "
+            f"{HEADER_SECTION_LIMIT_BYTES}.",
             details={"MaxSizeAllowed": str(HEADER_SECTION_LIMIT_BYTES), "Size": str(size_bytes)},
         )
 

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 
 from coldstore.interfaces.metadata import Conflict
-from coldstore.model.objects import Bucket, ObjectVersion, Tier
+from coldstore.model.errors import RestoreInProgress
+from coldstore.model.objects import Bucket, ObjectVersion, Restore, Tier
 from coldstore.plan.messages import restore_completed, restore_posted
 from coldstore.plan.restore import BeginRestore, ExtendRestore, expiry, plan_restore
 from coldstore.s3.answers import Answer
 from coldstore.s3.call import Call
-from coldstore.s3.errors import S3Error
+from coldstore.s3.errors import S3Error, shown
 from coldstore.s3.services import Services
 from coldstore.s3.xml import Element, MalformedDocument, read_document
 
@@ -50,7 +51,7 @@ def _days(root: Element) -> int | None:
     text = text.strip()
     digits = text.removeprefix("-")
     if not (digits.isascii() and digits.isdigit() and len(digits) <= 18):
-        raise MalformedDocument("Days is not a number")
+        raise MalformedDocument(f"Days is {shown(text)}, and no number")
     return int(text)
 
 
@@ -64,7 +65,7 @@ def _tier(root: Element) -> Tier:
     try:
         return Tier(text.strip())
     except ValueError:
-        raise MalformedDocument("Tier is none of Expedited, Standard and Bulk") from None
+        raise MalformedDocument(f"Tier is {shown(text)}, and none of Expedited, Standard and Bulk") from None
 
 
 class RestoreOperations:
@@ -82,7 +83,9 @@ class RestoreOperations:
         services = self._services
         bucket = await services.bucket(call)
         if call.body.length_bytes == 0:
-            raise S3Error("MissingRequestBodyError")
+            raise S3Error(
+                "MissingRequestBodyError", "Request body is empty: a RestoreRequest with Days is needed."
+            )
         asked = parse_restore(await call.body.read_document())
         for _ in range(RESTORE_TRIES):
             version = await services.version(bucket.name, call.object_key, call.version_id)
@@ -100,25 +103,30 @@ class RestoreOperations:
         if rule is None or not rule.needs_restore:
             raise S3Error(
                 "InvalidObjectState",
-                "Restore is not allowed for the object's current storage class",
+                f"Restore is not allowed for the object's current storage class: {version.facts.storage_class.value} "
+                "can be read at once.",
                 details={"StorageClass": version.facts.storage_class.value},
             )
         days = _checked_days(asked.days, services.days_max, bucket)
         if asked.tier is Tier.EXPEDITED and not rule.allows_expedited:
             raise S3Error(
                 "InvalidArgument",
-                "Retrieval option is not supported by this storage class",
+                f"Retrieval option is not supported by this storage class: {asked.tier.value} by "
+                f"{version.facts.storage_class.value}; there are Standard and Bulk.",
                 details={"ArgumentName": "Tier", "ArgumentValue": asked.tier.value},
             )
-        decision = plan_restore(
-            now,
-            version,
-            days=days,
-            tier=asked.tier,
-            requested_by=call.caller.user_id,
-            needs_restore=True,
-            day_seconds=services.day_seconds,
-        )
+        try:
+            decision = plan_restore(
+                now,
+                version,
+                days=days,
+                tier=asked.tier,
+                requested_by=call.caller.user_id,
+                needs_restore=True,
+                day_seconds=services.day_seconds,
+            )
+        except RestoreInProgress:
+            raise _in_progress(version.restore) from None
         is_new = not isinstance(decision, ExtendRestore)
         posted = restore_posted(
             version,
@@ -162,6 +170,15 @@ class RestoreOperations:
             )
         except Conflict:
             return  # the version moved; whoever watches over restores whose bytes are on disk completes it
+
+
+def _in_progress(current: Restore | None) -> S3Error:
+    assert current is not None, "a restore is in progress"
+    return S3Error(
+        "RestoreAlreadyInProgress",
+        f"Object restore is already in progress: of tier {current.tier.value}, for {current.days} days. "
+        "Meanwhile only a faster tier can be asked for, with the same days.",
+    )
 
 
 def _checked_days(days: int | None, days_max: int, bucket: Bucket) -> int:

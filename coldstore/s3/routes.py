@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import NoReturn
 
 from coldstore.s3.api import BUILT, COPYING, OF_ONE, UNBUILT, Operation, Target
-from coldstore.s3.errors import S3Error
+from coldstore.s3.errors import S3Error, shown
 from coldstore.s3.fields import CUSTOMER_KEY_PREFIX, SOURCE_KEY_PREFIX, HeaderFields, Query
 from coldstore.s3.settled import refuse_other_acls
 
@@ -149,7 +149,8 @@ def _refuse_unbuilt_headers(headers: HeaderFields) -> None:
         if name.startswith(_UNBUILT_HEADERS):
             raise S3Error(
                 "NotImplemented",
-                f"A header you provided implies functionality that is not implemented: {name}",
+                f"A header you provided implies functionality that is not implemented: {name} "
+                f"with {shown(headers.get(name) or '')}",
                 details={"Header": name},
             )
     refuse_other_acls(headers)
@@ -161,6 +162,6 @@ def _refuse_other_ownership(headers: HeaderFields) -> None:
         raise S3Error(
             "NotImplemented",
             f"A header you provided implies functionality that is not implemented: {_OWNERSHIP} is {_ONLY_OWNERSHIP} "
-            f"for every bucket, and cannot be {ownership[:100]!r}",
+            f"for every bucket, and cannot be {shown(ownership)}",
             details={"Header": _OWNERSHIP},
         )

@@ -28,7 +28,7 @@ from coldstore.s3.authorise import authorise
 from coldstore.s3.call import Call
 from coldstore.s3.conditions import check_write
 from coldstore.s3.encryption import CustomerKeys
-from coldstore.s3.errors import S3Error
+from coldstore.s3.errors import S3Error, shown
 from coldstore.s3.pace import Pace
 from coldstore.s3.reads import ReadCounts
 from coldstore.s3.stored import http_date
@@ -136,7 +136,8 @@ class Services:
             found = await self.store.version_content(bucket, key, version_id)
         except NoSuchVersion:
             details = {"Key": key.decode("utf-8"), "VersionId": version_id}
-            raise S3Error("NoSuchVersion", details=details) from None
+            what = f"The specified version does not exist: {shown(version_id)} of {shown(key)}"
+            raise S3Error("NoSuchVersion", what, details=details) from None
         if found[0].is_marker:
             raise S3Error(
                 "MethodNotAllowed",
@@ -225,11 +226,16 @@ def check_version_id(version_id: str | None) -> None:
     if version_id is not None and not _VERSION_ID.fullmatch(version_id):
         raise S3Error(
             "InvalidArgument",
-            "Invalid version id specified" if version_id else "Version id cannot be the empty string",
+            f"Invalid version id specified: {shown(version_id)}"
+            if version_id
+            else "Version id cannot be the empty string",
             details={"ArgumentName": "versionId", "ArgumentValue": version_id},
         )
 
 
 def _no_such_key(key: bytes, error: NoSuchKey) -> S3Error:
-    headers = marker_headers(error.version_id) if isinstance(error, ShowsDeleteMarker) else {}
-    return S3Error("NoSuchKey", details={"Key": key.decode("utf-8")}, headers=headers)
+    what, headers = f"The specified key does not exist: {shown(key)}", {}
+    if isinstance(error, ShowsDeleteMarker):
+        headers = marker_headers(error.version_id)
+        what += ", whose current version is a delete marker; ListObjectVersions shows older ones"
+    return S3Error("NoSuchKey", what, details={"Key": key.decode("utf-8")}, headers=headers)

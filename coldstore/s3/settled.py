@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from coldstore.s3.api import Operation
-from coldstore.s3.errors import S3Error
+from coldstore.s3.errors import SHOWN_MAX, S3Error, shown
 from coldstore.s3.fields import HeaderFields
 from coldstore.s3.unset import DEFAULTS
 from coldstore.s3.xml import Element, MalformedDocument, Node, element, read_document
@@ -28,8 +28,6 @@ SETTLED: Mapping[Operation, Node] = MappingProxyType(
 ACL_HEADER = "x-amz-acl"
 OWNER_ONLY_ACLS = ("private", "bucket-owner-full-control")
 """The canned ACLs that say what is so: all objects are the bucket owner's, and his alone."""
-_SHOWN_MAX = 100
-"""Characters of a value that an answer repeats at most."""
 
 
 def check_settled(operation: Operation, document: bytes) -> None:
@@ -58,14 +56,14 @@ def _difference(given: Element, expected: Node) -> str | None:
         if given.children:
             return given.children[0].name
         text = given.text.strip()
-        return None if text == expected.content else f"{given.name} {text[:_SHOWN_MAX]!r}"
+        return None if text == expected.content else f"{given.name} {shown(text)}"
     wanted = [child for child in expected.content if isinstance(child, Node)]
     names = [child.name for child in given.children]
     for child in wanted:
         if child.name not in names:
             return f"no {child.name}"
     if names != [child.name for child in wanted]:
-        return f"{given.name} of {', '.join(names)[:_SHOWN_MAX]}"
+        return f"{given.name} of {', '.join(names)[:SHOWN_MAX]}"
     found = (_difference(child, node) for child, node in zip(given.children, wanted, strict=True))
     return next((difference for difference in found if difference is not None), None)
 
@@ -81,7 +79,7 @@ def refuse_other_acls(headers: HeaderFields) -> None:
             raise _no_acls(name, "cannot be granted")
     canned = headers.get(ACL_HEADER)
     if canned not in (None, *OWNER_ONLY_ACLS):
-        raise _no_acls(ACL_HEADER, f"cannot be {canned[:_SHOWN_MAX]!r}")
+        raise _no_acls(ACL_HEADER, f"cannot be {shown(canned)}")
 
 
 def check_acl(headers: HeaderFields, document: bytes, owner_id: str) -> None:
@@ -109,7 +107,7 @@ def check_acl(headers: HeaderFields, document: bytes, owner_id: str) -> None:
         raise S3Error("MalformedACLError", f"The ACL that you provided is not well formed: {error}") from None
     if given != [(owner_id, "FULL_CONTROL")]:
         others = [f"{permission} for {grantee}" for grantee, permission in given if grantee != owner_id]
-        shown = ", ".join(others)[:_SHOWN_MAX] or "less than FULL_CONTROL for the owner"
+        shown = ", ".join(others)[:SHOWN_MAX] or "less than FULL_CONTROL for the owner"
         raise _no_acls("AccessControlList", f"cannot grant {shown}")
 
 

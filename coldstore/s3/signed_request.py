@@ -6,7 +6,7 @@ from typing import NamedTuple
 from twisted.internet.defer import Deferred
 
 from coldstore.model.keys import Signer
-from coldstore.s3.errors import S3Error
+from coldstore.s3.errors import S3Error, shown
 from coldstore.s3.fields import HeaderFields
 from coldstore.s3.paths import Address
 from coldstore.s3.payload import Payload
@@ -44,7 +44,12 @@ async def signer(look_up: CredentialLookup, access_key: str) -> Signer:
     # No key has such characters, and not every store can be asked for them.
     user = await look_up(access_key) if access_key.isprintable() else None
     if user is None:
-        raise S3Error("InvalidAccessKeyId", details={"AWSAccessKeyId": access_key})
+        raise S3Error(
+            "InvalidAccessKeyId",
+            f"The access key ID that you provided does not exist in our records: {shown(access_key)} is unknown or "
+            "disabled. An operator sees all keys with: coldstore keys",
+            details={"AWSAccessKeyId": access_key},
+        )
     return user
 
 
@@ -59,4 +64,9 @@ def mismatch(access_key: str, text: str, given: str, canonical: str | None) -> S
     if canonical is not None:
         details["CanonicalRequest"] = canonical
         details["CanonicalRequestBytes"] = canonical.encode("utf-8").hex(" ")
-    return S3Error("SignatureDoesNotMatch", details=details)
+    return S3Error(
+        "SignatureDoesNotMatch",
+        "The request signature we calculated does not match the signature you provided. Check the secret key of "
+        f"access key {shown(access_key)} and your signing method; StringToSign is what we expected to be signed.",
+        details=details,
+    )

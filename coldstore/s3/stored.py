@@ -19,7 +19,7 @@ from coldstore.model.objects import (
 )
 from coldstore.plan.classes import ClassRules
 from coldstore.s3.body import stored_content_encoding
-from coldstore.s3.errors import S3Error
+from coldstore.s3.errors import S3Error, shown
 from coldstore.s3.fields import USER_METADATA_PREFIX, HeaderFields, Query
 from coldstore.s3.tags import header_tags, with_tags
 
@@ -84,7 +84,12 @@ def known_class(name: str, rules: ClassRules) -> StorageClass:
     except ValueError:
         found = None
     if found is None or found not in rules:
-        raise S3Error("InvalidStorageClass", details={"StorageClassRequested": name})
+        known = ", ".join(each.value for each in StorageClass if each in rules)
+        raise S3Error(
+            "InvalidStorageClass",
+            f"The storage class you specified is not valid: {shown(name)}; there are {known}.",
+            details={"StorageClassRequested": name},
+        )
     return found
 
 
@@ -115,7 +120,7 @@ def user_metadata(headers: HeaderFields) -> Pairs:
         if not _TOKEN.fullmatch(name):
             raise S3Error(
                 "InvalidArgument",
-                "The name of a metadata header holds characters that header names cannot have.",
+                f"The name of a metadata header holds characters that header names cannot have: {shown(name)}",
                 details={"ArgumentName": USER_METADATA_PREFIX + name},
             )
         pairs.append((name, _sendable(USER_METADATA_PREFIX + name, value.strip())))
@@ -190,7 +195,7 @@ def _sendable(name: str, value: str) -> str:
     if _CONTROL.search(value):
         raise S3Error(
             "InvalidArgument",
-            "A header value holds control characters.",
+            f"A header value holds control characters: that of {name}.",
             details={"ArgumentName": name},
         )
     return value

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_tz
 from functools import lru_cache
 
-from coldstore.s3.errors import S3Error
+from coldstore.s3.errors import S3Error, shown
 from coldstore.s3.fields import HeaderFields
 
 SKEW_LIMIT_SECONDS = 15 * 60
@@ -25,19 +25,23 @@ def time_of_headers(headers: HeaderFields) -> tuple[str, float]:
     if seconds is None:
         read = parsedate_tz(sent) if sent else None
         if read is None:
-            raise _no_date()
+            raise _no_date(sent)
         try:
             seconds = float(timegm((*read[:6], 0, 0, 0)) - (read[9] or 0))
             sent = datetime.fromtimestamp(seconds, UTC).strftime("%Y%m%dT%H%M%SZ")
         except (ValueError, OverflowError, OSError):
-            raise _no_date() from None
+            raise _no_date(sent) from None
     if seconds < 0:
-        raise _no_date()
+        raise _no_date(sent)
     return sent, seconds
 
 
-def _no_date() -> S3Error:
-    return S3Error("AccessDenied", "AWS authentication requires a valid Date or x-amz-date header")
+def _no_date(sent: str) -> S3Error:
+    return S3Error(
+        "AccessDenied",
+        "AWS authentication requires a valid Date or x-amz-date header, and "
+        + (f"{shown(sent)} is no date." if sent else "there is none."),
+    )
 
 
 def unix_seconds(timestamp: str) -> float | None:
@@ -56,7 +60,7 @@ def _read_timestamp(timestamp: str) -> float | None:
         return None
 
 
-def _shown(at: float) -> str:
+def _told(at: float) -> str:
     return datetime.fromtimestamp(int(at), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -69,9 +73,11 @@ def require_recent(requested_at: float, *, now: float) -> None:
     if abs(now - requested_at) > SKEW_LIMIT_SECONDS:
         raise S3Error(
             "RequestTimeTooSkewed",
+            f"The difference between the request time ({_told(requested_at)}) and the current time ({_told(now)}) is "
+            f"too large: it may be {SKEW_LIMIT_SECONDS} seconds. Set the client's clock.",
             details={
-                "RequestTime": _shown(requested_at),
-                "ServerTime": _shown(now),
+                "RequestTime": _told(requested_at),
+                "ServerTime": _told(now),
                 "MaxAllowedSkewMilliseconds": str(SKEW_LIMIT_SECONDS * 1000),
             },
         )
@@ -86,12 +92,12 @@ def require_alive(begins_at: float | None, ends_at: float, *, now: float, detail
     if begins_at is not None and begins_at > now + SKEW_LIMIT_SECONDS:
         raise S3Error(
             "AccessDenied",
-            "Request is not valid yet",
-            details={**details, "Expires": _shown(ends_at), "ServerTime": _shown(now)},
+            f"Request is not valid yet: its time is {_told(begins_at)}, and here it is {_told(now)}.",
+            details={**details, "Expires": _told(ends_at), "ServerTime": _told(now)},
         )
     if now > ends_at:
         raise S3Error(
             "AccessDenied",
-            "Request has expired",
-            details={**details, "Expires": _shown(ends_at), "ServerTime": _shown(now)},
+            f"Request has expired: it ended at {_told(ends_at)}, and here it is {_told(now)}.",
+            details={**details, "Expires": _told(ends_at), "ServerTime": _told(now)},
         )

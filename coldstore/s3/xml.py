@@ -22,7 +22,7 @@ ELEMENTS_LIMIT = 150_000
 
 
 class MalformedDocument(Exception):
-    """The bytes are not a document of the kind that was asked for; the message says why, without quoting it."""
+    """The bytes are not a document of the kind that was asked for; the message says why, and quotes a value at most."""
 
 
 class Element:

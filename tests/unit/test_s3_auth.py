@@ -325,11 +325,12 @@ class PresignedTests(AuthTests):
         self.authenticated("GET", target, {"host": HOST})
         self.now = NOW + 3601
         error = self.refusal("GET", target, {"host": HOST})
-        self.assertEqual((error.code, error.message), ("AccessDenied", "Request has expired"))
+        self.assertEqual(error.code, "AccessDenied")
+        self.assertIn("Request has expired", error.message)
         self.assertEqual(error.details["X-Amz-Expires"], "3600")
         self.assertEqual(error.details["Expires"], "2026-01-02T04:04:05Z")
         self.now = NOW - 901
-        self.assertEqual(self.refusal("GET", target, {"host": HOST}).message, "Request is not valid yet")
+        self.assertIn("Request is not valid yet", self.refusal("GET", target, {"host": HOST}).message)
 
     def test_parameters(self) -> None:
         """Missing and impossible parameters are named as such."""
@@ -423,7 +424,8 @@ class VersionTwoTests(AuthTests):
         other = self.target(int(NOW) + 60) + "&x-coldstore-default-class"
         self.assertEqual(self.refusal("GET", other, {"host": HOST}).code, "SignatureDoesNotMatch")
         error = self.refusal("GET", self.target(int(NOW) - 1), {"host": HOST})
-        self.assertEqual((error.code, error.message), ("AccessDenied", "Request has expired"))
+        self.assertEqual(error.code, "AccessDenied")
+        self.assertIn("Request has expired", error.message)
 
     def test_incomplete(self) -> None:
         """All three parameters are needed."""

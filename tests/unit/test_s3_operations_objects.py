@@ -10,7 +10,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from coldstore.interfaces.metadata import CopyCount
 from coldstore.interfaces.staging import DiskFault
 from coldstore.model.errors import MetadataFull, MetadataUnavailable, NoSuchBucket
-from coldstore.s3.errors import S3Error
 from coldstore.s3.objects import parse_delete
 from coldstore.s3.reads import FLUSH_SECONDS
 from coldstore.s3.xml import MalformedDocument
@@ -391,10 +390,7 @@ class DeleteTests(SynchronousTestCase):
     def test_documents(self) -> None:
         """None, too many, or entries without a key are no such document."""
         one = "<Object><Key>k</Key></Object>"
-        for items in ("", one * 1001):
-            error = self.assertRaises(S3Error, parse_delete, f"<Delete>{items}</Delete>".encode())
-            self.assertEqual(error.code, "MalformedXML")
-        for items in ("<Object/>", "<Object><Key/></Object>", f"<Quiet>maybe</Quiet>{one}"):
+        for items in ("", one * 1001, "<Object/>", "<Object><Key/></Object>", f"<Quiet>maybe</Quiet>{one}"):
             self.assertRaises(MalformedDocument, parse_delete, f"<Delete>{items}</Delete>".encode())
 
 

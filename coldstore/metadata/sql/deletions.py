@@ -105,7 +105,7 @@ def _is_wanted(under: Under, if_match: str | None) -> bool:
 
 def _check(if_match: str | None, version: ObjectVersion) -> None:
     if if_match is not None and if_match not in ("*", version.facts.etag):
-        raise PreconditionFailed(version.facts.bucket)
+        raise PreconditionFailed("If-Match")
 
 
 async def _mark(db: Database, facts: VersionFacts, *, bucket_uid: int) -> ObjectVersion:

@@ -396,9 +396,9 @@ def check_condition(condition: WriteCondition | None, found: ObjectVersion | Non
     if condition is None:
         return
     if found is not None and condition.if_none_match in ("*", found.facts.etag):
-        raise PreconditionFailed("the key, or one with this ETag, exists")
+        raise PreconditionFailed("If-None-Match")
     if condition.if_match is not None:
         if found is None:
             raise NoSuchKey("there is nothing to match")
         if condition.if_match not in ("*", found.facts.etag):
-            raise PreconditionFailed("the ETag is another one")
+            raise PreconditionFailed("If-Match")
