@@ -19,6 +19,8 @@ from coldstore.s3.fields import HeaderFields, Query
 from coldstore.s3.payload import SIGNED, payload_of
 from coldstore.s3.signed_request import (
     UNSIGNED,
+    V2_MARKS,
+    V4_MARKS,
     Authentication,
     CredentialLookup,
     SignedRequest,
@@ -123,8 +125,7 @@ class Authenticator:
             AuthorizationQueryParametersError, InvalidToken, and what ``payload_of`` refuses
         """
         query, authorization = request.address.query, request.headers.get("authorization")
-        in_query = "X-Amz-Algorithm" in query or "X-Amz-Signature" in query
-        in_query_v2 = "AWSAccessKeyId" in query or "Signature" in query
+        in_query, in_query_v2 = (any(name in query for name in marks) for marks in (V4_MARKS, V2_MARKS))
         if (authorization is not None) + in_query + in_query_v2 > 1:
             raise S3Error(
                 "InvalidArgument",

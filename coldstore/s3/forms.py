@@ -20,6 +20,8 @@ from coldstore.s3.fields import HeaderFields
 from coldstore.s3.integrity import IntegrityPlan, ReceivedBody, object_plan
 from coldstore.s3.paths import Address
 from coldstore.s3.payload import Payload, PayloadKind
+from coldstore.s3.routes import names_subresource
+from coldstore.s3.signed_request import is_signed
 
 FORM_TYPE = "multipart/form-data"
 FIELDS_LIMIT_BYTES = 20 * 1024
@@ -36,7 +38,8 @@ def is_upload_by_form(method: str, address: Address, headers: HeaderFields) -> b
     return (
         method == "POST"
         and address.target is Target.BUCKET
-        and not address.query
+        and not is_signed(address.query)
+        and not names_subresource(address.target, address.query)
         and "authorization" not in headers
         and parse_options_header(headers.get("content-type") or "")[0] == FORM_TYPE
     )

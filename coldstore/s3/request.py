@@ -251,9 +251,10 @@ class S3Request(server.Request):
         elif not self.body.is_complete:
             self._keeps_connection = self.body.is_nearly_here and not self._expects_continue
             self.channel.persistent = self.channel.persistent and self._keeps_connection
+        head = answer_head(status, fields, bool(self.channel.persistent))
         self.startedWriting = 1
         send = self.channel.send_with_others if can_wait else self.channel.send
-        send(answer_head(status, fields, bool(self.channel.persistent)) + content)
+        send(head + content)
 
     def finish(self) -> None:
         """The answer is complete; the request is over when a small body that was not wanted has been dropped."""

@@ -28,7 +28,7 @@ from coldstore.s3.auth import Authenticator, query_fields
 from coldstore.s3.body import BodyAborted, BodySource, EmptySource, InThread, RequestBody
 from coldstore.s3.call import Call, Caller, FormUpload
 from coldstore.s3.crowd import Turns
-from coldstore.s3.errors import S3Error, error_document, s3_error
+from coldstore.s3.errors import CODES, S3Error, error_document, s3_error
 from coldstore.s3.fields import HeaderFields
 from coldstore.s3.forms import FormBody, is_upload_by_form
 from coldstore.s3.ids import IdSource, RequestIds
@@ -144,11 +144,29 @@ class Endpoint:
         account = _Account(ids=self._ids.next(), began_at=self._seconds())
         try:
             await self._serve_in_turn(request, account)
+        except Exception:  # noqa: BLE001 - what was to be said could not be: the client must not wait for it for ever
+            self._end_anyhow(request, account)
         finally:
             if account.turn_of is not None:
                 self._turns.leave(account.turn_of)
-            if not request.is_gone:
-                request.finish()
+        if not request.is_gone:
+            request.finish()
+
+    def _end_anyhow(self, request: S3Request, account: _Account) -> None:
+        """Tell by status alone that there was an error, or break off an answer that has begun; log the exception that is at hand."""
+        self.log.failure(
+            "{request_id}: the answer to {operation} could not be given",
+            request_id=account.ids.request_id,
+            operation=account.operation,
+        )
+        if request.startedWriting:
+            request.abort()
+        else:
+            status = CODES["InternalError"][0]
+            request.begin_answer(
+                status, [("x-amz-request-id", account.ids.request_id), ("Content-Length", "0")]
+            )
+            self._log_request(request, account, status=status, sent_bytes=0)
 
     async def _serve_in_turn(self, request: S3Request, account: _Account) -> None:
         try:
@@ -296,7 +314,12 @@ class Endpoint:
         # What was written is told at once: its client goes on while the others of the same commit are told.
         can_wait = request.head.method in _READING and (stream is None or not has_body)
         fields = self._fields(account, answer, has_body)
-        request.begin_answer(answer.status, fields, content, can_wait=can_wait)
+        try:
+            request.begin_answer(answer.status, fields, content, can_wait=can_wait)
+        except BaseException:
+            if stream is not None:
+                stream.abandon()
+            raise
         if stream is None:
             return len(content)
         if not has_body:

@@ -65,9 +65,9 @@ def route(method: str, target: Target, query: Query, headers: HeaderFields) -> O
         that its target or sub-resource does not take, AccessControlListNotSupported for a header that asks for an ACL,
         InvalidArgument for a version id where what is made gets one of its own
     """
-    named = [name for name in query.names() if name in BUILT[target].subresources or name in UNBUILT[target]]
-    if named:
-        operation = _named_operation(method, target, min(named), query)
+    subresources = _subresources(target, query)
+    if subresources:
+        operation = _named_operation(method, target, min(subresources), query)
     else:
         operation = _plain_operation(method, target, query, headers)
     if "x-amz-copy-source" in headers:
@@ -83,6 +83,15 @@ def route(method: str, target: Target, query: Query, headers: HeaderFields) -> O
         if operation is Operation.CREATE_BUCKET:
             _refuse_other_ownership(headers)
     return operation
+
+
+def names_subresource(target: Target, query: Query) -> bool:
+    """Tell whether a query names something of a bucket or an object that S3 knows, built or not."""
+    return bool(_subresources(target, query))
+
+
+def _subresources(target: Target, query: Query) -> list[str]:
+    return [name for name in query.names() if name in BUILT[target].subresources or name in UNBUILT[target]]
 
 
 def refuse_post_to_service(method: str, target: Target) -> None:

@@ -7,12 +7,14 @@ from twisted.internet.defer import Deferred
 
 from coldstore.model.keys import Signer
 from coldstore.s3.errors import S3Error, shown
-from coldstore.s3.fields import HeaderFields
+from coldstore.s3.fields import HeaderFields, Query
 from coldstore.s3.paths import Address
 from coldstore.s3.payload import Payload
 from coldstore.s3.signing import ChunkChain
 
 UNSIGNED = "UNSIGNED-PAYLOAD"
+V4_MARKS, V2_MARKS = ("X-Amz-Algorithm", "X-Amz-Signature"), ("AWSAccessKeyId", "Signature")
+"""Names in a query of which one is enough to say that it is signed, and how."""
 CredentialLookup = Callable[[str], "Deferred[Signer | None]"]
 """From an access key to the user who signs with it, None when nobody does."""
 
@@ -33,6 +35,11 @@ class Authentication(NamedTuple):
     payload: Payload
     chain: ChunkChain | None
     is_presigned: bool
+
+
+def is_signed(query: Query) -> bool:
+    """Tell whether a query means to be that of a presigned URL."""
+    return any(name in query for name in V4_MARKS + V2_MARKS)
 
 
 async def signer(look_up: CredentialLookup, access_key: str) -> Signer:

@@ -275,6 +275,14 @@ class PostObjectTests(SynchronousTestCase):
         answer = self.post(b"key=k", content_type="application/x-www-form-urlencoded")
         self.assertEqual(answer.code, "AccessDenied")
 
+    def test_unknown_query(self) -> None:
+        """What S3 does not know in a query is ignored; a signature there, or what names a sub-resource, makes it no form."""
+        fields = form({"key": "k", **signed(policy(ANY_KEY, *SIGNING))})
+        for query in ("x-id=PostObject", "", "utm_source=mail&x"):
+            self.assertEqual(self.post(fields, target=f"/pics?{query}").status, 204, query)
+        for query in ("acl", "x-id=1&uploads", "Signature=x", "X-Amz-Signature=x", "X-Amz-Algorithm=x"):
+            self.assertIn(self.post(fields, target=f"/pics?{query}").status, (400, 403), query)
+
     def test_other_targets(self) -> None:
         """A form counts only where it is sent to a bucket."""
         fields = form({"key": "k", **signed(policy(ANY_KEY, *SIGNING))})

@@ -1,6 +1,8 @@
 """The HTTP server, driven byte by byte: bodies that are asked for, answers that come early, clients that leave."""
 
+import gc
 import hashlib
+import sys
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
@@ -629,6 +631,38 @@ class AnswerTests(RequestTests):
         self.assertEqual((answer.status, answer.code), (500, "InternalError"))
         self.assertNotIn(b"secret", answer.body)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_answer_that_cannot_be_made(self) -> None:
+        """When not even the error can be written down, the client still hears that there was one."""
+        answer = self.serve(S3Error("InvalidArgument", "\ud800"))
+        self.assertEqual((answer.status, answer.body, answer.headers["content-length"]), (500, b"", "0"))
+        self.assertTrue(answer.headers["x-amz-request-id"])
+        self.assertEqual(len(self.flushLoggedErrors(UnicodeEncodeError)), 1)
+        self.wire.send(request_bytes("GET", "/"))
+        self.assertEqual(self.wire.transport.value().count(b"HTTP/1.1 500"), 2)
+        self.flushLoggedErrors(UnicodeEncodeError)
+
+    def test_answer_that_cannot_be_sent(self) -> None:
+        """A field that no header can hold is an error, and what would have followed is let go."""
+        stream = Stream()
+        answer = self.serve(Answer(headers={"x-amz-meta-a": "\ud800"}, stream=stream))
+        self.assertEqual((answer.status, stream.abandoned), (500, 1))
+        self.assertEqual(len(self.flushLoggedErrors(UnicodeEncodeError)), 1)
+
+    def test_forgotten(self) -> None:
+        """A request that is still served when the program ends says nothing in its last moment."""
+
+        async def operation(call: Call) -> Answer:
+            await Deferred()
+            raise AssertionError
+
+        wire = Wire({Operation.GET_OBJECT: operation})
+        wire.send(request_bytes("GET", "/b/k"))
+        forgotten: list[object] = []
+        self.patch(sys, "unraisablehook", forgotten.append)
+        del wire
+        gc.collect()
+        self.assertEqual(forgotten, [])
 
     def test_not_built(self) -> None:
         """An operation that is not registered answers 501 by name."""
