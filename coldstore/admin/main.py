@@ -1,7 +1,6 @@
 """The ``coldstore`` command."""
 
 import argparse
-import getpass
 import json
 import os
 import sys
@@ -12,6 +11,7 @@ from typing import Any
 from coldstore.admin.client import Client, NotRunning, Refused
 from coldstore.admin.overview import alert_text, overview
 from coldstore.upkeep.command import add_db
+from coldstore.util.accounts import account_name
 from coldstore.util.tables import page, size, table
 from coldstore.util.units import parse_size
 
@@ -275,7 +275,11 @@ def _cartridges(client: Client, options: argparse.Namespace) -> int:
         if bool(options.barcodes) == options.all:
             print("coldstore: name the barcodes to admit, or say --all", file=sys.stderr)
             return 2
-        order = {"by": _who(), "pool": options.pool, "barcodes": None if options.all else options.barcodes}
+        order = {
+            "by": account_name(),
+            "pool": options.pool,
+            "barcodes": None if options.all else options.barcodes,
+        }
         _show(options, client.post("/cartridges/admit", order), columns)
         return 0
     if not options.barcodes:
@@ -284,7 +288,7 @@ def _cartridges(client: Client, options: argparse.Namespace) -> int:
     changed = [
         client.post(
             "/cartridges/change",
-            {"by": _who(), "barcode": barcode, "action": options.action, "reason": options.reason},
+            {"by": account_name(), "barcode": barcode, "action": options.action, "reason": options.reason},
         )
         for barcode in options.barcodes
     ]
@@ -297,7 +301,12 @@ def _drives(client: Client, options: argparse.Namespace) -> int:
         if options.drive is None:
             print("coldstore: name the drive's number", file=sys.stderr)
             return 2
-        order = {"by": _who(), "drive": options.drive, "state": options.action, "reason": options.reason}
+        order = {
+            "by": account_name(),
+            "drive": options.drive,
+            "state": options.action,
+            "reason": options.reason,
+        }
         client.post("/drives/change", order)
     found = client.get("/drives")
     if options.json:
@@ -460,7 +469,9 @@ def _user(client: Client, options: argparse.Namespace) -> int:
         return _set_quota(client, options, "/users/quota", ["name", *QUOTA_COLUMNS])
     if options.action != "create":
         changed = _row(
-            client.post("/users/change", {"by": _who(), "name": options.name, "action": options.action})
+            client.post(
+                "/users/change", {"by": account_name(), "name": options.name, "action": options.action}
+            )
         )
         if options.json:
             _print_json(changed)
@@ -469,7 +480,7 @@ def _user(client: Client, options: argparse.Namespace) -> int:
         else:
             print(table([_user_shown(changed)], USER_COLUMNS))
         return 0
-    _show_new_key(client.post("/users", {"by": _who(), "name": options.name}), options)
+    _show_new_key(client.post("/users", {"by": account_name(), "name": options.name}), options)
     return 0
 
 
@@ -501,9 +512,11 @@ def _keys(client: Client, options: argparse.Namespace) -> int:
         print(f"coldstore: name the {'user' if action == 'create' else 'access key'}", file=sys.stderr)
         return 2
     if action == "create":
-        _show_new_key(client.post("/keys", {"by": _who(), "user": subject}), options)
+        _show_new_key(client.post("/keys", {"by": account_name(), "user": subject}), options)
         return 0
-    changed = _row(client.post("/keys/change", {"by": _who(), "access_key": subject, "action": action}))
+    changed = _row(
+        client.post("/keys/change", {"by": account_name(), "access_key": subject, "action": action})
+    )
     if action == "delete" and not options.json:
         print(f"{subject} of {changed['user']} is deleted.")
     else:
@@ -512,7 +525,7 @@ def _keys(client: Client, options: argparse.Namespace) -> int:
 
 
 def _rotate_master(client: Client, options: argparse.Namespace) -> int:
-    changed = _row(client.post("/keys/rotate-master", {"by": _who()}))
+    changed = _row(client.post("/keys/rotate-master", {"by": account_name()}))
     if options.json:
         _print_json(changed)
     else:
@@ -524,7 +537,7 @@ def _rotate_master(client: Client, options: argparse.Namespace) -> int:
 
 
 def _reload(client: Client, options: argparse.Namespace) -> None:
-    answer = _row(client.post("/reload", {"by": _who()}))
+    answer = _row(client.post("/reload", {"by": account_name()}))
     if options.json:
         _print_json(answer)
     else:
@@ -551,7 +564,7 @@ def _bucket(client: Client, options: argparse.Namespace) -> int:
         if options.most is NOT_SAID:
             print("coldstore: say how many, such as --most 30", file=sys.stderr)
             return 2
-        order = {"by": _who(), "name": options.name, "days_max": options.most}
+        order = {"by": account_name(), "name": options.name, "days_max": options.most}
         _show(options, [client.post("/buckets/restore-days", order)], columns)
         return 0
     return _set_quota(client, options, "/buckets/quota", columns)
@@ -561,7 +574,9 @@ def _set_quota(client: Client, options: argparse.Namespace, order: str, columns:
     if options.staging is NOT_SAID:
         print("coldstore: say how much, such as --staging 100GiB", file=sys.stderr)
         return 2
-    changed = client.post(order, {"by": _who(), "name": options.name, "staging_bytes": options.staging})
+    changed = client.post(
+        order, {"by": account_name(), "name": options.name, "staging_bytes": options.staging}
+    )
     _show(options, [changed], columns)
     return 0
 
@@ -571,7 +586,9 @@ def _alerts(client: Client, options: argparse.Namespace) -> int:
         if not options.id:
             print("coldstore: name the numbers of the alerts to close", file=sys.stderr)
             return 2
-        shown = [_row(client.post("/alerts/close", {"by": _who(), "id": number})) for number in options.id]
+        shown = [
+            _row(client.post("/alerts/close", {"by": account_name(), "id": number})) for number in options.id
+        ]
     else:
         shown = _rows(client.get("/alerts", **({"all": "1"} if options.all else {})))
     if options.json:
@@ -583,13 +600,6 @@ def _alerts(client: Client, options: argparse.Namespace) -> int:
 
 def _audit(client: Client, options: argparse.Namespace) -> None:
     _show(options, client.get("/audit", limit=str(options.limit)), ["at", "who", "what", "subject", "detail"])
-
-
-def _who() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"uid {os.getuid()}"
 
 
 if __name__ == "__main__":

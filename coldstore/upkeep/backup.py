@@ -184,6 +184,7 @@ async def _brought(
             may_replace=may_replace,
             tell=desk.tell,
             before_settling=settling,
+            act=desk.act("restore metadata", target.name, f"from {checked.path}"),
         )
     finally:
         await target.close()

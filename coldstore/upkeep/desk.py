@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 from coldstore.config.schema import Configuration
+from coldstore.metadata.portable.stores import Act
 from coldstore.metadata.portable.transfer import Stage
 from coldstore.upkeep.errors import Refused
 from coldstore.upkeep.progress import Progress
@@ -18,6 +19,7 @@ class Desk:
     :ivar reactor: for stores behind a network; None while there is none of them
     :ivar questions: where answers of the operator come from; ``remarks`` where questions and remarks go
     :ivar now: gives unix seconds
+    :ivar who: gives the command
     """
 
     settings: Configuration
@@ -26,6 +28,11 @@ class Desk:
     questions: TextIO
     remarks: TextIO
     now: Callable[[], float]
+    who: str
+
+    def act(self, what: str, subject: str, detail: str) -> Act:
+        """Return what the audit trail says of what was done to a store, ``subject``."""
+        return Act(at=self.now(), who=self.who, what=what, subject=subject, detail=detail)
 
     def say(self, sentence: str) -> None:
         """Tell the operator something, beside the result."""

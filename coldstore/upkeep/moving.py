@@ -92,6 +92,7 @@ async def _moved(
             may_replace=may_replace,
             tell=desk.tell,
             before_settling=settling,
+            act=desk.act("move metadata", target.name, f"from {source.name}"),
         )
     finally:
         await snapshot.close()

@@ -30,6 +30,7 @@ from coldstore.upkeep.desk import Desk
 from coldstore.upkeep.errors import Refused
 from coldstore.upkeep.places import Place, Sqlite, configured, place_of
 from coldstore.upkeep.progress import Progress
+from coldstore.util.accounts import account_name
 from coldstore.util.tables import page
 
 REFUSALS = (
@@ -85,6 +86,7 @@ def carry_out(settings: Configuration, options: argparse.Namespace, *, is_quiet:
         questions=sys.stdin,
         remarks=shown,
         now=time.time,  # noqa: TID251 - this is where clocks come from
+        who=account_name(),
     )
     try:
         if all(isinstance(place, Sqlite) for place in _places(settings, options)):

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from coldstore.interfaces.metadata import IMetadataStore, RecordElsewhere
 from coldstore.metadata.portable.dumped import DumpSnapshot, check_dump
 from coldstore.metadata.portable.dumping import dump
-from coldstore.metadata.portable.stores import Key, Portable, Row, Snapshot
+from coldstore.metadata.portable.stores import Act, Key, Portable, Row, Snapshot
 from coldstore.metadata.portable.transfer import RowsDiffer, Stage, TransferRefused, transfer
 from coldstore.metadata.sql.tables import ARRIVING_FROM, BY_NAME, MOVED_TO, TABLES, Table
 from coldstore.metadata.sqlite.portable import PortableSqlite, SqliteSnapshot
@@ -30,6 +30,16 @@ FEW = 7
 async def rows_of(snapshot: Snapshot) -> Rows:
     """Return all rows of a snapshot, without what stays with a store."""
     return {table.name: await table_of(snapshot, table) for table in snapshot.tables}
+
+
+COMMANDS = ("move metadata", "restore metadata")
+
+
+def without_acts(rows: Rows) -> tuple[Rows, list[Row]]:
+    """Return rows without what ``coldstore db`` has added to the audit trail, and that."""
+    added = [row for row in rows["audit_events"] if row[3] in COMMANDS]
+    kept = [row for row in rows["audit_events"] if row[3] not in COMMANDS]
+    return {**rows, "audit_events": kept}, added
 
 
 async def table_of(snapshot: Snapshot, table: Table) -> list[Row]:
@@ -117,9 +127,9 @@ class Breaking:
         """See ``Portable``."""
         return int(await self._change(self._store.remove(table, limit)))
 
-    async def settle(self, *, appliance_id: str, last_version: int) -> None:
+    async def settle(self, *, appliance_id: str, last_version: int, act: Act | None) -> None:
         """See ``Portable``."""
-        await self._change(self._store.settle(appliance_id=appliance_id, last_version=last_version))
+        await self._change(self._store.settle(appliance_id=appliance_id, last_version=last_version, act=act))
 
 
 class Quiet:

@@ -30,7 +30,7 @@ from coldstore.plan.dumps import name_of
 from coldstore.tape.process import ReactorCommandRunner
 from coldstore.util.statedir import StateDirectory, holder_of
 from tests.contract.old_stores import make_old_store
-from tests.contract.portable_contract import lead_life, rows_of
+from tests.contract.portable_contract import lead_life, rows_of, without_acts
 
 reactor = cast(Any, installed_reactor)
 
@@ -96,10 +96,18 @@ class DbCase(SynchronousTestCase):
         }
 
     def rows(self, path: str) -> Any:
-        """Return the rows of a file."""
+        """Return the rows of a file, but for what commands have added to its audit trail."""
+        return self.rows_and_acts(path)[0]
+
+    def acts(self, path: str) -> list[Any]:
+        """Return what commands have added to the audit trail of a file: what, to what, how."""
+        return [row[3:] for row in self.rows_and_acts(path)[1]]
+
+    def rows_and_acts(self, path: str) -> Any:
+        """Return both."""
         snapshot = SqliteSnapshot(path)
         try:
-            return finished(rows_of(snapshot))
+            return without_acts(finished(rows_of(snapshot)))
         finally:
             finished(snapshot.close())
 
@@ -247,6 +255,7 @@ class BackupTests(DbCase):
         found = self.done("restore", self.file)
         self.assertEqual(found["rows"], self.saved["rows"] - 1)
         self.assertEqual(self.rows(path), self.expected)
+        self.assertEqual(self.acts(path), [("restore metadata", f"sqlite:{path}", f"from {self.file}")])
         self.assertTrue(self.opens(path))
         self.assertEqual([entry.name for entry in self.state.iterdir() if "restore" in entry.name], [])
 
@@ -458,12 +467,15 @@ class MoveTests(DbCase):
         self.assertEqual(found["rows"], sum(map(len, self.expected.values())) - 1)
         self.assertIn(f"name sqlite:{self.there} in the configuration", found["next"])
         self.assertEqual(self.rows(self.there), self.expected)
+        moved = ("move metadata", f"sqlite:{self.there}", f"from sqlite:{self.path}")
+        self.assertEqual(self.acts(self.there), [moved])
         self.assertEqual((self.opens(self.path), self.opens(self.there)), (False, True))
         self.assertIn("nothing was done", self.done("move", "sqlite", f"sqlite:{self.there}")["result"])
         self.refused("--replace", "move", f"sqlite:{self.there}", "sqlite")
         found = self.done("move", f"sqlite:{self.there}", "sqlite", "--replace", "--yes")
         self.assertNotIn("next", found)
         self.assertEqual(self.rows(self.path), self.expected)
+        self.assertEqual([act[0] for act in self.acts(self.path)], ["move metadata"] * 2)
         self.assertEqual((self.opens(self.path), self.opens(self.there)), (True, False))
 
     def test_refused(self) -> None:
@@ -507,6 +519,7 @@ class MoveTests(DbCase):
             self.assertLessEqual(self.opens(self.path) + self.opens(self.there), 1, place)
             self.done("move", "sqlite", f"sqlite:{self.there}")
             self.assertEqual(self.rows(self.there), expected)
+            self.assertEqual(len(self.acts(self.there)), 1, place)
             self.assertEqual((self.opens(self.path), self.opens(self.there)), (False, True))
 
     def killed_at(self, place: int) -> int:

@@ -17,6 +17,7 @@ from coldstore.model.activity import DriveActivity
 from coldstore.model.cartridges import CartridgeState
 from coldstore.model.events import Severity
 from coldstore.model.objects import StorageClass, Versioning
+from coldstore.util import accounts
 from coldstore.util.tables import cell, duration, page, size, table
 from tests.unit.admin_rig import GIB, HEALTHY, NOW, AdminRig, cartridge
 
@@ -275,7 +276,7 @@ class ShowingTests(CommandCase):
 
     def test_orders_are_signed_with_the_login_name(self) -> None:
         """Admissions and decisions carry who gave them."""
-        self.patch(command, "getpass", SimpleNamespace(getuser=lambda: "alice"))
+        self.patch(accounts, "getpass", SimpleNamespace(getuser=lambda: "alice"))
         self.rig.add_cartridges(cartridge("A00001L8"), cartridge("A00002L8", state=CartridgeState.SUSPECT))
         self.rig.add_drive(0)
         self.output("cartridges", "admit", "A00001L8", "--pool", "main")
@@ -291,7 +292,7 @@ class ShowingTests(CommandCase):
         def nobody() -> str:
             raise KeyError("uid not found")
 
-        self.patch(command, "getpass", SimpleNamespace(getuser=nobody))
+        self.patch(accounts, "getpass", SimpleNamespace(getuser=nobody))
         self.rig.add_cartridges(cartridge("A00001L8"))
         self.output("cartridges", "admit", "--all")
         self.assertTrue(self.rig.json("GET", "/audit")[1][0]["who"].startswith("uid "))

@@ -15,7 +15,7 @@ from coldstore.metadata.etcd.log import Log, this_process
 from coldstore.metadata.etcd.schema import changed_rows, defaults, first_rows, ledger, schema_row
 from coldstore.metadata.etcd.server import check_server
 from coldstore.metadata.etcd.walk import Walk
-from coldstore.metadata.portable.stores import Key, Row, Standing
+from coldstore.metadata.portable.stores import Act, Key, Row, Standing
 from coldstore.metadata.sql.migrations import Migration, missing
 from coldstore.metadata.sql.tables import ARRIVING_FROM, BY_NAME, MOVED_TO, Table
 from coldstore.metadata.sqlite.portable import tables_at
@@ -192,7 +192,8 @@ class PortableEtcd:
     async def mark(self, *, arriving_from: str | None = None, moved_to: str | None = None) -> None:
         """See ``Portable``."""
         marks = {ARRIVING_FROM: arriving_from, MOVED_TO: moved_to}
-        await self._change_store({name: value for name, value in marks.items() if value is not None})
+        said = {name: value for name, value in marks.items() if value is not None}
+        await self._append([await self._store_change(said)])
 
     async def last_key(self, table: Table) -> Key | None:
         """See ``Portable``."""
@@ -202,11 +203,7 @@ class PortableEtcd:
         """See ``Portable``."""
         if not rows:
             return
-        places = table.key_places
-        changes = [
-            Change(self._keys.of_row(table, [row[place] for place in places]), value_of(table, row))
-            for row in rows
-        ]
+        changes = [self._change_of(table, row) for row in rows]
         *first, last = _portions(changes)
         await self._make_ready()
         under_way: deque[Deferred[None]] = deque()
@@ -238,10 +235,23 @@ class PortableEtcd:
             await self._append(portion)
         return len(found.rows)
 
-    async def settle(self, *, appliance_id: str, last_version: int) -> None:
+    async def settle(self, *, appliance_id: str, last_version: int, act: Act | None) -> None:
         """See ``Portable``: a replica goes on behind the greatest numbers of the rows, and behind those of rows that were there."""
-        await self._change_store(
-            {"appliance_id": appliance_id, "last_version": last_version, ARRIVING_FROM: "", MOVED_TO: ""}
+        said = {"appliance_id": appliance_id, "last_version": last_version, ARRIVING_FROM: "", MOVED_TO: ""}
+        await self._append([*await self._told(act), await self._store_change(said)])
+
+    async def _told(self, act: Act | None) -> list[Change]:
+        """Return the change that adds an act to the audit trail."""
+        if act is None:
+            return []
+        events = BY_NAME["audit_events"]
+        last = await self.last_key(events)
+        event_id = 1 if last is None else last[0] + 1
+        return [self._change_of(events, (event_id, act.at, act.who, act.what, act.subject, act.detail))]
+
+    def _change_of(self, table: Table, row: Row) -> Change:
+        return Change(
+            self._keys.of_row(table, [row[place] for place in table.key_places]), value_of(table, row)
         )
 
     async def close(self) -> None:
@@ -257,8 +267,8 @@ class PortableEtcd:
         if not self._log.is_ready:
             await self._log.make_ready()
 
-    async def _change_store(self, said: Mapping[str, Any]) -> None:
-        """Change columns of the row of the store itself."""
+    async def _store_change(self, said: Mapping[str, Any]) -> Change:
+        """Return the change of some columns of the row of the store itself."""
         table = BY_NAME["store"]
         snapshot = await self.snapshot()
         try:
@@ -266,7 +276,7 @@ class PortableEtcd:
         finally:
             await snapshot.close()
         changed = {**dict(zip(table.column_names, row, strict=True)), **said}
-        await self.put(table, [tuple(changed[name] for name in table.column_names)])
+        return self._change_of(table, tuple(changed[name] for name in table.column_names))
 
 
 async def upgrade(gateway: Gateway, keys: Keys, *, reactor: Reactor) -> None:

@@ -28,6 +28,17 @@ class Standing:
     moved_to: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Act:
+    """What somebody did to all of the metadata: becomes an event of the audit trail."""
+
+    at: float
+    who: str
+    what: str
+    subject: str
+    detail: str
+
+
 class Snapshot(Protocol):
     """All rows as they were at one moment, whatever is written meanwhile."""
 
@@ -93,9 +104,10 @@ class Portable(Protocol):
     async def remove(self, table: Table, limit: int) -> int:
         """Remove some rows, at most ``limit``; return how many, 0 when there is none."""
 
-    async def settle(self, *, appliance_id: str, last_version: int) -> None:
+    async def settle(self, *, appliance_id: str, last_version: int, act: Act | None) -> None:
         """
-        Make this store the one with the record: give it the id and the latest number, and take both marks off, in one step, durably.
+        Make this store the one with the record: give it the id and the latest number, take both marks off, and add an act to
+        its audit trail, in one step, durably.
 
         From here on it numbers new rows behind those that were taken in.
         """

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
 
-from coldstore.metadata.portable.stores import Key, Portable, Row, Snapshot, Standing
+from coldstore.metadata.portable.stores import Act, Key, Portable, Row, Snapshot, Standing
 from coldstore.metadata.sql.tables import TABLES, Table
 
 PAGE_ROWS = 2_000
@@ -91,6 +91,7 @@ async def transfer(
     may_replace: bool,
     tell: Tell,
     before_settling: Callable[[], Awaitable[object]],
+    act: Act | None = None,
     page_rows: int = PAGE_ROWS,
 ) -> Sums:
     """
@@ -98,6 +99,7 @@ async def transfer(
 
     :param origin: see ``beginning``
     :param before_settling: is called when everything is there and before the store may be opened: marks where the rows come from
+    :param act: is in the audit trail of the store when it is through
     :param page_rows: the size of a batch; of tables whose rows may be heavy (``Table.rows_max``) it is less
     :raise TransferRefused: it may not begin; nothing was changed
     :raise RowsDiffer: what arrived is not what was sent
@@ -122,7 +124,7 @@ async def transfer(
             f"{difference}; the same command, given again, removes what arrived and begins anew"
         ) from None
     await before_settling()
-    await target.settle(appliance_id=here.appliance_id, last_version=here.last_version)
+    await target.settle(appliance_id=here.appliance_id, last_version=here.last_version, act=act)
     return Sums(rows=rows, copied=copied)
 
 

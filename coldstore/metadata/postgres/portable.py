@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
-from coldstore.metadata.portable.stores import Key, Row, Standing
+from coldstore.metadata.portable.stores import Act, Key, Row, Standing
 from coldstore.metadata.postgres.client import Address, Connection
 from coldstore.metadata.postgres.database import Statements
 from coldstore.metadata.postgres.dialect import plain
@@ -159,7 +159,7 @@ class PortablePostgres:
         """See ``Portable``."""
         return await self._do(lambda db: whole.remove(db, table, limit))
 
-    async def settle(self, *, appliance_id: str, last_version: int) -> None:
+    async def settle(self, *, appliance_id: str, last_version: int, act: Act | None) -> None:
         """See ``Portable``."""
 
         async def settled(db: Database) -> None:
@@ -171,7 +171,7 @@ class PortablePostgres:
                         f" greatest(coalesce(max({table.identity}), 1), 1), coalesce(max({table.identity}), 0) >= 1)"
                         f" FROM {table.name}"
                     )
-            await whole.settle(db, appliance_id=appliance_id, last_version=last_version)
+            await whole.settle(db, appliance_id=appliance_id, last_version=last_version, act=act)
 
         await self._do(settled)
 

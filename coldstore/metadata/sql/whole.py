@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from coldstore.metadata.portable.stores import Standing
+from coldstore.metadata.portable.stores import Act, Standing
 from coldstore.metadata.sql.database import Database, Row
 from coldstore.metadata.sql.tables import ARRIVING_FROM, MOVED_TO, Table
+from coldstore.metadata.sql.telling import audit
 
 VALUES_MAX = 8_000
 """Arguments of one statement."""
@@ -86,8 +87,10 @@ async def mark(db: Database, *, arriving_from: str | None, moved_to: str | None)
     )
 
 
-async def settle(db: Database, *, appliance_id: str, last_version: int) -> None:
-    """Make a store the one with the record."""
+async def settle(db: Database, *, appliance_id: str, last_version: int, act: Act | None) -> None:
+    """Make a store the one with the record, whose audit trail says how it came here."""
+    if act is not None:
+        await audit(db, at=act.at, who=act.who, what=act.what, subject=act.subject, detail=act.detail)
     await db.do(
         "UPDATE store SET appliance_id = ?, last_version = ?, arriving_from = '', moved_to = ''",
         (appliance_id, last_version),

@@ -5,7 +5,7 @@ from collections.abc import Coroutine, Sequence
 from contextlib import closing
 from typing import Any, TypeVar
 
-from coldstore.metadata.portable.stores import Key, Row, Standing
+from coldstore.metadata.portable.stores import Act, Key, Row, Standing
 from coldstore.metadata.sql import whole
 from coldstore.metadata.sql.migrations import Migration, missing
 from coldstore.metadata.sql.tables import ARRIVING_FROM, TABLES, Column, Kind, Table
@@ -132,9 +132,10 @@ class PortableSqlite:
         """See ``Portable``."""
         return self._do(whole.remove(self._connection, table, limit), "NORMAL")
 
-    async def settle(self, *, appliance_id: str, last_version: int) -> None:
+    async def settle(self, *, appliance_id: str, last_version: int, act: Act | None) -> None:
         """See ``Portable``."""
-        self._do(whole.settle(self._connection, appliance_id=appliance_id, last_version=last_version), "FULL")
+        step = whole.settle(self._connection, appliance_id=appliance_id, last_version=last_version, act=act)
+        self._do(step, "FULL")
 
     async def close(self) -> None:
         """See ``Portable``."""
