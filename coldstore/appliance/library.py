@@ -83,6 +83,10 @@ class NoSuchDevice(OSError):
     """The configuration names a device that this machine does not have, or another one than it says."""
 
 
+class PlainDirectoriesApart(OSError):
+    """The virtual library has no FUSE, and lies on another file system than the places where its cartridges are mounted."""
+
+
 class VirtualCartridges(Exception):
     """A real library was to be run with the record of a virtual one; says so."""
 
@@ -121,10 +125,11 @@ def build_tape_side(
 
     :param host: this machine
     :raise NoSuchDevice: a configured drive, or a program that is needed for it, cannot be found
+    :raise PlainDirectoriesApart: the virtual library cannot work there
     """
-    hardware = _virtual(settings) if settings.tape.library == "virtual" else _scsi(settings)
     run = Path(settings.state_directory) / "run"
     run.mkdir(mode=0o700, exist_ok=True)
+    hardware = _virtual(settings, run) if settings.tape.library == "virtual" else _scsi(settings)
     locks = FlockDeviceLocks(run / "locks", reactor)
     environment = {"PATH": os.environ.get("PATH", os.defpath)}
     runner = ReactorCommandRunner(reactor, environment)
@@ -303,7 +308,18 @@ def _bay(
     )
 
 
-def _virtual(settings: Configuration) -> Hardware:
+def _file_system_of(path: Path) -> int:
+    """Return the number of the file system on which a path is, or would be made."""
+    return next(place for place in (path, *path.parents) if place.exists()).stat().st_dev
+
+
+def _virtual(settings: Configuration, run: Path) -> Hardware:
+    """
+    Return the virtual library, made where it is not there yet.
+
+    :param run: below which its cartridges are mounted
+    :raise PlainDirectoriesApart: they cannot be, without FUSE
+    """
     virtual = settings.tape.virtual
     directory = settings.virtual_library_directory
     needs_fuse = settings.tape.filesystem == VolumeForm.LTFS
@@ -315,6 +331,12 @@ def _virtual(settings: Configuration) -> Hardware:
         cartridges=virtual.cartridges,
         capacity_bytes=virtual.capacity_bytes,
     )
+    if not has_fuse and _file_system_of(Path(directory)) != _file_system_of(run):
+        raise PlainDirectoriesApart(
+            f"the virtual library in {directory} lies on another file system than {run}: without FUSE ({why_not}) its cartridges "
+            "are plain directories, which are moved from one place to the other. Have tape.virtual.directory and "
+            "state_directory on one file system, or make FUSE available"
+        )
     library = create_library(directory, spec)
     if virtual.latency_scale:
         library.set_latency(replace(LTO8, scale=virtual.latency_scale))

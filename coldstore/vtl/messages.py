@@ -185,6 +185,8 @@ TEXTS = MappingProxyType(
         "17287I": "The newest index is used ({generation}).",
         # the fallback
         "00001W": "coldstore-vtl: no FUSE here ({why}); serving a plain directory: nothing is lost by a kill, sync does not block.",
+        "00002E": "coldstore-vtl: {files} cannot be put in the place of {mountpoint} ({why}): without FUSE both must be directories on one "
+        "file system, so have the library and the mountpoint on one, or make FUSE available.",
     }
 )
 """Text of each message by number and level."""

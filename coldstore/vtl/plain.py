@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import NoReturn
 
 from coldstore.vtl.attributes import time_text
 from coldstore.vtl.index import FORMAT_VERSION, SOFTWARE_VERSION
@@ -122,7 +123,10 @@ class PlainVolume:
         os.setxattr(_files(self._cartridge), MARKER, str(os.getpid()).encode())
         memory.mounted_at = self._mountpoint
         self._cartridge.remember()
-        os.rename(_files(self._cartridge), self._mountpoint)
+        try:
+            os.rename(_files(self._cartridge), self._mountpoint)
+        except OSError as error:
+            self._give_up(error)
         say("14029I")
         ready()
         self._watch()
@@ -134,6 +138,18 @@ class PlainVolume:
         memory.mounted_at = None
         self._cartridge.remember()
         say("11034I")
+
+    def _give_up(self, error: OSError) -> NoReturn:
+        """End because the directory cannot go to the mountpoint: mostly because that is on another file system."""
+        memory = self._cartridge.memory
+        memory.mounted_at = None
+        self._cartridge.remember()
+        os.removexattr(_files(self._cartridge), MARKER)
+        self._reporter.say(
+            "00002E", files=_files(self._cartridge), mountpoint=self._mountpoint, why=error.strerror
+        )
+        self._reporter.say("14013E")
+        raise SystemExit(1)
 
     def _told(self, *_: object) -> None:
         self._told_to_end = True

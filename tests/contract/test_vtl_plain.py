@@ -1,7 +1,10 @@
 """The directory fallback of the virtual library's ``ltfs``."""
 
 import os
+import shutil
 import signal
+import tempfile
+from unittest import SkipTest
 
 from coldstore.vtl.plain import MARKER
 from tests.contract.vtl_harness import VtlCase, wait_for
@@ -56,6 +59,29 @@ class PlainTests(VtlCase):
         self.assertEqual(self.run_program("umount", self.mountpoint)[0], 0)
         self.assertEqual(os.listdir(self.mountpoint), [])
         self.assertEqual(process.wait(20), 0)
+
+    def test_another_file_system(self) -> None:
+        """A mountpoint to which no directory can be moved is refused, with a way out, and the volume stays as it was."""
+        elsewhere = "/dev/shm"
+        if not os.path.isdir(elsewhere) or os.stat(elsewhere).st_dev == os.stat(self.folder).st_dev:
+            raise SkipTest("there is no second file system here")
+        here, self.mountpoint = self.mountpoint, tempfile.mkdtemp(dir=elsewhere, prefix="coldstore-vtl-")
+        self.addCleanup(shutil.rmtree, self.mountpoint, ignore_errors=True)
+        self.load()
+        self.format()
+        process = self.mount_process()
+        self.assertEqual(process.wait(20), 1)
+        said = self.messages()
+        self.assertIn("LTFS00002E coldstore-vtl: ", said)
+        self.assertIn(self.mountpoint, said)
+        self.assertIn("on one file system", said)
+        self.assertIn("LTFS14013E Cannot mount the volume.", said)
+        self.assertNotIn("Traceback", said)
+        self.assertEqual(os.listdir(self.mountpoint), [])
+        self.mountpoint = here
+        process = self.mount()
+        self.write("x", b"x")
+        self.assertEqual(self.unmount(process)[0], 0)
 
     def test_killed(self) -> None:
         """A killed ltfs leaves a volume that must be checked; nothing is lost, which is what makes the fallback weaker."""

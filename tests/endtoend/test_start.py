@@ -1,11 +1,14 @@
 """How the appliance starts and refuses to start: configuration, environment, ports, its state directory."""
 
 import json
+import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import time
+from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -77,6 +80,17 @@ class ConfigurationTests(StartCase):
         appliance = self.appliance(classes={"GLACIER": {"tape_copies": ["nowhere"]}})
         self.assert_refused(self.run_to_its_end(appliance), "nowhere")
         self.assertFalse(appliance.state.exists())
+
+    def test_virtual_library_elsewhere(self) -> None:
+        """Without FUSE a virtual library on another file system than its mountpoints is refused, with the way out."""
+        elsewhere = "/dev/shm"
+        appliance = self.appliance(tape={"virtual": {"directory": f"{elsewhere}/coldstore-{os.getpid()}"}})
+        if not os.path.isdir(elsewhere) or os.stat(elsewhere).st_dev == os.stat(appliance.folder).st_dev:
+            raise SkipTest("there is no second file system here")
+        self.addCleanup(shutil.rmtree, f"{elsewhere}/coldstore-{os.getpid()}", ignore_errors=True)
+        done = self.run_to_its_end(appliance, COLDSTORE_VTL_DIRECTORY="1")
+        self.assert_refused(done, "another file system", "tape.virtual.directory", "FUSE")
+        self.assertFalse(os.path.exists(f"{elsewhere}/coldstore-{os.getpid()}"))
 
     def test_no_file(self) -> None:
         """A file that is not there is told by its name."""
