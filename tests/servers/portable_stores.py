@@ -13,7 +13,7 @@ from coldstore.config.reading import read
 from coldstore.config.schema import Configuration
 from coldstore.interfaces.metadata import IMetadataStore, RecordElsewhere
 from coldstore.metadata.choice import store_of
-from coldstore.metadata.portable.stores import Portable
+from coldstore.metadata.portable.stores import Act, Portable
 from coldstore.metadata.sqlite.portable import SqliteSnapshot
 from coldstore.metadata.sqlite.schema import shipped_migrations
 from coldstore.upkeep.desk import Desk
@@ -92,9 +92,9 @@ class Lazy:
         """See ``Portable``."""
         return await (await self._there()).remove(table, limit)
 
-    async def settle(self, *, appliance_id: str, last_version: int) -> None:
+    async def settle(self, *, appliance_id: str, last_version: int, act: Act | None) -> None:
         """See ``Portable``."""
-        await (await self._there()).settle(appliance_id=appliance_id, last_version=last_version)
+        await (await self._there()).settle(appliance_id=appliance_id, last_version=last_version, act=act)
 
     async def close(self) -> None:
         """See ``Portable``."""
