@@ -15,9 +15,9 @@ from typing import Any
 from twisted.application.service import IServiceCollection, MultiService
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.endpoints import SSL4ServerEndpoint, TCP4ServerEndpoint, UNIXServerEndpoint
+from twisted.internet.endpoints import TCP4ServerEndpoint, UNIXServerEndpoint
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
 from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 from twisted.web.server import Site
@@ -34,6 +34,7 @@ from coldstore.interfaces.metadata import AnotherAppliance, RecordElsewhere, Sch
 from coldstore.interfaces.staging import DiskFault
 from coldstore.model.errors import MetadataUnavailable
 from coldstore.model.hosts import Host
+from coldstore.s3.secure import TlsFactory
 from coldstore.util.servicemanager import tell
 from coldstore.util.statedir import StateDirectory, StateDirectoryInUse
 from coldstore.util.thishost import boot_id, host_name, machine_id
@@ -195,13 +196,13 @@ class Appliance(MultiService):
         certificates: list[Present] = []
         for listener in self._configuration.listeners:
             common = {"interface": listener.interface, "backlog": listener.backlog}
-            endpoint: IStreamServerEndpoint
+            endpoint = TCP4ServerEndpoint(self._reactor, listener.port, **common)
             if listener.tls is None:
-                endpoint = TCP4ServerEndpoint(self._reactor, listener.port, **common)
+                await self._listen(endpoint, core.site, "S3")
             else:
                 certificates.append(Present(listener.tls))
-                endpoint = SSL4ServerEndpoint(self._reactor, listener.port, certificates[-1], **common)
-            await self._listen(endpoint, core.site, "S3" if listener.tls is None else "S3 over TLS")
+                factory = TlsFactory(certificates[-1], False, core.site, self._reactor)
+                await self._listen(endpoint, factory, "S3 over TLS")
         if certificates:
             self._look_after(certificates, core)
 
@@ -233,7 +234,7 @@ class Appliance(MultiService):
         before = signal.signal(signal.SIGHUP, reload)
         self._closing.append(lambda: signal.signal(signal.SIGHUP, before))
 
-    async def _listen(self, endpoint: IStreamServerEndpoint, site: Site, what: str) -> None:
+    async def _listen(self, endpoint: IStreamServerEndpoint, site: IProtocolFactory, what: str) -> None:
         port: IListeningPort = await endpoint.listen(site)
         self._closing.append(port.stopListening)
         address = port.getHost()

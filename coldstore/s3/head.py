@@ -24,6 +24,8 @@ USUAL_NAME_BYTES = 64
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([!-\xb0]+) HTTP/1\.([01])")
 """Method, target and version; what the characters of a target mean is for S3 to say."""
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_TLS_HANDSHAKE = b"\x16"
+"""The first byte of who speaks TLS (RFC 8446, section 5.1): he waits for an answer, and sends no more until then."""
 _BLANK_LINES = re.compile(rb"(?:\r\n)*")
 
 
@@ -106,7 +108,17 @@ def check_beginning(received: bytes) -> None:
     :raise S3Error: RequestHeaderSectionTooLarge, BadRequest
     """
     if len(received) > SIZE_LIMIT_BYTES:
-        raise S3Error("RequestHeaderSectionTooLarge")
+        raise S3Error(
+            "RequestHeaderSectionTooLarge",
+            f"Your request line and header exceed the maximum allowed size of {SIZE_LIMIT_BYTES} bytes.",
+        )
+    if received.startswith(_TLS_HANDSHAKE):
+        raise S3Error(
+            "BadRequest",
+            "This looks like TLS, and the port speaks plain HTTP: use http:// instead of https://",
+        )
+    if received and not _NAME.match(received):
+        raise _not_http()
     line, ending, _ = received.partition(b"\r\n")
     if ending:
         _request_line(line)

@@ -2,9 +2,13 @@
 
 import os
 import signal
+import socket
 import ssl
+import time
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 from botocore.exceptions import ClientError
 from twisted.trial.unittest import SynchronousTestCase
@@ -193,6 +197,19 @@ class CertificateTests(ApplianceCase):
         self.s3.put_object(Bucket=bucket, Key="k", Body=b"over TLS")
         plain = boto_client(f"http://127.0.0.1:{self.plain_port}", self.appliance.users["first"])
         self.assertEqual(plain.get_object(Bucket=bucket, Key="k")["Body"].read(), b"over TLS")
+
+    def test_the_wrong_port(self) -> None:
+        """Who speaks plain HTTP to the port of TLS is told so; who speaks TLS to the plain one is refused at once."""
+        with self.assertRaises(HTTPError) as told, urlopen(f"http://127.0.0.1:{self.appliance.port}/"):
+            pass
+        self.assertEqual(told.exception.code, 400)
+        self.assertIn(b"https", told.exception.read())
+        told.exception.close()
+        began_at = time.monotonic()
+        with socket.create_connection(("127.0.0.1", self.plain_port)) as plain:
+            self.assertRaises(ssl.SSLError, self.context().wrap_socket, plain, server_hostname="127.0.0.1")
+        self.assertLess(time.monotonic() - began_at, 10)
+        wait_until("the log tells", lambda: "This looks like TLS" in self.appliance.log())
 
     def test_virtual_hosts(self) -> None:
         """A bucket is a host of its own below a wildcard, with the port in the Host field and in what is signed."""

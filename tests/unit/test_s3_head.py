@@ -125,7 +125,6 @@ class BeginningTests(SynchronousTestCase):
         for received in (
             b"",
             b"GE",
-            b"\x16\x03",
             b"GET / HTTP/1.1\r\n",
             b"GET / HTTP/1.1\r\nA: b\r\nno colon\r\n",
         ):
@@ -133,7 +132,8 @@ class BeginningTests(SynchronousTestCase):
 
     def test_what_cannot(self) -> None:
         """A line that is no request line, too many lines and too many bytes are refused before the end comes."""
-        self.assertEqual(self.code(b"\x16\x03\x01\r\n"), "BadRequest")
+        for first in (b"\x16\x03", b"\x80", b" ", b"\x00", b"GET / HTTP/2.0\r\n"):
+            self.assertEqual(self.code(first), "BadRequest")
         self.assertEqual(self.code(b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * LINES_LIMIT), "BadRequest")
         self.assertEqual(self.code(b"x" * (SIZE_LIMIT_BYTES + 1)), "RequestHeaderSectionTooLarge")
 

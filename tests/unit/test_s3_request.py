@@ -491,6 +491,13 @@ class RefusalTests(RequestTests):
         self.wire.clock.advance(5)
         self.assertTrue(self.wire.transport.disconnecting)
 
+    def test_tls(self) -> None:
+        """Who speaks TLS to a port that does not is refused at his first byte; the log says what it was."""
+        with capturedLogs() as events:
+            self.assertRefused(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "BadRequest")
+        self.assertIn("TLS", next(event["why"] for event in events if "why" in event))
+        self.assertRefused(b"\x80", "BadRequest")
+
     def test_length_in_doubt(self) -> None:
         """Two statements on the length of a body, or one that is no number, are refused, wherever they stand."""
         base = request_bytes("PUT", "/b/k", body=b"hello")
