@@ -139,7 +139,7 @@ class Authenticator:
             return await self._version_2.of_query(request)
         if authorization is None:
             raise S3Error(
-                "AccessDenied", "Access Denied: the request is not signed, and nothing is given to nobody."
+                "AccessDenied", "Access Denied: the request is not signed, and anonymous ones are not served."
             )
         if len(request.headers.raw("authorization")) > 1:
             raise _malformed("there is more than one")

@@ -25,6 +25,13 @@ def operations(bucket: str, own: str, upload: str) -> dict[str, Callable[[Any], 
         ),
         "GetBucketAcl": lambda s3: s3.get_bucket_acl(Bucket=bucket),
         "GetBucketPolicy": lambda s3: s3.get_bucket_policy(Bucket=bucket),
+        "PutBucketAcl": lambda s3: s3.put_bucket_acl(Bucket=bucket, ACL="private"),
+        "PutObjectAcl": lambda s3: s3.put_object_acl(**here, ACL="private"),
+        "PutBucketOwnershipControls": lambda s3: s3.put_bucket_ownership_controls(
+            Bucket=bucket, OwnershipControls={"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
+        ),
+        "DeleteBucketCors": lambda s3: s3.delete_bucket_cors(Bucket=bucket),
+        "ListBucketMetricsConfigurations": lambda s3: s3.list_bucket_metrics_configurations(Bucket=bucket),
         "ListObjects": lambda s3: s3.list_objects(Bucket=bucket),
         "ListObjectsV2": lambda s3: s3.list_objects_v2(Bucket=bucket),
         "ListObjectVersions": lambda s3: s3.list_object_versions(Bucket=bucket),
