@@ -131,7 +131,9 @@ def check_write(condition: WriteCondition | None, current_etag: str | None) -> N
         raise precondition_failed("If-None-Match")
     if condition.if_match is not None:
         if current_etag is None:
-            raise S3Error("NoSuchKey")
+            raise S3Error(
+                "NoSuchKey", "The specified key does not exist: there is nothing that If-Match could match."
+            )
         if condition.if_match not in ("*", current_etag):
             raise precondition_failed("If-Match")
 

@@ -252,4 +252,9 @@ class ChunkChain:
         text = f"{kind}\n{self._prefix}{self._previous}\n{digests}"
         self._previous = signature(self._key, text)
         if not same(self._previous, given):
-            raise S3Error("SignatureDoesNotMatch", details={"StringToSign": text, "SignatureProvided": given})
+            raise S3Error(
+                "SignatureDoesNotMatch",
+                "The request signature we calculated does not match the signature you provided: that of a chunk of the body, "
+                "or of its trailer, is another one. StringToSign is what we expected to be signed.",
+                details={"StringToSign": text, "SignatureProvided": given},
+            )

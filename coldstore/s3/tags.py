@@ -11,7 +11,7 @@ from itertools import pairwise
 from urllib.parse import quote, unquote
 
 from coldstore.model.objects import TAGGING, ObjectVersion, Pairs
-from coldstore.s3.errors import S3Error
+from coldstore.s3.errors import S3Error, shown
 from coldstore.s3.fields import HeaderFields, percent_decoded
 from coldstore.s3.xml import Element, MalformedDocument, Node, node, read_document
 
@@ -40,26 +40,28 @@ def checked_tags(pairs: Iterable[tuple[str, str]], *, most: int) -> Pairs:
         if not 1 <= len(key) <= KEY_MAX or not _is_text(key):
             raise S3Error(
                 "InvalidTag",
-                f"The TagKey you have provided is invalid: a key has 1 to {KEY_MAX} letters, digits, spaces and + - = . _ : / @",
+                f"The TagKey you have provided is invalid: {shown(key)}; a key has 1 to {KEY_MAX} letters, digits, spaces and + - = . _ : / @",
                 details={"TagKey": key},
             )
         if key.startswith(_SYSTEM):
             raise S3Error(
                 "InvalidTag",
-                f"System tags cannot be added by requester: no key begins with {_SYSTEM}",
+                f"System tags cannot be added by requester: no key begins with {_SYSTEM}, and {shown(key)} does",
                 details={"TagKey": key},
             )
         if len(value) > VALUE_MAX or not _is_text(value):
             raise S3Error(
                 "InvalidTag",
-                f"The TagValue you have provided is invalid: a value has up to {VALUE_MAX} letters, digits, spaces and"
+                f"The TagValue you have provided is invalid: {shown(value)} of {shown(key)}; a value has up to {VALUE_MAX} letters, digits, spaces and"
                 " + - = . _ : / @",
                 details={"TagKey": key, "TagValue": value},
             )
     for (key, _), (other, _) in pairwise(tags):
         if key == other:
             raise S3Error(
-                "InvalidTag", "Cannot provide multiple Tags with the same key", details={"TagKey": key}
+                "InvalidTag",
+                f"Cannot provide multiple Tags with the same key: {shown(key)}",
+                details={"TagKey": key},
             )
     return tags
 

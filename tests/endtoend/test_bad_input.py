@@ -318,12 +318,11 @@ class HeaderTests(BadInputCase):
             ("PUT", "?lifecycle"),
             ("PUT", "?policy"),
             ("PUT", "?cors"),
-            ("PUT", "?notification"),
             ("PUT", "?object-lock"),
             ("PUT", "?encryption"),
             ("PUT", "?website"),
-            ("DELETE", "?lifecycle"),
-            ("GET", "?inventory&id=1"),
+            ("PUT", "?inventory&id=1"),
+            ("DELETE", "?ownershipControls"),
             ("PUT", "/kept?retention"),
             ("PUT", "/kept?legal-hold"),
             ("GET", "/kept?torrent"),
@@ -339,6 +338,9 @@ class HeaderTests(BadInputCase):
             ("x-amz-website-redirect-location", "/x"),
         ):
             self.assert_refused(self.put(b"x", {name: value}), 501, "NotImplemented", name)
+        queue = b"<NotificationConfiguration><QueueConfiguration/></NotificationConfiguration>"
+        answer = self.raw.ask("PUT", f"/{self.name}?notification", queue)
+        self.assert_refused(answer, 501, "NotImplemented")
         answer = self.put(b"x", {"x-amz-acl": "public-read"})
         self.assert_refused(answer, 400, "AccessControlListNotSupported")
         for method in ("PATCH", "PROPFIND", "TRACE"):

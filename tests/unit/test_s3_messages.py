@@ -258,6 +258,12 @@ class MessageTests(SynchronousTestCase):
             x_amz_server_side_encryption="AES256",
         )
 
+    def test_tags(self) -> None:
+        """Which key or value."""
+        for tags, word in (("a%3Fb=1", "'a?b'"), ("aws:x=1", "'aws:x'"), ("a=b%3F", "'b?' of 'a'")):
+            self.refused("PUT", "/bkt/k", "InvalidTag", word, body=b"x", x_amz_tagging=tags)
+        self.refused("PUT", "/bkt/none", "NoSuchKey", "If-Match", body=b"x", if_match='"abc"')
+
     def test_customer_keys(self) -> None:
         """How they are sent."""
         name = "x_amz_server_side_encryption_customer_algorithm"
