@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from urllib.request import urlopen
 
 import yaml
@@ -27,6 +27,9 @@ from coldstore.admin.client import Client, NotRunning
 from tests.endtoend.databases import Metadata, chosen
 from tests.endtoend.wire import Keys, RawClient
 from tests.ports import free_port
+
+if TYPE_CHECKING:
+    from tests.certificates import Authority
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 START_SECONDS = 30.0
@@ -161,10 +164,15 @@ class Appliance:
         """Directory of the virtual library."""
         return self.state / "vtl"
 
-    def use_tls(self, certificate: Path, key: Path) -> None:
-        """Serve with a certificate, which our clients trust."""
-        self.certificate = certificate
-        files = {"certificate_file": str(certificate), "key_file": str(key)}
+    def use_tls(self, authority: "Authority") -> None:
+        """Serve with a certificate of an authority whose root is all that our clients know."""
+        certificate, key = authority.issue("127.0.0.1")
+        self.certificate = self.folder / "root.pem"
+        served, kept = self.folder / "server.pem", self.folder / "server.key"
+        self.certificate.write_bytes(authority.root)
+        served.write_bytes(certificate + authority.intermediate)
+        kept.write_bytes(key)
+        files = {"certificate_file": str(served), "key_file": str(kept)}
         self.settings = merged(self.settings, {"server": {"tls": files}})
         self.write_configuration()
 

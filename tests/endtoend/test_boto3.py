@@ -1,27 +1,21 @@
-"""boto3 against a real appliance: the S3 operations, over plain HTTP and TLS."""
+"""boto3 against a real appliance: the S3 operations, over plain HTTP."""
 
 import hashlib
 import io
-import ssl
 import subprocess
 import time
 import zlib
 from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from random import Random
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from boto3.s3.transfer import TransferConfig
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
-from tests.endtoend.appliance import Appliance, ApplianceCase
+from tests.endtoend.appliance import ApplianceCase
 from tests.endtoend.clients import refusal, refused
 
 MIB = 1024**2
@@ -635,81 +629,3 @@ class UploadTests(ApplianceCase):
             said = subprocess.run(curl, capture_output=True, text=True, check=True, timeout=60).stdout
             self.assertIn("<Code>EntityTooLarge</Code>", said)
             file.write_bytes(body)
-
-
-class TlsTests(ApplianceCase):
-    """The endpoint over TLS: boto3 sends chunks with trailing checksums and no Content-Length."""
-
-    @classmethod
-    def make_appliance(cls) -> Appliance:
-        """Return an appliance with a certificate of its own."""
-        appliance = Appliance(cls.settings)
-        certificate, key = appliance.folder / "certificate.pem", appliance.folder / "key.pem"
-        write_certificate(certificate, key)
-        appliance.use_tls(certificate, key)
-        return appliance
-
-    def test_chunks(self) -> None:
-        """Objects of every size and checksum go there and back in chunks; nothing of the chunks is kept."""
-        bucket = self.bucket()
-        for algorithm in ALGORITHMS:
-            for size_bytes in (0, 1, MIB - 1, 3 * MIB + 5):
-                body = some_bytes(size_bytes)
-                put = self.s3.put_object(
-                    Bucket=bucket, Key="k", Body=io.BytesIO(body), ChecksumAlgorithm=algorithm
-                )
-                self.assertEqual(put["ETag"], f'"{hashlib.md5(body).hexdigest()}"', (algorithm, size_bytes))
-                got = self.s3.get_object(Bucket=bucket, Key="k", ChecksumMode="ENABLED")
-                self.assertEqual(got["Body"].read(), body)
-                self.assertNotIn("ContentEncoding", got)
-                self.assertIn(f"Checksum{algorithm}", got)
-
-    def test_multipart(self) -> None:
-        """Parts go in chunks as well."""
-        bucket, body = self.bucket(), some_bytes(11 * MIB)
-        self.s3.upload_fileobj(
-            io.BytesIO(body),
-            bucket,
-            "k",
-            Config=TransferConfig(multipart_threshold=5 * MIB, multipart_chunksize=5 * MIB),
-        )
-        self.assertEqual(self.s3.get_object(Bucket=bucket, Key="k")["Body"].read(), body)
-
-    def test_presigned(self) -> None:
-        """A presigned URL works over TLS with any client."""
-        bucket = self.bucket()
-        self.s3.put_object(Bucket=bucket, Key="k", Body=b"over TLS")
-        url = self.s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "k"})
-        with urlopen(
-            url, timeout=20, context=ssl.create_default_context(cafile=str(self.appliance.certificate))
-        ) as answer:
-            self.assertEqual(answer.read(), b"over TLS")
-
-
-def write_certificate(certificate_path: Path, key_path: Path) -> None:
-    """Write a key and a certificate for 127.0.0.1 that it signs itself."""
-    from ipaddress import IPv4Address
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    begins_at = datetime(2020, 1, 1, tzinfo=UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(begins_at)
-        .not_valid_after(begins_at + timedelta(days=36500))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    certificate_path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    key_path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )

@@ -394,7 +394,8 @@ class ProgramTests(ColdCase):
         self.programs = Programs(
             self.appliance.endpoint, self.appliance.users["first"], self.appliance.folder / "home"
         )
-        self.body_bytes = Random(9).randbytes(700_000)
+        # More than awscli sends in one piece.
+        self.body_bytes = Random(9).randbytes(9 * MIB)
         self.file = self.programs.home / "file.bin"
         self.file.write_bytes(self.body_bytes)
         self.back = self.programs.home / "back.bin"

@@ -11,9 +11,8 @@ from typing import Any
 
 from boto3.s3.transfer import TransferConfig
 
-from tests.endtoend.appliance import Appliance, ApplianceCase, wait_until
-from tests.endtoend.clients import refusal
-from tests.endtoend.test_boto3 import write_certificate
+from tests.endtoend.appliance import ApplianceCase, wait_until
+from tests.endtoend.clients import OverTls, refusal
 
 MIB = 1024**2
 SECRET = bytes(range(32))
@@ -22,19 +21,10 @@ OTHER_KEY = {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": bytes(range(1, 
 SOURCE_KEY = {f"CopySource{name}": value for name, value in KEY.items()}
 
 
-class EncryptionTests(ApplianceCase):
+class EncryptionTests(OverTls):
     """An appliance with a certificate and short days."""
 
     settings = {"time": {"day": "6s"}}
-
-    @classmethod
-    def make_appliance(cls) -> Appliance:
-        """Return an appliance with a certificate of its own."""
-        appliance = Appliance(cls.settings)
-        certificate, key = appliance.folder / "certificate.pem", appliance.folder / "key.pem"
-        write_certificate(certificate, key)
-        appliance.use_tls(certificate, key)
-        return appliance
 
     def body(self, bucket: str, key: str, **more: Any) -> bytes:
         """Return the bytes of an object."""

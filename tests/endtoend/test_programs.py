@@ -2,55 +2,15 @@
 
 import hashlib
 import json
-from pathlib import Path
-from random import Random
 
-from tests.endtoend.appliance import ApplianceCase
-from tests.endtoend.clients import Programs
-
-MIB = 1024**2
+from tests.endtoend.clients import MIB, OverTls, ProgramCase, fetched, tree
 
 
-def tree(folder: Path) -> dict[str, str]:
-    """Return the digest of every file below a folder."""
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-
-
-class ProgramTests(ApplianceCase):
+class ProgramTests(ProgramCase):
     """Files go there and come back."""
 
-    def setUp(self) -> None:
-        """Have programs, a bucket and a folder of files, one of them large enough for parts."""
-        super().setUp()
-        self.programs = Programs(
-            self.appliance.endpoint, self.appliance.users["first"], self.appliance.folder / "home"
-        )
-        self.name = self.bucket()
-        self.files = self.programs.home / self.id() / "files"
-        self.back = self.files.with_name("back")
-        self.back.mkdir(parents=True)
-        chance = Random(11)
-        for name, size_bytes in (
-            ("empty", 0),
-            ("small.txt", 500),
-            ("with space+plus ü.bin", 70_000),
-            ("dir/deeper/x%20y", 1),
-            ("large.bin", 17 * MIB + 3),
-        ):
-            path = self.files / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(chance.randbytes(size_bytes))
-
-    def keys(self) -> set[str]:
-        """Return what the bucket lists."""
-        return {entry["Key"] for entry in self.s3.list_objects_v2(Bucket=self.name).get("Contents", [])}
-
     def test_awscli(self) -> None:
-        """aws s3 cp, ls, sync, mv, rm, mb, rb and s3api."""
+        """aws s3 cp, ls, sync, mv, presign, rm, mb, rb and s3api."""
         aws, url = self.programs.aws, f"s3://{self.name}"
         aws("s3", "cp", "--recursive", str(self.files), f"{url}/a/")
         self.assertEqual(self.keys(), {f"a/{name}" for name in tree(self.files)})
@@ -65,6 +25,11 @@ class ProgramTests(ApplianceCase):
         aws("s3", "mv", f"{url}/a/small.txt", f"{url}/moved")
         self.assertEqual(aws("s3", "cp", f"{url}/moved", "-").stdout, "other")
         aws("s3", "cp", f"{url}/a/large.bin", f"{url}/copy")
+        large = (self.files / "large.bin").read_bytes()
+        self.assertEqual(
+            fetched(aws("s3", "presign", f"{url}/copy").stdout.strip(), trusted=self.appliance.certificate),
+            large,
+        )
         aws("s3", "rm", "--recursive", f"{url}/a/")
         self.assertEqual(self.keys(), {"moved", "copy"})
         here = ("--bucket", self.name, "--key", "moved")
@@ -95,7 +60,7 @@ class ProgramTests(ApplianceCase):
         self.assertEqual(self.keys(), {str(number) for number in range(8)})
 
     def test_rclone(self) -> None:
-        """rclone copy, check, lsjson, sync, cat, deletefile, purge."""
+        """rclone copy, check, lsjson, sync, cat, copyto and moveto within the bucket, link, deletefile, purge."""
         rclone, remote = self.programs.rclone, f"cs:{self.name}/d"
         rclone("copy", str(self.files), remote, "--s3-upload-cutoff=5Mi", "--s3-chunk-size=5Mi")
         self.assertIn("0 differences found", rclone("check", str(self.files), remote).stderr)
@@ -111,13 +76,24 @@ class ProgramTests(ApplianceCase):
         rclone("sync", str(self.files), remote)
         self.assertEqual(rclone("cat", f"{remote}/small.txt").stdout, "other")
         self.assertNotIn("d/empty", self.keys())
+        large = (self.files / "large.bin").read_bytes()
+        rclone("copyto", f"{remote}/large.bin", f"cs:{self.name}/c/copy", "--s3-copy-cutoff=5Mi")
+        rclone("moveto", f"cs:{self.name}/c/copy", f"cs:{self.name}/moved")
+        self.assertNotIn("c/copy", self.keys())
+        self.assertEqual(
+            fetched(
+                rclone("link", "--expire=1m", f"cs:{self.name}/moved").stdout.strip(),
+                trusted=self.appliance.certificate,
+            ),
+            large,
+        )
         rclone("deletefile", f"{remote}/large.bin")
         self.assertNotIn("d/large.bin", self.keys())
         rclone("purge", f"cs:{self.name}")
         self.assertNotIn(self.name, rclone("lsd", "cs:").stdout)
 
     def test_s3cmd(self) -> None:
-        """s3cmd mb, put, ls, get, sync, cp, del, rb."""
+        """s3cmd mb, put, ls, get, sync, cp, mv, signurl, del, rb."""
         s3cmd, name = self.programs.s3cmd, f"{self.name}-s3cmd"
         url = f"s3://{name}"
         s3cmd("mb", url)
@@ -132,7 +108,20 @@ class ProgramTests(ApplianceCase):
         digest = hashlib.md5((self.files / "small.txt").read_bytes()).hexdigest()
         self.assertIn(digest, s3cmd("info", f"{url}/copy").stdout)
         s3cmd("del", f"{url}/copy")
+        s3cmd("mv", f"{url}/p/large.bin", f"{url}/moved", "--multipart-chunk-size-mb=5")
+        large = (self.files / "large.bin").read_bytes()
+        self.assertEqual(
+            fetched(
+                s3cmd("signurl", f"{url}/moved", "+60").stdout.strip(), trusted=self.appliance.certificate
+            ),
+            large,
+        )
+        self.assertNotIn("large.bin", s3cmd("ls", f"{url}/p/").stdout)
         s3cmd("del", "--recursive", "--force", url)
         self.assertEqual(s3cmd("ls", "--recursive", url).stdout, "")
         s3cmd("rb", url)
         self.assertNotIn(url, s3cmd("ls").stdout)
+
+
+class ProgramTlsTests(OverTls, ProgramTests):
+    """The same over TLS."""

@@ -49,8 +49,10 @@ class Client(Programs):
         super().__init__(endpoint, keys, folder)
         self._network = ["nsenter", f"--target={machine.leader}", "--net", "--"]
 
-    def _run(self, command: Sequence[str], **options: Any) -> CompletedProcess[str]:
-        return super()._run([*self._network, *command], **{"seconds": STEP_SECONDS, **options})
+    def _run(
+        self, command: Sequence[str], environment: Mapping[str, str], **options: Any
+    ) -> CompletedProcess[str]:
+        return super()._run([*self._network, *command], environment, **{"seconds": STEP_SECONDS, **options})
 
     def get(self, bucket: str, key: str) -> bytes:
         """Read an object."""

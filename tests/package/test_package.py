@@ -16,8 +16,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from coldstore.util.version import VERSION
 from coldstore.vtl.fuse import fuse_available
 from coldstore.vtl.library import Library
+from tests.certificates import Authority
 from tests.endtoend.appliance import TRACES, wait_until
-from tests.endtoend.test_boto3 import write_certificate
 from tests.package.building import CHECKOUT, build, run
 from tests.package.machine import Machine, booted, running, unpacked
 from tests.package.operating import BODIES, Client, Operator, archive, bring_back, new_keys
@@ -185,9 +185,12 @@ class ByHandTests(MachineCase):
                 self.assertIn(f"ColdStore {VERSION} serves S3", operator.order("status"))
             self.check_stopped(machine, has_mounts=bool(mounted))
             log.unlink()
-            certificate, key = (self.root / STATE[1:] / name for name in ("certificate", "key"))
-            write_certificate(certificate, key)
-            key.chmod(0o644)
+            authority = Authority()
+            certificate, key = authority.issue("127.0.0.1")
+            state = self.root / STATE[1:]
+            (state / "root").write_bytes(authority.root)
+            (state / "certificate").write_bytes(certificate + authority.intermediate)
+            (state / "key").write_bytes(key)
             tls = {
                 "COLDSTORE_SERVER_TLS_CERTIFICATE_FILE": f"{STATE}/certificate",
                 "COLDSTORE_SERVER_TLS_KEY_FILE": f"{STATE}/key",
@@ -196,7 +199,7 @@ class ByHandTests(MachineCase):
                 self.wait_mounted(operator, mounted)
                 client.environment |= {
                     "AWS_ENDPOINT_URL": "https://127.0.0.1:8420",
-                    "AWS_CA_BUNDLE": str(certificate),
+                    "AWS_CA_BUNDLE": str(state / "root"),
                 }
                 for name, body in BODIES.items():
                     self.assertEqual(client.get("cold", name), body)
