@@ -1,0 +1,475 @@
+"""
+A valid request of every operation there is, chosen by chance.
+
+``@BUCKET@`` has the objects ``kept``, ``other`` and ``a b/ü``, the cold ``cold``, and an open upload of ``rising`` with two parts.
+"""
+
+import hashlib
+from base64 import b64encode
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from random import Random
+
+from tests.fuzzing.case import Asked, Fields, Framing, Signed
+
+PART_BYTES = 5 * 1024 * 1024
+KEYS = (b"kept", b"other", b"a%20b/%C3%BC", b"cold", b"none", b"rising", b"new/%F4%8F%BF%BF", b"%01%7F")
+CUSTOMER_KEY: Fields = (
+    (b"x-amz-server-side-encryption-customer-algorithm", b"AES256"),
+    (b"x-amz-server-side-encryption-customer-key", b64encode(bytes(range(32)))),
+    (b"x-amz-server-side-encryption-customer-key-md5", b64encode(hashlib.md5(bytes(range(32))).digest())),
+)
+CLASSES = (b"STANDARD", b"GLACIER", b"DEEP_ARCHIVE")
+BOUNDARY = b"----fuzz"
+XMLNS = b' xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
+
+Make = Callable[[Random], Asked]
+
+
+def _path(key: bytes, query: bytes = b"") -> bytes:
+    return b"/@BUCKET@/" + key + (b"?" + query if query else b"")
+
+
+def _bucket(query: bytes = b"") -> bytes:
+    return b"/@BUCKET@" + (b"?" + query if query else b"")
+
+
+def _key(random: Random) -> bytes:
+    return random.choice(KEYS)
+
+
+def _some(random: Random, *fields: tuple[bytes, bytes]) -> Fields:
+    return tuple(field for field in fields if random.random() < 0.3)
+
+
+def _query(random: Random, *names: tuple[bytes, tuple[bytes, ...]]) -> bytes:
+    return b"&".join(name + b"=" + random.choice(values) for name, values in names if random.random() < 0.5)
+
+
+def _document(root: bytes, content: bytes, random: Random) -> bytes:
+    declared = random.choice((b"", b'<?xml version="1.0" encoding="UTF-8"?>\n'))
+    return declared + b"<" + root + random.choice((b"", XMLNS)) + b">" + content + b"</" + root + b">"
+
+
+def _tagging(random: Random) -> bytes:
+    tags = b"".join(
+        b"<Tag><Key>k%d</Key><Value>v</Value></Tag>" % number for number in range(random.randrange(4))
+    )
+    return _document(b"Tagging", b"<TagSet>" + tags + b"</TagSet>", random)
+
+
+def _content(random: Random) -> bytes:
+    return random.randbytes(random.choice((0, 1, 40, 1000, 9000, 40_000)))
+
+
+def _listing(name: bytes, *more: tuple[bytes, tuple[bytes, ...]]) -> Make:
+    usual = (
+        (b"prefix", (b"", b"a", b"a+b/", b"%F4%8F%BF%BF", b"ke")),
+        (b"delimiter", (b"/", b"", b"e", b"ep", b"%C3%BC")),
+        (b"encoding-type", (b"url",)),
+    )
+
+    def make(random: Random) -> Asked:
+        query = b"&".join(filter(None, [name, _query(random, *usual, *more)]))
+        headers = _some(random, (b"x-amz-optional-object-attributes", b"RestoreStatus"))
+        return Asked(operation="list " + name.decode(), method=b"GET", target=_bucket(query), headers=headers)
+
+    return make
+
+
+def _put(random: Random) -> Asked:
+    content = _content(random)
+    headers = _some(
+        random,
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-md5", b64encode(hashlib.md5(content).digest())),
+        (b"x-amz-meta-Name", "wärt".encode()),
+        (b"x-amz-storage-class", random.choice(CLASSES)),
+        (b"x-amz-tagging", b"a=b&c=%20"),
+        (b"cache-control", b"no-cache"),
+        (b"content-disposition", b"attachment"),
+        (b"expires", b"Thu, 01 Dec 2094 16:00:00 GMT"),
+        (b"x-amz-checksum-sha256", b64encode(hashlib.sha256(content).digest())),
+        (b"if-none-match", b"*"),
+        (b"if-match", b"@ETAG@"),
+        (b"expect", b"100-continue"),
+        (b"x-amz-acl", b"private"),
+    )
+    return Asked(
+        operation="put",
+        method=b"PUT",
+        target=_path(_key(random)),
+        headers=headers,
+        body=content,
+        framing=random.choice((Framing.HASH, Framing.HASH, Framing.UNSIGNED)),
+        transfer_chunks=random.random() < 0.1,
+    )
+
+
+def _put_chunks(random: Random) -> Asked:
+    return Asked(
+        operation="put in chunks",
+        method=b"PUT",
+        target=_path(_key(random)),
+        headers=_some(random, (b"expect", b"100-continue"), (b"x-amz-meta-a", b"b")),
+        body=random.randbytes(random.choice((0, 1, 8192, 8193, 20_000, 70_000))),
+        framing=random.choice((*(each for each in Framing if each.value.startswith("STREAMING")),)),
+        chunk_bytes=random.choice((8192, 8193, 65536)),
+        checksum=random.choice(("crc32", "sha1", "sha256", "crc32c")),
+        transfer_chunks=random.random() < 0.1,
+    )
+
+
+def _put_encrypted(random: Random) -> Asked:
+    method, body = random.choice(((b"PUT", b"secret"), (b"GET", b""), (b"HEAD", b"")))
+    return Asked(
+        operation="customer key", method=method, target=_path(b"sealed"), headers=CUSTOMER_KEY, body=body
+    )
+
+
+def _get(random: Random) -> Asked:
+    headers = _some(
+        random,
+        (
+            b"range",
+            random.choice((b"bytes=0-3", b"bytes=-2", b"bytes=1-", b"bytes=99999-", b"bytes=0-0,2-3")),
+        ),
+        (b"if-match", b"@ETAG@"),
+        (b"if-none-match", b'"x", @ETAG@'),
+        (b"if-modified-since", b"Thu, 01 Dec 1994 16:00:00 GMT"),
+        (b"if-unmodified-since", b"Thu, 01 Dec 2094 16:00:00 GMT"),
+        (b"x-amz-checksum-mode", b"ENABLED"),
+    )
+    query = _query(
+        random,
+        (b"versionId", (b"@VERSION@", b"null")),
+        (b"partNumber", (b"1", b"2")),
+        (b"response-content-type", (b"text%2Fplain",)),
+        (b"response-expires", (b"Thu%2C%2001%20Dec%202094%2016%3A00%3A00%20GMT",)),
+    )
+    method = random.choice((b"GET", b"GET", b"HEAD"))
+    return Asked(operation="get", method=method, target=_path(_key(random), query), headers=headers)
+
+
+def _attributes(random: Random) -> Asked:
+    headers = ((b"x-amz-object-attributes", b"ETag,Checksum,ObjectParts,StorageClass,ObjectSize"),)
+    more = _some(random, (b"x-amz-max-parts", b"1"), (b"x-amz-part-number-marker", b"1"))
+    return Asked(
+        operation="attributes",
+        method=b"GET",
+        target=_path(_key(random), b"attributes"),
+        headers=headers + more,
+    )
+
+
+def _delete(random: Random) -> Asked:
+    query = _query(random, (b"versionId", (b"@VERSION@", b"null")))
+    key = random.choice((b"none", b"new/%F4%8F%BF%BF", b"%01%7F"))
+    return Asked(operation="delete", method=b"DELETE", target=_path(key, query))
+
+
+def _delete_many(random: Random) -> Asked:
+    objects = b"".join(
+        b"<Object><Key>none%d</Key>%s</Object>"
+        % (number, random.choice((b"", b"<VersionId>null</VersionId>")))
+        for number in range(random.randrange(1, 5))
+    )
+    body = _document(b"Delete", random.choice((b"", b"<Quiet>true</Quiet>")) + objects, random)
+    headers = ((b"content-md5", b64encode(hashlib.md5(body).digest())),)
+    return Asked(
+        operation="delete many", method=b"POST", target=_bucket(b"delete"), headers=headers, body=body
+    )
+
+
+def _copy(random: Random) -> Asked:
+    source = random.choice(
+        (b"/@BUCKET@/kept", b"@BUCKET@/a%20b/%C3%BC", b"@BUCKET@/kept?versionId=@VERSION@", b"/@BUCKET@/cold")
+    )
+    headers = (
+        (b"x-amz-copy-source", source),
+        *_some(
+            random,
+            (b"x-amz-metadata-directive", b"REPLACE"),
+            (b"x-amz-tagging-directive", b"COPY"),
+            (b"x-amz-copy-source-if-match", b"@ETAG@"),
+            (b"x-amz-copy-source-if-modified-since", b"Thu, 01 Dec 1994 16:00:00 GMT"),
+            (b"x-amz-storage-class", random.choice(CLASSES)),
+            (b"x-amz-checksum-algorithm", b"SHA256"),
+        ),
+    )
+    return Asked(operation="copy", method=b"PUT", target=_path(b"none"), headers=headers)
+
+
+def _begin_upload(random: Random) -> Asked:
+    headers = _some(
+        random,
+        (b"x-amz-storage-class", random.choice(CLASSES)),
+        (b"x-amz-checksum-algorithm", random.choice((b"CRC32", b"SHA256"))),
+        (b"x-amz-checksum-type", random.choice((b"COMPOSITE", b"FULL_OBJECT"))),
+        (b"x-amz-tagging", b"a=b"),
+    )
+    return Asked(operation="begin upload", method=b"POST", target=_path(b"none", b"uploads"), headers=headers)
+
+
+def _put_part(random: Random) -> Asked:
+    query = b"partNumber=%d&uploadId=@UPLOAD@" % random.choice((3, 4, 9999, 10_000))
+    framing = random.choice((Framing.HASH, Framing.UNSIGNED, Framing.UNSIGNED_CHUNKS_TRAILER))
+    return Asked(
+        operation="put part",
+        method=b"PUT",
+        target=_path(b"rising", query),
+        body=_content(random),
+        framing=framing,
+    )
+
+
+def _copy_part(random: Random) -> Asked:
+    query = b"partNumber=%d&uploadId=@UPLOAD@" % random.choice((5, 6))
+    headers = (
+        (b"x-amz-copy-source", b"/@BUCKET@/kept"),
+        *_some(random, (b"x-amz-copy-source-range", b"bytes=0-1")),
+    )
+    return Asked(operation="copy part", method=b"PUT", target=_path(b"rising", query), headers=headers)
+
+
+def _list_parts(random: Random) -> Asked:
+    more = _query(
+        random,
+        (b"max-parts", (b"1", b"0", b"1000")),
+        (b"part-number-marker", (b"0", b"1", b"7")),
+        (b"encoding-type", (b"url",)),
+    )
+    query = b"&".join(filter(None, [b"uploadId=@UPLOAD@", more]))
+    return Asked(operation="list parts", method=b"GET", target=_path(b"rising", query))
+
+
+def _complete(random: Random) -> Asked:
+    parts = [
+        b"<Part><PartNumber>%d</PartNumber><ETag>@PART%d@</ETag></Part>" % (number, number)
+        for number in (1, 2)
+    ]
+    if random.random() < 0.9:
+        # Most are to fail, so that there is an upload for the others.
+        parts = random.choice(
+            ([*reversed(parts)], [], [parts[0].replace(b"@PART1@", b"&quot;0&quot;")], parts * 2)
+        )
+    body = _document(b"CompleteMultipartUpload", b"".join(parts), random)
+    headers = _some(random, (b"if-none-match", b"*"), (b"x-amz-mp-object-size", b"1"))
+    return Asked(
+        operation="complete",
+        method=b"POST",
+        target=_path(b"rising", b"uploadId=@UPLOAD@"),
+        headers=headers,
+        body=body,
+    )
+
+
+def _abort(random: Random) -> Asked:
+    upload = random.choice((b"none", b"none", b"none", b"@UPLOAD@"))
+    return Asked(operation="abort", method=b"DELETE", target=_path(b"rising", b"uploadId=" + upload))
+
+
+def _restore(random: Random) -> Asked:
+    tier = random.choice(
+        (b"", b"<GlacierJobParameters><Tier>Standard</Tier></GlacierJobParameters>", b"<Tier>Bulk</Tier>")
+    )
+    body = _document(b"RestoreRequest", b"<Days>%d</Days>" % random.randrange(1, 4) + tier, random)
+    key = random.choice((b"cold", b"cold", b"kept"))
+    return Asked(operation="restore", method=b"POST", target=_path(key, b"restore"), body=body)
+
+
+def _object_tags(random: Random) -> Asked:
+    query = b"&".join(filter(None, [b"tagging", _query(random, (b"versionId", (b"@VERSION@", b"null")))]))
+    method = random.choice((b"GET", b"PUT", b"DELETE"))
+    body = _tagging(random) if method == b"PUT" else b""
+    return Asked(
+        operation="tags of an object",
+        method=method,
+        target=_path(random.choice((b"kept", b"none")), query),
+        body=body,
+    )
+
+
+def _bucket_tags(random: Random) -> Asked:
+    method = random.choice((b"GET", b"PUT", b"DELETE"))
+    body = _tagging(random) if method == b"PUT" else b""
+    return Asked(operation="tags of a bucket", method=method, target=_bucket(b"tagging"), body=body)
+
+
+def _versioning(random: Random) -> Asked:
+    if random.random() < 0.5:
+        return Asked(operation="versioning", method=b"GET", target=_bucket(b"versioning"))
+    body = _document(b"VersioningConfiguration", b"<Status>Enabled</Status>", random)
+    return Asked(operation="versioning", method=b"PUT", target=_bucket(b"versioning"), body=body)
+
+
+def _default_class(random: Random) -> Asked:
+    if random.random() < 0.5:
+        return Asked(operation="default class", method=b"GET", target=_bucket(b"x-coldstore-default-class"))
+    body = _document(
+        b"DefaultClassConfiguration", b"<StorageClass>" + random.choice(CLASSES) + b"</StorageClass>", random
+    )
+    return Asked(
+        operation="default class", method=b"PUT", target=_bucket(b"x-coldstore-default-class"), body=body
+    )
+
+
+def _bucket_itself(random: Random) -> Asked:
+    """Make one, which is there; look at it; remove it, which is not empty."""
+    method = random.choice((b"PUT", b"HEAD", b"DELETE"))
+    body = b""
+    if method == b"PUT" and random.random() < 0.5:
+        body = _document(
+            b"CreateBucketConfiguration", b"<LocationConstraint>us-east-1</LocationConstraint>", random
+        )
+    return Asked(operation="bucket", method=method, target=_bucket(), body=body)
+
+
+def _configuration(random: Random) -> Asked:
+    names = (
+        b"acl",
+        b"cors",
+        b"lifecycle",
+        b"policy",
+        b"location",
+        b"object-lock",
+        b"notification",
+        b"website",
+        b"encryption",
+        b"replication",
+        b"policyStatus",
+        b"analytics",
+    )
+    if random.random() < 0.2:
+        return Asked(
+            operation="configuration",
+            method=b"GET",
+            target=_path(b"kept", random.choice((b"acl", b"retention", b"legal-hold", b"torrent"))),
+        )
+    return Asked(operation="configuration", method=b"GET", target=_bucket(random.choice(names)))
+
+
+def _service(random: Random) -> Asked:
+    query = _query(
+        random,
+        (b"max-buckets", (b"1", b"1000")),
+        (b"prefix", (b"f", b"zz")),
+        (b"continuation-token", (b"a",)),
+    )
+    method = random.choice((b"GET", b"GET", b"OPTIONS", b"POST"))
+    return Asked(operation="service", method=method, target=b"/" + (b"?" + query if query else b""))
+
+
+def _form(random: Random) -> Asked:
+    fields: dict[bytes, bytes] = {
+        b"key": random.choice((b"form/${filename}", b"none")),
+        b"policy": b"@POLICY@",
+        b"x-amz-algorithm": b"AWS4-HMAC-SHA256",
+        b"x-amz-credential": b"@CREDENTIAL@",
+        b"x-amz-date": b"@DATE@",
+        b"x-amz-signature": b"@SIGNATURE@",
+    }
+    for name, value in (
+        (b"success_action_status", random.choice((b"200", b"201", b"204"))),
+        (b"success_action_redirect", b"http://example.com/a?b=c"),
+        (b"Content-Type", b"text/plain"),
+        (b"x-amz-meta-a", "ä".encode()),
+        (b"tagging", b"<Tagging><TagSet><Tag><Key>a</Key><Value>b</Value></Tag></TagSet></Tagging>"),
+        (b"acl", b"private"),
+        (b"x-amz-storage-class", b"GLACIER"),
+    ):
+        if random.random() < 0.3:
+            fields[name] = value
+    conditions = [b'{"bucket":"@BUCKET@"}', b'["content-length-range",0,100000]']
+    conditions += [
+        b'["starts-with","$%s",""]' % name for name in fields if name not in (b"policy", b"x-amz-signature")
+    ]
+    policy = b'{"expiration":"2099-01-01T00:00:00.000Z","conditions":[' + b",".join(conditions) + b"]}"
+    parts = [
+        b'--%s\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n' % (BOUNDARY, name, value)
+        for name, value in fields.items()
+    ]
+    parts.append(
+        b'--%s\r\nContent-Disposition: form-data; name="file"; filename="a\xc3\xa4.txt"\r\nContent-Type: text/plain\r\n\r\n'
+        % BOUNDARY
+    )
+    body = b"".join(parts) + b"content of a file" * random.randrange(20) + b"\r\n--" + BOUNDARY + b"--\r\n"
+    return Asked(
+        operation="form",
+        method=b"POST",
+        target=_bucket(random.choice((b"", b"", b"", b"x-id=PostObject"))),
+        headers=((b"content-type", b"multipart/form-data; boundary=" + BOUNDARY),),
+        body=body,
+        signed=Signed.NOT,
+        framing=Framing.UNSIGNED,
+        policy=policy,
+    )
+
+
+OPERATIONS: Mapping[str, tuple[Make, float]] = {
+    "put": (_put, 3),
+    "put in chunks": (_put_chunks, 3),
+    "customer key": (_put_encrypted, 1),
+    "get": (_get, 3),
+    "attributes": (_attributes, 1),
+    "delete": (_delete, 1),
+    "delete many": (_delete_many, 1),
+    "copy": (_copy, 2),
+    "begin upload": (_begin_upload, 0.5),
+    "put part": (_put_part, 1.5),
+    "copy part": (_copy_part, 1),
+    "list parts": (_list_parts, 1),
+    "complete": (_complete, 1.5),
+    "abort": (_abort, 0.5),
+    "restore": (_restore, 1),
+    "tags of an object": (_object_tags, 1.5),
+    "tags of a bucket": (_bucket_tags, 1),
+    "versioning": (_versioning, 0.7),
+    "default class": (_default_class, 0.7),
+    "bucket": (_bucket_itself, 1),
+    "configuration": (_configuration, 0.7),
+    "service": (_service, 0.7),
+    "form": (_form, 3),
+    "list 1": (_listing(b"", (b"marker", (b"a", b"kept")), (b"max-keys", (b"0", b"1", b"2", b"5000"))), 1),
+    "list 2": (
+        _listing(
+            b"list-type=2",
+            (b"start-after", (b"a", b"kept")),
+            (b"max-keys", (b"0", b"1", b"2")),
+            (b"fetch-owner", (b"true",)),
+            (b"continuation-token", (b"AAAA", b"")),
+        ),
+        1.5,
+    ),
+    "list versions": (
+        _listing(
+            b"versions",
+            (b"key-marker", (b"a", b"kept")),
+            (b"version-id-marker", (b"@VERSION@", b"null", b"")),
+            (b"max-keys", (b"1", b"2")),
+        ),
+        1.5,
+    ),
+    "list uploads": (
+        _listing(
+            b"uploads",
+            (b"key-marker", (b"a", b"rising")),
+            (b"upload-id-marker", (b"@UPLOAD@", b"")),
+            (b"max-uploads", (b"1",)),
+        ),
+        1.5,
+    ),
+}
+"""How each is made, and how often."""
+
+
+def valid(random: Random) -> Asked:
+    """Return a valid request, signed in one of the ways there are."""
+    makers = list(OPERATIONS.values())
+    ((make, _),) = random.choices(makers, [weight for _, weight in makers])
+    asked = make(random)
+    if asked.signed is Signed.NOT or asked.framing.value.startswith("STREAMING-AWS4"):
+        return asked
+    ways = (Signed.HEADER, Signed.URL, Signed.HEADER_V2, Signed.URL_V2, Signed.NOT)
+    (signed,) = random.choices(ways, (8, 2, 1, 1, 0.3))
+    return replace(asked, signed=signed)
