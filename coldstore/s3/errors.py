@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from coldstore.model import errors as refusals
-from coldstore.s3.xml import Node, document, node
+from coldstore.s3.xml import Node, document, node, readable
 
 CODES: Mapping[str, tuple[int, str]] = MappingProxyType(
     {
@@ -305,10 +305,14 @@ def s3_error(refusal: refusals.ColdStoreError) -> S3Error:
 
 
 def error_document(error: S3Error, *, resource: str, request_id: str, host_id: str) -> bytes:
-    """Return the XML that describes ``error``. The root has no namespace, unlike every other document of S3."""
-    children: list[Node] = [node("Code", error.code), node("Message", error.message)]
-    children += [node(name, value) for name, value in error.details.items()]
+    """
+    Return the XML that describes ``error``. The root has no namespace, unlike every other document of S3.
+
+    It can always be read: what it quotes of a request may hold anything.
+    """
+    children: list[Node] = [node("Code", error.code), node("Message", readable(error.message))]
+    children += [node(name, readable(value)) for name, value in error.details.items()]
     if "Resource" not in error.details:
-        children.append(node("Resource", resource if error.resource is None else error.resource))
+        children.append(node("Resource", readable(resource if error.resource is None else error.resource)))
     children += [node("RequestId", request_id), node("HostId", host_id)]
     return document(node("Error", *children), namespace=None)

@@ -201,6 +201,8 @@ class S3Channel(http.HTTPChannel):
 
     def allContentReceived(self) -> None:
         """A request has arrived to its end; what comes now waits until it was answered."""
+        if self._lingering is not None:
+            return  # It was answered while the decoder had more of it in hand.
         self._transferDecoder = None
         self._handlingRequest = True
         self.setRawMode()

@@ -203,6 +203,15 @@ def escaped(text: str) -> str:
     return text.translate(_ESCAPES) if _SPECIAL.search(text) else text
 
 
+_UNREADABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+"""What is no ``Char`` of XML 1.0 (section 2.2), escaped or not."""
+
+
+def readable(text: str) -> str:
+    """Return ``text`` with a mark in the place of what no parser would take."""
+    return _UNREADABLE.sub("\ufffd", text)
+
+
 def all_escaped(texts: Sequence[str]) -> Sequence[str]:
     """Return what ``escaped`` makes of each: many at once are quicker, since most texts have nothing to escape."""
     return [escaped(text) for text in texts] if _SPECIAL.search("".join(texts)) else texts

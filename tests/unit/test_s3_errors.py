@@ -73,6 +73,15 @@ class DocumentTests(SynchronousTestCase):
             ],
         )
 
+    def test_always_readable(self) -> None:
+        """What XML cannot carry, quoted from a request, is replaced: a refusal that no parser takes tells nobody anything."""
+        sent = "a\0\x01\x1f\ufffe\uffff\ud800\udfffb\t\n\r\x7f\U0010ffff"
+        error = S3Error("InvalidArgument", f"wrong: {sent}", details={"ArgumentValue": sent})
+        root = ElementTree.fromstring(error_document(error, resource=sent, request_id="R", host_id="H"))
+        told = "a" + 7 * "\ufffd" + "b\t\n\r\x7f\U0010ffff"
+        for name, text in (("Message", f"wrong: {told}"), ("ArgumentValue", told), ("Resource", told)):
+            self.assertEqual(root.findtext(name), text)
+
     def test_own_resource(self) -> None:
         """An error may name the resource itself."""
         written = error_document(

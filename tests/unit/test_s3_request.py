@@ -348,6 +348,24 @@ class EarlyAnswerTests(RequestTests):
         self.assertEqual((self.wire.answer().status, self.wire.answer().code), (503, "ServiceUnavailable"))
         self.assertTrue(any("input/output error" in str(event.get("why")) for event in events))
 
+    def test_failing_sink_within_a_transfer_coding(self) -> None:
+        """A chunked body that is refused in the middle of what one read brought, its end included, is answered and nothing else happens."""
+
+        def broken(block: bytes) -> None:
+            raise S3Error("BadDigest")
+
+        self.storing.sink.write = broken  # type: ignore[method-assign]
+        self.go()
+        fields = {"x-amz-decoded-content-length": "6"}
+        headers = signed_headers("PUT", "/b/k", fields, payload="UNSIGNED-PAYLOAD")
+        body = b"3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n" + request_bytes("GET", "/b")
+        self.wire.send(message("PUT", "/b/k", headers | {"transfer-encoding": "chunked"}, body))
+        answer = self.wire.answer()
+        self.assertEqual((answer.status, answer.code, answer.rest), (400, "BadDigest", b""))
+        self.assertEqual(len(self.storing.calls), 1)
+        self.wire.clock.advance(5)
+        self.assertTrue(self.wire.transport.disconnecting)
+
 
 class PipelineTests(RequestTests):
     """Several requests on a connection."""
@@ -641,7 +659,7 @@ class AnswerTests(RequestTests):
 
     def test_answer_that_cannot_be_made(self) -> None:
         """When not even the error can be written down, the client still hears that there was one."""
-        answer = self.serve(S3Error("InvalidArgument", "\ud800"))
+        answer = self.serve(S3Error("InvalidArgument", details={"\ud800": "x"}))
         self.assertEqual((answer.status, answer.body, answer.headers["content-length"]), (500, b"", "0"))
         self.assertTrue(answer.headers["x-amz-request-id"])
         self.assertEqual(len(self.flushLoggedErrors(UnicodeEncodeError)), 1)
