@@ -10,12 +10,12 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from tests.endtoend.appliance import BUSY, TRACES, Appliance, surroundings
+from tests.endtoend.appliance import BUSY, Appliance
 from tests.fuzzing.case import Case, Ending
 from tests.fuzzing.client import Exchange, exchange
 from tests.fuzzing.findings import Finding, Findings
 from tests.fuzzing.ground import Ground, keys_of_another, lay_for_another
-from tests.fuzzing.judge import are_refusals, complaints
+from tests.fuzzing.judge import are_refusals, complaints, traces
 from tests.fuzzing.mutations import case_of
 from tests.fuzzing.wire import message, pieces
 
@@ -177,21 +177,11 @@ class Campaign:
     # -- eyes --------------------------------------------------------------------------------------------------------
 
     def _read_log(self) -> None:
-        lines = self._appliance.new_log().splitlines()
-        for at, line in enumerate(lines):
-            if not any(trace in line for trace in TRACES):
-                continue
-            around = surroundings(lines, [line], 1, 30) if "Traceback" in line else [line]
+        for trace in traces(self._appliance.new_log()):
             with self._lock:
-                told = next(
-                    (
-                        sent
-                        for name, sent in self._recent.items()
-                        if name and any(name in each for each in lines[max(0, at - 3) : at + 1])
-                    ),
-                    None,
-                )
-            self._found(told, ["in the log: " + "\n".join([line, *around])[-3000:]])
+                told = next((sent for name, sent in self._recent.items() if name and name in trace), None)
+            end = trace.splitlines()[-1]
+            self._found(told, [f"in the log: {end}", trace[-4000:]])
 
     def _memory(self, name: str) -> int:
         assert self._appliance.process is not None

@@ -31,7 +31,7 @@ class Finding:
     @property
     def kind(self) -> str:
         """What it has in common with others of the same cause, as far as one can tell."""
-        told = re.sub(r"RequestId>.*|[0-9A-F]{16}|[0-9a-f]{8,}|\d{2,}", "#", self.complaints[0])
+        told = re.sub(r"RequestId>.*|[0-9A-F]{16}|[0-9a-f]{8,}|\d+", "#", self.complaints[0])
         return f"{self.case.asked[0].operation}: {told[:KIND_LENGTH]}"
 
     def written(self) -> str:

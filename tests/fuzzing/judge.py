@@ -1,12 +1,16 @@
 """What must not be of an answer, whatever was asked."""
 
+import re
 from collections.abc import Iterator
 from xml.etree import ElementTree
 
 from coldstore.s3.errors import CODES
+from tests.endtoend.appliance import TRACES
 from tests.fuzzing.client import Answer, Exchange
 
 SHOWN = 300
+_BEGINNING = re.compile(r"\d{4}-\d\d-\d\dT")
+"""Of a line of the log that is an event of its own."""
 
 
 def complaints(seen: Exchange) -> list[str]:
@@ -22,6 +26,21 @@ def complaints(seen: Exchange) -> list[str]:
 def are_refusals(seen: Exchange) -> bool:
     """Whether it is certain that nothing was done: everything that was asked has been answered, with errors."""
     return bool(seen.answers) and all(answer.status >= 400 for answer in seen.answers)
+
+
+def traces(log: str) -> Iterator[str]:
+    """Return each piece of a log that no log should hold, a traceback from the line before it to its exception."""
+    lines = log.splitlines()
+    at = 0
+    while at < len(lines):
+        begin, at = at, at + 1
+        if not any(trace in lines[begin] for trace in TRACES):
+            continue
+        is_traceback = any("Traceback" in line for line in lines[begin : begin + 2])
+        # Of several that were raised one in the handling of another, this is the first; the last ends the piece.
+        while is_traceback and at < len(lines) and not _BEGINNING.match(lines[at]):
+            at += 1
+        yield "\n".join(line for line in lines[begin:at] if line.strip())
 
 
 def _of_answer(answer: Answer) -> Iterator[str]:
