@@ -1,8 +1,5 @@
 """Operations on buckets: ListBuckets, CreateBucket, HeadBucket, DeleteBucket, and what is asked of their settings."""
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from binascii import Error as Base64Error
-
 from coldstore.model.errors import BucketAlreadyOwned
 from coldstore.model.objects import Bucket, Versioning
 from coldstore.plan.messages import iso_time
@@ -12,6 +9,7 @@ from coldstore.s3.errors import S3Error, shown
 from coldstore.s3.names import check_bucket_name
 from coldstore.s3.services import Services
 from coldstore.s3.stored import known_class
+from coldstore.s3.tokens import position_of, token_of
 from coldstore.s3.xml import MalformedDocument, node, read_document
 
 BUCKETS_MAX = 10_000
@@ -51,7 +49,7 @@ class BucketOperations:
                     ),
                 ),
                 node("Prefix", prefix) if prefix else None,
-                node("ContinuationToken", _token(found[-1].name)) if is_truncated else None,
+                node("ContinuationToken", token_of(found[-1].name.encode("utf-8"))) if is_truncated else None,
             )
         )
 
@@ -204,16 +202,12 @@ def _max_buckets(value: str | None) -> int:
     return int(value)
 
 
-def _token(name: str) -> str:
-    return urlsafe_b64encode(name.encode("utf-8")).decode("ascii")
-
-
 def _name_in(token: str | None) -> str:
     if not token:
         return ""
     try:
-        return urlsafe_b64decode(token.encode("ascii")).decode("utf-8")
-    except (Base64Error, ValueError):
+        return position_of(token).decode("utf-8")
+    except ValueError:
         raise S3Error(
             "InvalidArgument",
             f"The continuation token provided is incorrect: {shown(token)}",

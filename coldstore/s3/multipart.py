@@ -1,5 +1,6 @@
 """Operations on multipart uploads; the rules of completing one are in ``multipart_plan``."""
 
+import re
 from urllib.parse import quote
 
 from coldstore.interfaces.metadata import Conflict, WriteCondition
@@ -41,6 +42,8 @@ from coldstore.s3.xml import MalformedDocument, Node, node
 PARTS_PAGE = 1000
 COMPLETE_TRIES = 5
 """How often completing starts again because parts came in meanwhile."""
+_UPLOAD_ID = re.compile(r"[!-~]*")
+"""Wider than what is given out, so that a client may mark the place behind all of a key's uploads."""
 
 
 class MultipartOperations:
@@ -353,7 +356,7 @@ class MultipartOperations:
         asked = ListingRequest.of(call.query, "max-uploads")
         key_marker = call.query.one("key-marker") or ""
         # Without a key there is nothing that an upload id could mark (S3 API).
-        id_marker = (call.query.one("upload-id-marker") or "") if key_marker else ""
+        id_marker = _upload_id_marker(call.query.one("upload-id-marker") or "") if key_marker else ""
         plan: ListingPlan[Upload] = ListingPlan(
             prefix=asked.prefix.encode("utf-8"),
             delimiter=asked.delimiter.encode("utf-8"),
@@ -417,6 +420,21 @@ def _upload_id(call: Call) -> str:
     if not upload_id:
         raise s3_error(NoSuchUpload(""))
     return upload_id
+
+
+def _upload_id_marker(value: str) -> str:
+    """
+    Return where a listing goes on within a key.
+
+    :raise S3Error: InvalidArgument for what no upload can be called
+    """
+    if not _UPLOAD_ID.fullmatch(value):
+        raise S3Error(
+            "InvalidArgument",
+            f"Invalid uploadId marker: {shown(value)}",
+            details={"ArgumentName": "upload-id-marker", "ArgumentValue": value},
+        )
+    return value
 
 
 def _claimed_size(value: str | None) -> int | None:

@@ -6,6 +6,7 @@ import zlib
 from base64 import b64encode
 from collections.abc import Mapping
 
+from coldstore.s3.tokens import token_of
 from tests.endtoend.appliance import ApplianceCase, listing, wait_until
 from tests.endtoend.clients import refused
 from tests.endtoend.wire import RawAnswer, RawClient, encoded
@@ -241,6 +242,49 @@ class KeyTests(BadInputCase):
             for method, body in (("PUT", b"x"), ("GET", b""), ("DELETE", b"")):
                 answer = self.raw.ask(method, target, body)
                 self.assert_refused(answer, 400, code, (method, target))
+        self.assert_unchanged()
+
+    def test_characters_of_no_name(self) -> None:
+        """A NUL, which not every database can be asked for, and others that no id or bucket's name has: nothing is found under such names."""
+        name, some = self.name, b"x"
+        tags = b"<Tagging><TagSet/></Tagging>"
+        forged = token_of(b"\xff"), token_of(b"a\0b")
+        for method, target, body, headers, code in (
+            *((method, "/a%00b", b"", {}, "NoSuchBucket") for method in ("GET", "DELETE")),
+            *((method, "/a%00b/k", some, {}, "NoSuchBucket") for method in ("GET", "PUT", "DELETE")),
+            ("PUT", f"/{name}/new", b"", {"x-amz-copy-source": "/a%00b/k"}, "InvalidArgument"),
+            (
+                "PUT",
+                f"/{name}/new",
+                b"",
+                {"x-amz-copy-source": f"/{name}/kept?versionId=%00"},
+                "InvalidArgument",
+            ),
+            *(
+                (method, f"/{name}/new?uploadId=a%00b", some, {}, "NoSuchUpload")
+                for method in ("GET", "DELETE")
+            ),
+            ("PUT", f"/{name}/new?uploadId=a%00b&partNumber=1", some, {}, "NoSuchUpload"),
+            ("GET", f"/{name}?uploads&key-marker=a&upload-id-marker=%00", b"", {}, "InvalidArgument"),
+            ("GET", f"/{name}?versions&key-marker=a&version-id-marker=%00", b"", {}, "InvalidArgument"),
+            *(
+                (method, f"/{name}/kept?versionId=%00", b"", {}, "InvalidArgument")
+                for method in ("GET", "DELETE")
+            ),
+            ("PUT", f"/{name}/kept?tagging&versionId=%00", tags, {}, "InvalidArgument"),
+            ("GET", "/?continuation-token=AAAA", b"", {}, "InvalidArgument"),
+            ("GET", f"/?continuation-token={forged[0]}", b"", {}, "InvalidArgument"),
+            *(("GET", f"/{name}?list-type=2&continuation-token={token}", b"", {}, "") for token in forged),
+        ):
+            answer = self.raw.ask(method, target, body, headers)
+            what = (method, target, headers, answer.body)
+            if code:
+                self.assert_refused(answer, answer.status, code, what)
+            self.assertLess(answer.status, 500, what)
+        document = b"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>a</ETag></Part></CompleteMultipartUpload>"
+        answer = self.raw.ask("POST", f"/{name}/new?uploadId=a%00b", document)
+        self.assert_refused(answer, 404, "NoSuchUpload")
+        self.assertEqual(self.raw.ask("GET", "/?prefix=a%00b").status, 200)
         self.assert_unchanged()
 
     def test_bucket_names(self) -> None:
