@@ -317,9 +317,13 @@ class Appliance:
 
     def new_log(self) -> str:
         """Return what it logged since this was asked last."""
-        text = self.log()
-        new, self._read_to = text[self._read_to :], len(text)
-        return new
+        if not self.log_path.exists():
+            return ""
+        with self.log_path.open("rb") as log:
+            log.seek(self._read_to)
+            new = log.read()
+        self._read_to += len(new)
+        return new.decode(errors="replace")
 
     # ── the operator ────────────────────────────────────────────────────────────────────────────────────────────────
 

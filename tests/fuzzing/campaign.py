@@ -25,7 +25,7 @@ IDLE_SECONDS = 1
 BOUND_SECONDS = BUSY * (IDLE_SECONDS + 6.0)
 RENEWED_AFTER = 500
 """So many cases on one ground, at most."""
-REMEMBERED = 5000
+REMEMBERED = 1000
 """Cases that a trace in the log can be traced to."""
 WARM_CASES = 400
 GROWTH_LIMIT_BYTES = 96 << 20
