@@ -15,7 +15,7 @@ from tests.fuzzing.case import Case, Ending
 from tests.fuzzing.client import Exchange, exchange
 from tests.fuzzing.findings import Finding, Findings
 from tests.fuzzing.ground import Ground, keys_of_another, lay_for_another
-from tests.fuzzing.judge import are_refusals, complaints, traces
+from tests.fuzzing.judge import are_refusals, complaints, parted, traces
 from tests.fuzzing.mutations import case_of
 from tests.fuzzing.wire import message, pieces
 
@@ -72,6 +72,7 @@ class Campaign:
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._recent: OrderedDict[str, Sent] = OrderedDict()
+        self._log_rest = ""
         self.counts: Counter[str] = Counter()
         self.cases = 0
         lay_for_another(appliance, context)
@@ -97,7 +98,7 @@ class Campaign:
             client.join(2 * BOUND_SECONDS)
             if client.is_alive():
                 self._found(None, ["a client of the test hangs"])
-        self._read_log()
+        self._read_log(is_last=True)
         if self._appliance.process is not None and self._appliance.process.poll() is None:
             self._look_at_end(resident_bytes or self._memory("VmRSS"))
 
@@ -176,8 +177,10 @@ class Campaign:
 
     # -- eyes --------------------------------------------------------------------------------------------------------
 
-    def _read_log(self) -> None:
-        for trace in traces(self._appliance.new_log()):
+    def _read_log(self, *, is_last: bool = False) -> None:
+        """Look at what was logged; the latest event may not be there to its end."""
+        whole, self._log_rest = parted(self._log_rest + self._appliance.new_log())
+        for trace in traces(whole + self._log_rest if is_last else whole):
             with self._lock:
                 told = next((sent for name, sent in self._recent.items() if name and name in trace), None)
             end = trace.splitlines()[-1]

@@ -9,7 +9,7 @@ from tests.endtoend.appliance import TRACES
 from tests.fuzzing.client import Answer, Exchange
 
 SHOWN = 300
-_BEGINNING = re.compile(r"\d{4}-\d\d-\d\dT")
+_BEGINNING = re.compile(r"^\d{4}-\d\d-\d\dT", re.MULTILINE)
 """Of a line of the log that is an event of its own."""
 
 
@@ -26,6 +26,13 @@ def complaints(seen: Exchange) -> list[str]:
 def are_refusals(seen: Exchange) -> bool:
     """Whether it is certain that nothing was done: everything that was asked has been answered, with errors."""
     return bool(seen.answers) and all(answer.status >= 400 for answer in seen.answers)
+
+
+def parted(log: str) -> tuple[str, str]:
+    """Return a piece of a log up to its latest event, and that event with all that follows."""
+    begins = [found.start() for found in _BEGINNING.finditer(log)]
+    at = begins[-1] if begins else 0
+    return log[:at], log[at:]
 
 
 def traces(log: str) -> Iterator[str]:
