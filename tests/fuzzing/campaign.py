@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.endtoend.appliance import BUSY, Appliance
-from tests.fuzzing.case import Case, Ending
+from tests.fuzzing.case import Case
 from tests.fuzzing.client import Exchange, exchange
 from tests.fuzzing.findings import Finding, Findings
 from tests.fuzzing.ground import Ground, keys_of_another, lay_for_another
@@ -23,6 +23,8 @@ CLIENTS = 16
 IDLE_SECONDS = 1
 """How long the appliance waits for a client whose turn it is; it lets go of one that does not read after some seconds more."""
 BOUND_SECONDS = BUSY * (IDLE_SECONDS + 6.0)
+DOUBTFUL_SECONDS = 5.0
+"""How long after it was sent a request whose client did not hear of it may change something."""
 RENEWED_AFTER = 500
 """So many cases on one ground, at most."""
 REMEMBERED = 1000
@@ -138,25 +140,25 @@ class Campaign:
 
     def _go_on(self) -> None:
         ground = Ground(self._appliance, self._context, BOUND_SECONDS)
-        before, on_it, is_certain = ground.picture(), 0, True
+        before, on_it, certain_at = ground.picture(), 0, 0.0
         while not self._stopping.is_set():
             number = next(self._numbers)
             case = case_of(self._seed, number)
             seen, _ = self.play(case, ground, number)
             after = ground.picture()
-            if are_refusals(seen) and is_certain and after != before:
+            if are_refusals(seen, case) and time.monotonic() > certain_at and after != before:
                 changed = [(one, other) for one, other in zip(before, after, strict=True) if one != other]
                 sent = message(case, ground.facts, ground.signer())
                 self._found(
                     Sent(number=number, case=case, sent=sent),
                     [f"refused, and has changed something: {changed}"],
                 )
-            # What became of a request whose client left may show later only.
-            is_certain = case.delivery.ending is Ending.WAITS and not seen.is_late and bool(seen.answers)
+            if len(seen.answers) < len(case.asked):
+                certain_at = time.monotonic() + DOUBTFUL_SECONDS
             before, on_it = after, on_it + 1
             if ground.is_worn(after) or on_it >= RENEWED_AFTER:
                 ground.lay()
-                before, on_it, is_certain = ground.picture(), 0, True
+                before, on_it, certain_at = ground.picture(), 0, 0.0
 
     def _found(self, sent: Sent | None, wrong: list[str]) -> None:
         case = Case(asked=()) if sent is None else sent.case

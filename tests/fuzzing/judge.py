@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 
 from coldstore.s3.errors import CODES
 from tests.endtoend.appliance import TRACES
+from tests.fuzzing.case import Case
 from tests.fuzzing.client import Answer, Exchange
 
 SHOWN = 300
@@ -23,9 +24,10 @@ def complaints(seen: Exchange) -> list[str]:
     return found
 
 
-def are_refusals(seen: Exchange) -> bool:
+def are_refusals(seen: Exchange, case: Case) -> bool:
     """Whether it is certain that nothing was done: everything that was asked has been answered, with errors."""
-    return bool(seen.answers) and all(answer.status >= 400 for answer in seen.answers)
+    is_all = len(seen.answers) >= len(case.asked)
+    return is_all and all(answer.status >= 400 for answer in seen.answers)
 
 
 def parted(log: str) -> tuple[str, str]:
