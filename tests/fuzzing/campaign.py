@@ -19,8 +19,8 @@ from tests.fuzzing.judge import are_refusals, complaints, parted, traces
 from tests.fuzzing.mutations import case_of
 from tests.fuzzing.wire import message, pieces
 
-CLIENTS = 16
-IDLE_SECONDS = 1
+CLIENTS = 24
+IDLE_SECONDS = 3
 """How long the appliance waits for a client whose turn it is; it lets go of one that does not read after some seconds more."""
 BOUND_SECONDS = BUSY * (IDLE_SECONDS + 6.0)
 DOUBTFUL_SECONDS = 5.0
