@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -14,6 +14,53 @@ from coldstore.s3.ranges import ByteRange, copy_range, header_range, part_number
 def run(offset: int, length: int, parts: int | None = None) -> ByteRange:
     """Return a range."""
     return ByteRange(offset_bytes=offset, length_bytes=length, parts_count=parts)
+
+
+NUMBERS = st.one_of(
+    st.just(""),
+    st.integers(0, 40).map(str),
+    st.integers(0, 2**70).map(str),
+    st.sampled_from(["00", "007", "-1", "+1", "1.5", "\u0663", "x"]),
+)
+BLANKS = st.sampled_from(["", "", "", " ", "\t", "  "])
+VALUES = st.one_of(
+    st.tuples(
+        BLANKS,
+        st.just("bytes"),
+        BLANKS,
+        st.just("="),
+        BLANKS,
+        NUMBERS,
+        BLANKS,
+        st.just("-"),
+        BLANKS,
+        NUMBERS,
+        BLANKS,
+    ).map("".join),
+    st.lists(st.tuples(NUMBERS, st.just("-"), NUMBERS).map("".join), max_size=3).map(
+        lambda ranges: "bytes=" + ",".join(ranges)
+    ),
+    st.text("bytes=-0123456789, ", max_size=14),
+)
+DIGITS_MOST = 19
+
+
+def modelled(value: str, size: int) -> tuple[int, int] | str | None:
+    """Return offset and length that a field asks for, "behind" for what an object has not, None for the whole of it."""
+    unit, equals, asked = value.partition("=")
+    first, dash, last = asked.partition("-")
+    first, last = first.strip(), last.strip()
+    numbers = [text for text in (first, last) if text]
+    is_range = unit.strip() == "bytes" and bool(equals) and bool(dash) and bool(numbers)
+    if not is_range or any(set(text) - set("0123456789") or len(text) > DIGITS_MOST for text in numbers):
+        return None
+    if not first:
+        begin, end = max(size - int(last), 0), size
+    else:
+        begin, end = int(first), min(int(last) + 1 if last else size, size)
+        if last and int(last) < begin:
+            return None
+    return (begin, end - begin) if begin < end else "behind"
 
 
 class HeaderRangeTests(SynchronousTestCase):
@@ -77,6 +124,22 @@ class HeaderRangeTests(SynchronousTestCase):
             taken = content[found.offset_bytes : found.offset_bytes + found.length_bytes]
             self.assertEqual(taken, content[first : last + 1])
             self.assertTrue(taken)
+
+    @settings(max_examples=500)
+    @given(VALUES, st.one_of(st.integers(0, 30), st.integers(0, 2**63)))
+    def test_equals_the_model(self, value: str, size: int) -> None:
+        """Whatever stands in the field, for objects of any size: what a plain reading of it says."""
+        expected = modelled(value, size)
+        try:
+            found = header_range(value, size)
+        except S3Error as error:
+            self.assertEqual((error.code, expected), ("InvalidRange", "behind"), value)
+            return
+        if found is None:
+            self.assertIsNone(expected, value)
+            return
+        self.assertEqual((found.offset_bytes, found.length_bytes), expected, value)
+        self.assertTrue(0 <= found.offset_bytes < found.offset_bytes + found.length_bytes <= size)
 
     def test_content_range(self) -> None:
         """Counts from zero and includes the last byte."""
