@@ -331,7 +331,7 @@ def _configuration(random: Random) -> Asked:
         b"cors",
         b"lifecycle",
         b"policy",
-        b"location",
+        *[b"location"] * 4,
         b"object-lock",
         b"notification",
         b"website",

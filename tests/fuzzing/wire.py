@@ -86,13 +86,15 @@ def _request(
             headers.append((b"x-amz-trailer", f"x-amz-checksum-{asked.checksum}".encode()))
     payload = asked.framing.value if asked.framing is not Framing.HASH else hashlib.sha256(body).hexdigest()
     payload = dict(headers).get(b"x-amz-content-sha256", payload.encode()).decode("latin-1")
+    if is_chunked and asked.signed is not Signed.HEADER and b"x-amz-content-sha256" not in given:
+        headers.append((b"x-amz-content-sha256", payload.encode("latin-1")))
     seed = ""
     match asked.signed:
         case Signed.HEADER:
             more, seed = signer.header(method, target, headers, payload.encode("latin-1"))
             headers += more
         case Signed.URL:
-            if asked.framing is not Framing.UNSIGNED and b"x-amz-content-sha256" not in given:
+            if asked.framing is Framing.HASH and b"x-amz-content-sha256" not in given:
                 headers.append((b"x-amz-content-sha256", payload.encode("latin-1")))
             target, seed = signer.url(method, target, headers, payload.encode("latin-1"))
         case Signed.HEADER_V2:
