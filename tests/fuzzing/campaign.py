@@ -14,7 +14,7 @@ from tests.endtoend.appliance import BUSY, Appliance
 from tests.fuzzing.case import Case
 from tests.fuzzing.client import Exchange, exchange
 from tests.fuzzing.findings import Finding, Findings
-from tests.fuzzing.ground import Ground, keys_of_another, lay_for_another
+from tests.fuzzing.ground import Ground, changes, keys_of_another, lay_for_another
 from tests.fuzzing.judge import are_refusals, complaints, parted, traces
 from tests.fuzzing.mutations import case_of
 from tests.fuzzing.wire import message, pieces
@@ -147,11 +147,10 @@ class Campaign:
             seen, _ = self.play(case, ground, number)
             after = ground.picture()
             if are_refusals(seen, case) and time.monotonic() > certain_at and after != before:
-                changed = [(one, other) for one, other in zip(before, after, strict=True) if one != other]
                 sent = message(case, ground.facts, ground.signer())
                 self._found(
                     Sent(number=number, case=case, sent=sent),
-                    [f"refused, and has changed something: {changed}"],
+                    [f"refused, and has changed something: {'; '.join(changes(before, after))}"],
                 )
             if len(seen.answers) < len(case.asked):
                 certain_at = time.monotonic() + DOUBTFUL_SECONDS

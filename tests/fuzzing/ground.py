@@ -117,6 +117,25 @@ class Ground:
         return statuses[5] != 200 or statuses[7] != 200 or len(picture[0][1]) > 100_000
 
 
+def changes(before: Picture, after: Picture) -> list[str]:
+    """Return where two pictures differ, without what they have in common."""
+    told = []
+    for look, (status, body), (other_status, other) in zip(LOOKS, before, after, strict=True):
+        if (status, body) != (other_status, other):
+            begin = _shared(body, other)
+            end = _shared(body[begin:][::-1], other[begin:][::-1])
+            parts = (each[begin : len(each) - end] for each in (body, other))
+            told.append(f"{look!r} {status} {other_status}: {' became '.join(map(repr, parts))}")
+    return told
+
+
+def _shared(one: bytes, other: bytes) -> int:
+    """Return how many bytes both begin with."""
+    return next(
+        (at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
+    )
+
+
 def lay_for_another(appliance: Appliance, context: ssl.SSLContext | None) -> None:
     """Make the bucket of a user who lets nobody in."""
     client = RawClient(appliance.port, appliance.users["second"], context=context)

@@ -29,10 +29,22 @@ BYTES = (
 )  # fmt: skip
 WORDS = (
     b"", b"%00", b"a%00b", b"%EF%BF%BF", b"0", b"-1", b"-0", b"+1", b"1.5", b"1e3", b"0x10", b" 1", b"1 ", b"\xd9\xa1", b"%D9%A1", b"2147483647", b"2147483648", b"9223372036854775807",
-    b"9223372036854775808", b"18446744073709551616", b"9" * 30, b"9" * 5000, b"00001", b"null", b"None", b"true", b"*", b"NaN", b"url", b"x" * 300, b"x" * 3000,
+    b"9223372036854775808", b"18446744073709551616", b"9" * 30, b"9" * 5000, b"00001", b"null", b"None", b"true", b"*", b"NaN", b"url", b"x" * 300, b"x" * 3000, b"x" * 60_000,
     b"\xf0\x9f\xa7\x8a", b"%F0%9F%A7%8A", b"AES256", b"aws:kms", b"bytes=0-", b"bytes=" + b"1-2," * 200, b'"', b'""', b'W/"a"', b"Thu, 32 Foo 2094 99:99:99 GMT",
     b"Thu, 01 Dec 0000 16:00:00 GMT", b"Thu, 01 Dec 99999 16:00:00 +9999", b"20260101T000000Z", b"0 0 0 0", b"0", b"====", b"AAAA", b"A" * 44,
 )  # fmt: skip
+AUTHORIZATIONS = (
+    b"AWS4-HMAC-SHA256 Credential=@CREDENTIAL@, SignedHeaders=host;x-amz-date, Signature=" + b"0" * 64,
+    b"AWS4-HMAC-SHA256 Signature=0,SignedHeaders=host,Credential=@CREDENTIAL@",
+    b"AWS4-ECDSA-P256-SHA256 Credential=a, SignedHeaders=host, Signature=0",
+    b"AWS a:AAAA",
+    b"Basic YTpi",
+    b"Bearer a",
+)
+PRESIGNATURES = (
+    b"X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=@CREDENTIAL@&X-Amz-Date=@DATE@&X-Amz-Expires=60&X-Amz-SignedHeaders=host&X-Amz-Signature=0",
+    b"AWSAccessKeyId=a&Expires=4000000000&Signature=AAAA",
+)
 PARAMETERS = (
     b"uploads", b"uploadId", b"versionId", b"versions", b"partNumber", b"tagging", b"restore", b"delete", b"acl", b"policy", b"location", b"versioning",
     b"list-type", b"prefix", b"delimiter", b"marker", b"max-keys", b"key-marker", b"version-id-marker", b"upload-id-marker", b"continuation-token",
@@ -228,9 +240,21 @@ def _policy(asked: Asked, random: Random) -> Asked:
     return replace(asked, policy=spoilt(asked.policy, random, tokens))
 
 
+def _own_signature(asked: Asked, random: Random) -> Asked:
+    """Claim something of a signature: what is read before it turns out to be none."""
+    if random.random() < 0.5:
+        claim = spoilt(random.choice(AUTHORIZATIONS), random, BYTES + WORDS)
+        more = ((b"authorization", claim), (b"x-amz-date", random.choice((b"@DATE@", random.choice(WORDS)))))
+        return replace(asked, signed=Signed.NOT, headers=asked.headers + more)
+    joint = b"&" if b"?" in asked.target else b"?"
+    claim = spoilt(random.choice(PRESIGNATURES), random, BYTES + WORDS)
+    return replace(asked, signed=Signed.NOT, target=asked.target + joint + claim)
+
+
 _BEFORE_SIGNING: tuple[Callable[[Asked, Random], Asked], ...] = (
     _method,
     _other_signature,
+    _own_signature,
     _other_framing,
     _target,
     _key,

@@ -13,6 +13,7 @@ from tests.endtoend.wire import Keys
 from tests.fuzzing.case import Asked, Case, Delivery, Edit, Ending, Place, Signed, to_text
 from tests.fuzzing.client import Answer, Exchange, parsed
 from tests.fuzzing.findings import Finding, Findings, case_in
+from tests.fuzzing.ground import LOOKS, changes
 from tests.fuzzing.judge import are_refusals, complaints, parted, traces
 from tests.fuzzing.mutations import case_of
 from tests.fuzzing.operations import OPERATIONS, valid
@@ -204,6 +205,13 @@ class AnswersTests(SynchronousTestCase):
         )
         self.assertEqual(parted(log), (log[: -len(f"{event}well\n")], f"{event}well\n"))
         self.assertEqual(parted("no event"), ("", "no event"))
+
+    def test_changes(self) -> None:
+        """Of two pictures only what differs is told."""
+        before = tuple((200, b"<a>old</a>") for _ in LOOKS)
+        self.assertEqual(changes(before, before), [])
+        (told,) = changes(before, ((200, b"<a>new one</a>"), *before[1:]))
+        self.assertIn("200 200: b'old' became b'new one'", told)
 
     def test_findings(self) -> None:
         """Of one kind the first has a file, from which its case comes back."""

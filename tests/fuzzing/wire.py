@@ -51,19 +51,16 @@ def pieces(sent: bytes, delivery: Delivery) -> list[bytes]:
 def _request(
     asked: Asked, facts: Mapping[bytes, bytes], signer: Signer, *, is_last: bool
 ) -> tuple[bytes, bytes]:
+    moment = {b"@CREDENTIAL@": signer.credential.encode(), b"@DATE@": signer.stamp.encode()}
+
     def known(text: bytes) -> bytes:
         if b"@" in text:
-            for name, value in facts.items():
+            for name, value in (*facts.items(), *moment.items()):
                 text = text.replace(name, value)
         return text
 
     policy = base64.b64encode(known(asked.policy))
-    form = {
-        b"@POLICY@": policy,
-        b"@CREDENTIAL@": signer.credential.encode(),
-        b"@DATE@": signer.stamp.encode(),
-        b"@SIGNATURE@": signer.signature(policy).encode(),
-    }
+    form = {b"@POLICY@": policy, b"@SIGNATURE@": signer.signature(policy).encode()}
     method, target, body = asked.method, known(asked.target), known(asked.body)
     if asked.policy:
         for name, value in form.items():
