@@ -62,6 +62,7 @@ class S3Channel(http.HTTPChannel):
     _host: IAddress
     _lingering: "IDelayedCall | None" = None
     _next_turn: "IDelayedCall | None" = None
+    _is_closing = False
     _is_within_head = False
     _paced_bytes = 0
     _unsent = b""
@@ -130,8 +131,8 @@ class S3Channel(http.HTTPChannel):
     # -- reading -----------------------------------------------------------------------------------------------------
 
     def dataReceived(self, data: bytes) -> None:
-        """Take bytes, unless lingering."""
-        if self._lingering is not None:
+        """Take bytes, unless there is nothing more to be said."""
+        if self._has_said_all:
             return
         self._paced_bytes += len(data)
         self._buffer += data
@@ -140,11 +141,16 @@ class S3Channel(http.HTTPChannel):
         if not self._busyReceiving:
             self._go_on()
 
+    @property
+    def _has_said_all(self) -> bool:
+        """Whether the last answer is out, and only the client's taking it is waited for: what still comes is dropped."""
+        return self._lingering is not None or self._is_closing
+
     def _go_on(self) -> None:
         """Take from what was received what can be taken: heads, bodies, and what has to wait until a request was answered."""
         self._busyReceiving = True
         try:
-            while self._buffer and not self.paused and self._lingering is None:
+            while self._buffer and not self.paused and not self._has_said_all:
                 if not self.line_mode:
                     data, self._buffer = self._buffer, b""
                     self.rawDataReceived(data)
@@ -201,7 +207,7 @@ class S3Channel(http.HTTPChannel):
 
     def allContentReceived(self) -> None:
         """A request has arrived to its end; what comes now waits until it was answered."""
-        if self._lingering is not None:
+        if self._has_said_all:
             return  # It was answered while the decoder had more of it in hand.
         self._transferDecoder = None
         self._handlingRequest = True
@@ -260,10 +266,11 @@ class S3Channel(http.HTTPChannel):
         """An answer is complete; called by the request."""
         self.site.crowd.rests(self)
         if request.body is None or request.body.is_complete:
-            if self._buffer or any(self._dataBuffer):
+            self._is_closing = not self.persistent
+            if self.persistent and (self._buffer or any(self._dataBuffer)):
                 self._hold_next()
-            if self.persistent:
-                self.setTimeout(self.site.idle_timeout_seconds)
+            # For the next request, or for the client to take the rest of the last answer.
+            self.setTimeout(self.site.idle_timeout_seconds)
             super().requestDone(request)
             request.body = None
             return
@@ -353,9 +360,12 @@ class S3Channel(http.HTTPChannel):
         """
         request = self.requests[-1] if self.requests else None
         body = None if request is None or request.is_answered else request.body
-        is_ours = self._handlingRequest or (body is not None and not body.is_awaited)
+        is_handled = self._handlingRequest and not self._is_closing
+        is_ours = is_handled or (body is not None and not body.is_awaited)
         if is_ours or (body is not None and body.failed(silent_client())):
             self.setTimeout(self.site.idle_timeout_seconds)
+        elif self._is_closing:
+            self.transport.abortConnection()
         else:
             self._close()
 

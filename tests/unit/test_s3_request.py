@@ -481,6 +481,19 @@ class DepartureTests(RequestTests):
         self.wire.clock.advance(2)
         self.assertTrue(self.wire.transport.disconnecting)
 
+    def test_last_answer_that_is_not_read(self) -> None:
+        """A client that does not take the end of an answer after which the connection closes is cut off, whatever it sends meanwhile."""
+        headers = signed_headers("GET", "/b", {}, payload="UNSIGNED-PAYLOAD") | {"connection": "close"}
+        self.wire.send(message("GET", "/b", headers) + b"x" * 100_000)
+        self.assertEqual((self.wire.answer().status, self.wire.answer().rest), (200, b""))
+        self.assertTrue(self.wire.transport.disconnecting)
+        self.assertEqual(len(self.storing.calls), 1)
+        self.wire.clock.advance(59)
+        self.wire.channel.dataReceived(b"y" * 100_000)
+        self.assertFalse(self.wire.transport.aborted)
+        self.wire.clock.advance(2)
+        self.assertTrue(self.wire.transport.aborted)
+
     def test_long_answer(self) -> None:
         """An operation may take its time once the body is there."""
         self.storing.may_ask.callback(None)
