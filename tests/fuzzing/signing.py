@@ -17,7 +17,7 @@ from tests.endtoend.wire import REGION, Keys
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 URL_SECONDS = 600
 V2_SUBRESOURCES = frozenset(
-    b"acl cors delete lifecycle location logging notification partNumber policy requestPayment restore tagging torrent uploadId uploads "
+    b"acl cors delete lifecycle location logging notification partNumber policy requestPayment restore tagging torrent uploadId uploads analytics inventory metrics object-lock replication select select-type "
     b"versionId versioning versions website accelerate x-coldstore-default-class response-cache-control response-content-disposition "
     b"response-content-encoding response-content-language response-content-type response-expires".split()
 )
