@@ -120,6 +120,18 @@ class RequestsTests(SynchronousTestCase):
             self.assertTrue(message(case, self.facts, SIGNER))
         self.assertNotEqual(case_of(1, 1), case_of(2, 1))
 
+    def test_in_memory(self) -> None:
+        """Cases against an endpoint in memory, where they are quick: nothing is wrong with any answer, and no bug is logged."""
+        for number in range(600):
+            case = case_of(3, number)
+            sent = message(case, self.facts, SIGNER)
+            wire = self.rig.wire()
+            for piece in pieces(sent, case.delivery)[:50]:
+                wire.send(piece)
+            found, rest = parsed(wire.transport.value(), sent)
+            self.assertEqual(complaints(seen(*found, rest=rest)), [], f"{number}: {sent!r}")
+            wire.lose()
+
     def test_bytes(self) -> None:
         """Edits change what they say, and pieces are the message, as far as it is sent."""
         self.assertEqual(
