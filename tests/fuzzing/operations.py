@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from random import Random
 
+from coldstore.s3.api import BUILT, UNBUILT, Target
 from tests.fuzzing.case import Asked, Fields, Framing, Signed
 
 PART_BYTES = 5 * 1024 * 1024
@@ -22,6 +23,16 @@ CUSTOMER_KEY: Fields = (
 CLASSES = (b"STANDARD", b"GLACIER", b"DEEP_ARCHIVE")
 BOUNDARY = b"----fuzz"
 XMLNS = b' xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
+
+CONFIGURATIONS: Mapping[str, bytes] = {
+    "abac": b"<AbacStatus><Status>Disabled</Status></AbacStatus>",
+    "acl": b"<AccessControlPolicy><AccessControlList/></AccessControlPolicy>",
+    "logging": b"<BucketLoggingStatus/>",
+    "notification": b"<NotificationConfiguration/>",
+    "ownershipControls": b"<OwnershipControls><Rule><ObjectOwnership>BucketOwnerEnforced</ObjectOwnership></Rule></OwnershipControls>",
+    "requestPayment": b"<RequestPaymentConfiguration><Payer>BucketOwner</Payer></RequestPaymentConfiguration>",
+}
+"""Documents that say what holds anyway."""
 
 Make = Callable[[Random], Asked]
 
@@ -326,27 +337,15 @@ def _bucket_itself(random: Random) -> Asked:
 
 
 def _configuration(random: Random) -> Asked:
-    names = (
-        b"acl",
-        b"cors",
-        b"lifecycle",
-        b"policy",
-        *[b"location"] * 4,
-        b"object-lock",
-        b"notification",
-        b"website",
-        b"encryption",
-        b"replication",
-        b"policyStatus",
-        b"analytics",
-    )
-    if random.random() < 0.2:
-        return Asked(
-            operation="configuration",
-            method=b"GET",
-            target=_path(b"kept", random.choice((b"acl", b"retention", b"legal-hold", b"torrent"))),
-        )
-    return Asked(operation="configuration", method=b"GET", target=_bucket(random.choice(names)))
+    """Ask for one of all the settings that S3 knows of a bucket or an object, those that are not built among them."""
+    target = random.choice((Target.BUCKET, Target.BUCKET, Target.BUCKET, Target.OBJECT))
+    built, unbuilt = BUILT[target].subresources, UNBUILT[target]
+    name = random.choice(sorted({*built, *unbuilt}))
+    method = random.choice(sorted({*built.get(name, ()), *unbuilt.get(name, ())}))
+    query = name.encode() + random.choice((b"", b"&id=a"))
+    body = CONFIGURATIONS.get(name, b"<Configuration/>") if method == "PUT" else b""
+    path = _bucket(query) if target is Target.BUCKET else _path(b"kept", query)
+    return Asked(operation="configuration", method=method.encode(), target=path, body=body)
 
 
 def _service(random: Random) -> Asked:
@@ -427,7 +426,7 @@ OPERATIONS: Mapping[str, tuple[Make, float]] = {
     "versioning": (_versioning, 0.7),
     "default class": (_default_class, 0.7),
     "bucket": (_bucket_itself, 1),
-    "configuration": (_configuration, 0.7),
+    "configuration": (_configuration, 1.5),
     "service": (_service, 0.7),
     "form": (_form, 3),
     "list 1": (_listing(b"", (b"marker", (b"a", b"kept")), (b"max-keys", (b"0", b"1", b"2", b"5000"))), 1),

@@ -8,7 +8,7 @@ from random import Random
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from coldstore.s3.routes import Operation
+from coldstore.s3.api import Operation
 from tests.endtoend.wire import Keys
 from tests.fuzzing.case import Asked, Case, Delivery, Edit, Ending, Place, Signed, to_text
 from tests.fuzzing.client import Answer, Exchange, parsed
@@ -91,8 +91,11 @@ class RequestsTests(SynchronousTestCase):
         table = {operation: spied(operation) for operation in operations}
         self.rig.operations.registry = lambda: table  # type: ignore[method-assign,assignment,return-value]
         kinds: Counter[str] = Counter()
-        for number in range(900):
-            asked = valid(Random(number))
+        configuration = OPERATIONS["configuration"][0]
+        for asked in (
+            *(valid(Random(number)) for number in range(900)),
+            *(configuration(Random(number)) for number in range(900)),
+        ):
             given = self.ask(asked)
             kinds[asked.operation] += 1
             if given.status < 400:
