@@ -218,7 +218,11 @@ class S3Channel(http.HTTPChannel):
         """Take bytes of a body, or of a next request that has to wait."""
         super().rawDataReceived(data)
         # The base class does not hold a client back that sends on while it does not read its answer.
-        if self._handlingRequest and sum(map(len, self._dataBuffer)) > PIPELINE_BYTES:
+        if (
+            self._handlingRequest
+            and not self._has_said_all
+            and sum(map(len, self._dataBuffer)) > PIPELINE_BYTES
+        ):
             self.pause_reading()
 
     # -- refusing and closing ----------------------------------------------------------------------------------------

@@ -494,6 +494,16 @@ class DepartureTests(RequestTests):
         self.wire.clock.advance(2)
         self.assertTrue(self.wire.transport.aborted)
 
+    def test_more_than_the_last_request(self) -> None:
+        """What comes in one read with the body of the last request is dropped."""
+        self.go()
+        headers = signed_headers("PUT", "/b/k", {}, payload="UNSIGNED-PAYLOAD")
+        headers |= {"connection": "close", "content-length": "5"}
+        self.wire.send(message("PUT", "/b/k", headers, b"hello" + b"x" * 100_000))
+        self.assertEqual((self.wire.answer().status, self.wire.answer().rest), (200, b""))
+        self.assertEqual((self.storing.sink.body, len(self.storing.calls)), (b"hello", 1))
+        self.assertTrue(self.wire.transport.disconnecting)
+
     def test_long_answer(self) -> None:
         """An operation may take its time once the body is there."""
         self.storing.may_ask.callback(None)
