@@ -53,17 +53,15 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
 
 def appliance_of(options: argparse.Namespace) -> tuple[Appliance, ssl.SSLContext | None]:
     """Return an appliance that is not started, and what its clients need to speak TLS."""
-    settings = SETTINGS
-    appliance = Appliance(settings, metadata=KINDS[options.metadata]())
+    appliance = Appliance(SETTINGS, metadata=KINDS[options.metadata]())
     if not options.tls:
         return appliance, None
     # Not everywhere where an appliance runs is what makes certificates.
-    from tests.endtoend.test_boto3 import write_certificate
+    from tests.certificates import Authority
 
-    certificate, key = appliance.folder / "certificate.pem", appliance.folder / "key.pem"
-    write_certificate(certificate, key)
-    appliance.use_tls(certificate, key)
-    context = ssl.create_default_context(cafile=str(certificate))
+    authority = Authority()
+    appliance.use_tls(authority)
+    context = ssl.create_default_context(cadata=authority.root.decode())
     context.check_hostname = False
     return appliance, context
 
