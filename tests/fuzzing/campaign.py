@@ -5,13 +5,13 @@ import threading
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from tests.endtoend.appliance import BUSY, Appliance
-from tests.fuzzing.case import Case
+from tests.fuzzing.case import Case, Ending
 from tests.fuzzing.client import Exchange, exchange
 from tests.fuzzing.findings import Finding, Findings
 from tests.fuzzing.ground import Ground, changes, keys_of_another, lay_for_another
@@ -24,7 +24,7 @@ IDLE_SECONDS = 3
 """How long the appliance waits for a client whose turn it is; it lets go of one that does not read after some seconds more."""
 BOUND_SECONDS = BUSY * (IDLE_SECONDS + 6.0)
 DOUBTFUL_SECONDS = 5.0
-"""How long after it was sent a request whose client did not hear of it may change something."""
+"""How long after it was sent a request whose client did not hear of it may change something: no picture from before counts."""
 RENEWED_AFTER = 500
 """So many cases on one ground, at most."""
 REMEMBERED = 1000
@@ -82,7 +82,10 @@ class Campaign:
 
     def run(self, seconds: float) -> None:
         """Send cases for so long, and look at what is left when they have ended."""
-        clients = [threading.Thread(target=self._client, daemon=True) for _ in range(CLIENTS)]
+        clients = [
+            threading.Thread(target=self._client, args=(number % 2 == 0,), daemon=True)
+            for number in range(CLIENTS)
+        ]
         end = time.monotonic() + seconds
         resident_bytes = 0
         for client in clients:
@@ -131,33 +134,42 @@ class Campaign:
             self._found(told, wrong)
         return seen, wrong
 
-    def _client(self) -> None:
+    def _client(self, is_patient: bool) -> None:
         try:
-            self._go_on()
+            self._go_on(is_patient)
         except Exception as error:  # noqa: BLE001 - a thread's end must not go unseen
             if self._appliance.process is not None and self._appliance.process.poll() is None:
                 self._found(None, [f"a valid request failed: {error!r}"])
 
-    def _go_on(self) -> None:
+    def _go_on(self, is_patient: bool) -> None:
+        """
+        Send one case after the other.
+
+        :param is_patient: never leave before the answer, so that it is always known what was refused
+        """
         ground = Ground(self._appliance, self._context, BOUND_SECONDS)
-        before, on_it, certain_at = ground.picture(), 0, 0.0
+        before, on_it, looked_at, certain_at = ground.picture(), 0, time.monotonic(), 0.0
         while not self._stopping.is_set():
             number = next(self._numbers)
             case = case_of(self._seed, number)
+            if is_patient:
+                case = replace(case, delivery=replace(case.delivery, sent=1.0, ending=Ending.WAITS))
             seen, _ = self.play(case, ground, number)
-            after = ground.picture()
-            if are_refusals(seen, case) and time.monotonic() > certain_at and after != before:
+            is_unheard = case.delivery.sent < 1 or 0 < len(seen.answers) < len(case.asked)
+            if is_unheard or seen.went_early or seen.is_late:
+                certain_at = time.monotonic() + DOUBTFUL_SECONDS
+            is_certain = looked_at > certain_at
+            looked_at, after = time.monotonic(), ground.picture()
+            if is_certain and are_refusals(seen, case) and after != before:
                 sent = message(case, ground.facts, ground.signer())
                 self._found(
                     Sent(number=number, case=case, sent=sent),
                     [f"refused, and has changed something: {'; '.join(changes(before, after))}"],
                 )
-            if len(seen.answers) < len(case.asked):
-                certain_at = time.monotonic() + DOUBTFUL_SECONDS
             before, on_it = after, on_it + 1
             if ground.is_worn(after) or on_it >= RENEWED_AFTER:
                 ground.lay()
-                before, on_it, certain_at = ground.picture(), 0, 0.0
+                before, on_it, looked_at, certain_at = ground.picture(), 0, time.monotonic(), 0.0
 
     def _found(self, sent: Sent | None, wrong: list[str]) -> None:
         case = Case(asked=()) if sent is None else sent.case
