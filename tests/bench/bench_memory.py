@@ -14,8 +14,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from random import Random
-from subprocess import run
 
+from tests.certificates import Authority
 from tests.endtoend.appliance import Appliance
 from tests.endtoend.rawclient import Gone, RawClient
 
@@ -70,19 +70,13 @@ class Measurement:
         self.context: ssl.SSLContext | None = None
         self.worst = 0.0
         if tls:
-            self._make_certificate()
+            self.appliance.use_tls(Authority())
+            self.context = ssl.create_default_context(cafile=str(self.appliance.certificate))
         self.appliance.start()
         assert self.appliance.process is not None
         self.pid = self.appliance.process.pid
         self.appliance.s3().create_bucket(Bucket="bench")
         print(f"    after the start: {of_process(self.pid, 'VmRSS'):.0f} MiB in {threads(self.pid)} threads")
-
-    def _make_certificate(self) -> None:
-        certificate, key = (self.appliance.folder / name for name in ("certificate.pem", "key.pem"))
-        words = f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -keyout {key} -out {certificate}"
-        run([*words.split(), "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
-        self.appliance.use_tls(certificate, key)
-        self.context = ssl.create_default_context(cafile=str(certificate))
 
     def client(self) -> RawClient:
         """A connection."""
