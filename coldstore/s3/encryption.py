@@ -43,6 +43,7 @@ _WRAPPING_INFO = b"coldstore sse-c key 1"
 SEALED_MORE_BYTES = NONCE_BYTES + TAG_BYTES
 """How much longer a digest is when it is recorded encrypted."""
 _CHECKSUM_INFO = b"coldstore sse-c checksum 1"
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _NO_NONCE = bytes(NONCE_BYTES)
 """Of keys that seal one text only."""
 
@@ -191,7 +192,7 @@ def shown_checksum(facts: VersionFacts, key: ObjectKey | None) -> Checksum | Non
 def encryption_headers(encryption: Encryption | None) -> Mapping[str, str]:
     """Return the response fields that tell of an object's encryption."""
     if encryption is None:
-        return MappingProxyType({})
+        return _NO_HEADERS
     return MappingProxyType(
         {
             CUSTOMER_KEY_PREFIX + "algorithm": encryption.algorithm,
@@ -367,7 +368,9 @@ class CustomerKeys:
         return ObjectKey(object_key, encryption.chunk_bytes)
 
     def _brought(self, call: Call, beginning: str, *, is_writing: bool) -> CustomerKey | None:
-        if not self._over_http and not call.is_secure and call.headers.names_key(beginning):
+        if not call.headers.names_key(beginning):
+            return None
+        if not self._over_http and not call.is_secure:
             raise S3Error(
                 "InvalidRequest",
                 "Requests specifying Server Side Encryption with Customer provided keys must be made over a secure "

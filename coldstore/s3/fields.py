@@ -72,7 +72,11 @@ class HeaderFields:
 
     def names_key(self, beginning: str) -> bool:
         """Tell whether anything is said of a customer's key; ``beginning`` is one of the two that such fields have."""
-        return any(name.startswith(beginning) for name in self.amz_names())
+        # Asked of every request that reads: a generator would take twice as long.
+        for name in self.amz_names():  # noqa: SIM110
+            if name.startswith(beginning):
+                return True
+        return False
 
     def came_in_header(self, name: str) -> bool:
         """Tell whether ``name`` was given by a header line."""

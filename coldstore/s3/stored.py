@@ -162,6 +162,8 @@ def overridden(query: Query) -> dict[str, str]:
 
     :raise S3Error: InvalidArgument for values that no header can carry
     """
+    if not len(query):
+        return {}
     return {
         shown: _sendable(name, query.one(name) or "")
         for name, shown in _OVERRIDES.items()
