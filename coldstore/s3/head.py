@@ -27,6 +27,8 @@ _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TLS_HANDSHAKE = b"\x16"
 """The first byte of who speaks TLS (RFC 8446, section 5.1): he waits for an answer, and sends no more until then."""
 _BLANK_LINES = re.compile(rb"(?:\r\n)*")
+_NOTHING_YET = (b"", b"\r")
+"""What may be here before a request line: nothing, or half an empty line."""
 
 
 class RequestHead(NamedTuple):
@@ -117,7 +119,7 @@ def check_beginning(received: bytes) -> None:
             "BadRequest",
             "This looks like TLS, and the port speaks plain HTTP: use http:// instead of https://",
         )
-    if received and not _NAME.match(received):
+    if received not in _NOTHING_YET and not _NAME.match(received):
         raise _not_http()
     line, ending, _ = received.partition(b"\r\n")
     if ending:

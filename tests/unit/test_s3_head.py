@@ -121,9 +121,10 @@ class BeginningTests(SynchronousTestCase):
         return self.assertRaises(S3Error, check_beginning, received).code
 
     def test_what_may_become_a_head(self) -> None:
-        """Part of a request line, and lines whatever they say, are waited for."""
+        """Half an empty line, part of a request line, and lines whatever they say, are waited for."""
         for received in (
             b"",
+            b"\r",
             b"GE",
             b"GET / HTTP/1.1\r\n",
             b"GET / HTTP/1.1\r\nA: b\r\nno colon\r\n",
@@ -132,7 +133,7 @@ class BeginningTests(SynchronousTestCase):
 
     def test_what_cannot(self) -> None:
         """A line that is no request line, too many lines and too many bytes are refused before the end comes."""
-        for first in (b"\x16\x03", b"\x80", b" ", b"\x00", b"GET / HTTP/2.0\r\n"):
+        for first in (b"\x16\x03", b"\x80", b" ", b"\x00", b"\rG", b"\n", b"GET / HTTP/2.0\r\n"):
             self.assertEqual(self.code(first), "BadRequest")
         self.assertEqual(self.code(b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * LINES_LIMIT), "BadRequest")
         self.assertEqual(self.code(b"x" * (SIZE_LIMIT_BYTES + 1)), "RequestHeaderSectionTooLarge")
