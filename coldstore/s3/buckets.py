@@ -193,7 +193,7 @@ def parse_versioning(document: bytes) -> Versioning:
 def _max_buckets(value: str | None) -> int:
     if value is None:
         return BUCKETS_MAX
-    if not (value.isascii() and value.isdigit() and 1 <= int(value[:9]) <= BUCKETS_MAX):
+    if not (value.isascii() and value.isdigit() and len(value) <= 19 and 1 <= int(value) <= BUCKETS_MAX):
         raise S3Error(
             "InvalidArgument",
             f"max-buckets must be between 1 and {BUCKETS_MAX}, and not {shown(value)}",

@@ -82,7 +82,12 @@ def part_number(value: str | None) -> int:
 
     :raise S3Error: InvalidArgument for anything but 1 to 10,000
     """
-    if value is None or not (value.isascii() and value.isdigit() and 1 <= int(value[:9]) <= PART_NUMBER_MAX):
+    if value is None or not (
+        value.isascii()
+        and value.isdigit()
+        and len(value) <= _DIGITS_MAX
+        and 1 <= int(value) <= PART_NUMBER_MAX
+    ):
         raise S3Error(
             "InvalidArgument",
             f"Part number must be an integer between 1 and {PART_NUMBER_MAX}, inclusive, and not {shown(value or '')}",

@@ -118,6 +118,8 @@ class BucketTests(SynchronousTestCase):
             "max-buckets=0",
             "max-buckets=x",
             "max-buckets=10001",
+            "max-buckets=00000000120000",
+            "max-buckets=000000001" + "0" * 5000,
             "continuation-token=%C3%A9",
             "continuation-token=a",
         ):
