@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import NoReturn
 
 from coldstore.s3.api import BUILT, COPYING, OF_ONE, UNBUILT, Operation, Target
-from coldstore.s3.errors import S3Error, shown
+from coldstore.s3.errors import SHOWN_MAX, S3Error, shown
 from coldstore.s3.fields import CUSTOMER_KEY_PREFIX, SOURCE_KEY_PREFIX, HeaderFields, Query
 from coldstore.s3.settled import refuse_other_acls
 
@@ -131,7 +131,7 @@ def _named_operation(method: str, target: Target, subresource: str, query: Query
 
 def _refuse_method(method: str, what: str, allowed: Iterable[str]) -> NoReturn:
     if method not in _METHODS:
-        raise _not_implemented(f"method {method}")
+        raise _not_implemented(f"method {method[:SHOWN_MAX]}")
     takes = ", ".join(sorted(allowed))
     raise S3Error(
         "MethodNotAllowed",
@@ -156,10 +156,12 @@ def _refuse_unbuilt_headers(headers: HeaderFields) -> None:
                 details={"ArgumentName": name, "ArgumentValue": headers.get(name) or ""},
             )
         if name.startswith(_UNBUILT_HEADERS):
+            # A customer's key may stand behind a name that is misspelt.
+            may_be_key = "encryption-" in name
+            value = "" if may_be_key else f" with {shown(headers.get(name) or '')}"
             raise S3Error(
                 "NotImplemented",
-                f"A header you provided implies functionality that is not implemented: {name} "
-                f"with {shown(headers.get(name) or '')}",
+                f"A header you provided implies functionality that is not implemented: {name}{value}",
                 details={"Header": name},
             )
     refuse_other_acls(headers)

@@ -54,7 +54,7 @@ def _difference(given: Element, expected: Node) -> str | None:
     """Return the first thing that is given and not expected, or the other way round; None where there is none."""
     if isinstance(expected.content, str):
         if given.children:
-            return given.children[0].name
+            return given.children[0].name[:SHOWN_MAX]
         text = given.text.strip()
         return None if text == expected.content else f"{given.name} {shown(text)}"
     wanted = [child for child in expected.content if isinstance(child, Node)]

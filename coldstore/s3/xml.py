@@ -19,6 +19,8 @@ DOCUMENT_LIMIT_BYTES = 1024 * 1024
 DEPTH_LIMIT = 16
 ELEMENTS_LIMIT = 150_000
 """A CompleteMultipartUpload of 10,000 parts with three checksums each has 60,001 elements."""
+_SHOWN_MAX = 100
+"""Characters of an element's name that a message repeats at most."""
 
 
 class MalformedDocument(Exception):
@@ -83,7 +85,7 @@ class _Builder:
         if self._open:
             outer = self._open[-1]
             if outer.text.strip():
-                raise MalformedDocument(f"{outer.name} mixes text and elements")
+                raise _mixed(outer)
             outer.text = ""  # or the same white space would be looked at again for every child
             outer.children.append(element)
         else:
@@ -95,7 +97,7 @@ class _Builder:
         closed = self._open.pop()
         if closed.children:
             if closed.text.strip():
-                raise MalformedDocument(f"{closed.name} mixes text and elements")
+                raise _mixed(closed)
             closed.text = ""
 
     def characters(self, text: str) -> None:
@@ -105,6 +107,10 @@ class _Builder:
     def refuse(self, *_: object) -> int:
         """Refuse the construct that expat met."""
         raise MalformedDocument("document types, entities and processing instructions are not accepted")
+
+
+def _mixed(element: Element) -> MalformedDocument:
+    return MalformedDocument(f"{element.name[:_SHOWN_MAX]} mixes text and elements")
 
 
 def read_document(

@@ -102,6 +102,8 @@ class SettledTests(SynchronousTestCase):
         """A value of any length makes no long answer."""
         long = b"<RequestPaymentConfiguration><Payer>%s</Payer></RequestPaymentConfiguration>" % (b"x" * 9000)
         self.assertLess(len(self.refusal(Operation.PUT_BUCKET_REQUEST_PAYMENT, long).message), 500)
+        long = b"<AbacStatus><Status><%s/></Status></AbacStatus>" % (b"x" * 9000)
+        self.assertLess(len(self.refusal(Operation.PUT_BUCKET_ABAC, long).message), 500)
 
     def test_no_document(self) -> None:
         """Nothing, and what is another document, is refused."""

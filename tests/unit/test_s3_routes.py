@@ -127,6 +127,9 @@ class RouteTests(SynchronousTestCase):
             self.assertEqual(
                 (error.status, error.code, error.headers["Allow"]), (405, "MethodNotAllowed", allowed)
             )
+        error = self.refusal(f"{'X' * 9000} /b/k")
+        self.assertEqual(error.code, "NotImplemented")
+        self.assertLess(len(error.message), 500)
 
     def test_properties_that_are_not_built(self) -> None:
         """Headers that ask for encryption, locks or redirects are refused by name, on writes alone."""
@@ -155,6 +158,18 @@ class RouteTests(SynchronousTestCase):
         self.assertEqual(
             (error.code, error.details["ArgumentName"]), ("InvalidArgument", "x-amz-server-side-encryption")
         )
+
+    def test_a_key_under_a_wrong_name(self) -> None:
+        """Is not repeated: the answer may be kept where the key must not be."""
+        for name in (
+            "x-amz-server-side-encryption-customer-keys",
+            "x-amz-server-side-encryption-customerkey",
+            "x-amz-copy-source-server-side-encryption-key",
+        ):
+            error = self.refusal("PUT /b/k", {name: "c2VjcmV0"})
+            self.assertEqual((error.code, error.details), ("NotImplemented", {"Header": name}))
+            self.assertIn(name, error.message)
+            self.assertNotIn("c2VjcmV0", error.message)
 
     def test_acls(self) -> None:
         """Only the ACLs that say what is so anyway are accepted."""

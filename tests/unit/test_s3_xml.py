@@ -100,6 +100,13 @@ class ReaderTests(SynchronousTestCase):
         self.assertEqual(len(read_document(body, "Delete").children), 120_000)
         self.assertLess(time.process_time() - began, 5.0)
 
+    def test_long_names(self) -> None:
+        """Are not repeated in full."""
+        name = b"x" * 9000
+        for body in (b"<R><%s>t<a/></%s></R>", b"<R><%s><a/>t</%s></R>"):
+            refused = self.assertRaises(MalformedDocument, read_document, body % (name, name), "R")
+            self.assertLess(len(str(refused)), 500)
+
     def test_several(self) -> None:
         """A child that may come once is refused when it comes twice, or is not text."""
         root = read_document(b"<R><A>1</A><A>2</A><B><C/></B></R>", "R")
