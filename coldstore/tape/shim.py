@@ -88,7 +88,11 @@ class Log:
         keep_from = self._read_bytes - TAIL_BYTES
         if keep_from - self._punched_bytes < self._limit_bytes:
             return
-        punch(self._file.fileno(), self._punched_bytes, keep_from - self._punched_bytes)
+        try:
+            punch(self._file.fileno(), self._punched_bytes, keep_from - self._punched_bytes)
+        except OSError:
+            # A full disk may have no room to write down what it gets back. How ltfs ends matters more.
+            return
         self._punched_bytes = keep_from
 
     def finish(self) -> None:

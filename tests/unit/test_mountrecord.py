@@ -1,11 +1,13 @@
 """The files of a mount, the process table, and the shim's reading of a log."""
 
+import errno
 import os
 import subprocess
 import sys
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from coldstore.tape import shim
 from coldstore.tape.mountrecord import (
     HEAD_BYTES,
     KEPT_MOUNTS,
@@ -259,6 +261,29 @@ class ShimTests(Case):
         self.assertGreater(status.st_size, 40_000_000)
         self.assertLess(status.st_blocks * 512, 4_000_000)
         self.assertIn(b"LTFS11034I end", folder.log())
+
+    def test_blocks_that_cannot_be_given_back(self) -> None:
+        """Stay until they can, which on a full disk may be later: what ltfs says is read on."""
+        path = self.mktemp()
+        with open(path, "wb") as file:
+            file.write(b"noise\n" * 200_000 + b"LTFS11034I bye\n")
+        refusals = [OSError(errno.ENOSPC, "full"), OSError(errno.EIO, "broken")]
+        given: list[tuple[int, int]] = []
+
+        def punch(descriptor: int, offset_bytes: int, length_bytes: int) -> bool:
+            if refusals:
+                raise refusals.pop()
+            given.append((offset_bytes, length_bytes))
+            return True
+
+        self.patch(shim, "punch", punch)
+        log = Log(path, 1024)
+        log.look()
+        self.assertEqual((log.notable, given), (["LTFS11034I bye"], []))
+        with open(path, "ab") as file:
+            file.write(b"noise\n")
+        log.finish()
+        self.assertEqual(given, [(HEAD_BYTES, os.stat(path).st_size - TAIL_BYTES - HEAD_BYTES)])
 
     def test_line_in_two_looks(self) -> None:
         """A line that is being written while the log is read is read once, when it is whole."""
