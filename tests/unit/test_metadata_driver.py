@@ -2,6 +2,7 @@
 
 import shutil
 import sqlite3
+import time
 from pathlib import Path
 
 from twisted.internet.defer import Deferred
@@ -33,6 +34,24 @@ class OpeningTests(SynchronousTestCase):
         for file in there.iterdir():
             self.assertNotIn(secret, file.read_bytes(), file.name)
         self.assertEqual(again.execute("SELECT * FROM secrets").fetchall(), [])
+
+    def test_who_reads_is_not_waited_for(self) -> None:
+        """A backup of an hour does not hold a start up: the log is cut off another time."""
+        path = self.mktemp()
+        writer = open_for_writing(path)
+        self.addCleanup(writer.close)
+        writer.execute("CREATE TABLE t (a)")
+        reader = sqlite3.connect(path, isolation_level=None)
+        self.addCleanup(reader.close)
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM t").fetchall()
+        writer.execute("INSERT INTO t VALUES (1)")
+        begin = time.monotonic()
+        again = open_for_writing(path)
+        self.addCleanup(again.close)
+        self.assertLess(time.monotonic() - begin, 5)
+        self.assertEqual(again.execute("SELECT * FROM t").fetchall(), [(1,)])
+        self.assertEqual(again.execute("PRAGMA busy_timeout").fetchall(), [(10_000,)])
 
 
 class ConnectionTests(SynchronousTestCase):

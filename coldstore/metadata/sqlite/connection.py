@@ -58,9 +58,12 @@ def open_as(kind: type[_C], path: str) -> _C:
         connection.execute("PRAGMA journal_size_limit = 67108864")
         # What undoes a single statement is a few pages, and would be a file made, written and removed for each transaction.
         connection.execute("PRAGMA temp_store = MEMORY")
-        # What a run has erased that was killed before it could cut the log off is in there still. A full disk may prevent that now.
+        # What a run has erased that was killed before it could cut the log off is in there still. A full disk may prevent that now,
+        # or somebody who reads: a backup may go on for hours.
+        connection.execute("PRAGMA busy_timeout = 0")
         with suppress(sqlite3.OperationalError):
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_SECONDS * 1000:.0f}")
     except sqlite3.Error:
         connection.close()
         raise
