@@ -136,9 +136,11 @@ def observer(level: str, form: str, path: str | None = None) -> ILogObserver:
     :param path: a file to append to, instead of standard output
     :raise OSError: the file cannot be opened
     """
-    raw = _file_behind(sys.stdout) if path in (None, "-") else open(path, "ab", buffering=0)  # noqa: SIM115
+    # A shell can close standard output, which Python has none of then.
+    standard = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    raw = _file_behind(standard) if path in (None, "-") else open(path, "ab", buffering=0)  # noqa: SIM115
     stream = (
-        sys.stdout
+        standard
         if raw is None
         else log_file(raw, lambda lines: StreamObserver(lines, is_json=form == "json"))
     )

@@ -53,6 +53,12 @@ class RedirectedTests(SynchronousTestCase):
         Logger(namespace="coldstore", observer=observer("info", "text")).info("first")
         self.assertIn("first", stream.getvalue())
 
+    def test_closed(self) -> None:
+        """Where there is none, nobody reads."""
+        self.patch(sys, "stdout", None)
+        Logger(namespace="coldstore", observer=observer("info", "text")).info("first")
+        self.assertEqual(self.flushLoggedErrors(), [])
+
 
 class StreamTests(SynchronousTestCase):
     """``StreamObserver``."""
