@@ -5,6 +5,7 @@
 import re
 from typing import Any
 
+from twisted.internet.interfaces import IAddress
 from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 
 from coldstore.s3.errors import S3Error, error_document
@@ -33,6 +34,11 @@ class TlsFactory(TLSMemoryBIOFactory):
                     self.transport.loseConnection()
             if not self._is_refused:
                 super().dataReceived(data)
+
+    def buildProtocol(self, addr: IAddress) -> protocol | None:
+        """Return TLS around a new connection, or None (which closes it) when the site has none for it."""
+        wrapped = self.wrappedFactory.buildProtocol(addr)
+        return None if wrapped is None else self.protocol(self, wrapped)
 
 
 def _answer() -> bytes:

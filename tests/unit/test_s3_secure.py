@@ -37,6 +37,16 @@ class TlsTests(SynchronousTestCase):
             self.assertTrue(self.transport.disconnecting)
             self.protocol.connectionLost(Failure(connectionDone.value))
 
+    def test_one_too_many(self) -> None:
+        """Who is refused by the site is refused: he is not left with a connection that nobody counts and nothing ends."""
+
+        class Full(Factory):
+            def buildProtocol(self, addr: object) -> None:
+                return None
+
+        factory = TlsFactory(CertificateOptions(), False, Full(), Clock())
+        self.assertIsNone(factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 4000)))
+
     def test_anything_else(self) -> None:
         """Is for TLS to judge."""
         for first in (b"\x16\x03\x01\x00\x05hello", b"SSH-2.0-x\r\n", b"\x00"):
