@@ -10,6 +10,8 @@ from coldstore.s3.errors import S3Error, shown
 from coldstore.s3.fields import HeaderFields
 
 SKEW_LIMIT_SECONDS = 15 * 60
+_LAST_SECOND = 253_402_300_799
+"""The end of the year 9999, after which dates cannot be told."""
 TIMESTAMP_LENGTH = len("YYYYMMDDTHHMMSSZ")
 _TIMESTAMP = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z", re.ASCII)
 
@@ -61,7 +63,8 @@ def _read_timestamp(timestamp: str) -> float | None:
 
 
 def _told(at: float) -> str:
-    return datetime.fromtimestamp(int(at), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    told = datetime.fromtimestamp(min(int(at), _LAST_SECOND), UTC)
+    return told.replace(tzinfo=None).isoformat() + "Z"
 
 
 def require_recent(requested_at: float, *, now: float) -> None:

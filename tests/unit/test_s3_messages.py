@@ -67,6 +67,16 @@ class MessageTests(SynchronousTestCase):
             "GET", "/", "InvalidToken", "x-amz-security-token", "AWS_SESSION_TOKEN", x_amz_security_token="t"
         )
 
+    def test_times_at_the_ends_of_the_calendar(self) -> None:
+        """A URL of the last second of the year 9999 lives on into one that no date has; one of the first year has four digits."""
+        for date, told in (("99991231T235959Z", "9999-12-31T23:59:59Z"), ("00010101T000000Z", "0001-01-01")):
+            credential = f"{ACCESS_KEY}/{date[:8]}/us-east-1/s3/aws4_request".replace("/", "%2F")
+            target = (
+                f"/bkt?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={credential}&X-Amz-Date={date}"
+                "&X-Amz-Expires=60&X-Amz-SignedHeaders=host&X-Amz-Signature=ab"
+            )
+            self.assert_told(self.send("GET", target, {"host": "h"}), "AccessDenied", told)
+
     def test_what_is_missing_of_a_signature(self) -> None:
         """The header, and how curl is told to send it."""
         self.assert_told(self.send("GET", "/bkt/hot", {"host": "h"}), "AccessDenied", "not signed")
