@@ -514,7 +514,9 @@ class LtfsFilesystem:
             try:
                 folder = await self._in_thread(self._prepare, barcode, volume_uuid, read_only)
             except OSError as error:
-                raise NotRecorded(f"{self._state_directory}: {error.strerror or error}") from error
+                raise NotRecorded(
+                    f"{error.filename or self._state_directory}: {error.strerror or error}"
+                ) from error
             # If it is refused, the folder is one of a process that was killed here.
             await self._tenure.confirm()
             await self._launcher.launch(folder.path)

@@ -176,7 +176,9 @@ class RawFilesystem:
         try:
             await self._in_thread(self._forget)
         except OSError as error:
-            raise NotRecorded(f"{self._state_directory}: {error.strerror or error}") from error
+            raise NotRecorded(
+                f"{error.filename or self._state_directory}: {error.strerror or error}"
+            ) from error
         return f"{self._new_bits():032x}"
 
     async def _ask(self, mover: RawMover, command: Line, seconds: float) -> Line:
