@@ -125,9 +125,7 @@ class Authenticator:
             AuthorizationQueryParametersError, InvalidToken, and what ``payload_of`` refuses
         """
         query, authorization = request.address.query, request.headers.get("authorization")
-        in_query, in_query_v2 = (
-            len(query) > 0 and any(name in query for name in marks) for marks in (V4_MARKS, V2_MARKS)
-        )
+        in_query, in_query_v2 = query.has_any(V4_MARKS), query.has_any(V2_MARKS)
         if (authorization is not None) + in_query + in_query_v2 > 1:
             raise S3Error(
                 "InvalidArgument",

@@ -29,8 +29,14 @@ class ReadConditions(NamedTuple):
     if_unmodified_since: float | None = None
 
 
+UNCONDITIONAL = ReadConditions()
+_READ_FIELDS = frozenset({"if-match", "if-none-match", "if-modified-since", "if-unmodified-since"})
+
+
 def read_conditions(headers: HeaderFields, prefix: str = "") -> ReadConditions:
     """Return the conditions of a request; ``prefix`` is ``COPY_SOURCE`` for those about the source of a copy."""
+    if not prefix and not headers.has_any(_READ_FIELDS):
+        return UNCONDITIONAL
     return ReadConditions(
         if_match=_etags(headers.get(prefix + "if-match")),
         if_none_match=_etags(headers.get(prefix + "if-none-match")),

@@ -70,6 +70,10 @@ class HeaderFields:
             self._amz_names = [name for name in self.names() if name.startswith(AMZ_PREFIX)]
         return self._amz_names
 
+    def has_any(self, names: frozenset[str]) -> bool:
+        """Tell whether any of these fields was given."""
+        return not (names.isdisjoint(self._values) and names.isdisjoint(self._from_query))
+
     def names_key(self, beginning: str) -> bool:
         """Tell whether anything is said of a customer's key; ``beginning`` is one of the two that such fields have."""
         # Asked of every request that reads: a generator would take twice as long.
@@ -165,6 +169,10 @@ class Query:
 
     def __contains__(self, name: object) -> bool:
         return name in self._first
+
+    def has_any(self, names: frozenset[str]) -> bool:
+        """Tell whether any of these names is there."""
+        return not names.isdisjoint(self._first)
 
     def names(self) -> frozenset[str]:
         """Return the set of all names."""

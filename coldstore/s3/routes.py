@@ -91,6 +91,8 @@ def names_subresource(target: Target, query: Query) -> bool:
 
 
 def _subresources(target: Target, query: Query) -> list[str]:
+    if not len(query):
+        return []
     return [name for name in query.names() if name in BUILT[target].subresources or name in UNBUILT[target]]
 
 

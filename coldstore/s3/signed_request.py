@@ -13,7 +13,8 @@ from coldstore.s3.payload import Payload
 from coldstore.s3.signing import ChunkChain
 
 UNSIGNED = "UNSIGNED-PAYLOAD"
-V4_MARKS, V2_MARKS = ("X-Amz-Algorithm", "X-Amz-Signature"), ("AWSAccessKeyId", "Signature")
+V4_MARKS = frozenset({"X-Amz-Algorithm", "X-Amz-Signature"})
+V2_MARKS = frozenset({"AWSAccessKeyId", "Signature"})
 """Names in a query of which one is enough to say that it is signed, and how."""
 CredentialLookup = Callable[[str], "Deferred[Signer | None]"]
 """From an access key to the user who signs with it, None when nobody does."""
@@ -39,7 +40,7 @@ class Authentication(NamedTuple):
 
 def is_signed(query: Query) -> bool:
     """Tell whether a query means to be that of a presigned URL."""
-    return any(name in query for name in V4_MARKS + V2_MARKS)
+    return query.has_any(V4_MARKS | V2_MARKS)
 
 
 async def signer(look_up: CredentialLookup, access_key: str) -> Signer:
