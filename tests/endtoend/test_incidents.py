@@ -707,13 +707,14 @@ class HangTests(IncidentCase):
         self.struck("robot-hangs-moved")
         self.assert_blamed()
         self.empty_drives()
-        self.stage("robot-hangs-gripper", drive=0)
+        # In whichever drive: one that has just failed rests, and the other one may do all of it meanwhile.
+        self.stage("robot-hangs-gripper")
         self.put()
         self.archive()
-        lost = self.struck("robot-hangs-gripper").barcode
+        lost = self.struck("robot-hangs-gripper")
         told = {row["kind"]: row["sentence"] for row in self.told()}
-        self.assertIn(f"Look for cartridge {lost}", told["drive-down"])
-        self.assert_blamed(drives=(0,))
+        self.assertIn(f"Look for cartridge {lost.barcode}", told["drive-down"])
+        self.assert_blamed(drives=(lost.drive,))
         self.assert_all_there()
 
     @survives("log-flood", "mount-hangs", "terminated-and-continued", "unmount-hangs")
