@@ -25,7 +25,7 @@ from contextlib import suppress
 from coldstore.tape.ltfs import NOTABLE_CODES, message_of
 from coldstore.tape.mountrecord import HEAD_BYTES, TAIL_BYTES, Ended, Launch, MountFolder, ProcessMark
 from coldstore.tape.processtable import mark_of
-from coldstore.util.fallocate import punch
+from coldstore.util.fallocate import KEEP_SIZE, PUNCH_HOLE, fallocate
 
 LOOK_MILLISECONDS = 1000
 NOTABLE_PER_CODE = 20
@@ -88,10 +88,11 @@ class Log:
         keep_from = self._read_bytes - TAIL_BYTES
         if keep_from - self._punched_bytes < self._limit_bytes:
             return
+        length_bytes = keep_from - self._punched_bytes
         try:
-            punch(self._file.fileno(), self._punched_bytes, keep_from - self._punched_bytes)
+            fallocate(self._file.fileno(), PUNCH_HOLE | KEEP_SIZE, self._punched_bytes, length_bytes)
         except OSError:
-            # A full disk may have no room to write down what it gets back. How ltfs ends matters more.
+            # A file system that cannot, or a full disk without room to write down what it gets back. How ltfs ends matters more.
             return
         self._punched_bytes = keep_from
 

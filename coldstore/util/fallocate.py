@@ -40,19 +40,3 @@ def allocate_ahead(descriptor: int, length_bytes: int) -> None:
     except OSError as error:
         if error.errno not in NOT_OFFERED:
             raise
-
-
-def punch(descriptor: int, offset_bytes: int, length_bytes: int) -> bool:
-    """
-    Give whole blocks back to the file system, within a file whose length stays.
-
-    :return: False where the file system cannot
-    :raise OSError: for other reasons
-    """
-    try:
-        fallocate(descriptor, PUNCH_HOLE | KEEP_SIZE, offset_bytes, length_bytes)
-    except OSError as error:
-        if error.errno not in NOT_OFFERED:
-            raise
-        return False
-    return True

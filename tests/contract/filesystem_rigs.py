@@ -513,8 +513,8 @@ class SimulatedRig:
         return succeed(None)
 
     def full_disk(self) -> AbstractContextManager[None]:
-        """See ``Rig``: there is no disk."""
-        raise NotImplementedError
+        """See ``Rig``."""
+        raise AssertionError("this rig records nothing on a disk, as it says in what it lacks")
 
     def close(self) -> "Deferred[None]":
         """See ``Rig``."""

@@ -267,16 +267,15 @@ class ShimTests(Case):
         path = self.mktemp()
         with open(path, "wb") as file:
             file.write(b"noise\n" * 200_000 + b"LTFS11034I bye\n")
-        refusals = [OSError(errno.ENOSPC, "full"), OSError(errno.EIO, "broken")]
+        refusals = [OSError(errno.ENOSPC, "full"), OSError(errno.EOPNOTSUPP, "not offered")]
         given: list[tuple[int, int]] = []
 
-        def punch(descriptor: int, offset_bytes: int, length_bytes: int) -> bool:
+        def fallocate(descriptor: int, mode: int, offset_bytes: int, length_bytes: int) -> None:
             if refusals:
                 raise refusals.pop()
             given.append((offset_bytes, length_bytes))
-            return True
 
-        self.patch(shim, "punch", punch)
+        self.patch(shim, "fallocate", fallocate)
         log = Log(path, 1024)
         log.look()
         self.assertEqual((log.notable, given), (["LTFS11034I bye"], []))
