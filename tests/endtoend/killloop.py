@@ -25,7 +25,7 @@ from typing import Any
 
 from coldstore.vtl.fuse import fuse_available
 from coldstore.vtl.library import Library
-from tests.endtoend.appliance import TRACES, Appliance, NotInTime, processes_of, wait_until
+from tests.endtoend.appliance import TRACES, Appliance, NotInTime, processes_of, surroundings, wait_until
 from tests.endtoend.databases import KINDS
 from tests.endtoend.killing import Victim, Watch, kill, victims_of
 from tests.endtoend.load import LoadClient, Refused, asked, read_whole
@@ -302,10 +302,10 @@ class Life:
         return self.appliance.metadata.rows(self.appliance.state, statement)
 
     def _check_log(self) -> None:
-        traces = [
-            line for line in self.appliance.log().splitlines() if any(trace in line for trace in TRACES)
-        ]
-        assert not traces, f"{len(traces)} traces in the log: {traces[:5]}"
+        lines = self.appliance.log().splitlines()
+        traces = [line for line in lines if any(trace in line for trace in TRACES)]
+        around = "\n".join(surroundings(lines, traces))
+        assert not traces, f"{len(traces)} traces in the log:\n{around}"
 
     def _check_nothing_left(self) -> None:
         """With every object deleted and every upload ended, the disk is empty after the next start, and the library at rest."""
