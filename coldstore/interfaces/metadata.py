@@ -19,6 +19,7 @@ from zope.interface import Attribute, Interface
 
 from coldstore.model.bundles import Bundle, BundleState, Copy, Member
 from coldstore.model.cartridges import Cartridge, Drive, DriveState
+from coldstore.model.configurations import ConfigurationKind
 from coldstore.model.events import Alert, AuditEvent, NewMessage, OutboxMessage, Severity
 from coldstore.model.keys import AccessKey, MasterKey, SealedSigner
 from coldstore.model.objects import (
@@ -323,6 +324,20 @@ class IMetadataStore(Interface):
 
     def set_bucket_tags(*, name: str, tags: Pairs) -> Deferred[None]:
         """Give a bucket these tags in place of those it has; fails with ``NoSuchBucket``."""
+
+    def set_bucket_configuration(
+        *, name: str, kind: ConfigurationKind, document: str | None
+    ) -> Deferred[Bucket]:
+        """
+        Configure a bucket by a document of at most DOCUMENT_MAX_BYTES in place of the one of its kind, or (None) remove that; its
+        revision is a new one. Fails with ``NoSuchBucket``.
+        """
+
+    def bucket_configuration(*, bucket_uid: int, kind: ConfigurationKind) -> Deferred[str | None]:
+        """Return the document of a kind that a bucket is configured by, None without one."""
+
+    def configured_buckets(*, kind: ConfigurationKind, after_uid: int, limit: int) -> Deferred[list[Bucket]]:
+        """Return buckets that have a document of a kind, in the order of their uids, beginning behind ``after_uid``."""
 
     def delete_bucket(name: str) -> Deferred[None]:
         """

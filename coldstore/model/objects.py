@@ -4,9 +4,13 @@ Buckets, users, object versions, multipart uploads and the pieces of disk that h
 Of what every request makes anew these are named tuples: a frozen dataclass sets its fields one by one, in Python.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 from typing import NamedTuple
+
+from coldstore.model.configurations import ConfigurationKind
 
 UNLIMITED_BYTES = 2**63 - 1
 """A quota that never ends; every store can hold the number."""
@@ -88,6 +92,10 @@ class User:
     disabled_at: float | None = None
 
 
+def _none_configured() -> Mapping[ConfigurationKind, int]:
+    return MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bucket:
     """
@@ -95,6 +103,7 @@ class Bucket:
 
     ``staging_quota_bytes`` is what may lie on the staging disk in it at once, ``restore_days_max`` the most days that a restore in it
     may be asked for; None: the default of the configuration. ``tags`` are sorted by name.
+    ``configurations`` has the kinds of documents that it is configured by, each with a revision that no other document has had.
     """
 
     bucket_uid: int
@@ -107,6 +116,7 @@ class Bucket:
     versioning: Versioning = Versioning.UNSET
     restore_days_max: int | None = None
     tags: Pairs = ()
+    configurations: Mapping[ConfigurationKind, int] = field(default_factory=_none_configured, hash=False)
 
 
 class Piece(NamedTuple):

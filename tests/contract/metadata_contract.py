@@ -20,6 +20,7 @@ from coldstore.interfaces.metadata import (
 )
 from coldstore.model.bundles import Bundle, BundleState, CopyState, Member
 from coldstore.model.cartridges import Cartridge, CartridgeState, Drive, DriveState
+from coldstore.model.configurations import DOCUMENT_MAX_BYTES, ConfigurationKind
 from coldstore.model.errors import (
     BucketAlreadyOwned,
     BucketExists,
@@ -460,6 +461,45 @@ class MetadataContract(MetadataSteps, KeySteps):
         await self.store.set_default_class(name="b", default_class=None)
         self.assertIsNone((await self.store.bucket("b")).default_class)
         await self.refused(NoSuchBucket, self.store.set_default_class(name="nope", default_class=None))
+
+    async def test_configurations(self) -> None:
+        """A bucket has a document of each kind, whose revision is another with every change; they go with the bucket."""
+        store, kind, other = self.store, ConfigurationKind.CORS, ConfigurationKind.POLICY
+        plain = await self.create_bucket("plain")
+        bucket = await self.create_bucket("configured")
+        self.assertEqual(bucket.configurations, {})
+
+        async def document_of(bucket: Bucket, kind: ConfigurationKind) -> str | None:
+            return await store.bucket_configuration(bucket_uid=bucket.bucket_uid, kind=kind)
+
+        async def having(after_uid: int = 0, limit: int = 9) -> list[str]:
+            found = await store.configured_buckets(kind=kind, after_uid=after_uid, limit=limit)
+            return [bucket.name for bucket in found]
+
+        revisions = set()
+        for document in ("ä", "b" * DOCUMENT_MAX_BYTES, "c"):
+            changed = await store.set_bucket_configuration(name="configured", kind=kind, document=document)
+            self.assertEqual(changed, await store.bucket("configured"))
+            revisions.add(changed.configurations[kind])
+            self.assertEqual(await document_of(bucket, kind), document)
+        self.assertEqual(len(revisions), 3)
+        both = await store.set_bucket_configuration(name="configured", kind=other, document="{}")
+        self.assertEqual(set(both.configurations), {kind, other})
+        self.assertEqual(await document_of(plain, kind), None)
+        await store.set_bucket_configuration(name="plain", kind=kind, document="")
+        self.assertEqual(await having(), ["plain", "configured"])
+        self.assertEqual(await having(after_uid=plain.bucket_uid), ["configured"])
+        self.assertEqual(await having(limit=1), ["plain"])
+        for _ in range(2):
+            left = await store.set_bucket_configuration(name="configured", kind=kind, document=None)
+            self.assertEqual(left.configurations, {other: both.configurations[other]})
+            self.assertEqual(await document_of(bucket, kind), None)
+        await store.delete_bucket("plain")
+        self.assertEqual((await having(), await document_of(plain, kind)), ([], None))
+        await self.refused(
+            NoSuchBucket, store.set_bucket_configuration(name="plain", kind=kind, document="x")
+        )
+        self.assertEqual((await self.create_bucket("plain")).configurations, {})
 
     async def test_delete_bucket(self) -> None:
         """A bucket goes when no object is in it; its name is free then, and nothing of the old one shows in the new."""

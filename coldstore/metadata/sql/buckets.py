@@ -116,7 +116,8 @@ async def delete(db: Database, name: str) -> None:
     )
     if holds_one is not None:
         raise BucketNotEmpty(name)
-    await db.do("UPDATE buckets SET is_gone = 1 WHERE bucket_uid = ?", (bucket_uid,))
+    await db.do("UPDATE buckets SET is_gone = 1, configurations = '' WHERE bucket_uid = ?", (bucket_uid,))
+    await db.do("DELETE FROM bucket_configurations WHERE bucket_uid = ?", (bucket_uid,))
     reaped = await db.rows(
         """
         DELETE FROM buckets WHERE bucket_uid IN (

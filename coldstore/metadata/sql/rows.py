@@ -1,13 +1,15 @@
 """Rows to the model and back: the one place that knows in which order columns come."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 from coldstore.interfaces.metadata import DiscardedPiece
 from coldstore.model.bundles import Bundle, BundleState, Copy, CopyState, Member
 from coldstore.model.cartridges import Cartridge, CartridgeState, Drive, DriveState
+from coldstore.model.configurations import ConfigurationKind
 from coldstore.model.events import Alert, AuditEvent, OutboxMessage, Severity
 from coldstore.model.keys import AccessKey
 from coldstore.model.objects import (
@@ -35,7 +37,7 @@ USER_COLUMNS = "user_id, name, created_at, staging_quota_bytes, disabled_at"
 ACCESS_KEY_COLUMNS = "access_key, user_id, sealed_secret, created_at, disabled_at, last_used_at"
 BUCKET_COLUMNS = """
     bucket_uid, name, owner_id, region, created_at, default_class, staging_quota_bytes, versioning, tags,
-    restore_days_max"""
+    restore_days_max, configurations"""
 VERSION_COLUMNS = """
     v.version_uid, v.sequence, b.name, v.key, v.version_id, v.size_bytes, v.etag, v.storage_class, v.headers,
     v.user_metadata, v.checksum_algorithm, v.checksum_value, v.checksum_kind, v.crc64nvme, v.part_sizes, v.created_at,
@@ -178,6 +180,7 @@ def bucket_of(row: Row) -> Bucket:
         versioning,
         tags,
         restore_days_max,
+        configurations,
     ) = row
     return Bucket(
         bucket_uid=bucket_uid,
@@ -190,7 +193,13 @@ def bucket_of(row: Row) -> Bucket:
         versioning=Versioning(versioning),
         restore_days_max=restore_days_max,
         tags=pairs_of(tags),
+        configurations=_configurations_of(configurations),
     )
+
+
+def _configurations_of(text: str) -> Mapping[ConfigurationKind, int]:
+    found = json.loads(text) if text else {}
+    return MappingProxyType({ConfigurationKind(kind): revision for kind, revision in found.items()})
 
 
 def version_of(row: Row) -> ObjectVersion:

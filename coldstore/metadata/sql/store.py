@@ -26,6 +26,7 @@ from coldstore.metadata.sql import (
     buckets,
     bundles,
     cartridges,
+    configurations,
     copies,
     deletions,
     digests,
@@ -51,6 +52,7 @@ from coldstore.metadata.sql.rows import pairs_text
 from coldstore.metadata.sql.runs import runs_text
 from coldstore.model.bundles import Bundle, BundleState, Copy, Member
 from coldstore.model.cartridges import Cartridge, Drive, DriveState
+from coldstore.model.configurations import ConfigurationKind
 from coldstore.model.events import Alert, AuditEvent, NewMessage, OutboxMessage, Severity
 from coldstore.model.keys import AccessKey, MasterKey, SealedSigner
 from coldstore.model.objects import (
@@ -329,6 +331,22 @@ class SqlStore:
     def set_bucket_tags(self, *, name: str, tags: Pairs) -> Deferred[None]:
         """Give a bucket tags."""
         return self._change(self._buckets, of_tags.set_of_bucket, name=name, tags=pairs_text(tags))
+
+    def set_bucket_configuration(
+        self, *, name: str, kind: ConfigurationKind, document: str | None
+    ) -> Deferred[Bucket]:
+        """Set or remove a document of a bucket."""
+        return self._change(self._buckets, configurations.set_one, name=name, kind=kind, document=document)
+
+    def bucket_configuration(self, *, bucket_uid: int, kind: ConfigurationKind) -> Deferred[str | None]:
+        """Return a document of a bucket."""
+        return self._look_up(configurations.document_of, bucket_uid=bucket_uid, kind=kind)
+
+    def configured_buckets(
+        self, *, kind: ConfigurationKind, after_uid: int, limit: int
+    ) -> Deferred[list[Bucket]]:
+        """Return buckets that have a document of a kind."""
+        return self._read(configurations.having, kind=kind, after_uid=after_uid, limit=limit)
 
     def delete_bucket(self, name: str) -> Deferred[None]:
         """Remove an empty bucket."""

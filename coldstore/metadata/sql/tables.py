@@ -102,9 +102,17 @@ TABLES = (
     _table(
         "buckets",
         "bucket_uid integer, name text, owner_id text, region text, created_at real, default_class text?, is_gone integer,"
-        "staging_quota_bytes integer?, versioning text, tags text, restore_days_max integer?",
+        "staging_quota_bytes integer?, versioning text, tags text, restore_days_max integer?,"
+        "configurations text",
         key="bucket_uid",
         identity="bucket_uid",
+    ),
+    # Of up to a megabyte each.
+    _table(
+        "bucket_configurations",
+        "bucket_uid integer, kind text, revision integer, document text",
+        key="bucket_uid, kind",
+        rows_max=50,
     ),
     _table(
         "shares",

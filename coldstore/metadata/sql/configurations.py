@@ -1,0 +1,64 @@
+"""Configurations of buckets: the documents themselves, and on the bucket's row which there are."""
+
+import json
+from collections.abc import Mapping
+
+from coldstore.interfaces.metadata import StepTooLarge
+from coldstore.metadata.sql import buckets
+from coldstore.metadata.sql.database import Database
+from coldstore.metadata.sql.rows import BUCKET_COLUMNS, bucket_of
+from coldstore.model.configurations import DOCUMENT_MAX_BYTES, ConfigurationKind
+from coldstore.model.errors import NoSuchBucket
+from coldstore.model.objects import Bucket
+
+
+async def set_one(db: Database, *, name: str, kind: ConfigurationKind, document: str | None) -> Bucket:
+    """Set, replace or (None) remove a document."""
+    if document is not None and len(document.encode()) > DOCUMENT_MAX_BYTES:
+        raise StepTooLarge(f"a document of {len(document.encode())} bytes, at most {DOCUMENT_MAX_BYTES}")
+    bucket = await buckets.named(db, name)
+    revisions = dict(bucket.configurations)
+    if document is None and revisions.pop(kind, None) is None:
+        return bucket
+    await db.do(
+        "DELETE FROM bucket_configurations WHERE bucket_uid = ? AND kind = ?", (bucket.bucket_uid, kind.value)
+    )
+    if document is not None:
+        revisions[kind] = await db.number()
+        await db.insert(
+            "bucket_configurations",
+            "bucket_uid, kind, revision, document",
+            (bucket.bucket_uid, kind.value, revisions[kind], document),
+        )
+    row = await db.row(
+        f"UPDATE buckets SET configurations = ? WHERE bucket_uid = ? RETURNING {BUCKET_COLUMNS}",
+        (_text(revisions), bucket.bucket_uid),
+    )
+    if row is None:
+        raise NoSuchBucket(name)
+    return bucket_of(row)
+
+
+async def document_of(db: Database, *, bucket_uid: int, kind: ConfigurationKind) -> str | None:
+    """Return a document."""
+    row = await db.row(
+        "SELECT document FROM bucket_configurations WHERE bucket_uid = ? AND kind = ?",
+        (bucket_uid, kind.value),
+    )
+    return None if row is None else str(row[0])
+
+
+async def having(db: Database, *, kind: ConfigurationKind, after_uid: int, limit: int) -> list[Bucket]:
+    """Return the buckets that have a document of a kind, by uid."""
+    found = await db.rows(
+        f"SELECT {BUCKET_COLUMNS} FROM buckets WHERE is_gone = 0 AND bucket_uid IN (SELECT bucket_uid"
+        " FROM bucket_configurations WHERE kind = ? AND bucket_uid > ? ORDER BY bucket_uid LIMIT ?) ORDER BY bucket_uid",
+        (kind.value, after_uid, limit),
+    )
+    return [bucket_of(row) for row in found]
+
+
+def _text(revisions: Mapping[ConfigurationKind, int]) -> str:
+    if not revisions:
+        return ""
+    return json.dumps({kind.value: revision for kind, revision in sorted(revisions.items())})
