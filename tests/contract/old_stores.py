@@ -9,7 +9,7 @@ import sqlite3
 from pathlib import Path
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "metadata"
-SCHEMAS = (1, 2, 3, 4, 5, 6, 7, 8)
+SCHEMAS = (1, 2, 3, 4, 5, 6, 7, 8, 9)
 """Each has its fixture."""
 
 
