@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import Deferred, DeferredLock, fail
 from twisted.internet.error import ProcessDone, ProcessExitedAlready
 from twisted.internet.interfaces import (
     IDelayedCall,
@@ -265,7 +265,7 @@ class Child:
         self._watch: IDelayedCall | None = None
         self._silence_seconds = limits.silence_seconds
         self._waiting_for_end: list[Deferred[None]] = []
-        self.is_ended = False
+        self._last_words: str | None = None
         self.is_condemned = False
         self._transport: IProcessTransport = reactor.spawnProcess(
             MoverProtocol(self._line_came, self._ended),
@@ -275,6 +275,11 @@ class Child:
             childFDs={0: "w", 1: "r", 2: "r", **{descriptor: descriptor for descriptor in descriptors}},
         )
 
+    @property
+    def is_ended(self) -> bool:
+        """Whether it has been reaped."""
+        return self._last_words is not None
+
     def ask(self, command: Line, on_event: Callable[[Line], None], silence_seconds: float) -> Deferred[Line]:
         """
         Send one command.
@@ -282,6 +287,8 @@ class Child:
         :return: fires with the last line; fails with the fault that it names, ``MoverDied`` or ``MoverTimeout``. Cancelling
             kills the child.
         """
+        if self._last_words is not None:
+            return fail(MoverDied(self._last_words))
         self._number += 1
         self._on_event = on_event
         self._silence_seconds = silence_seconds
@@ -329,11 +336,11 @@ class Child:
         waiting.addCallback(reaped)
 
     def _ended(self, ending: str) -> None:
-        self.is_ended = True
+        self._last_words = f"the mover ended: {ending}"
         waiting, self._waiting_for_end = self._waiting_for_end, []
         for each in waiting:
             each.callback(None)
-        self._settle(MoverDied(f"the mover ended: {ending}"))
+        self._settle(MoverDied(self._last_words))
 
     def wait_until_ended(self, timeout_seconds: float) -> "Deferred[bool]":
         """Fire with whether the child has been reaped, at the latest after so long."""

@@ -98,7 +98,8 @@ class Notices:
             works |= pair & {_drive(index), barcode}
             if works == pair:
                 await self._alerts.close("tape-failure", subject)
-                del self._works_since[subject]
+                # Another session that ended meanwhile may have been here before.
+                self._works_since.pop(subject, None)
 
     async def restore_failed(self, name: str, sentence: str) -> None:
         """An object cannot be restored."""

@@ -131,6 +131,14 @@ class ChildTests(SynchronousTestCase):
         self.assertIn("ValueError: plan", str(failure.value))
         self.assertEqual(self.clock.calls, [])
 
+    def test_ended_before(self) -> None:
+        """A child that ended, and of which that was told before it is asked, has died: nobody waits for what it will not say."""
+        self.clock.transport.is_on_its_way_out = True
+        self.protocol.processEnded(Failure(ProcessTerminated(None, 9)))
+        failure = self.failureResultOf(self.ask(), MoverDied)
+        self.assertIn("signal 9", str(failure.value))
+        self.assertEqual(self.clock.calls, [])
+
     def test_on_its_way_out(self) -> None:
         """A child that has just died can be asked, and killed: the answer is that it died."""
         self.clock.transport.is_on_its_way_out = True

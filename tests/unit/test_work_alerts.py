@@ -1,5 +1,7 @@
 """Alerts that follow the state of things."""
 
+from typing import Any
+
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -7,7 +9,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from coldstore.metadata.sqlite.store import SqliteStore
 from coldstore.model.errors import MetadataUnavailable
 from coldstore.model.events import Severity
+from coldstore.model.hosts import Host
 from coldstore.work.alerts import Alerts
+from coldstore.work.notices import Notices
+from coldstore.work.trouble import TapeTrouble
 from tests.unit.work_rig import FailingStore
 
 
@@ -84,3 +89,37 @@ class AlertsTests(SynchronousTestCase):
         self.assertEqual(self.is_open(), ["full"])
         self.do(alerts.follow("full", {}, Severity.CRITICAL))
         self.assertEqual(self.is_open(), [])
+
+
+class SessionsTests(SynchronousTestCase):
+    """Alerts about drives that failed with a cartridge."""
+
+    def test_two_work_at_once(self) -> None:
+        """Of two sessions that end at once, either may be what closes an alert; both end well."""
+        store = SqliteStore(":memory:")
+        self.successResultOf(store.open())
+        notices = Notices(store=store, clock=Clock(), host=Host(name="here", machine_id="1"))
+
+        def do(work: Any) -> None:
+            self.successResultOf(Deferred.fromCoroutine(work))
+
+        do(notices.session_failed(1, "A00001L8", TapeTrouble("it broke")))
+        do(notices.session_worked(1, "A00002L8"))
+        clear = store.clear_alert
+        waiting: list[tuple[Deferred[None], Any]] = []
+
+        def cleared_later(**which: Any) -> Deferred[None]:
+            waiting.append((Deferred(), which))
+            return waiting[-1][0]
+
+        self.patch(store, "clear_alert", cleared_later)
+        both = [
+            Deferred.fromCoroutine(work)
+            for work in (notices.session_worked(0, "A00001L8"), notices.session_worked(1, "A00003L8"))
+        ]
+        for told, which in waiting:
+            self.successResultOf(clear(**which))
+            told.callback(None)
+        for each in both:
+            self.successResultOf(each)
+        self.assertFalse(notices.is_anything_open)
