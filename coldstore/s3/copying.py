@@ -7,6 +7,7 @@ from urllib.parse import unquote_to_bytes
 from coldstore.interfaces.staging import BytesDamaged
 from coldstore.model.errors import ObjectDamaged
 from coldstore.model.objects import Bucket, Checksum, ObjectVersion, Pairs
+from coldstore.model.tags import tags_of
 from coldstore.plan.messages import iso_time
 from coldstore.s3.admission import Admitted
 from coldstore.s3.answers import Answer, xml_answer
@@ -26,7 +27,7 @@ from coldstore.s3.pieces import Run, pinned_run
 from coldstore.s3.receiving import SINGLE_PUT_MAX_BYTES, STORED_ALGORITHMS, Arrived, discard
 from coldstore.s3.services import Services, made_header, version_header
 from coldstore.s3.stored import Description, quoted, storage_class, stored_headers, user_metadata
-from coldstore.s3.tags import header_tags, tags_of, with_tags
+from coldstore.s3.tags import header_tags, with_tags
 from coldstore.s3.xml import node
 from coldstore.util.checksums import new_digest
 from coldstore.util.gate import Gate

@@ -2,11 +2,12 @@
 
 from coldstore.interfaces.metadata import Conflict
 from coldstore.model.objects import Bucket, ObjectVersion, Pairs
+from coldstore.model.tags import tags_of
 from coldstore.s3.answers import Answer, xml_answer
 from coldstore.s3.call import Call
 from coldstore.s3.errors import S3Error
 from coldstore.s3.services import Services, check_version_id, version_header
-from coldstore.s3.tags import BUCKET_TAGS_MAX, DOCUMENT_MAX_BYTES, parse_tagging, tagging_node, tags_of
+from coldstore.s3.tags import BUCKET_TAGS_MAX, DOCUMENT_MAX_BYTES, parse_tagging, tagging_node
 
 TRIES = 8
 """How often a version is looked up anew because it went between the look and the change."""

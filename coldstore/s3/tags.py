@@ -6,11 +6,10 @@ Source: S3 User Guide, "Categorizing your objects using tags"; API Reference, Pu
 
 import unicodedata
 from collections.abc import Iterable
-from functools import lru_cache
 from itertools import pairwise
-from urllib.parse import quote, unquote
 
 from coldstore.model.objects import TAGGING, ObjectVersion, Pairs
+from coldstore.model.tags import tags_of, tags_text
 from coldstore.s3.errors import S3Error, shown
 from coldstore.s3.fields import HeaderFields, percent_decoded
 from coldstore.s3.xml import Element, MalformedDocument, Node, node, read_document
@@ -124,25 +123,8 @@ def with_tags(headers: Pairs, tags: Pairs) -> Pairs:
     """Return stored headers with these tags of the writer among them, in place of others; sorted by name."""
     kept = [pair for pair in headers if pair[0] != TAGGING]
     if tags:
-        kept.append(
-            (TAGGING, "&".join(f"{quote(key, safe='')}={quote(value, safe='')}" for key, value in tags))
-        )
+        kept.append((TAGGING, tags_text(tags)))
     return tuple(sorted(kept))
-
-
-def tags_of(version: ObjectVersion) -> Pairs:
-    """Return the tags that a version has now, sorted by name."""
-    if version.tags is not None:
-        return version.tags
-    written = next((value for name, value in version.facts.headers if name == TAGGING), "")
-    return _written(written)
-
-
-@lru_cache(maxsize=256)
-def _written(text: str) -> Pairs:
-    """Undo what ``with_tags`` writes."""
-    items = (item.partition("=") for item in text.split("&") if item)
-    return tuple((unquote(key), unquote(value)) for key, _, value in items)
 
 
 def tagging_count(version: ObjectVersion) -> dict[str, str]:
