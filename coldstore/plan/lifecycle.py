@@ -136,8 +136,8 @@ class LifecycleRules:
         return cls(lifecycle_of(text), day_seconds=day_seconds)
 
     def expiration(self, version: ObjectVersion) -> Due | None:
-        """Return when what is current expires, unless it is a delete marker."""
-        if version.is_marker:
+        """Return when a version expires: never unless it is current and no delete marker."""
+        if not _is_current_object(version):
             return None
         since = version.facts.created_at
         return _first(
@@ -156,13 +156,13 @@ class LifecycleRules:
         )
 
     def transition(self, version: ObjectVersion, now: float) -> DueTransition | None:
-        """Return where what is current is to go now: of all transitions that are due the one to the coldest class, colder than its own."""
+        """Return where a version is to go now: of all transitions that are due the one to the coldest class, colder than its own."""
         return _coldest(each for each in self.transitions(version) if each.at <= now)
 
     def transitions(self, version: ObjectVersion) -> Iterator[DueTransition]:
-        """Yield all transitions that what is current can take from the class that it has."""
+        """Yield all transitions that a version can take from the class that it has: none unless it is current and no delete marker."""
         since = version.facts.created_at
-        for rule in () if version.is_marker else _about(self._moving, version):
+        for rule in _about(self._moving, version) if _is_current_object(version) else ():
             for each in rule.transitions:
                 if self._may_move(version, rule, each.storage_class):
                     yield DueTransition(self._since(since, each), rule.rule_id, each.storage_class)
@@ -230,6 +230,10 @@ def _about(rules: tuple[_Of, ...], version: ObjectVersion) -> Iterator[Rule]:
             rule.filter, key=facts.key, tags=tags_of(version), size_bytes=facts.content_bytes
         ):
             yield rule
+
+
+def _is_current_object(version: ObjectVersion) -> bool:
+    return version.superseded_at is None and not version.is_marker
 
 
 def _is_dated(expiration: Expiration | None) -> bool:

@@ -291,9 +291,10 @@ class ExpirationTests(SynchronousTestCase):
         self.assertEqual(found.expiration(version(created_at=MIDNIGHT + 5)), Due(MIDNIGHT + DAY, "r"))
 
     def test_nothing(self) -> None:
-        """Without a rule about it nothing expires; nor does a delete marker as an object would."""
+        """Without a rule about it nothing expires; nor does a delete marker, or what is current no more, as an object would."""
         self.assertIsNone(rules().expiration(version()))
-        self.assertIsNone(rules(rule(expiration=expires(1))).expiration(version(is_marker=True)))
+        for other in (version(is_marker=True), version(superseded_at=MADE)):
+            self.assertIsNone(rules(rule(expiration=expires(1))).expiration(other))
 
     def test_size_of_encrypted(self) -> None:
         """A size is what S3 shows, and not what lies on the disk."""
@@ -365,10 +366,11 @@ class TransitionTests(SynchronousTestCase):
             self.assertEqual([each.storage_class for each in found.transitions(small)], wanted)
             self.assertEqual(len(list(found.transitions(version()))), 3)
 
-    def test_marker(self) -> None:
-        """A delete marker has no bytes that could go anywhere."""
+    def test_others(self) -> None:
+        """A delete marker has no bytes that could go anywhere, and for what is current no more there are other actions."""
         found = rules(rule(transitions=(to(GLACIER, 0),)))
-        self.assertEqual(list(found.transitions(version(is_marker=True))), [])
+        for other in (version(is_marker=True), version(superseded_at=MADE)):
+            self.assertEqual(list(found.transitions(other)), [])
 
 
 class NoncurrentTests(SynchronousTestCase):
