@@ -108,11 +108,13 @@ class LifecycleRules:
 
     Questions about a version are about what it is now: its key, tags, size, class and times. Where several rules say the same, the first
     that is due decides, and of those due at once the one that was written first.
+
+    :ivar lifecycle: the configuration, with the rules that are not enabled
     """
 
     def __init__(self, lifecycle: Lifecycle, *, day_seconds: float = SECONDS_PER_DAY) -> None:
         """:param day_seconds: length of a day; shortened for trials"""
-        self._minimum = lifecycle.minimum_size
+        self.lifecycle = lifecycle
         self._day_seconds = day_seconds
         enabled = [rule for rule in lifecycle.rules if rule.is_enabled]
 
@@ -218,7 +220,7 @@ class LifecycleRules:
         facts = version.facts
         is_small = facts.content_bytes < SMALL_BYTES
         return is_colder(to, facts.storage_class) and not (
-            is_small and not moves_small(rule.filter, self._minimum, to)
+            is_small and not moves_small(rule.filter, self.lifecycle.minimum_size, to)
         )
 
 

@@ -54,6 +54,9 @@ class Operation(StrEnum):
     GET_BUCKET_TAGGING = "GetBucketTagging"
     PUT_BUCKET_TAGGING = "PutBucketTagging"
     DELETE_BUCKET_TAGGING = "DeleteBucketTagging"
+    GET_BUCKET_LIFECYCLE = "GetBucketLifecycleConfiguration"
+    PUT_BUCKET_LIFECYCLE = "PutBucketLifecycleConfiguration"
+    DELETE_BUCKET_LIFECYCLE = "DeleteBucketLifecycle"
     GET_DEFAULT_CLASS = "GetBucketDefaultClass"
     PUT_DEFAULT_CLASS = "PutBucketDefaultClass"
 
@@ -76,8 +79,6 @@ class Operation(StrEnum):
     GET_BUCKET_INVENTORY = "GetBucketInventoryConfiguration"
     LIST_BUCKET_INVENTORY = "ListBucketInventoryConfigurations"
     DELETE_BUCKET_INVENTORY = "DeleteBucketInventoryConfiguration"
-    GET_BUCKET_LIFECYCLE = "GetBucketLifecycleConfiguration"
-    DELETE_BUCKET_LIFECYCLE = "DeleteBucketLifecycle"
     GET_BUCKET_LOGGING = "GetBucketLogging"
     PUT_BUCKET_LOGGING = "PutBucketLogging"
     GET_BUCKET_METADATA = "GetBucketMetadataConfiguration"
@@ -167,6 +168,7 @@ BUILT: Mapping[Target, Requests] = MappingProxyType(
                 },
                 "lifecycle": {
                     "GET": Operation.GET_BUCKET_LIFECYCLE,
+                    "PUT": Operation.PUT_BUCKET_LIFECYCLE,
                     "DELETE": Operation.DELETE_BUCKET_LIFECYCLE,
                 },
                 "logging": {"GET": Operation.GET_BUCKET_LOGGING, "PUT": Operation.PUT_BUCKET_LOGGING},
@@ -263,7 +265,6 @@ UNBUILT: Mapping[Target, Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "encryption": {"PUT": "PutBucketEncryption"},
             "intelligent-tiering": {"PUT": "PutBucketIntelligentTieringConfiguration"},
             "inventory": {"PUT": "PutBucketInventoryConfiguration"},
-            "lifecycle": {"PUT": "PutBucketLifecycleConfiguration"},
             "metadataAnnotationTable": {"PUT": "UpdateBucketMetadataAnnotationTableConfiguration"},
             "metadataConfiguration": {"POST": "CreateBucketMetadataConfiguration"},
             "metadataInventoryTable": {"PUT": "UpdateBucketMetadataInventoryTableConfiguration"},

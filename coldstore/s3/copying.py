@@ -260,6 +260,7 @@ class CopyOperations:
                 **source.headers,
                 **made_header(version),
                 **encryption_headers(version.facts.encryption),
+                **await services.expiration(bucket, version),
             },
         )
 

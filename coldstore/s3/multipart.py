@@ -1,6 +1,7 @@
 """Operations on multipart uploads; the rules of completing one are in ``multipart_plan``."""
 
 import re
+from collections.abc import Mapping
 from urllib.parse import quote
 
 from coldstore.interfaces.metadata import Conflict, WriteCondition
@@ -20,6 +21,7 @@ from coldstore.s3.encryption_pieces import plain_bytes
 from coldstore.s3.errors import S3Error, s3_error, shown
 from coldstore.s3.fields import CUSTOMER_KEY_PREFIX
 from coldstore.s3.integrity import checksum_headers, object_checksum
+from coldstore.s3.lifecycle_headers import abort_headers
 from coldstore.s3.listing import ListingRequest, bounded, owner_node, prefix_nodes
 from coldstore.s3.multipart_plan import (
     COMPLETE_DOCUMENT_MAX_BYTES,
@@ -76,7 +78,7 @@ class MultipartOperations:
             encryption=None if sealing is None else sealing.encryption,
         )
         await self._store.create_upload(upload)
-        headers = dict(encryption_headers(upload.encryption))
+        headers = {**encryption_headers(upload.encryption), **await self._abortion(bucket, upload)}
         if kind is not None:
             headers |= {"x-amz-checksum-algorithm": algorithm, "x-amz-checksum-type": kind.value}
         return xml_answer(
@@ -199,7 +201,7 @@ class MultipartOperations:
 
     async def complete(self, call: Call) -> Answer:
         """CompleteMultipartUpload; asked for again after it succeeded, it answers the same again."""
-        await self._services.bucket(call)
+        bucket = await self._services.bucket(call)
         upload_id = _upload_id(call)
         condition = write_condition(call.headers)
         claims = Claims(
@@ -224,7 +226,7 @@ class MultipartOperations:
             except Conflict:
                 if attempt == COMPLETE_TRIES - 1:
                     raise S3Error("OperationAborted") from None
-        return _completed(call, version, checksum)
+        return _completed(call, version, checksum, await self._services.expiration(bucket, version))
 
     def _shown_checksum(self, call: Call, facts: VersionFacts) -> Checksum | None:
         """Return the checksum of an object that was completed before; of an encrypted one only to who brings its key."""
@@ -324,7 +326,7 @@ class MultipartOperations:
 
     async def list_parts(self, call: Call) -> Answer:
         """ListParts."""
-        await self._services.bucket(call)
+        bucket = await self._services.bucket(call)
         upload = await self._upload(call)
         sealing = self._services.customer_keys.of_completion(call, upload)
         most = bounded(call.query.one("max-parts"), "max-parts", PARTS_PAGE)
@@ -347,8 +349,14 @@ class MultipartOperations:
                 node("MaxParts", most),
                 node("IsTruncated", len(found) > most),
                 *(_part_node(_opened(piece, upload, sealing), upload) for piece in shown),
-            )
+            ),
+            headers=await self._abortion(bucket, upload),
         )
+
+    async def _abortion(self, bucket: Bucket, upload: Upload) -> dict[str, str]:
+        """Return the fields that say when an upload is aborted by a rule of its bucket."""
+        rules = await self._services.lifecycle(bucket)
+        return {} if rules is None else abort_headers(rules.abortion(upload.key, upload.created_at))
 
     async def list_uploads(self, call: Call) -> Answer:
         """ListMultipartUploads: by key, and by upload id within a key."""
@@ -459,7 +467,9 @@ def _opened(piece: Piece, upload: Upload, sealing: Sealing | None) -> Piece:
     return piece._replace(checksum=None if sealing is None else sealing.key.opened_checksum(piece.checksum))
 
 
-def _completed(call: Call, version: ObjectVersion, checksum: Checksum | None) -> Answer:
+def _completed(
+    call: Call, version: ObjectVersion, checksum: Checksum | None, expiration: Mapping[str, str]
+) -> Answer:
     facts = version.facts
     scheme = "https" if call.is_secure else "http"
     host = call.headers.get("host") or "localhost"
@@ -472,7 +482,7 @@ def _completed(call: Call, version: ObjectVersion, checksum: Checksum | None) ->
             node("ETag", quoted(facts.etag)),
             *checksum_nodes(checksum),
         ),
-        headers={**made_header(version), **encryption_headers(facts.encryption)},
+        headers={**made_header(version), **encryption_headers(facts.encryption), **expiration},
     )
 
 

@@ -99,6 +99,7 @@ class ObjectOperations:
                 **checksum_headers(arrived.checksum),
                 **made_header(version),
                 **encryption_headers(version.facts.encryption),
+                **await services.expiration(bucket, version),
             }
         )
 
@@ -213,6 +214,7 @@ class ObjectOperations:
             **version_header(bucket, version, asked=call.version_id),
             **encryption_headers(facts.encryption),
             **restore_header(version, self._services.now()),
+            **await self._services.expiration(bucket, version),
             **tagging_count(version),
             **await self._copies(version),
             "Content-Length": str(length_bytes),

@@ -20,6 +20,7 @@ from coldstore.s3.buckets import BucketOperations
 from coldstore.s3.configurations import ConfigurationOperations
 from coldstore.s3.copying import CopyOperations
 from coldstore.s3.encryption import CustomerKeys
+from coldstore.s3.lifecycle import LifecycleOperations
 from coldstore.s3.listing import ListingOperations
 from coldstore.s3.multipart import MultipartOperations
 from coldstore.s3.objects import ObjectOperations
@@ -29,6 +30,7 @@ from coldstore.s3.reads import ReadCounts
 from coldstore.s3.resource import OperationFunction
 from coldstore.s3.restore import RestoreOperations
 from coldstore.s3.services import Services
+from coldstore.s3.settings import Settings
 from coldstore.s3.tagging import TaggingOperations
 
 
@@ -61,7 +63,7 @@ class S3Operations:
         :param random: where upload ids come from, and the seed of layout ids; not guessable
         :param rules: what each storage class promises; a class that is not there is refused
         :param region: the one region that buckets are in
-        :param day_seconds: length of a day of a restore; shortened for tests
+        :param day_seconds: length of a day of restores and lifecycle rules; shortened for tests
         :param days_max: most days that a restore may be asked for
         :param archive_bell: rung when there is something new to archive
         :param recall_bell: rung when a restore begins or becomes more urgent
@@ -95,6 +97,7 @@ class S3Operations:
             pace=pace,
             doubtful=doubtful,
             customer_keys=CustomerKeys(random=random, in_thread=in_thread, over_http=sse_c_over_http),
+            settings=Settings(store),
         )
 
     def registry(self) -> Mapping[Operation, OperationFunction]:
@@ -103,6 +106,7 @@ class S3Operations:
         listing, multipart = ListingOperations(self._services), MultipartOperations(self._services)
         copying, restore = CopyOperations(self._services), RestoreOperations(self._services)
         tagging, attributes = TaggingOperations(self._services), AttributesOperations(self._services)
+        lifecycle = LifecycleOperations(self._services)
         return MappingProxyType(
             {
                 Operation.LIST_BUCKETS: buckets.list_buckets,
@@ -139,6 +143,9 @@ class S3Operations:
                 Operation.GET_BUCKET_TAGGING: tagging.get_of_bucket,
                 Operation.PUT_BUCKET_TAGGING: tagging.put_of_bucket,
                 Operation.DELETE_BUCKET_TAGGING: tagging.delete_of_bucket,
+                Operation.GET_BUCKET_LIFECYCLE: lifecycle.get,
+                Operation.PUT_BUCKET_LIFECYCLE: lifecycle.put,
+                Operation.DELETE_BUCKET_LIFECYCLE: lifecycle.delete,
                 **ConfigurationOperations(self._services).registry(),
             }
         )

@@ -95,7 +95,8 @@ class PostOperations:
         etag = quoted(version.facts.etag)
         told = {**checksum_headers(arrived.checksum), **encryption_headers(version.facts.encryption)}
         answer = _answer(upload, bucket.name, key, etag, told)
-        return answer._replace(headers={**answer.headers, **made_header(version)})
+        of_version = {**made_header(version), **await services.expiration(bucket, version)}
+        return answer._replace(headers={**answer.headers, **of_version})
 
 
 def _answer(upload: FormUpload, bucket: str, key: str, etag: str, told: Mapping[str, str]) -> Answer:

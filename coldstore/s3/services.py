@@ -4,6 +4,7 @@ import re
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 
 from twisted.internet.interfaces import IReactorTime
@@ -12,6 +13,7 @@ from twisted.logger import Logger
 from coldstore.interfaces.bell import IBell
 from coldstore.interfaces.metadata import IMetadataStore, WriteCondition
 from coldstore.interfaces.staging import BytesDamaged, DiskFault, IStaging
+from coldstore.model.configurations import ConfigurationKind
 from coldstore.model.errors import (
     ColdStoreError,
     MetadataFull,
@@ -23,14 +25,17 @@ from coldstore.model.errors import (
 from coldstore.model.events import Severity
 from coldstore.model.objects import NULL_VERSION_ID, Bucket, ObjectVersion, Piece, StorageClass, Versioning
 from coldstore.plan.classes import ClassRules
+from coldstore.plan.lifecycle import LifecycleRules
 from coldstore.s3.admission import Admission
 from coldstore.s3.authorise import authorise
 from coldstore.s3.call import Call
 from coldstore.s3.conditions import check_write
 from coldstore.s3.encryption import CustomerKeys
 from coldstore.s3.errors import S3Error, shown
+from coldstore.s3.lifecycle_headers import expiration_header
 from coldstore.s3.pace import Pace
 from coldstore.s3.reads import ReadCounts
+from coldstore.s3.settings import Settings
 from coldstore.s3.stored import http_date
 
 _VERSION_ID = re.compile(r"[A-Za-z0-9._-]{1,1024}")
@@ -62,6 +67,7 @@ class Services:
     pace: Pace
     customer_keys: CustomerKeys
     doubtful: Callable[[Sequence[str]], None]
+    settings: Settings
 
     def now(self) -> float:
         """Return unix seconds."""
@@ -102,6 +108,18 @@ class Services:
         bucket = await self.store.bucket(call.bucket_name)
         authorise(call, bucket.owner_id)
         return bucket
+
+    async def lifecycle(self, bucket: Bucket) -> LifecycleRules | None:
+        """Return the lifecycle rules of a bucket; None without a configuration."""
+        parse = partial(LifecycleRules.of, day_seconds=self.day_seconds)
+        return await self.settings.of(bucket, ConfigurationKind.LIFECYCLE, parse)
+
+    async def expiration(self, bucket: Bucket, version: ObjectVersion) -> dict[str, str]:
+        """Return the field that says when a version expires by a rule of its bucket; nothing where none is about it."""
+        if ConfigurationKind.LIFECYCLE not in bucket.configurations:
+            return {}
+        rules = await self.lifecycle(bucket)
+        return {} if rules is None else expiration_header(rules.expiration(version))
 
     async def version(self, bucket: str, key: bytes, version_id: str | None) -> ObjectVersion:
         """

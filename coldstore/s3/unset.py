@@ -21,7 +21,6 @@ MISSING: Mapping[Operation, str] = MappingProxyType(
         Operation.GET_BUCKET_ENCRYPTION: "ServerSideEncryptionConfigurationNotFoundError",
         Operation.GET_BUCKET_INTELLIGENT_TIERING: "NoSuchConfiguration",
         Operation.GET_BUCKET_INVENTORY: "NoSuchConfiguration",
-        Operation.GET_BUCKET_LIFECYCLE: "NoSuchLifecycleConfiguration",
         Operation.GET_BUCKET_METADATA: "MetadataConfigurationNotFound",
         Operation.GET_BUCKET_METADATA_TABLE: "MetadataConfigurationNotFound",
         Operation.GET_BUCKET_METRICS: "NoSuchConfiguration",
@@ -73,7 +72,6 @@ REMOVALS = frozenset(
     {
         Operation.DELETE_BUCKET_CORS,
         Operation.DELETE_BUCKET_ENCRYPTION,
-        Operation.DELETE_BUCKET_LIFECYCLE,
         Operation.DELETE_BUCKET_POLICY,
         Operation.DELETE_BUCKET_REPLICATION,
         Operation.DELETE_BUCKET_WEBSITE,

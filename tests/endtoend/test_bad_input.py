@@ -359,7 +359,6 @@ class HeaderTests(BadInputCase):
         """What S3 has and ColdStore has not is refused by name, never done halfway."""
         document = b"<X/>"
         for method, target in (
-            ("PUT", "?lifecycle"),
             ("PUT", "?policy"),
             ("PUT", "?cors"),
             ("PUT", "?object-lock"),

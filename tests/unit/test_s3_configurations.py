@@ -197,7 +197,6 @@ class OperationTests(SynchronousTestCase):
         for name in (
             "cors",
             "policy",
-            "lifecycle",
             "website",
             "replication",
             "encryption",

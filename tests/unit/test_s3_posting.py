@@ -2,6 +2,7 @@
 
 import json
 from base64 import b64encode
+from hashlib import md5
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -119,6 +120,18 @@ class PostObjectTests(SynchronousTestCase):
         )
         self.assertEqual(self.rig.ask("HEAD", "/pics/k").headers["x-amz-tagging-count"], "1")
         self.assertEqual(text_of(self.rig.ask("GET", "/pics/k?tagging").body, "Key"), "ä")
+
+    def test_expiration(self) -> None:
+        """The answer says when a lifecycle rule will have the object expire."""
+        rules = (
+            b"<LifecycleConfiguration><Rule><ID>short</ID><Prefix/><Status>Enabled</Status><Expiration><Days>1</Days></Expiration></Rule>"
+            b"</LifecycleConfiguration>"
+        )
+        digest = b64encode(md5(rules, usedforsecurity=False).digest()).decode()
+        self.assertEqual(self.rig.ask("PUT", "/pics?lifecycle", rules, {"content-md5": digest}).status, 200)
+        told = self.upload(key="k").headers["x-amz-expiration"]
+        self.assertEqual(told, 'expiry-date="Sun, 04 Jan 2026 00:00:00 GMT", rule-id="short"')
+        self.assertEqual(self.rig.ask("HEAD", "/pics/k").headers["x-amz-expiration"], told)
 
     def test_version_2(self) -> None:
         """A form signed by Version 2, as boto3 makes it for an endpoint of its own, is taken as well."""
