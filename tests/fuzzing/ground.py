@@ -19,6 +19,7 @@ LOOKS = (
     b"?uploads&encoding-type=url",
     b"?versioning",
     b"?tagging",
+    b"?lifecycle",
     b"?x-coldstore-default-class",
     b"/kept",
     b"/kept?tagging",

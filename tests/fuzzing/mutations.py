@@ -46,7 +46,7 @@ PRESIGNATURES = (
     b"AWSAccessKeyId=a&Expires=4000000000&Signature=AAAA",
 )
 PARAMETERS = (
-    b"uploads", b"uploadId", b"versionId", b"versions", b"partNumber", b"tagging", b"restore", b"delete", b"acl", b"policy", b"location", b"versioning",
+    b"uploads", b"uploadId", b"versionId", b"versions", b"partNumber", b"tagging", b"lifecycle", b"restore", b"delete", b"acl", b"policy", b"location", b"versioning",
     b"list-type", b"prefix", b"delimiter", b"marker", b"max-keys", b"key-marker", b"version-id-marker", b"upload-id-marker", b"continuation-token",
     b"start-after", b"encoding-type", b"attributes", b"max-parts", b"part-number-marker", b"max-uploads", b"x-id", b"torrent", b"select", b"append",
     b"x-coldstore-default-class", b"response-content-type", b"response-expires", b"response-cache-control", b"response-content-encoding", b"max-buckets", b"bucket-region", b"AWSAccessKeyId", b"Signature", b"Expires",

@@ -69,6 +69,11 @@ def _tagging(random: Random) -> bytes:
     return _document(b"Tagging", b"<TagSet>" + tags + b"</TagSet>", random)
 
 
+def _proof(random: Random) -> Framing:
+    """Return how a document is sent that must prove itself: mostly with a checksum behind it."""
+    return random.choice((Framing.UNSIGNED_CHUNKS_TRAILER, Framing.UNSIGNED_CHUNKS_TRAILER, Framing.HASH))
+
+
 def _content(random: Random) -> bytes:
     return random.randbytes(random.choice((0, 1, 40, 1000, 9000, 40_000)))
 
@@ -298,13 +303,60 @@ def _object_tags(random: Random) -> Asked:
         method=method,
         target=_path(random.choice((b"kept", b"none")), query),
         body=body,
+        framing=_proof(random) if body else Framing.HASH,
     )
 
 
 def _bucket_tags(random: Random) -> Asked:
     method = random.choice((b"GET", b"PUT", b"DELETE"))
     body = _tagging(random) if method == b"PUT" else b""
-    return Asked(operation="tags of a bucket", method=method, target=_bucket(b"tagging"), body=body)
+    framing = _proof(random) if body else Framing.HASH
+    return Asked(
+        operation="tags of a bucket", method=method, target=_bucket(b"tagging"), body=body, framing=framing
+    )
+
+
+FILTERS = (
+    b"<Filter/>",
+    b"<Prefix>logs/</Prefix>",
+    b"<Filter><Prefix>a b/</Prefix></Filter>",
+    b"<Filter><Tag><Key>k</Key><Value>v</Value></Tag></Filter>",
+    b"<Filter><ObjectSizeGreaterThan>100</ObjectSizeGreaterThan></Filter>",
+    b"<Filter><And><Prefix>k</Prefix><Tag><Key>k</Key><Value/></Tag><ObjectSizeLessThan>9</ObjectSizeLessThan></And></Filter>",
+)
+ACTIONS = (
+    b"<Expiration><Days>%d</Days></Expiration>",
+    b"<Expiration><Date>2099-12-%02dT00:00:00Z</Date></Expiration>",
+    b"<Transition><Days>%d</Days><StorageClass>GLACIER</StorageClass></Transition>",
+    b"<NoncurrentVersionTransition><NoncurrentDays>%d</NoncurrentDays><StorageClass>DEEP_ARCHIVE</StorageClass></NoncurrentVersionTransition>",
+    b"<NoncurrentVersionExpiration><NoncurrentDays>%d</NoncurrentDays></NoncurrentVersionExpiration>",
+)
+
+
+def _lifecycle(random: Random) -> Asked:
+    """Set rules of which none does anything while a fuzz runs, look at them, or take them away."""
+    method = random.choice((b"GET", b"PUT", b"PUT", b"PUT", b"DELETE"))
+    body = b""
+    if method == b"PUT":
+        rules = b"".join(
+            b"<Rule>%s<Status>%s</Status>%s%s</Rule>"
+            % (
+                random.choice((b"", b"<ID>r%d</ID>" % number)),
+                random.choice((b"Enabled", b"Disabled")),
+                random.choice(FILTERS),
+                random.choice(ACTIONS) % random.randrange(10, 29),
+            )
+            for number in range(random.randrange(1, 4))
+        )
+        body = _document(b"LifecycleConfiguration", rules, random)
+    return Asked(
+        operation="lifecycle",
+        method=method,
+        target=_bucket(b"lifecycle"),
+        headers=_some(random, (b"x-amz-transition-default-minimum-object-size", b"all_storage_classes_128K")),
+        body=body,
+        framing=_proof(random) if body else Framing.HASH,
+    )
 
 
 def _versioning(random: Random) -> Asked:
@@ -423,6 +475,7 @@ OPERATIONS: Mapping[str, tuple[Make, float]] = {
     "restore": (_restore, 1),
     "tags of an object": (_object_tags, 1.5),
     "tags of a bucket": (_bucket_tags, 1),
+    "lifecycle": (_lifecycle, 1.5),
     "versioning": (_versioning, 0.7),
     "default class": (_default_class, 0.7),
     "bucket": (_bucket_itself, 1),

@@ -1,5 +1,6 @@
 """The document of a lifecycle configuration: what is read and shown again, and every fault it can have."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -27,7 +28,7 @@ from coldstore.s3.fields import HeaderFields
 from coldstore.s3.lifecycle_checks import INFREQUENT, INFREQUENT_DAYS
 from coldstore.s3.lifecycle_document import lifecycle_node, parse_lifecycle
 from coldstore.s3.lifecycle_headers import abort_headers, asked_minimum_size, expiration_header
-from coldstore.s3.xml import MalformedDocument, document
+from coldstore.s3.xml import MalformedDocument, Node, document, node
 from tests.unit.s3_rig import HOT, RULES
 
 DAY = 86_400
@@ -526,6 +527,64 @@ class FaultTests(SynchronousTestCase):
             dated("9999-12-31"),
         ):
             self.assertEqual(len(read(written(rule(content))).rules), 1, content)
+
+
+_NAMES = st.sampled_from(
+    re.findall(
+        r"\w+",
+        "Rule ID Status Prefix Filter And Tag Key Value ObjectSizeGreaterThan ObjectSizeLessThan Transition Days Date StorageClass Expiration "
+        "ExpiredObjectDeleteMarker NoncurrentVersionTransition NoncurrentDays NewerNoncurrentVersions NoncurrentVersionExpiration "
+        "AbortIncompleteMultipartUpload DaysAfterInitiation Other",
+    )
+)
+_NUMBERS = (
+    "",
+    " ",
+    "1",
+    "-1",
+    "+1",
+    "0",
+    "30",
+    "9" * 30,
+    "9" * 5000,
+    "1e3",
+    "\u0661",
+    "Enabled",
+    "true",
+    "GLACIER",
+    "a" * 2000,
+)
+_DATES = (
+    "2030-01-01",
+    "2030-01-01T24:00:00Z",
+    "0000-00-00",
+    "9999-12-31T23:59:60Z",
+    "0001-01-01T00:00:00+23:59",
+    "2030-01-01T00:00:00+99:99",
+)
+_VALUES = st.sampled_from(_NUMBERS + _DATES)
+_TREES = st.recursive(
+    st.builds(node, _NAMES, _VALUES),
+    lambda trees: st.builds(lambda name, inner: node(name, *inner), _NAMES, st.lists(trees, max_size=5)),
+    max_leaves=20,
+)
+
+
+class AnyDocumentTests(SynchronousTestCase):
+    """Whatever is sent."""
+
+    @settings(max_examples=300, deadline=None)
+    @given(st.lists(_TREES, max_size=5))
+    def test_elements_in_any_order(self, trees: list[Node]) -> None:
+        """It is refused for what it is, or can be kept and shown."""
+        enabled = [node("Status", "Enabled"), node("Filter")]
+        for rules in (trees, [node("Rule", *enabled, *trees)]):
+            try:
+                found = read(document(node("LifecycleConfiguration", *rules)))
+            except (S3Error, MalformedDocument):
+                continue
+            self.assertEqual(lifecycle_of(lifecycle_text(found)), found)
+            self.assertEqual(read(document(lifecycle_node(found))), found)
 
 
 class HeaderTests(SynchronousTestCase):
