@@ -512,7 +512,7 @@ class Logging:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Time:
-    """The length of a day in promises such as the ``Days`` of a restore; shorter only for trials."""
+    """The length of a day in promises such as the ``Days`` of a restore or of a lifecycle rule; shorter only for trials."""
 
     day_seconds: Annotated[float, Duration(at_least=1, at_most=86400)] = DAY
 
