@@ -1,7 +1,9 @@
 """One connection to a real PostgreSQL, over a relay that goes wrong: all that bites in txpostgres and psycopg2."""
 
 import socket
+from functools import partial
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import psycopg2
@@ -9,6 +11,7 @@ from psycopg2 import errors
 from twisted.internet import reactor
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -32,6 +35,69 @@ async def failure(deferred: Deferred[Any]) -> BaseException:
     except Exception as error:  # noqa: BLE001 - it is what the test is about
         return error
     raise AssertionError(f"did not fail: {result!r}")
+
+
+class Reader:
+    """Notes once that there is something to be read from a socket."""
+
+    def __init__(self, ours: socket.socket, heard: list[int]) -> None:
+        self._ours = ours
+        self._heard = heard
+
+    def fileno(self) -> int:
+        """See ``IReadDescriptor``."""
+        return self._ours.fileno()
+
+    def doRead(self) -> None:
+        """Note it."""
+        self._ours.recv(1)
+        self._heard.append(self.fileno())
+
+    def connectionLost(self, reason: object) -> None:
+        """See ``IReadDescriptor``."""
+
+    def logPrefix(self) -> str:
+        """See ``ILoggingContext``."""
+        return "reader"
+
+
+async def all_are_heard(case: PostgresCase) -> None:
+    """Sockets that are opened now are watched by the reactor, whatever had their numbers before."""
+    pairs = [socket.socketpair() for _ in range(8)]
+    heard: list[int] = []
+    readers = [Reader(ours, heard) for ours, _ in pairs]
+    try:
+        for each in readers:
+            reactor.addReader(each)  # type: ignore[attr-defined]
+        for _, theirs in pairs:
+            theirs.send(b"x")
+        await case.until(lambda: len(heard) == len(pairs))
+    finally:
+        for each in readers:
+            reactor.removeReader(each)  # type: ignore[attr-defined]
+        for pair in pairs:
+            for one in pair:
+                one.close()
+
+
+class Breaking(Protocol):
+    """A server that breaks off before anybody is let in, at some moment and in some way."""
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+
+    def connectionMade(self) -> None:
+        """Perhaps at once."""
+        if self._random.random() < 0.2:
+            self.transport.loseConnection()  # type: ignore[union-attr]
+
+    def dataReceived(self, data: bytes) -> None:
+        """Perhaps after some words."""
+        transport = self.transport
+        assert transport is not None
+        transport.write(self._random.choice((b"", b"S", b"N", b"S" + b"nonsense" * 9)))
+        way = self._random.choice((transport.abortConnection, transport.loseConnection))  # type: ignore[attr-defined]
+        reactor.callLater(self._random.choice((0, 0.001, 0.005)), way)  # type: ignore[attr-defined]
 
 
 class StatementTests(PostgresCase):
@@ -171,6 +237,30 @@ class EndTests(PostgresCase):
         for one in asked:
             self.assertIsInstance(await failure(one), MetadataUnavailable)
         self.assertEnded(connection)
+
+    @returns_deferred
+    async def test_sockets_that_come_after(self) -> None:
+        """
+        The reactor watches whatever gets the number of a socket that libpq has closed.
+
+        It did not when that came while a statement was under way: another client, of S3 perhaps, was then never heard.
+        """
+        for end in ("terminated", "cut", "cut in an answer"):
+            connection = await self.connected()
+            statement = SLEEP
+            if end == "cut in an answer":
+                passed = next(iter(self.proxy.links)).halves[Way.TO_CLIENT].passed
+                self.proxy.at(Fault.CUT, Way.TO_CLIENT, after_bytes=passed + 5000)
+                statement = "SELECT repeat('x', 100) FROM generate_series(1, 1000)"
+            asked = [connection.run(statement), connection.run("SELECT 1")]
+            if end == "terminated":
+                self.sql(f"SELECT pg_terminate_backend({self.backend()})")
+            elif end == "cut":
+                self.proxy.now(Fault.CUT)
+            for one in asked:
+                self.assertIsInstance(await failure(one), MetadataUnavailable)
+            await deferLater(reactor, 0)  # type: ignore[arg-type]
+            await all_are_heard(self)
 
     @returns_deferred
     async def test_cut_at_rest_and_under_a_statement(self) -> None:
@@ -432,6 +522,25 @@ class ConnectTests(PostgresCase):
         await self.refused(host="name.invalid")
         await self.proxy.refuse()
         self.assertIn("refused", await self.refused())
+
+    @returns_deferred
+    async def test_broken_off_while_it_connects(self) -> None:
+        """
+        libpq tries again with another socket when a server breaks off early; nothing of that reaches the log, nor stays in the reactor.
+
+        What comes after has the numbers of those sockets, and is watched.
+        """
+        random = Random(1)
+        port = reactor.listenTCP(0, Factory.forProtocol(partial(Breaking, random)), interface="127.0.0.1")  # type: ignore[attr-defined]
+        address = self.at(port=port.getHost().port, tls="prefer")
+        try:
+            for _ in range(60):
+                several = [self.made(address) for _ in range(3)]
+                for attempt in [one.connect(2) for one in several]:
+                    self.assertIs(type(await failure(attempt)), MetadataUnavailable)
+            await all_are_heard(self)
+        finally:
+            await port.stopListening()
 
     @returns_deferred
     async def test_deadline(self) -> None:

@@ -12,9 +12,12 @@ What these two do by themselves and we don't want, each seen on txpostgres 1.7.0
 - a COMMIT of a transaction that had failed before is answered without an error: only the status ``COMMIT`` is believed;
 - every ``OperationalError`` counts as the end of the connection, a full disk too: ``is_end_of_connection`` tells them apart;
 - a connection that is lost while it rests is an error that nobody asked for, in the log with a traceback;
-- the socket is watched again after each statement and notice, also when libpq has closed it by then: a ``ValueError``.
+- the socket is watched again after each statement and notice, also when libpq has closed it by then: a ``ValueError``;
+- libpq closes its socket whenever it likes, and while it connects opens another, often of the same number. The reactor does not learn
+  that: it watches nothing any more under that number, whoever gets it next. So it is given a descriptor of ours for the same socket.
 """
 
+import os
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -433,13 +436,24 @@ class _InOurWords:
                 raise told from error
 
 
+class _Cursor(txpostgres.Cursor):
+    """txpostgres' cursor, which has the reactor watch what its connection has it watch."""
+
+    def fileno(self) -> int:
+        """See ``_Wire``."""
+        return int(self._connection.fileno())
+
+
 class _Wire(txpostgres.Connection):
     """txpostgres' connection, which tells one owner of its end and of notifications, and the log of nothing."""
+
+    cursorFactory = _Cursor
 
     def __init__(self, reactor: Any, hear: Hear, died: Callable[[BaseException], None]) -> None:
         super().__init__(reactor)
         self._hear = hear
         self._died = died
+        self._watched = _NOTHING
         self.abandoned: MetadataUnavailable | None = None
 
     def another(self) -> "_Wire":
@@ -455,6 +469,7 @@ class _Wire(txpostgres.Connection):
         """Close the socket; whoever waits is told."""
         self.abandoned = self.abandoned or why
         if self._connection is not None:
+            self._watch(_NOTHING)
             with suppress(psycopg2.Error):
                 self.close()
                 # One that libpq has given up still has its socket.
@@ -463,26 +478,47 @@ class _Wire(txpostgres.Connection):
     @property
     def has_socket(self) -> bool:
         """Whether there still is one."""
+        return self._socket() >= 0
+
+    def fileno(self) -> int:
+        """Return what the reactor watches: a descriptor of ours for the socket that libpq has, or had last."""
+        number = self._socket()
+        if number >= 0 and self.abandoned is None and self._watched.identity != (found := _identity(number)):
+            self._watch(_Watched(os.dup(number), found))
+        return self._watched.number
+
+    def _watch(self, watched: "_Watched") -> None:
+        """Have the reactor forget the descriptor that it watches, and use another from now on."""
+        before = self._watched
+        if before.number >= 0:
+            stands_for_it = _Descriptor(before.number)
+            self.reactor.removeReader(stands_for_it)
+            self.reactor.removeWriter(stands_for_it)
+            os.close(before.number)
+        self._watched = watched
+
+    def _socket(self) -> int:
+        """Return the descriptor that libpq has; -1 without one."""
         try:
-            return bool(self.fileno() >= 0)
+            return -1 if self.is_closed else int(self._connection.fileno())
         except psycopg2.Error:
-            return False
+            return -1
 
     def doRead(self) -> None:
         """Something arrived; a connection that has ended is told to its owner instead of the log."""
         try:
-            with self._watched():
+            with self._watching_again():
                 super().doRead()
         except psycopg2.Error as error:
             self._died(error)
 
     def cursorFinished(self, cursor: Any) -> None:
         """A statement was answered."""
-        with self._watched():
+        with self._watching_again():
             super().cursorFinished(cursor)
 
     @contextmanager
-    def _watched(self) -> Iterator[None]:
+    def _watching_again(self) -> Iterator[None]:
         """Around what has the reactor watch the socket again."""
         try:
             yield
@@ -509,6 +545,31 @@ class _Wire(txpostgres.Connection):
         arrived, self._connection.notifies[:] = self._connection.notifies[:], []
         for one in arrived:
             self._hear(one.channel, one.payload)
+
+
+class _Descriptor(NamedTuple):
+    """Stands for what the reactor watches under a number."""
+
+    number: int
+
+    def fileno(self) -> int:
+        """See ``IReadDescriptor``."""
+        return self.number
+
+
+class _Watched(NamedTuple):
+    """A descriptor, and which socket it is for: device and inode."""
+
+    number: int
+    identity: tuple[int, int]
+
+
+_NOTHING = _Watched(-1, (-1, -1))
+
+
+def _identity(number: int) -> tuple[int, int]:
+    status = os.fstat(number)
+    return status.st_dev, status.st_ino
 
 
 @implementer(IResolutionReceiver)
