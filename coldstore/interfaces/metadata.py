@@ -37,6 +37,7 @@ from coldstore.model.objects import (
     Versioning,
     VersionsPage,
 )
+from coldstore.model.policies import UserPolicy
 
 KEYS_MAX = 100
 BYTES_MAX = 1_000_000
@@ -218,6 +219,21 @@ class IMetadataStore(Interface):
 
     def users() -> Deferred[list[User]]:
         """Return all users by name."""
+
+    def user(user_id: str) -> Deferred[User | None]:
+        """Return a user, None when there is none."""
+
+    def user_policies(user_id: str) -> Deferred[list[UserPolicy]]:
+        """Return what is said of what a user may do, by the names of the policies; nothing of one who is not there."""
+
+    def set_user_policy(*, user_name: str, policy: UserPolicy) -> Deferred[None]:
+        """
+        Give a user a policy, in place of one that has its name. ``signer`` says so from now on. Fails with ``Conflict`` without such a
+        user, and when he would have more than POLICIES_MAX.
+        """
+
+    def remove_user_policy(*, user_name: str, policy_name: str) -> Deferred[None]:
+        """Take a policy from a user. ``signer`` says so from now on. Fails with ``Conflict`` without such a user or such a policy."""
 
     def set_user_disabled(*, name: str, disabled_at: float | None) -> Deferred[User]:
         """

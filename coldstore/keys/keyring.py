@@ -185,6 +185,7 @@ class Keyring:
             access_key=sealed.access_key,
             secret_key=self._secret(sealed.access_key, sealed.sealed_secret),
             staging_quota_bytes=sealed.staging_quota_bytes,
+            policies=sealed.policies,
         )
         if len(self._signers) >= SIGNERS_MAX:
             self._signers.clear()

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from coldstore.model.policies import UserPolicy
+
 ACCESS_KEYS_MAX = 10
 """What one user may have at once: two are enough to change one for another, more are for one on each machine."""
 
@@ -35,6 +37,7 @@ class SealedSigner:
     access_key: str
     sealed_secret: str = field(repr=False)
     staging_quota_bytes: int | None = None
+    policies: tuple[UserPolicy, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +49,7 @@ class Signer:
     access_key: str
     secret_key: str = field(repr=False)
     staging_quota_bytes: int | None = None
+    policies: tuple[UserPolicy, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from twisted.trial.unittest import TestCase
 from coldstore.interfaces.metadata import BATCH_MAX, Conflict, IMetadataStore
 from coldstore.model.keys import ACCESS_KEYS_MAX, AccessKey, MasterKey, SealedSigner
 from coldstore.model.objects import Bucket, User
+from coldstore.model.policies import POLICIES_MAX, UserPolicy
 
 _Base = TestCase if TYPE_CHECKING else object
 
@@ -71,6 +72,44 @@ class KeySteps(_Base):
         self.assertEqual(await self.store.users(), [other, user])
         self.assertEqual(await self.store.access_keys_of("3"), [])
         self.assertEqual(await self.store.access_keys_of("1"), [key])
+
+    async def test_policies(self) -> None:
+        """Whoever signs comes with what is said of what he may do, from the moment that it is said; it goes with the user."""
+        user, _ = await self.made("1", "zoe", "AK1")
+        await self.made("2", "adam", "AK2")
+        self.assertEqual(await self.store.user("1"), user)
+        self.assertIsNone(await self.store.user("3"))
+
+        async def said(access_key: str) -> tuple[UserPolicy, ...]:
+            signer = await self.store.signer(access_key)
+            assert signer is not None
+            self.assertEqual(list(signer.policies), await self.store.user_policies(signer.user_id))
+            return signer.policies
+
+        self.assertEqual(await said("AK1"), ())
+        reading, sweeping = UserPolicy("reading", '{"a": "ü"}'), UserPolicy("Sweeping", "{}")
+        for policy in (reading, sweeping):
+            await self.store.set_user_policy(user_name="zoe", policy=policy)
+        self.assertEqual(await said("AK1"), (sweeping, reading))
+        self.assertEqual(await said("AK2"), ())
+        other = UserPolicy("reading", '{"b": 1}')
+        await self.store.set_user_policy(user_name="zoe", policy=other)
+        self.assertEqual(await said("AK1"), (sweeping, other))
+        await self.store.remove_user_policy(user_name="zoe", policy_name="Sweeping")
+        self.assertEqual(await said("AK1"), (other,))
+        for refused, named in (
+            (self.store.set_user_policy(user_name="eve", policy=other), "no user eve"),
+            (self.store.remove_user_policy(user_name="eve", policy_name="reading"), "no user eve"),
+            (self.store.remove_user_policy(user_name="adam", policy_name="reading"), "no policy reading"),
+        ):
+            self.assertIn(named, str(await self.refused(Conflict, refused)))
+        for number in range(POLICIES_MAX - 1):
+            await self.store.set_user_policy(user_name="zoe", policy=UserPolicy(f"p{number}", "{}"))
+        refusal = await self.refused(Conflict, self.store.set_user_policy(user_name="zoe", policy=sweeping))
+        self.assertIn(f"{POLICIES_MAX} policies", str(refusal))
+        await self.store.set_user_policy(user_name="zoe", policy=reading)
+        await self.store.delete_user("zoe")
+        self.assertEqual(await self.store.user_policies("1"), [])
 
     async def test_several_keys(self) -> None:
         """A user signs with any of his keys, up to so many; one is deleted only when it is disabled, and another may take its place."""

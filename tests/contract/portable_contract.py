@@ -173,6 +173,10 @@ class PortableContract:
                 migrate(connection, shipped_migrations(), new_appliance_id=lambda: "another", is_upgrade=True)
                 connection.execute("INSERT INTO part_digests SELECT version_uid, x'00ff80' FROM versions")
                 connection.execute("INSERT INTO master_keys VALUES ('1234', 1.0), ('5678', 2.0)")
+                connection.execute("INSERT INTO user_policies SELECT user_id, 'ü', '{}' FROM users")
+                connection.execute(
+                    "INSERT INTO bucket_configurations SELECT bucket_uid, 'policy', 7, '{}' FROM buckets"
+                )
         else:
             await lead_life(path, seed=seed, steps=steps)
         snapshot = SqliteSnapshot(path)

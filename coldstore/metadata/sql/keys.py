@@ -6,6 +6,7 @@ from coldstore.interfaces.metadata import Conflict
 from coldstore.metadata.sql.database import Database, Duplicate
 from coldstore.metadata.sql.rows import ACCESS_KEY_COLUMNS, access_key_of
 from coldstore.model.keys import ACCESS_KEYS_MAX, AccessKey, MasterKey, SealedSigner
+from coldstore.model.policies import UserPolicy
 
 
 def row_of(key: AccessKey) -> tuple[object, ...]:
@@ -22,21 +23,22 @@ def row_of(key: AccessKey) -> tuple[object, ...]:
 
 async def signer(db: Database, access_key: str) -> SealedSigner | None:
     """Return who signs with a key that is accepted."""
-    row = await db.row(
-        "SELECT u.user_id, u.name, k.sealed_secret, u.staging_quota_bytes FROM access_keys k"
-        " JOIN users u ON u.user_id = k.user_id"
-        " WHERE k.access_key = ? AND k.disabled_at IS NULL AND u.disabled_at IS NULL",
+    found = await db.rows(
+        "SELECT u.user_id, u.name, k.sealed_secret, u.staging_quota_bytes, p.name, p.document FROM access_keys k"
+        " JOIN users u ON u.user_id = k.user_id LEFT JOIN user_policies p ON p.user_id = u.user_id"
+        " WHERE k.access_key = ? AND k.disabled_at IS NULL AND u.disabled_at IS NULL ORDER BY p.name",
         (access_key,),
     )
-    if row is None:
+    if not found:
         return None
-    user_id, name, sealed_secret, staging_quota_bytes = row
+    user_id, name, sealed_secret, staging_quota_bytes, *_ = found[0]
     return SealedSigner(
         user_id=user_id,
         name=name,
         access_key=access_key,
         sealed_secret=sealed_secret,
         staging_quota_bytes=staging_quota_bytes,
+        policies=tuple(UserPolicy(name, document) for *_, name, document in found if name is not None),
     )
 
 

@@ -33,6 +33,7 @@ from coldstore.metadata.sql import (
     history,
     keys,
     layouts,
+    policies,
     record,
     restores,
     shares,
@@ -69,6 +70,7 @@ from coldstore.model.objects import (
     Versioning,
     VersionsPage,
 )
+from coldstore.model.policies import UserPolicy
 from coldstore.util.asynchronous import all_of, returns_deferred, shielded
 
 _P = ParamSpec("_P")
@@ -213,6 +215,22 @@ class SqlStore:
     def users(self) -> Deferred[list[User]]:
         """Return all users."""
         return self._read(users.everybody)
+
+    def user(self, user_id: str) -> Deferred[User | None]:
+        """Return a user."""
+        return self._look_up(users.of_id, user_id)
+
+    def user_policies(self, user_id: str) -> Deferred[list[UserPolicy]]:
+        """Return a user's policies."""
+        return self._read(policies.of_user, user_id)
+
+    def set_user_policy(self, *, user_name: str, policy: UserPolicy) -> Deferred[None]:
+        """Give a user a policy."""
+        return self._change(self._signers, policies.put, user_name=user_name, policy=policy)
+
+    def remove_user_policy(self, *, user_name: str, policy_name: str) -> Deferred[None]:
+        """Take a policy from a user."""
+        return self._change(self._signers, policies.remove, user_name=user_name, policy_name=policy_name)
 
     def set_user_quota(self, *, name: str, quota_bytes: int | None) -> Deferred[User]:
         """Set a user's quota."""

@@ -97,6 +97,7 @@ TABLES = (
         "access_key text, user_id text, sealed_secret text, created_at real, disabled_at real?, last_used_at real?",
         key="access_key",
     ),
+    _table("user_policies", "user_id text, name text, document text", key="user_id, name", rows_max=1_000),
     _table("plain_secrets", "access_key text, secret_key text", key="access_key"),
     _table("master_keys", "check_value text, since real", key="check_value"),
     _table(

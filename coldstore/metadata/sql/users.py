@@ -1,7 +1,7 @@
 """Users, and the runs of the appliance."""
 
 from coldstore.interfaces.metadata import Conflict, Epoch, StoreTotals
-from coldstore.metadata.sql import keys
+from coldstore.metadata.sql import keys, policies
 from coldstore.metadata.sql.database import Database, Duplicate
 from coldstore.metadata.sql.rows import ACCESS_KEY_COLUMNS, USER_COLUMNS, total, user_of
 from coldstore.model.bundles import BundleState
@@ -52,6 +52,12 @@ async def everybody(db: Database) -> list[User]:
     return [user_of(row) for row in found]
 
 
+async def of_id(db: Database, user_id: str) -> User | None:
+    """Return a user."""
+    row = await db.row(f"SELECT {USER_COLUMNS} FROM users WHERE user_id = ?", (user_id,))
+    return None if row is None else user_of(row)
+
+
 async def set_quota(db: Database, *, name: str, quota_bytes: int | None) -> User:
     """Set a user's quota on the staging disk."""
     row = await db.row(
@@ -88,6 +94,7 @@ async def delete(db: Database, name: str) -> User:
         more = ", ..." if len(owned) > OWNED_SHOWN else ""
         raise Conflict(f"{name} owns buckets ({shown}{more}): delete them first, or disable the user")
     await keys.delete_all(db, user.user_id)
+    await policies.delete_all(db, user.user_id)
     await db.do("DELETE FROM users WHERE user_id = ?", (user.user_id,))
     return user
 
