@@ -383,6 +383,7 @@ class Core(MultiService):
             messages_bell=CalmBell(bells["deliverer"], clock, gap_seconds=S3_RING_SECONDS),
             in_thread=ciphers.run,
             sse_c_over_http=settings.server.sse_c_over_http,
+            blocks_public=settings.server.public_access_block,
             quotas=policies.default_quotas(settings),
             room_wanted=room_wanted,
             doubtful=leftovers.note,

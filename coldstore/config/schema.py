@@ -85,6 +85,7 @@ class Server:
     """
     The S3 endpoint. Port 0 lets the system choose one; ``domains`` are those of virtual-host style requests.
 
+    :ivar public_access_block: whether buckets block what is public of which nobody has said otherwise
     :ivar endpoints: where to listen (``util.listening``), in the place of ``address``, ``port`` and the files of ``tls``
     :ivar min_rate_bytes: what a client must send of a body, or take of an object, each second, on the average of every
         ``idle_timeout_seconds``.
@@ -100,6 +101,7 @@ class Server:
     sigv2_presigned: Flag = True
     sigv2_headers: Flag = True
     sse_c_over_http: Flag = False
+    public_access_block: Flag = True
     tls: Tls = field(default_factory=Tls)
     max_connections: Count = 1024
     idle_timeout_seconds: SomeSeconds = 2 * MINUTE

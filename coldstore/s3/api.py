@@ -59,6 +59,13 @@ class Operation(StrEnum):
     DELETE_BUCKET_LIFECYCLE = "DeleteBucketLifecycle"
     GET_DEFAULT_CLASS = "GetBucketDefaultClass"
     PUT_DEFAULT_CLASS = "PutBucketDefaultClass"
+    GET_BUCKET_POLICY = "GetBucketPolicy"
+    PUT_BUCKET_POLICY = "PutBucketPolicy"
+    DELETE_BUCKET_POLICY = "DeleteBucketPolicy"
+    GET_BUCKET_POLICY_STATUS = "GetBucketPolicyStatus"
+    GET_PUBLIC_ACCESS_BLOCK = "GetPublicAccessBlock"
+    PUT_PUBLIC_ACCESS_BLOCK = "PutPublicAccessBlock"
+    DELETE_PUBLIC_ACCESS_BLOCK = "DeletePublicAccessBlock"
 
     # What follows is about configurations that cannot be set, or to one value alone: ``coldstore.s3.unset``.
     GET_BUCKET_ABAC = "GetBucketAbac"
@@ -93,17 +100,12 @@ class Operation(StrEnum):
     GET_BUCKET_OBJECT_LOCK = "GetObjectLockConfiguration"
     GET_BUCKET_OWNERSHIP = "GetBucketOwnershipControls"
     PUT_BUCKET_OWNERSHIP = "PutBucketOwnershipControls"
-    GET_BUCKET_POLICY = "GetBucketPolicy"
-    GET_BUCKET_POLICY_STATUS = "GetBucketPolicyStatus"
-    DELETE_BUCKET_POLICY = "DeleteBucketPolicy"
     GET_BUCKET_REPLICATION = "GetBucketReplication"
     DELETE_BUCKET_REPLICATION = "DeleteBucketReplication"
     GET_BUCKET_REQUEST_PAYMENT = "GetBucketRequestPayment"
     PUT_BUCKET_REQUEST_PAYMENT = "PutBucketRequestPayment"
     GET_BUCKET_WEBSITE = "GetBucketWebsite"
     DELETE_BUCKET_WEBSITE = "DeleteBucketWebsite"
-    GET_PUBLIC_ACCESS_BLOCK = "GetPublicAccessBlock"
-    DELETE_PUBLIC_ACCESS_BLOCK = "DeletePublicAccessBlock"
     GET_OBJECT_ACL = "GetObjectAcl"
     PUT_OBJECT_ACL = "PutObjectAcl"
     GET_OBJECT_LEGAL_HOLD = "GetObjectLegalHold"
@@ -193,10 +195,15 @@ BUILT: Mapping[Target, Requests] = MappingProxyType(
                     "GET": Operation.GET_BUCKET_OWNERSHIP,
                     "PUT": Operation.PUT_BUCKET_OWNERSHIP,
                 },
-                "policy": {"GET": Operation.GET_BUCKET_POLICY, "DELETE": Operation.DELETE_BUCKET_POLICY},
+                "policy": {
+                    "GET": Operation.GET_BUCKET_POLICY,
+                    "PUT": Operation.PUT_BUCKET_POLICY,
+                    "DELETE": Operation.DELETE_BUCKET_POLICY,
+                },
                 "policyStatus": {"GET": Operation.GET_BUCKET_POLICY_STATUS},
                 "publicAccessBlock": {
                     "GET": Operation.GET_PUBLIC_ACCESS_BLOCK,
+                    "PUT": Operation.PUT_PUBLIC_ACCESS_BLOCK,
                     "DELETE": Operation.DELETE_PUBLIC_ACCESS_BLOCK,
                 },
                 "replication": {
@@ -273,8 +280,6 @@ UNBUILT: Mapping[Target, Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "metrics": {"PUT": "PutBucketMetricsConfiguration"},
             "object-lock": {"PUT": "PutObjectLockConfiguration"},
             "ownershipControls": {"DELETE": "DeleteBucketOwnershipControls"},
-            "policy": {"PUT": "PutBucketPolicy"},
-            "publicAccessBlock": {"PUT": "PutPublicAccessBlock"},
             "replication": {"PUT": "PutBucketReplication"},
             "session": {"GET": "CreateSession"},
             "website": {"PUT": "PutBucketWebsite"},

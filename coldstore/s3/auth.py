@@ -16,7 +16,7 @@ from coldstore.s3.auth_v2 import SCHEME as V2_SCHEME
 from coldstore.s3.auth_v2 import Version2
 from coldstore.s3.errors import SHOWN_MAX, S3Error, shown
 from coldstore.s3.fields import HeaderFields, Query
-from coldstore.s3.payload import SIGNED, payload_of
+from coldstore.s3.payload import SIGNED, PayloadKind, payload_of
 from coldstore.s3.signed_request import (
     UNSIGNED,
     V2_MARKS,
@@ -52,6 +52,7 @@ _V4_PARAMETERS = (
 USUAL_LENGTH = 256
 """Credentials and lists of signed headers up to this length are remembered: a client says the same all day."""
 _V4_FORM_FIELDS = ("x-amz-algorithm", "x-amz-credential", "x-amz-date", "x-amz-signature")
+_FORM_SIGNATURES = frozenset(name.lower() for name in (*_V4_FORM_FIELDS, *V2_FORM_FIELDS)) - {"policy"}
 _USUAL_FORM = re.compile(
     r"Credential=(?P<Credential>[^,]+), ?SignedHeaders=(?P<SignedHeaders>[^,]+), ?Signature=(?P<Signature>[^, ]+)"
 )
@@ -120,7 +121,8 @@ class Authenticator:
         """
         Verify the signature of a request.
 
-        :raise S3Error: AccessDenied for anonymous, expired and insufficiently signed requests, InvalidAccessKeyId,
+        :return: with nobody as user for a request that has none: what such a one may do is for policies to say
+        :raise S3Error: AccessDenied for expired and insufficiently signed requests, InvalidAccessKeyId,
             SignatureDoesNotMatch, RequestTimeTooSkewed, AuthorizationHeaderMalformed,
             AuthorizationQueryParametersError, InvalidToken, and what ``payload_of`` refuses
         """
@@ -138,26 +140,27 @@ class Authenticator:
         if in_query_v2:
             return await self._version_2.of_query(request)
         if authorization is None:
-            raise S3Error(
-                "AccessDenied", "Access Denied: the request is not signed, and anonymous ones are not served."
-            )
+            return _anonymous(request)
         if len(request.headers.raw("authorization")) > 1:
             raise _malformed("there is more than one")
         if authorization.partition(" ")[0] == V2_SCHEME:
             return await self._version_2.of_header(request, authorization)
         return await self._version_4(request, self._claim_of_header(request, authorization))
 
-    async def authenticate_form(self, fields: Mapping[str, str]) -> Signer:
+    async def authenticate_form(self, fields: Mapping[str, str]) -> Signer | None:
         """
         Verify the signature of a browser's form, which covers its policy as it was sent.
 
         Source: Amazon S3 API Reference, "Authenticating Requests in Browser-Based Uploads Using POST".
 
         :param fields: of the form, by lower-case name
-        :raise S3Error: AccessDenied without a policy, InvalidArgument for fields that are missing or make no sense,
+        :return: None for a form without a policy that nobody has signed
+        :raise S3Error: AccessDenied for a signature without a policy, InvalidArgument for fields that are missing or make no sense,
             InvalidAccessKeyId, SignatureDoesNotMatch, InvalidToken, AuthorizationQueryParametersError for the scope
         """
         if "policy" not in fields:
+            if _FORM_SIGNATURES.isdisjoint(fields):
+                return None
             raise S3Error(
                 "AccessDenied", "Access Denied: the form has no field 'policy', so nobody has signed it."
             )
@@ -303,6 +306,24 @@ class Authenticator:
         return known
 
     # -- both --------------------------------------------------------------------------------------------------------
+
+
+def _anonymous(request: SignedRequest) -> Authentication:
+    """
+    Return what is known of a request that nobody has signed.
+
+    :raise S3Error: what ``payload_of`` refuses, InvalidRequest for chunks that only a signer can have signed
+    """
+    headers = request.headers
+    said = headers.get("x-amz-content-sha256")
+    if said is None:
+        # botocore sends trailers without a word of them where it signs nothing.
+        is_trailed = "x-amz-trailer" in headers and "x-amz-decoded-content-length" in headers
+        said = PayloadKind.UNSIGNED_CHUNKS_TRAILER if is_trailed else UNSIGNED
+    payload = payload_of(said, headers, request.body_length_bytes)
+    if payload.kind in SIGNED:
+        raise S3Error("InvalidRequest", "Signed chunks need a signature, and the request has none.")
+    return Authentication(user=None, payload=payload, chain=None, is_presigned=False)
 
 
 def _credential_of(text: str) -> tuple[str, Scope] | str:

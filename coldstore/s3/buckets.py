@@ -27,6 +27,7 @@ class BucketOperations:
 
     async def list_buckets(self, call: Call) -> Answer:
         """ListBuckets: the caller's own, by name, in pages when the caller asks for pages."""
+        await self._services.authority.require_of_account(call)
         limit = _max_buckets(call.query.one("max-buckets"))
         prefix = call.query.one("prefix") or ""
         region = call.query.one("bucket-region")
@@ -71,6 +72,7 @@ class BucketOperations:
     async def create_bucket(self, call: Call) -> Answer:
         """CreateBucket; the region is the appliance's, whatever constraint names it."""
         name = call.bucket_name
+        await self._services.authority.require_of_account(call)
         check_bucket_name(name)
         document = await call.body.read_document()
         if document.strip():

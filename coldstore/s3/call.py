@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from coldstore.model.policies import UserPolicy
 from coldstore.s3.api import Operation
 from coldstore.s3.fields import HeaderFields, Query
 
@@ -13,21 +14,35 @@ if TYPE_CHECKING:
 class Caller(NamedTuple):
     """
     The user whose signature was verified. ``user_id`` is the canonical id, ``access_key`` the key that signed,
-    ``staging_quota_bytes`` what the user may have on the staging disk (None: the default).
+    ``staging_quota_bytes`` what the user may have on the staging disk (None: the default), ``policies`` what an operator
+    says he may do. Of a request that nobody has signed the first three say so.
     """
 
     user_id: str
     name: str
     access_key: str
     staging_quota_bytes: int | None = None
+    policies: tuple[UserPolicy, ...] = ()
+
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether nobody has signed."""
+        return not self.user_id
+
+
+ANONYMOUS = Caller(user_id="", name="anonymous", access_key="")
 
 
 class FormUpload(NamedTuple):
-    """A browser's form, up to its file, and the file; ``base_url`` is how the browser addresses this endpoint."""
+    """
+    A browser's form, up to its file, and the file; ``base_url`` is how the browser addresses this endpoint, ``sent`` are the header
+    fields of the request, which are not those of the object.
+    """
 
     form: "Form"
     body: "FormBody"
     base_url: str
+    sent: HeaderFields
 
 
 class Call(NamedTuple):

@@ -11,7 +11,6 @@ from coldstore.model.tags import tags_of
 from coldstore.plan.messages import iso_time
 from coldstore.s3.admission import Admitted
 from coldstore.s3.answers import Answer, xml_answer
-from coldstore.s3.authorise import authorise_source
 from coldstore.s3.body import BodySink
 from coldstore.s3.call import Call
 from coldstore.s3.cold import require_bytes
@@ -84,6 +83,7 @@ class CopySource:
         self._services = services
         self._key = key
         self.name = name
+        self.bucket = bucket
         self.version = version
         self.headers = version_header(
             bucket, version, name="x-amz-copy-source-version-id", asked=name.version_id
@@ -101,12 +101,12 @@ class CopySource:
         """
         name = source_name(call.headers.get("x-amz-copy-source") or "")
         bucket = await services.store.bucket(name.bucket)
-        authorise_source(call, bucket.name, bucket.owner_id)
+        await services.authority.require_source(call, bucket, name.key, name.version_id)
         try:
             version = await services.version(name.bucket, name.key, name.version_id)
         except S3Error as error:
             if error.code != "MethodNotAllowed":
-                raise
+                raise await services.authority.told(call, error, bucket) from None
             raise S3Error(
                 "InvalidRequest",
                 "The source of a copy request may not specifically refer to a delete marker by version id.",
@@ -216,6 +216,16 @@ class CopyOperations:
         sealing = services.customer_keys.of_writer(call)
         source = await CopySource.of(services, call)
         facts = source.version.facts
+        copied = () if replaces_tags else tags_of(source.version)
+        if copied:
+            await services.authority.require_copied_tags(
+                call,
+                source=source.bucket,
+                key=source.name.key,
+                version_id=source.name.version_id,
+                target=bucket,
+                tags=copied,
+            )
         described = _description(call, bucket, source.version, services, replaces, given)
         if facts.content_bytes > SINGLE_PUT_MAX_BYTES:
             raise S3Error(
@@ -241,7 +251,7 @@ class CopyOperations:
             algorithm = DEFAULT_ALGORITHM if facts.checksum is None else facts.checksum.algorithm
         await services.check_write(bucket.name, call.object_key, condition)
         with await services.admission.admit(
-            caller=call.caller,
+            caller=await services.payer(call, bucket),
             bucket=bucket,
             size_bytes=facts.content_bytes if sealing is None else sealing.stored_bytes(facts.content_bytes),
             storage_class=described.storage_class,

@@ -68,7 +68,7 @@ class MultipartOperations:
             upload_id=services.new_id(),
             bucket=bucket.name,
             key=call.object_key,
-            owner_id=call.caller.user_id,
+            owner_id=services.owner_of_new(call, bucket),
             storage_class=described.storage_class,
             headers=described.headers,
             user_metadata=described.user_metadata,
@@ -159,7 +159,7 @@ class MultipartOperations:
     async def _admitted(self, call: Call, bucket: Bucket, upload: Upload, size_bytes: int) -> Admitted:
         """Admit a part; what an upload has begun comes before what others begin: it holds room until it is complete."""
         return await self._services.admission.admit(
-            caller=call.caller,
+            caller=await self._services.payer(call, bucket),
             bucket=bucket,
             size_bytes=size_bytes,
             storage_class=upload.storage_class,
@@ -274,6 +274,7 @@ class MultipartOperations:
                 headers=upload.headers,
                 user_metadata=upload.user_metadata,
             ),
+            owner_id=upload.owner_id,
             size_bytes=completion.size_bytes,
             etag=completion.etag,
             checksum=completion.checksum

@@ -13,18 +13,23 @@ from coldstore.plan.classes import ClassRules
 from coldstore.plan.quota import DefaultQuotas
 from coldstore.plan.restore import SECONDS_PER_DAY
 from coldstore.s3.admission import Admission
-from coldstore.s3.api import Operation
+from coldstore.s3.answers import Answer
+from coldstore.s3.api import BUILT, Operation, Target
 from coldstore.s3.attributes import AttributesOperations
+from coldstore.s3.authorise import Authority
 from coldstore.s3.body import InThread
 from coldstore.s3.buckets import BucketOperations
+from coldstore.s3.call import Call
 from coldstore.s3.configurations import ConfigurationOperations
 from coldstore.s3.copying import CopyOperations
 from coldstore.s3.encryption import CustomerKeys
+from coldstore.s3.errors import S3Error
 from coldstore.s3.lifecycle import LifecycleOperations
 from coldstore.s3.listing import ListingOperations
 from coldstore.s3.multipart import MultipartOperations
 from coldstore.s3.objects import ObjectOperations
 from coldstore.s3.pace import Pace
+from coldstore.s3.policies import PolicyOperations
 from coldstore.s3.posting import PostOperations
 from coldstore.s3.reads import ReadCounts
 from coldstore.s3.resource import OperationFunction
@@ -32,6 +37,24 @@ from coldstore.s3.restore import RestoreOperations
 from coldstore.s3.services import Services
 from coldstore.s3.settings import Settings
 from coldstore.s3.tagging import TaggingOperations
+
+_MAKING = frozenset(
+    {
+        Operation.PUT_OBJECT,
+        Operation.CREATE_MULTIPART_UPLOAD,
+        Operation.UPLOAD_PART,
+        Operation.LIST_PARTS,
+        Operation.COMPLETE_MULTIPART_UPLOAD,
+        Operation.ABORT_MULTIPART_UPLOAD,
+    }
+)
+_LOOKING_UP = (
+    frozenset(BUILT[Target.OBJECT].plain.values()).union(
+        *(methods.values() for methods in BUILT[Target.OBJECT].subresources.values())
+    )
+    - _MAKING
+)
+"""Operations on an object that is there."""
 
 
 class S3Operations:
@@ -58,6 +81,7 @@ class S3Operations:
         pace: Pace = Pace(),  # noqa: B008 - immutable
         day_seconds: float = SECONDS_PER_DAY,
         days_max: int = 2**31 - 1,
+        blocks_public: bool = True,
     ) -> None:
         """
         :param random: where upload ids come from, and the seed of layout ids; not guessable
@@ -65,6 +89,7 @@ class S3Operations:
         :param region: the one region that buckets are in
         :param day_seconds: length of a day of restores and lifecycle rules; shortened for tests
         :param days_max: most days that a restore may be asked for
+        :param blocks_public: whether buckets block what is public of which nobody has said otherwise
         :param archive_bell: rung when there is something new to archive
         :param recall_bell: rung when a restore begins or becomes more urgent
         :param janitor_bell: rung when bytes on disk are needed no more
@@ -76,8 +101,10 @@ class S3Operations:
         :param pace: what a client must take of an object at least
         :param room_wanted: told how many bytes could not be promised for want of room on the disk
         """
+        settings = Settings(store)
         self._services = Services(
             store=store,
+            authority=Authority(store, settings, blocks_public=blocks_public),
             staging=staging,
             admission=Admission(
                 store=store, staging=staging, rules=rules, defaults=quotas, room_wanted=room_wanted
@@ -97,7 +124,7 @@ class S3Operations:
             pace=pace,
             doubtful=doubtful,
             customer_keys=CustomerKeys(random=random, in_thread=in_thread, over_http=sse_c_over_http),
-            settings=Settings(store),
+            settings=settings,
         )
 
     def registry(self) -> Mapping[Operation, OperationFunction]:
@@ -107,7 +134,8 @@ class S3Operations:
         copying, restore = CopyOperations(self._services), RestoreOperations(self._services)
         tagging, attributes = TaggingOperations(self._services), AttributesOperations(self._services)
         lifecycle = LifecycleOperations(self._services)
-        return MappingProxyType(
+        policies = PolicyOperations(self._services)
+        return self._discreet(
             {
                 Operation.LIST_BUCKETS: buckets.list_buckets,
                 Operation.CREATE_BUCKET: buckets.create_bucket,
@@ -118,6 +146,13 @@ class S3Operations:
                 Operation.PUT_BUCKET_VERSIONING: buckets.put_versioning,
                 Operation.GET_DEFAULT_CLASS: buckets.get_default_class,
                 Operation.PUT_DEFAULT_CLASS: buckets.put_default_class,
+                Operation.GET_BUCKET_POLICY: policies.get_policy,
+                Operation.PUT_BUCKET_POLICY: policies.put_policy,
+                Operation.DELETE_BUCKET_POLICY: policies.delete_policy,
+                Operation.GET_BUCKET_POLICY_STATUS: policies.get_status,
+                Operation.GET_PUBLIC_ACCESS_BLOCK: policies.get_access_block,
+                Operation.PUT_PUBLIC_ACCESS_BLOCK: policies.put_access_block,
+                Operation.DELETE_PUBLIC_ACCESS_BLOCK: policies.delete_access_block,
                 Operation.LIST_OBJECTS: listing.list_objects,
                 Operation.LIST_OBJECTS_V2: listing.list_objects_v2,
                 Operation.LIST_OBJECT_VERSIONS: listing.list_object_versions,
@@ -147,5 +182,27 @@ class S3Operations:
                 Operation.PUT_BUCKET_LIFECYCLE: lifecycle.put,
                 Operation.DELETE_BUCKET_LIFECYCLE: lifecycle.delete,
                 **ConfigurationOperations(self._services).registry(),
+            }
+        )
+
+    def _discreet(
+        self, functions: Mapping[Operation, OperationFunction]
+    ) -> Mapping[Operation, OperationFunction]:
+        """Have whoever may not list a bucket not be told what is not in it."""
+        told = self._services.authority.told
+
+        def discreet(function: OperationFunction) -> OperationFunction:
+            async def carried_out(call: Call) -> Answer:
+                try:
+                    return await function(call)
+                except S3Error as error:
+                    raise await told(call, error) from None
+
+            return carried_out
+
+        return MappingProxyType(
+            {
+                operation: discreet(function) if operation in _LOOKING_UP else function
+                for operation, function in functions.items()
             }
         )

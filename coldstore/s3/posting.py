@@ -63,6 +63,7 @@ class PostOperations:
     async def post_object(self, call: Call) -> Answer:
         """PostObject: the policy is judged before the file is asked for, the file's length as it comes."""
         services, upload = self._services, call.upload
+        bucket = await services.bucket(call)
         if upload is None:
             raise S3Error(
                 "PreconditionFailed",
@@ -70,22 +71,23 @@ class PostOperations:
                 details={"Condition": "Bucket POST must be of the enclosure-type multipart/form-data"},
             )
         fields, body = upload.form.fields, upload.body
-        bucket = await services.bucket(call)
-        policy = parse_policy(fields["policy"])
         key = call.object_key.decode("utf-8")
-        policy.check_fields({**fields, "key": key}, bucket=bucket.name, now=services.now())
+        least_bytes, most_bytes = 0, SINGLE_PUT_MAX_BYTES
+        if not call.caller.is_anonymous:
+            policy = parse_policy(fields["policy"])
+            policy.check_fields({**fields, "key": key}, bucket=bucket.name, now=services.now())
+            least_bytes, most_bytes = policy.least_bytes, min(policy.most_bytes, SINGLE_PUT_MAX_BYTES)
         described = description(call.headers, bucket, services.rules)
         if "tagging" in fields:
             tags = parse_tagging(fields["tagging"].encode("utf-8"))
             described = described._replace(headers=with_tags(described.headers, tags))
         sealing = services.customer_keys.of_writer(call)
         plan = body.object_plan(call.headers)
-        most_bytes = min(policy.most_bytes, SINGLE_PUT_MAX_BYTES)
-        body.limit(policy.least_bytes, most_bytes)
+        body.limit(least_bytes, most_bytes)
         # No room is asked for bytes that are refused when they come.
         size_bytes = min(body.length_bytes, most_bytes)
         with await services.admission.admit(
-            caller=call.caller,
+            caller=await services.payer(call, bucket),
             bucket=bucket,
             size_bytes=size_bytes if sealing is None else sealing.stored_bytes(size_bytes),
             storage_class=described.storage_class,

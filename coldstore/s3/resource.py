@@ -26,7 +26,7 @@ from coldstore.s3.answers import Answer
 from coldstore.s3.api import Operation
 from coldstore.s3.auth import Authenticator, query_fields
 from coldstore.s3.body import BodyAborted, BodySource, EmptySource, InThread, RequestBody
-from coldstore.s3.call import Call, Caller, FormUpload
+from coldstore.s3.call import ANONYMOUS, Call, Caller, FormUpload
 from coldstore.s3.crowd import Turns
 from coldstore.s3.errors import CODES, S3Error, error_document, s3_error
 from coldstore.s3.fields import HeaderFields
@@ -47,7 +47,8 @@ HEADER_SECTION_LIMIT_BYTES = 8 * 1024
 """S3 User Guide, "Working with object metadata": the header section of a PUT."""
 _WITHOUT_BODY = frozenset({204, 304})
 _NOBODY = ""
-"""Stands for the user of a form whose fields have not come."""
+"""Stands for the user of a form whose fields have not come, and of what nobody has signed."""
+_UNSIGNED = "Access Denied: the request is not signed, and this is not for everybody."
 _READING = frozenset({"GET", "HEAD"})
 
 OperationFunction = Callable[[Call], Awaitable[Answer]]
@@ -81,7 +82,7 @@ class _Account:
 class _Asked(NamedTuple):
     """A request whose signature was verified: by whom, what it says, and the body that is still to come."""
 
-    user: Signer
+    user: Signer | None
     headers: HeaderFields
     body: RequestBody
     is_presigned: bool
@@ -194,14 +195,17 @@ class Endpoint:
         else:
             asked = await self._asked(request, address, headers)
             self._begin_turn(account, asked.user)
-        user = asked.user
-        operation = route(head.method, address.target, address.query, headers)
-        account.operation = operation.value
-        carried_out = self._operations.get(operation)
-        if carried_out is None:
-            raise S3Error("NotImplemented", resource=operation.value)
+        caller = _caller(asked.user)
+        try:
+            operation = route(head.method, address.target, address.query, headers)
+            account.operation = operation.value
+            carried_out = self._carried_out_by(operation)
+        except S3Error:
+            if caller.is_anonymous:
+                raise S3Error("AccessDenied", _UNSIGNED) from None
+            raise
         call = Call(
-            caller=Caller(user.user_id, user.name, user.access_key, user.staging_quota_bytes),
+            caller=caller,
             operation=operation,
             method=head.method,
             bucket=address.bucket,
@@ -218,6 +222,12 @@ class Endpoint:
             upload=asked.upload,
         )
         return await carried_out(call)
+
+    def _carried_out_by(self, operation: Operation) -> OperationFunction:
+        try:
+            return self._operations[operation]
+        except KeyError:
+            raise S3Error("NotImplemented", resource=operation.value) from None
 
     async def _asked(self, request: S3Request, address: Address, headers: HeaderFields) -> "_Asked":
         """Have the signature of a request verified; nothing of its body is asked for."""
@@ -255,17 +265,21 @@ class Endpoint:
         self._begin_turn(account, user)
         account.key = key_of(form)
         scheme = "https" if request.channel.isSecure() else "http"
-        upload = FormUpload(form, body, f"{scheme}://{sent.get('host') or 'localhost'}")
+        upload = FormUpload(form, body, f"{scheme}://{sent.get('host') or 'localhost'}", sent)
         nothing = RequestBody(
             source=EmptySource(), headers=sent, payload=NO_PAYLOAD, chain=None, in_thread=self._in_thread
         )
         return _Asked(user, headers_of(form), nothing, is_presigned=True, upload=upload)
 
-    def _begin_turn(self, account: _Account, user: Signer) -> None:
-        self._note_key_use(user.access_key, account.began_at)
-        account.caller = user.name
-        self._turns.enter(user.user_id)
-        account.turn_of = user.user_id
+    def _begin_turn(self, account: _Account, user: Signer | None) -> None:
+        """Count a request among those of its user, or of all who do not say who they are."""
+        if user is None:
+            account.caller, user_id = ANONYMOUS.name, _NOBODY
+        else:
+            self._note_key_use(user.access_key, account.began_at)
+            account.caller, user_id = user.name, user.user_id
+        self._turns.enter(user_id)
+        account.turn_of = user_id
 
     def _explained(self, error: Exception, account: _Account) -> S3Error:
         """Return what S3 says of an exception; log those that are not the client's doing."""
@@ -391,6 +405,12 @@ _REQUEST_FORMAT = (
     "{request_id} {remote} {caller} {operation} {bucket}/{key}: {status} {code}, {received_bytes} bytes in, "
     "{sent_bytes} out, {seconds:.3f} s"
 )
+
+
+def _caller(user: Signer | None) -> Caller:
+    if user is None:
+        return ANONYMOUS
+    return Caller(user.user_id, user.name, user.access_key, user.staging_quota_bytes, user.policies)
 
 
 def _refuse_large_header_section(headers: HeaderFields) -> None:

@@ -121,7 +121,7 @@ class RestoreOperations:
                 version,
                 days=days,
                 tier=asked.tier,
-                requested_by=call.caller.user_id,
+                requested_by=call.caller.user_id or call.caller.name,
                 needs_restore=True,
                 day_seconds=services.day_seconds,
             )
@@ -132,13 +132,13 @@ class RestoreOperations:
             version,
             at=now,
             region=services.region,
-            requester=call.caller.user_id,
+            requester=call.caller.user_id or call.caller.name,
             address=call.remote_address,
             request_id=call.request_id,
         )
         comes_from_tape = isinstance(decision, BeginRestore) and not version.on_disk
         with await services.admission.admit_restore(
-            caller=call.caller,
+            caller=await services.payer(call, bucket),
             bucket=bucket,
             size_bytes=version.facts.size_bytes if comes_from_tape else 0,
             storage_class=version.facts.storage_class,

@@ -27,8 +27,8 @@ from coldstore.model.objects import NULL_VERSION_ID, Bucket, ObjectVersion, Piec
 from coldstore.plan.classes import ClassRules
 from coldstore.plan.lifecycle import LifecycleRules
 from coldstore.s3.admission import Admission
-from coldstore.s3.authorise import authorise
-from coldstore.s3.call import Call
+from coldstore.s3.authorise import Authority
+from coldstore.s3.call import Call, Caller
 from coldstore.s3.conditions import check_write
 from coldstore.s3.encryption import CustomerKeys
 from coldstore.s3.errors import S3Error, shown
@@ -52,6 +52,7 @@ class Services:
     store: IMetadataStore
     staging: IStaging
     admission: Admission
+    authority: Authority
     clock: IReactorTime
     random: Random
     ordinary: Random
@@ -106,7 +107,7 @@ class Services:
         :raise S3Error: NoSuchBucket, AccessDenied
         """
         bucket = await self.store.bucket(call.bucket_name)
-        authorise(call, bucket.owner_id)
+        await self.authority.require(call, bucket)
         return bucket
 
     async def lifecycle(self, bucket: Bucket) -> LifecycleRules | None:
@@ -120,6 +121,19 @@ class Services:
             return {}
         rules = await self.lifecycle(bucket)
         return {} if rules is None else expiration_header(rules.expiration(version))
+
+    def owner_of_new(self, call: Call, bucket: Bucket) -> str:
+        """Return whose an object is that the call makes: that of the bucket's owner, whoever wrote it (BucketOwnerEnforced)."""
+        return bucket.owner_id
+
+    async def payer(self, call: Call, bucket: Bucket) -> Caller:
+        """Return who is charged for what a call puts on the disk: whoever owns what it makes there."""
+        if call.caller.user_id == bucket.owner_id:
+            return call.caller
+        owner = await self.store.user(bucket.owner_id)
+        if owner is None:
+            return Caller(bucket.owner_id, bucket.owner_id, "")
+        return Caller(owner.user_id, owner.name, "", owner.staging_quota_bytes)
 
     async def version(self, bucket: str, key: bytes, version_id: str | None) -> ObjectVersion:
         """

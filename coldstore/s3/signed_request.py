@@ -30,9 +30,9 @@ class SignedRequest(NamedTuple):
 
 
 class Authentication(NamedTuple):
-    """A verified signature: whose it is, what it says of the body, and the chain for signed chunks."""
+    """A verified signature: whose it is (None: nobody has signed), what is said of the body, and the chain for signed chunks."""
 
-    user: Signer
+    user: Signer | None
     payload: Payload
     chain: ChunkChain | None
     is_presigned: bool

@@ -31,7 +31,9 @@ class TaggingOperations:
         bucket = await self._services.bucket(call)
         check_version_id(call.version_id)
         document = await call.body.read_document(DOCUMENT_MAX_BYTES, requires_digest=True)
-        version = await self._tag(call, parse_tagging(document))
+        tags = parse_tagging(document)
+        await self._services.authority.require_tagging(call, bucket, tags)
+        version = await self._tag(call, tags)
         return Answer(headers=_shown(call, bucket, version))
 
     async def delete_of_object(self, call: Call) -> Answer:

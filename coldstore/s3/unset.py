@@ -25,11 +25,8 @@ MISSING: Mapping[Operation, str] = MappingProxyType(
         Operation.GET_BUCKET_METADATA_TABLE: "MetadataConfigurationNotFound",
         Operation.GET_BUCKET_METRICS: "NoSuchConfiguration",
         Operation.GET_BUCKET_OBJECT_LOCK: "ObjectLockConfigurationNotFoundError",
-        Operation.GET_BUCKET_POLICY: "NoSuchBucketPolicy",
-        Operation.GET_BUCKET_POLICY_STATUS: "NoSuchBucketPolicy",
         Operation.GET_BUCKET_REPLICATION: "ReplicationConfigurationNotFoundError",
         Operation.GET_BUCKET_WEBSITE: "NoSuchWebsiteConfiguration",
-        Operation.GET_PUBLIC_ACCESS_BLOCK: "NoSuchPublicAccessBlockConfiguration",
         Operation.DELETE_BUCKET_ANALYTICS: "NoSuchConfiguration",
         Operation.DELETE_BUCKET_INTELLIGENT_TIERING: "NoSuchConfiguration",
         Operation.DELETE_BUCKET_INVENTORY: "NoSuchConfiguration",
@@ -72,10 +69,8 @@ REMOVALS = frozenset(
     {
         Operation.DELETE_BUCKET_CORS,
         Operation.DELETE_BUCKET_ENCRYPTION,
-        Operation.DELETE_BUCKET_POLICY,
         Operation.DELETE_BUCKET_REPLICATION,
         Operation.DELETE_BUCKET_WEBSITE,
-        Operation.DELETE_PUBLIC_ACCESS_BLOCK,
     }
 )
 """Removals that S3 answers with success whether or not there was something."""

@@ -29,10 +29,13 @@ CONFIGURATIONS: Mapping[str, bytes] = {
     "acl": b"<AccessControlPolicy><AccessControlList/></AccessControlPolicy>",
     "logging": b"<BucketLoggingStatus/>",
     "notification": b"<NotificationConfiguration/>",
+    "policy": b'{"Version":"2012-10-17","Statement":[{"Sid":"a","Effect":"Deny","Principal":"*","Action":["s3:GetBucketWebsite"],'
+    b'"Resource":"arn:aws:s3:::@BUCKET@","Condition":{"StringLike":{"aws:Referer":["http://a/*","${aws:username}"]}}}]}',
+    "publicAccessBlock": b"<PublicAccessBlockConfiguration><BlockPublicPolicy>true</BlockPublicPolicy></PublicAccessBlockConfiguration>",
     "ownershipControls": b"<OwnershipControls><Rule><ObjectOwnership>BucketOwnerEnforced</ObjectOwnership></Rule></OwnershipControls>",
     "requestPayment": b"<RequestPaymentConfiguration><Payer>BucketOwner</Payer></RequestPaymentConfiguration>",
 }
-"""Documents that say what holds anyway."""
+"""Documents that say what holds anyway, or allow nothing more."""
 
 Make = Callable[[Random], Asked]
 

@@ -58,6 +58,7 @@ class Rig:
         quotas: DefaultQuotas | None = None,
         shares: Shares | None = None,
         sse_c_over_http: bool = False,
+        blocks_public: bool = True,
     ) -> None:
         self.room_wanted: list[int] = []
         """What was asked for when there was no room."""
@@ -88,6 +89,7 @@ class Rig:
             quotas=quotas or DefaultQuotas(),
             in_thread=run_here,
             sse_c_over_http=sse_c_over_http,
+            blocks_public=blocks_public,
             room_wanted=self.room_wanted.append,
             doubtful=self.doubtful.extend,
         )

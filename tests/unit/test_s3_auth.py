@@ -168,8 +168,20 @@ class HeaderRefusalTests(AuthTests):
     """What is wrong with an Authorization header has a name."""
 
     def test_anonymous(self) -> None:
-        """Nobody may do anything without a signature."""
-        self.assertEqual(self.refusal("GET", "/", {"host": HOST}).code, "AccessDenied")
+        """A request without a signature is nobody's, and tells its length; chunks that a signer should have signed are refused."""
+        found = self.successResultOf(self.outcome("GET", "/", {"host": HOST}))
+        self.assertEqual((found.user, found.chain, found.is_presigned), (None, None, False))
+        trailed = {
+            "host": HOST,
+            "x-amz-trailer": "x-amz-checksum-crc32",
+            "x-amz-decoded-content-length": "5",
+        }
+        found = self.successResultOf(self.outcome("PUT", "/b/k", trailed))
+        self.assertEqual(
+            (found.payload.kind, found.payload.length_bytes), (PayloadKind.UNSIGNED_CHUNKS_TRAILER, 5)
+        )
+        signed = trailed | {"x-amz-content-sha256": "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"}
+        self.assertEqual(self.refusal("PUT", "/b/k", signed).code, "InvalidRequest")
 
     def test_unknown_key(self) -> None:
         """An access key that nobody has is named."""

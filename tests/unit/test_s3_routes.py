@@ -97,7 +97,6 @@ class RouteTests(SynchronousTestCase):
     def test_not_built(self) -> None:
         """What S3 has and ColdStore has not is refused by its name, never taken for something plain."""
         for line, name in (
-            ("PUT /b?policy", "PutBucketPolicy (PUT ?policy)"),
             ("PUT /b?analytics&id=1", "PutBucketAnalyticsConfiguration"),
             ("GET /b/k?torrent", "GetObjectTorrent"),
             ("POST /b/k?select&select-type=2", "SelectObjectContent"),

@@ -1,0 +1,194 @@
+"""
+What a request has under the condition keys of policies.
+
+Source: Service Authorization Reference, "Condition keys for Amazon S3"; IAM User Guide, "AWS global condition context keys"; Amazon S3 API Reference,
+"Amazon S3 Signature Version 4 Authentication Specific Policy Keys".
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from ipaddress import IPv6Address, ip_address
+from types import MappingProxyType
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from coldstore.model.objects import Pairs
+from coldstore.plan.policy.conditions import EXISTING_TAG, REQUEST_TAG, REQUEST_TAG_KEYS
+from coldstore.plan.policy.principals import user_arn
+from coldstore.s3.call import Call
+from coldstore.s3.fields import HeaderFields
+from coldstore.s3.signing import ALGORITHM
+from coldstore.s3.tags import header_tags, parse_tagging
+from coldstore.s3.validity import unix_seconds
+
+_OF_LISTINGS = {"s3:prefix": "prefix", "s3:delimiter": "delimiter", "s3:max-keys": "max-keys"}
+_OF_HEADERS: Mapping[str, str] = MappingProxyType(
+    {
+        **{
+            f"s3:{name}": name
+            for name in (
+                "x-amz-acl",
+                "x-amz-content-sha256",
+                "x-amz-grant-full-control",
+                "x-amz-grant-read",
+                "x-amz-grant-read-acp",
+                "x-amz-grant-write",
+                "x-amz-grant-write-acp",
+                "x-amz-metadata-directive",
+                "x-amz-object-ownership",
+                "x-amz-server-side-encryption",
+                "x-amz-server-side-encryption-aws-kms-key-id",
+                "x-amz-server-side-encryption-customer-algorithm",
+                "x-amz-storage-class",
+                "x-amz-website-redirect-location",
+                "if-match",
+                "if-none-match",
+            )
+        },
+        "s3:object-lock-mode": "x-amz-object-lock-mode",
+        "s3:object-lock-retain-until-date": "x-amz-object-lock-retain-until-date",
+        "s3:object-lock-legal-hold": "x-amz-object-lock-legal-hold",
+    }
+)
+"""Header fields whose value a key has, where the request has them."""
+
+
+class RequestCircumstances(NamedTuple):
+    """
+    One request about one object or bucket.
+
+    :ivar owner_id: of the bucket, or who asks where there is none
+    :ivar version_id: the version that is asked for
+    :ivar existing_tags: of the object, where a policy asks for them
+    :ivar request_tags: those that its document brings; None: what its headers say
+    """
+
+    call: Call
+    owner_id: str
+    version_id: str | None = None
+    existing_tags: Pairs = ()
+    request_tags: Pairs | None = None
+
+    def values(self, key: str) -> tuple[str, ...]:
+        """See ``Circumstances``."""
+        if key.startswith(EXISTING_TAG):
+            return _of_tag(self.existing_tags, key.removeprefix(EXISTING_TAG))
+        if key.startswith(REQUEST_TAG):
+            return _of_tag(self._tags(), key.removeprefix(REQUEST_TAG))
+        if key == REQUEST_TAG_KEYS:
+            return tuple(name for name, _ in self._tags())
+        header = _OF_HEADERS.get(key)
+        if header is not None:
+            value = self.call.headers.get(header)
+        elif key in _OF_LISTINGS:
+            value = self.call.query.one(_OF_LISTINGS[key])
+        else:
+            ask = _ASKED.get(key)
+            value = None if ask is None else ask(self)
+        return () if value is None else (value,)
+
+    def _tags(self) -> Pairs:
+        if self.request_tags is not None:
+            return self.request_tags
+        upload = self.call.upload
+        if upload is not None and "tagging" in upload.form.fields:
+            return parse_tagging(upload.form.fields["tagging"].encode("utf-8"))
+        return header_tags(self.call.headers)
+
+    @property
+    def sent(self) -> HeaderFields:
+        """The header fields of the request itself, which those of a form are not."""
+        return self.call.headers if self.call.upload is None else self.call.upload.sent
+
+
+def _of_tag(tags: Pairs, name: str) -> tuple[str, ...]:
+    return tuple(value for key, value in tags if key == name)
+
+
+def _source_ip(asked: RequestCircumstances) -> str | None:
+    """Return the client's address; of one that speaks IPv4 to a socket of IPv6 the former."""
+    try:
+        address = ip_address(asked.call.remote_address)
+    except ValueError:
+        return None
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(address)
+
+
+def _current_time(asked: RequestCircumstances) -> str:
+    return datetime.fromtimestamp(int(asked.call.received_at), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _signer(text: Callable[[Call], str]) -> Callable[[RequestCircumstances], str | None]:
+    """Make what answers with something of who signed, where somebody did."""
+    return lambda asked: None if asked.call.caller.is_anonymous else text(asked.call)
+
+
+def _auth_type(call: Call) -> str:
+    if call.upload is not None:
+        return "POST"
+    return "REST-QUERY-STRING" if call.is_presigned else "REST-HEADER"
+
+
+def _is_version_4(call: Call) -> bool:
+    if call.upload is not None:
+        return "x-amz-algorithm" in call.upload.form.fields
+    return "X-Amz-Algorithm" in call.query or (call.headers.get("authorization") or "").startswith(ALGORITHM)
+
+
+def _signature_age(asked: RequestCircumstances) -> str | None:
+    """Return how long ago it was signed in milliseconds, of what Version 4 has signed."""
+    call = asked.call
+    if call.caller.is_anonymous or not _is_version_4(call):
+        return None
+    if call.upload is not None:
+        signed = call.upload.form.fields.get("x-amz-date")
+    else:
+        signed = call.query.one("X-Amz-Date") or call.headers.get("x-amz-date")
+    signed_at = unix_seconds(signed or "")
+    return None if signed_at is None else str(max(0, int((call.received_at - signed_at) * 1000)))
+
+
+def _copy_source(asked: RequestCircumstances) -> str | None:
+    """Return the source of a copy as ``bucket/key``, decoded."""
+    source = asked.call.headers.get("x-amz-copy-source")
+    return None if source is None else unquote(source).removeprefix("/")
+
+
+def _retention_days(asked: RequestCircumstances) -> str | None:
+    """Return for how many days a new object is to be kept."""
+    until = asked.call.headers.get("x-amz-object-lock-retain-until-date")
+    if until is None:
+        return None
+    try:
+        ends = datetime.fromisoformat(until)
+    except ValueError:
+        return None
+    ends = ends if ends.tzinfo else ends.replace(tzinfo=UTC)
+    return str(int((ends.timestamp() - asked.call.received_at) // 86_400))
+
+
+_ASKED: Mapping[str, Callable[[RequestCircumstances], str | None]] = MappingProxyType(
+    {
+        "aws:sourceip": _source_ip,
+        "aws:securetransport": lambda asked: "true" if asked.call.is_secure else "false",
+        "aws:currenttime": _current_time,
+        "aws:epochtime": lambda asked: str(int(asked.call.received_at)),
+        "aws:useragent": lambda asked: asked.sent.get("user-agent"),
+        "aws:referer": lambda asked: asked.sent.get("referer"),
+        "aws:username": _signer(lambda call: call.caller.name),
+        "aws:userid": _signer(lambda call: call.caller.user_id),
+        "aws:principalarn": _signer(lambda call: user_arn(call.caller.user_id, call.caller.name)),
+        "aws:principalaccount": _signer(lambda call: call.caller.user_id),
+        "aws:principaltype": lambda asked: "Anonymous" if asked.call.caller.is_anonymous else "User",
+        "aws:resourceaccount": lambda asked: asked.owner_id,
+        "s3:resourceaccount": lambda asked: asked.owner_id,
+        "s3:authtype": _signer(_auth_type),
+        "s3:signatureversion": _signer(lambda call: ALGORITHM if _is_version_4(call) else "AWS"),
+        "s3:signatureage": _signature_age,
+        "s3:versionid": lambda asked: asked.version_id,
+        "s3:x-amz-copy-source": _copy_source,
+        "s3:object-lock-remaining-retention-days": _retention_days,
+    }
+)
