@@ -5,7 +5,7 @@ import json
 import os
 import pwd
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from urllib.parse import urlencode
 
 QUESTION_SECONDS = 60.0
@@ -40,14 +40,16 @@ class Client:
     def __init__(self, path: str) -> None:
         self._path = path
 
-    def get(self, question: str, **arguments: str) -> object:
+    def get(self, question: str, **arguments: str | Sequence[str]) -> object:
         """
-        Ask.
+        Ask; an argument may be there several times.
 
         :raise NotRunning: no appliance answers
         :raise Refused: it cannot answer; says why
         """
-        return self._ask("GET", f"{question}?{urlencode(arguments)}" if arguments else question, None)
+        return self._ask(
+            "GET", f"{question}?{urlencode(arguments, doseq=True)}" if arguments else question, None
+        )
 
     def post(self, order: str, document: Mapping[str, object] | None = None) -> object:
         """Order; raises as ``get``."""

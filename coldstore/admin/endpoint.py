@@ -16,6 +16,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from coldstore.admin import metrics, views
 from coldstore.admin.asking import BadRequest, NotNow, argument_of, document_of, number_of, text_of
 from coldstore.admin.people import People, quota_of
+from coldstore.admin.permissions import Permissions
 from coldstore.interfaces.control import IControl
 from coldstore.interfaces.keyring import IKeyring, KeyFileFault
 from coldstore.interfaces.library import LibraryFault
@@ -74,12 +75,14 @@ class OperatorInterface:
         pools: Sequence[str],
         quotas: DefaultQuotas,
         keyring: IKeyring,
+        blocks_public: bool,
         new_user_id: Callable[[], str],
         new_key: Callable[[], tuple[str, str]],
     ) -> None:
         """
         :param host: this machine (``Host.text``)
         :param quotas: of users and buckets that were given none of their own
+        :param blocks_public: whether buckets block what is public of which nobody has said otherwise
         :param new_user_id: makes a canonical id
         :param new_key: makes an access key and its secret
         """
@@ -93,6 +96,8 @@ class OperatorInterface:
         self._people = People(
             store=store, clock=clock, quotas=quotas, keyring=keyring, new_user_id=new_user_id, new_key=new_key
         )
+
+        self._permissions = Permissions(store=store, clock=clock, blocks_public=blocks_public)
 
     # ── applications ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -112,6 +117,7 @@ class OperatorInterface:
             ("POST", "/drain", self._drain),
             ("POST", "/inventory", self._inventory),
             *self._people.answerers(),
+            *self._permissions.answerers(),
             ("POST", "/reload", self._reload),
             ("GET", "/buckets", self._buckets),
             ("POST", "/buckets/quota", self._set_bucket_quota),

@@ -10,6 +10,7 @@ from typing import Any
 
 from coldstore.admin.client import Client, NotRunning, Refused
 from coldstore.admin.overview import alert_text, overview
+from coldstore.admin.policy_commands import add_policy, add_user_policy, has_words, user_policy
 from coldstore.upkeep.command import add_db
 from coldstore.util.accounts import account_name
 from coldstore.util.tables import page, size, table
@@ -26,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     Run the command.
 
-    :return: 0 done; 1 refused or not running; 2 wrong usage; 3 waited in vain
+    :return: 0 done; 1 refused or not running; 2 wrong usage; 3 waited in vain; 4 what was to be explained is denied
     """
     options = _parser().parse_args(argv)
     client = Client(options.socket)
@@ -113,9 +114,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     command("resume", _resume, "Take up work again after a drain.")
     command("inventory", _inventory, "Let the library be looked at now.")
-    user = command("user", _user, "Make users, list them, have their keys accepted or not, or set a quota.")
-    user.add_argument("action", choices=["create", "list", "quota", "disable", "enable", "delete"])
-    user.add_argument("name", nargs="?")
+    user = command(
+        "user",
+        _user,
+        "Make users, list them, have their keys accepted or not, set a quota, or say what they may do.",
+    )
+    user.add_argument("action", choices=["create", "list", "quota", "policy", "disable", "enable", "delete"])
+    user.add_argument("name", nargs="?", help="the user; of policy: set, show or remove")
+    add_user_policy(user)
+    add_policy(command)
     keys = command("keys", _keys, "Access keys: list, make, disable, delete them; or change the master key.")
     keys.add_argument(
         "action",
@@ -457,6 +464,11 @@ def _is_quota_misplaced(options: argparse.Namespace) -> bool:
 
 def _user(client: Client, options: argparse.Namespace) -> int:
     if _is_quota_misplaced(options):
+        return 2
+    if options.action == "policy":
+        return user_policy(client, options)
+    if has_words(options):
+        print(f"coldstore: what a user may do goes with policy, not with {options.action}", file=sys.stderr)
         return 2
     if options.action == "list":
         users = _rows(client.get("/users"))

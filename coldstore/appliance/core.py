@@ -362,6 +362,7 @@ class Core(MultiService):
             pools=tuple(settings.pools),
             quotas=policies.default_quotas(settings),
             keyring=keyring,
+            blocks_public=settings.server.public_access_block,
             new_user_id=lambda: f"{unguessable.getrandbits(256):064x}",
             new_key=lambda: _new_key(unguessable),
         )

@@ -163,6 +163,7 @@ class AdminRig:
             pools=("main", "vault"),
             quotas=DefaultQuotas(user_bytes=GIB),
             keyring=self.keyring,
+            blocks_public=True,
             new_user_id=lambda: f"id-{next(self._users)}",
             new_key=self._new_key,
         )
@@ -200,9 +201,9 @@ class AdminRig:
         status, answer = self.ask(method, target, body)
         return status, json.loads(answer)
 
-    def get(self, question: str, **arguments: str) -> object:
+    def get(self, question: str, **arguments: str | Sequence[str]) -> object:
         """Ask as ``Client.get`` does."""
-        target = f"{question}?{urlencode(arguments)}" if arguments else question
+        target = f"{question}?{urlencode(arguments, doseq=True)}" if arguments else question
         return understood(*self.ask("GET", target), "the rig")
 
     def post(self, order: str, document: Any = None) -> object:

@@ -126,7 +126,7 @@ class UsageTests(CommandCase):
         self.assertEqual(status, 0)
         for name in (
             "status", "objects", "cartridges", "drives", "jobs", "wait", "archive", "drain", "resume", "inventory",
-            "user", "keys", "reload", "alerts", "audit",
+            "user", "policy", "keys", "reload", "alerts", "audit",
         ):  # fmt: skip
             self.assertRegex(out, rf"(?m)^    {name}\b")
 
