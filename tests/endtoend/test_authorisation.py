@@ -1,4 +1,4 @@
-"""Who may do what: a bucket is its owner's alone, and nobody is anybody without a valid proof."""
+"""Who may do what without a policy: a bucket is its owner's alone, and nobody is anybody without a valid proof."""
 
 import time
 from collections.abc import Callable
@@ -25,6 +25,14 @@ def operations(bucket: str, own: str, upload: str) -> dict[str, Callable[[Any], 
         ),
         "GetBucketAcl": lambda s3: s3.get_bucket_acl(Bucket=bucket),
         "GetBucketPolicy": lambda s3: s3.get_bucket_policy(Bucket=bucket),
+        "GetBucketPolicyStatus": lambda s3: s3.get_bucket_policy_status(Bucket=bucket),
+        "PutBucketPolicy": lambda s3: s3.put_bucket_policy(Bucket=bucket, Policy="{}"),
+        "DeleteBucketPolicy": lambda s3: s3.delete_bucket_policy(Bucket=bucket),
+        "GetPublicAccessBlock": lambda s3: s3.get_public_access_block(Bucket=bucket),
+        "PutPublicAccessBlock": lambda s3: s3.put_public_access_block(
+            Bucket=bucket, PublicAccessBlockConfiguration={"BlockPublicPolicy": False}
+        ),
+        "DeletePublicAccessBlock": lambda s3: s3.delete_public_access_block(Bucket=bucket),
         "PutBucketAcl": lambda s3: s3.put_bucket_acl(Bucket=bucket, ACL="private"),
         "PutObjectAcl": lambda s3: s3.put_object_acl(**here, ACL="private"),
         "PutBucketOwnershipControls": lambda s3: s3.put_bucket_ownership_controls(
