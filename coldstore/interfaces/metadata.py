@@ -13,6 +13,7 @@ Times are unix seconds.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
@@ -22,6 +23,7 @@ from coldstore.model.cartridges import Cartridge, Drive, DriveState
 from coldstore.model.configurations import ConfigurationKind
 from coldstore.model.events import Alert, AuditEvent, NewMessage, OutboxMessage, Severity
 from coldstore.model.keys import AccessKey, MasterKey, SealedSigner
+from coldstore.model.locks import UNLOCKED, BucketLock, Lock, Retention
 from coldstore.model.objects import (
     ArchiveState,
     Bucket,
@@ -102,10 +104,11 @@ class StagingUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemberVersion:
-    """A member of a bundle with the version whose bytes it is."""
+    """A member of a bundle with the version whose bytes it is; ``tape_lock`` is what the tape says of its lock."""
 
     member: Member
     version: ObjectVersion
+    tape_lock: Lock = UNLOCKED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -316,9 +319,17 @@ class IMetadataStore(Interface):
     # ── buckets ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def create_bucket(
-        *, name: str, owner_id: str, region: str, created_at: float, default_class: StorageClass | None
+        *,
+        name: str,
+        owner_id: str,
+        region: str,
+        created_at: float,
+        default_class: StorageClass | None,
+        object_lock: BucketLock | None = None,
     ) -> Deferred[Bucket]:
-        """Create a bucket. Fails with ``BucketAlreadyOwned`` or ``BucketExists``."""
+        """
+        Create a bucket; with ``object_lock`` its versioning is Enabled as well. Fails with ``BucketAlreadyOwned`` or ``BucketExists``.
+        """
 
     def bucket(name: str) -> Deferred[Bucket]:
         """Return a bucket; fails with ``NoSuchBucket``."""
@@ -333,7 +344,10 @@ class IMetadataStore(Interface):
         """Set a bucket's quota on the staging disk, None for the default; fails with ``NoSuchBucket``."""
 
     def set_versioning(*, name: str, versioning: Versioning) -> Deferred[Bucket]:
-        """Enable or suspend versioning; fails with ``NoSuchBucket``. What is in the bucket stays as it is."""
+        """
+        Enable or suspend versioning; fails with ``NoSuchBucket``, and with ``InvalidBucketState`` to suspend it where versions can be
+        locked. What is in the bucket stays as it is.
+        """
 
     def set_restore_days_max(*, name: str, days_max: int | None) -> Deferred[Bucket]:
         """Set the most days that a restore in a bucket may be asked for, None for the default; fails with ``NoSuchBucket``."""
@@ -373,6 +387,7 @@ class IMetadataStore(Interface):
         condition: WriteCondition | None,
         messages: Sequence[NewMessage],
         bucket_uid: int | None = None,
+        lock: Lock = UNLOCKED,
     ) -> Deferred[ObjectVersion]:
         """
         Make a version current, all in one step. In a bucket that is Enabled it gets the ``version_id`` of its facts, and what was current
@@ -380,10 +395,12 @@ class IMetadataStore(Interface):
         ``delete_current`` does, and supersedes any other.
 
         ``pieces`` are at most BATCH_MAX (none for an empty object); they are referenced from now on. ``bucket_uid``: the bucket that
-        the writer was allowed to write to; by now another one may have its name, and that is ``NoSuchBucket`` too.
+        the writer was allowed to write to; by now another one may have its name, and that is ``NoSuchBucket`` too. ``lock`` is what the
+        writer says of it: without a retention of its own the version gets the bucket's default, counted from its creation.
 
         Fails with ``NoSuchBucket``; ``PreconditionFailed`` or (``if_match`` and no such key) ``NoSuchKey`` when the
-        condition does not hold, for which a delete marker is nothing; ``Conflict`` when the layout exists, or an address is in use or about to be freed.
+        condition does not hold, for which a delete marker is nothing; ``BucketTakesNoLocks`` with a lock in a bucket without;
+        ``ObjectLocked`` when the version that it would replace is under lock; ``Conflict`` when the layout exists, or an address is in use or about to be freed.
         Nothing has changed then. Not repeatable: look up the key after an unknown outcome.
         """
 
@@ -477,18 +494,61 @@ class IMetadataStore(Interface):
         A deleted version's ongoing restore ends. Its bytes on disk are discarded, unless a bundle claims it that is
         not archived: then it stays with ``deleted_at`` set until that bundle is settled. A message is written for
         each key that existed, or got a marker. ``if_match`` (only with one key): fails with ``PreconditionFailed`` on another ETag; a
-        key with nothing under it is then left as it is. Fails with ``NoSuchBucket``, and ``Conflict`` without markers' ids where they
-        are needed. Harmless to repeat, but for one more marker.
+        key with nothing under it is then left as it is. Fails with ``NoSuchBucket``; with ``ObjectLocked`` when one of the versions that
+        would go is under lock; and ``Conflict`` without markers' ids where they are needed. Harmless to repeat, but for one more marker.
         """
 
     def delete_versions(
-        bucket: str, wanted: Sequence[tuple[bytes, str]], *, at: float, if_match: str | None = None
+        bucket: str,
+        wanted: Sequence[tuple[bytes, str]],
+        *,
+        at: float,
+        if_match: str | None = None,
+        bypass: bool = False,
+        who: str = "",
     ) -> Deferred[list[ObjectVersion]]:
         """
         Delete at most DELETIONS_MAX versions or delete markers for good, by key and id; return those that were there.
 
         Of a key whose current version goes, the newest of the others is current in the same step. What becomes of bytes and restores,
-        and ``if_match`` (only with one), is as with ``delete_current``. Fails with ``NoSuchBucket``. Harmless to repeat.
+        and ``if_match`` (only with one), is as with ``delete_current``. Fails with ``NoSuchBucket``, and with ``ObjectLocked`` when some of
+        them are under lock, which it names: then none is deleted. Harmless to repeat.
+
+        :param bypass: whether ``who`` may, and wants to, bypass retentions of mode GOVERNANCE: then an audit event tells of it
+        """
+
+    # ── object lock ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def set_object_lock(*, name: str, object_lock: BucketLock, at: float, who: str) -> Deferred[Bucket]:
+        """
+        Have a bucket take locks, or change what versions get that come into being from now on; with an audit event. Fails with
+        ``NoSuchBucket``, and ``InvalidBucketState`` where versioning is not Enabled. Harmless to repeat.
+        """
+
+    def set_retention(
+        version_uid: int, *, retention: Retention | None, at: float, bypass: bool, who: str
+    ) -> Deferred[ObjectVersion]:
+        """
+        Give a version a retention in place of the one that it has, or (None) take it away; with an audit event. Harmless to repeat.
+
+        Fails with ``ObjectLocked`` when the one that it has would be broken (``plan.lock.is_loosened``), whoever asks; with
+        ``BucketTakesNoLocks``; with ``Conflict`` when the version is deleted or unknown, or a delete marker.
+
+        :param bypass: whether ``who`` may, and wants to, bypass retentions of mode GOVERNANCE
+        """
+
+    def set_legal_hold(version_uid: int, *, is_on: bool, at: float, who: str) -> Deferred[ObjectVersion]:
+        """
+        Put a version under legal hold, or end that; with an audit event. Harmless to repeat. Fails with ``BucketTakesNoLocks``, and with
+        ``Conflict`` as ``set_retention``.
+        """
+
+    def advance_lock_clock(*, now: float, elapsed_seconds: float) -> Deferred[float | None]:
+        """
+        Move on the time by which retentions end, and return it (``plan.lock.paced``); None while no bucket takes locks.
+
+        :param now: the time of day
+        :param elapsed_seconds: what a clock that nobody sets measured since it was moved on last in this run; 0 the first time
         """
 
     def set_tags(version_uid: int, *, tags: Pairs) -> Deferred[ObjectVersion]:
@@ -629,7 +689,11 @@ class IMetadataStore(Interface):
         """Begin a bundle, FILLING. Fails with ``Conflict`` when the id exists."""
 
     def claim_members(
-        bundle_id: str, members: Sequence[Member], *, last_extents: Collection[int]
+        bundle_id: str,
+        members: Sequence[Member],
+        *,
+        last_extents: Collection[int],
+        locks: Mapping[int, Lock] = MappingProxyType({}),
     ) -> Deferred[list[Member]]:
         """
         Add at most BATCH_MAX members to a FILLING bundle; return those that were taken.
@@ -638,6 +702,8 @@ class IMetadataStore(Interface):
         gets all its extents with this call (or had the others before, in this or earlier bundles) and becomes CLAIMED.
         It is left out as well when its extent is in another bundle. Positions must ascend beyond those of the bundle;
         those left out leave gaps. Repeating a member that is there already returns it unchanged.
+
+        ``locks`` has, by uid, what the tape is to say of locks: it is fixed with the first extent of a version.
 
         Fails with ``Conflict`` when the bundle is not FILLING, a position does not continue it, or a version of
         ``last_extents`` would have extents without a bundle.

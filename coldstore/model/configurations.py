@@ -10,7 +10,6 @@ class ConfigurationKind(StrEnum):
     POLICY = "policy"
     CORS = "cors"
     ENCRYPTION = "encryption"
-    OBJECT_LOCK = "object-lock"
     OWNERSHIP = "ownershipControls"
     PUBLIC_ACCESS_BLOCK = "publicAccessBlock"
     ACL = "acl"

@@ -1,5 +1,7 @@
 """Refusals: what a caller asked for and cannot have. S3 has one answer for each (``coldstore.s3.errors``)."""
 
+from collections.abc import Mapping
+
 
 class ColdStoreError(Exception):
     """A refusal: the request is understood and cannot be fulfilled; nothing was changed."""
@@ -47,6 +49,26 @@ class NoSuchUpload(ColdStoreError):
 
 class PreconditionFailed(ColdStoreError):
     """A conditional write found another state than it demanded; says which condition."""
+
+
+class InvalidBucketState(ColdStoreError):
+    """The bucket's versioning and its object lock go together, and the two would not any more; says why."""
+
+
+class BucketTakesNoLocks(ColdStoreError):
+    """The bucket has no object lock, so nothing in it can be locked."""
+
+
+class ObjectLocked(ColdStoreError):
+    """
+    Versions are under lock, and not even one of them was changed or deleted.
+
+    :ivar reasons: what keeps each, by key and version id
+    """
+
+    def __init__(self, reasons: Mapping[tuple[bytes, str], str]) -> None:
+        super().__init__("; ".join(f"version {of_id}: {reason}" for (_, of_id), reason in reasons.items()))
+        self.reasons = dict(reasons)
 
 
 class ObjectIsCold(ColdStoreError):

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from coldstore.model.configurations import ConfigurationKind
+from coldstore.model.locks import UNLOCKED, BucketLock, Lock
 
 UNLIMITED_BYTES = 2**63 - 1
 """A quota that never ends; every store can hold the number."""
@@ -104,6 +105,7 @@ class Bucket:
     ``staging_quota_bytes`` is what may lie on the staging disk in it at once, ``restore_days_max`` the most days that a restore in it
     may be asked for; None: the default of the configuration. ``tags`` are sorted by name.
     ``configurations`` has the kinds of documents that it is configured by, each with a revision that no other document has had.
+    ``object_lock`` is None where versions cannot be locked; in such a bucket versioning is Enabled, for good.
     """
 
     bucket_uid: int
@@ -117,6 +119,7 @@ class Bucket:
     restore_days_max: int | None = None
     tags: Pairs = ()
     configurations: Mapping[ConfigurationKind, int] = field(default_factory=_none_configured, hash=False)
+    object_lock: BucketLock | None = None
 
 
 class Piece(NamedTuple):
@@ -245,7 +248,7 @@ class ObjectVersion(NamedTuple):
     current, or was when it was deleted). A *delete marker* (``is_marker``) has no bytes: while it is current, nothing is under its key.
 
     ``tags`` are those that it was given later, sorted by name; None as long as it has those of its writer, which are among its
-    facts (``TAGGING``).
+    facts (``TAGGING``). ``lock`` is what keeps it from being deleted.
     """
 
     version_uid: int
@@ -263,6 +266,7 @@ class ObjectVersion(NamedTuple):
     is_marker: bool = False
     superseded_at: float | None = None
     tags: Pairs | None = None
+    lock: Lock = UNLOCKED
 
     @property
     def name(self) -> str:
@@ -344,7 +348,7 @@ class Upload:
     A multipart upload in progress; ``upload_id`` is also the layout that its parts will form.
 
     ``revision`` grows with every recorded part: a completion can tell whether the parts are still those it has read.
-    ``encryption`` is that of all its parts.
+    ``encryption`` is that of all its parts, ``lock`` what its writer wants of the version that it becomes.
     """
 
     upload_id: str
@@ -359,3 +363,4 @@ class Upload:
     created_at: float
     revision: int = 0
     encryption: Encryption | None = None
+    lock: Lock = UNLOCKED

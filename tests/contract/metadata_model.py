@@ -1,6 +1,7 @@
 """A random life of a metadata store, compared all the way with a small model of what must be true."""
 
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from random import Random
 
 from coldstore.interfaces.metadata import DELETIONS_MAX, Conflict
@@ -52,13 +53,7 @@ class MetadataModel(MetadataSteps):
         """By uid, of those that were given some."""
         self.given: set[str] = set()
         self.freed: list[str] = []
-        moves = [
-            (self.put, 6), (self.remove, 3), (self.begin_upload, 2), (self.send_part, 6), (self.end_upload, 2),
-            (self.pack, 4), (self.advance_bundle, 10), (self.begin_restore, 3), (self.bring_back, 3),
-            (self.expire, 1), (self.evict, 4), (self.free, 2), (self.read, 1), (self.move, 3),
-            (self.set_versioning, 1), (self.remove_versions, 3),
-            (self.tag, 2),
-        ]  # fmt: skip
+        moves = self.moves()
         for number in range(self.steps):
             self.now += chance.random() * 10
             move = chance.choices([move for move, _ in moves], [weight for _, weight in moves])[0]
@@ -67,6 +62,16 @@ class MetadataModel(MetadataSteps):
                 await self.compare()
         await self.compare()
         await self.come_to_rest()
+
+    def moves(self) -> list[tuple[Callable[[], Awaitable[object]], int]]:
+        """Return what can happen, and how often it does."""
+        return [
+            (self.put, 6), (self.remove, 3), (self.begin_upload, 2), (self.send_part, 6), (self.end_upload, 2),
+            (self.pack, 4), (self.advance_bundle, 10), (self.begin_restore, 3), (self.bring_back, 3),
+            (self.expire, 1), (self.evict, 4), (self.free, 2), (self.read, 1), (self.move, 3),
+            (self.set_versioning, 1), (self.remove_versions, 3),
+            (self.tag, 2),
+        ]  # fmt: skip
 
     async def compare(self) -> None:
         """The store shows exactly what was acknowledged, and nothing that is held was freed."""

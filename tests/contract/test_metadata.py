@@ -82,6 +82,7 @@ from tests.contract.metadata_contract import (
     piece_of,
     upload_of,
 )
+from tests.contract.metadata_locks import LockContract, LockedModel
 from tests.contract.metadata_model import MetadataModel
 from tests.contract.metadata_versions import VersionsContract, least
 
@@ -129,15 +130,15 @@ class Faulty(MetadataSteps):
         return FaultyStore(SqliteStore(":memory:")).as_store()
 
 
-class InMemoryTests(InMemory, MetadataContract, VersionsContract, TestCase):
+class InMemoryTests(InMemory, MetadataContract, VersionsContract, LockContract, TestCase):
     """The contract, at once."""
 
 
-class OnThreadsTests(OnThreads, MetadataContract, VersionsContract, TestCase):
+class OnThreadsTests(OnThreads, MetadataContract, VersionsContract, LockContract, TestCase):
     """The contract, on threads."""
 
 
-class FaultyStoreContractTests(Faulty, MetadataContract, VersionsContract, TestCase):
+class FaultyStoreContractTests(Faulty, MetadataContract, VersionsContract, LockContract, TestCase):
     """The contract, behind the fault wrapper."""
 
 
@@ -145,6 +146,12 @@ class InMemoryModelTests(InMemory, MetadataModel, TestCase):
     """The random life, at once."""
 
     seeds = range(10)
+
+
+class LockedModelTests(InMemory, LockedModel, TestCase):
+    """The random life of what is under lock, at once."""
+
+    seeds = range(300, 310)
 
 
 class OnThreadsModelTests(OnThreads, MetadataModel, TestCase):
@@ -179,7 +186,7 @@ class CommonSql(Connection):
         return super().execute(sql, *arguments)
 
 
-class InCommonSqlTests(MetadataContract, VersionsContract, TestCase):
+class InCommonSqlTests(MetadataContract, VersionsContract, LockContract, TestCase):
     """The contract in SQL that all databases understand: what a step says of SQLite's own it has from the dialect."""
 
     def make_store(self) -> IMetadataStore:

@@ -8,6 +8,7 @@ from twisted.trial.unittest import TestCase
 from coldstore.interfaces.metadata import IMetadataStore
 from coldstore.model.errors import MetadataUnavailable, NoSuchKey
 from tests.contract.metadata_contract import GroupCommitContract, MetadataContract, MetadataSteps
+from tests.contract.metadata_locks import LockContract, LockedModel
 from tests.contract.metadata_model import MetadataModel
 from tests.contract.metadata_versions import VersionsContract
 from tests.contract.virtual import InVirtualTime
@@ -34,7 +35,7 @@ class OnOneDatabase(InVirtualTime, MetadataSteps):
         return self.database.store(self.life, lambda: chance.uniform(0.001, 0.01))
 
 
-class SimulatedTests(OnOneDatabase, MetadataContract, VersionsContract, TestCase):
+class SimulatedTests(OnOneDatabase, MetadataContract, VersionsContract, LockContract, TestCase):
     """The contract."""
 
 
@@ -42,6 +43,12 @@ class SimulatedModelTests(OnOneDatabase, MetadataModel, TestCase):
     """The random life."""
 
     seeds = range(200, 203)
+
+
+class SimulatedLockedModelTests(OnOneDatabase, LockedModel, TestCase):
+    """The random life of what is under lock."""
+
+    seeds = range(400, 402)
 
 
 class SimulatedGroupCommitTests(OnOneDatabase, GroupCommitContract, TestCase):

@@ -9,6 +9,7 @@ from twisted.trial.unittest import TestCase
 
 from coldstore.interfaces.metadata import IMetadataStore
 from tests.contract.metadata_contract import GroupCommitContract, MetadataContract, MetadataSteps
+from tests.contract.metadata_locks import LockContract, LockedModel
 from tests.contract.metadata_model import MetadataModel
 from tests.contract.metadata_versions import VersionsContract
 from tests.servers import etcd
@@ -34,7 +35,7 @@ class OnEtcd(MetadataSteps):
         self.assertEqual(rows_in_etcd(etcd.shared()), rows_in_file(self.replica))
 
 
-class OnEtcdTests(OnEtcd, MetadataContract, VersionsContract, TestCase):
+class OnEtcdTests(OnEtcd, MetadataContract, VersionsContract, LockContract, TestCase):
     """The contract."""
 
 
@@ -67,6 +68,13 @@ class OnEtcdModelTests(OnEtcd, MetadataModel, TestCase):
         await super().compare()
         if not self.half.exists() and self.copied_at < len(self.given):
             copy_of(self.replica, self.half)
+
+
+class OnEtcdLockedModelTests(OnEtcd, LockedModel, TestCase):
+    """The random life of what is under lock."""
+
+    seeds = range(500, 501)
+    steps = 150
 
 
 class OverBadConnectionsTests(OnEtcd, MetadataModel, TestCase):

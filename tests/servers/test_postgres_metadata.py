@@ -9,12 +9,13 @@ from coldstore.interfaces.metadata import IMetadataStore
 from coldstore.metadata.postgres.client import Address
 from coldstore.metadata.postgres.store import PostgresStore
 from tests.contract.metadata_contract import GroupCommitContract, MetadataContract, MetadataSteps
+from tests.contract.metadata_locks import LockContract, LockedModel
 from tests.contract.metadata_model import MetadataModel
 from tests.contract.metadata_versions import VersionsContract
 from tests.servers import postgres
 
 LONG_SECONDS = 60.0
-SMALL = {"store", "writer", "migrations", "master_keys", "plain_secrets"}
+SMALL = {"store", "writer", "migrations", "master_keys", "plain_secrets", "lock_clock"}
 """Tables of a row or a few, or of none but after an upgrade."""
 COUNTED = {"pieces", "discards"}
 """What an operator's totals add up, from end to end."""
@@ -47,7 +48,7 @@ class OnPostgres(MetadataSteps):
         )
 
 
-class ContractTests(OnPostgres, MetadataContract, VersionsContract, TestCase):
+class ContractTests(OnPostgres, MetadataContract, VersionsContract, LockContract, TestCase):
     """The contract; and the cost of each question follows its answer, not the size of the store: the server's own plans say so."""
 
     def make_store(self) -> IMetadataStore:
@@ -78,6 +79,13 @@ class ContractTests(OnPostgres, MetadataContract, VersionsContract, TestCase):
 
 class GroupCommitTests(OnPostgres, GroupCommitContract, TestCase):
     """Many steps at once."""
+
+
+class LockedModelTests(OnPostgres, LockedModel, TestCase):
+    """The random life of what is under lock."""
+
+    seeds = range(500, 501)
+    steps = 150
 
 
 class ModelTests(OnPostgres, MetadataModel, TestCase):

@@ -1,8 +1,16 @@
 """Buckets."""
 
+from coldstore.metadata.sql import protection
 from coldstore.metadata.sql.database import Database
-from coldstore.metadata.sql.rows import BUCKET_COLUMNS, bucket_of
-from coldstore.model.errors import BucketAlreadyOwned, BucketExists, BucketNotEmpty, NoSuchBucket
+from coldstore.metadata.sql.rows import BUCKET_COLUMNS, bucket_lock_text, bucket_of
+from coldstore.model.errors import (
+    BucketAlreadyOwned,
+    BucketExists,
+    BucketNotEmpty,
+    InvalidBucketState,
+    NoSuchBucket,
+)
+from coldstore.model.locks import BucketLock
 from coldstore.model.objects import Bucket, StorageClass, Versioning
 
 _REAPED_MAX = 10
@@ -19,15 +27,23 @@ async def create(
     region: str,
     created_at: float,
     default_class: StorageClass | None,
+    object_lock: BucketLock | None,
 ) -> Bucket:
     """Create a bucket."""
     held = await db.row("SELECT owner_id FROM buckets WHERE name = ? AND is_gone = 0", (name,))
     if held is not None:
         raise BucketAlreadyOwned(name) if held[0] == owner_id else BucketExists(name)
+    versioning = Versioning.UNSET
+    if object_lock is not None:
+        versioning = Versioning.ENABLED
+        await protection.start_clock(db, at=created_at)
     row = await db.row(
-        "INSERT INTO buckets (name, owner_id, region, created_at, default_class) VALUES (?, ?, ?, ?, ?)"
-        f" RETURNING {BUCKET_COLUMNS}",
-        (name, owner_id, region, created_at, None if default_class is None else default_class.value),
+        "INSERT INTO buckets (name, owner_id, region, created_at, default_class, versioning, object_lock)"
+        f" VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING {BUCKET_COLUMNS}",
+        (
+            *(name, owner_id, region, created_at, None if default_class is None else default_class.value),
+            *(versioning.value, bucket_lock_text(object_lock)),
+        ),
     )
     return bucket_of(row)
 
@@ -83,12 +99,15 @@ async def set_versioning(db: Database, *, name: str, versioning: Versioning) -> 
     """Enable or suspend versioning."""
     if versioning is Versioning.UNSET:
         raise ValueError("versioning that was set is never unset")
+    found = await named(db, name)
+    if found.object_lock is not None and versioning is not Versioning.ENABLED:
+        raise InvalidBucketState(
+            "An Object Lock configuration is present on this bucket, so the versioning state cannot be changed."
+        )
     row = await db.row(
-        f"UPDATE buckets SET versioning = ? WHERE name = ? AND is_gone = 0 RETURNING {BUCKET_COLUMNS}",
-        (versioning.value, name),
+        f"UPDATE buckets SET versioning = ? WHERE bucket_uid = ? RETURNING {BUCKET_COLUMNS}",
+        (versioning.value, found.bucket_uid),
     )
-    if row is None:
-        raise NoSuchBucket(name)
     return bucket_of(row)
 
 

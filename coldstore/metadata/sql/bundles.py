@@ -17,11 +17,14 @@ from coldstore.metadata.sql.rows import (
     MEMBER_WIDTH,
     VERSION_COLUMNS,
     bundle_of,
+    lock_of_text,
+    lock_text,
     member_of,
     member_row,
     version_of,
 )
 from coldstore.model.bundles import Bundle, BundleState, CopyState, Member
+from coldstore.model.locks import UNLOCKED, Lock
 from coldstore.model.objects import ArchiveState, ObjectVersion, StorageClass
 
 _T = TypeVar("_T")
@@ -60,6 +63,7 @@ async def claim_members(
     members: Sequence[Member],
     *,
     last_extents: Collection[int],
+    locks: Mapping[int, Lock],
 ) -> list[Member]:
     """Add those members that can be claimed."""
     await _require(db, bundle_id, BundleState.FILLING)
@@ -67,6 +71,7 @@ async def claim_members(
     holders = await _holders(db, members)
     claimable = await _claimable(db, {member.version_uid for member in members})
     taken = []
+    tape_locks: dict[int, str] = {}
     for member in members:
         extent = member.version_uid, member.extent
         if extent in holders:
@@ -79,11 +84,19 @@ async def claim_members(
             raise Conflict(f"position {member.position} of {member.bundle_id} does not continue {bundle_id}")
         claimed = replace(member, bundle_offset_bytes=-1)
         await db.insert("members", MEMBER_COLUMNS, member_row(claimed))
+        if claimed.extent == 0 and claimed.version_uid in locks:
+            tape_locks[claimed.version_uid] = lock_text(locks[claimed.version_uid])
         last_position = member.position
         holders[extent] = claimed
         taken.append(claimed)
     # Those that are not claimable were claimed before this repetition, or deleted between two calls.
-    await _claim_wholly(db, sorted({member.version_uid for member in taken} & claimable & set(last_extents)))
+    whole = sorted({member.version_uid for member in taken} & claimable & set(last_extents))
+    await _claim_wholly(db, whole, tape_locks)
+    for version_uid in tape_locks.keys() - set(whole):
+        # The revision stays: nothing that a version shows has changed.
+        await db.do(
+            "UPDATE versions SET tape_lock = ? WHERE version_uid = ?", (tape_locks[version_uid], version_uid)
+        )
     return taken
 
 
@@ -145,7 +158,7 @@ async def release(db: Database, bundle_id: str) -> bool:
     for version in freed:
         changes: dict[str, object] = {}
         if version.archive_state is ArchiveState.CLAIMED:
-            changes["archive_state"] = ArchiveState.PENDING.value
+            changes = {"archive_state": ArchiveState.PENDING.value, "tape_lock": ""}
         if changes or version.deleted_at is not None:
             changes["disposal"] = _disposal(version, is_held=version.version_uid in held)
             await versions.move(db, version.version_uid, changes)
@@ -221,14 +234,18 @@ async def members(db: Database, bundle_id: str, *, after_position: int, limit: i
     """Return members with their versions."""
     join = db.dialect.nested_join
     found = await db.rows(
-        f"SELECT {MEMBER_COLUMNS_OF_M}, {VERSION_COLUMNS} FROM members AS m"
+        f"SELECT v.tape_lock, {MEMBER_COLUMNS_OF_M}, {VERSION_COLUMNS} FROM members AS m"
         f" {join} versions AS v ON v.version_uid = m.version_uid {join} buckets AS b ON b.bucket_uid = v.bucket_uid"
         " WHERE m.bundle_id = ? AND m.position > ? ORDER BY m.position LIMIT ?",
         (bundle_id, after_position, limit),
     )
     return [
-        MemberVersion(member=member_of(row[:MEMBER_WIDTH]), version=version_of(row[MEMBER_WIDTH:]))
-        for row in found
+        MemberVersion(
+            member=member_of(row[:MEMBER_WIDTH]),
+            version=version_of(row[MEMBER_WIDTH:]),
+            tape_lock=lock_of_text(tape_lock) if tape_lock else UNLOCKED,
+        )
+        for tape_lock, *row in found
     ]
 
 
@@ -273,8 +290,8 @@ async def _claimable(db: Database, version_uids: Iterable[int]) -> set[int]:
     )
 
 
-async def _claim_wholly(db: Database, version_uids: Sequence[int]) -> None:
-    """The last extent of these versions is in a bundle."""
+async def _claim_wholly(db: Database, version_uids: Sequence[int], tape_locks: Mapping[int, str]) -> None:
+    """The last extent of these versions is in a bundle. A row is changed once: many are claimed in one step."""
     counted = await db.rows_of_each(
         "SELECT count(*), max(extent_count) FROM members WHERE version_uid = ?",
         [(version_uid,) for version_uid in version_uids],
@@ -285,7 +302,10 @@ async def _claim_wholly(db: Database, version_uids: Sequence[int]) -> None:
                 f"version {version_uid} has {count} of {wanted} extents in bundles, and this was to be the last"
             )
     for version_uid in version_uids:
-        await versions.move(db, version_uid, {"archive_state": ArchiveState.CLAIMED.value})
+        changes = {"archive_state": ArchiveState.CLAIMED.value}
+        if version_uid in tape_locks:
+            changes["tape_lock"] = tape_locks[version_uid]
+        await versions.move(db, version_uid, changes)
 
 
 async def _on_tape(db: Database, version_uids: Iterable[int]) -> set[int]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from coldstore.interfaces.metadata import DELETIONS_MAX, Conflict, StepTooLarge
-from coldstore.metadata.sql import buckets, standing
+from coldstore.metadata.sql import buckets, protection, standing
 from coldstore.metadata.sql.backlog import Tally
 from coldstore.metadata.sql.database import Database
 from coldstore.metadata.sql.standing import Under
@@ -71,7 +71,14 @@ async def delete_current(
 
 
 async def delete_these(
-    db: Database, bucket: str, wanted: Sequence[tuple[bytes, str]], *, at: float, if_match: str | None
+    db: Database,
+    bucket: str,
+    wanted: Sequence[tuple[bytes, str]],
+    *,
+    at: float,
+    if_match: str | None,
+    bypass: bool,
+    who: str,
 ) -> list[ObjectVersion]:
     """Delete versions and markers of given ids."""
     if if_match is not None and len(wanted) != 1:
@@ -81,13 +88,13 @@ async def delete_these(
     if not wanted:
         await buckets.uid(db, bucket)
     tally = Tally()
-    gone: list[ObjectVersion] = []
-    for _, leaving in (found := await standing.these(db, bucket, list(dict.fromkeys(wanted)))):
-        if leaving is None:
-            continue
-        _check(if_match, leaving.version)
-        await standing.retire(db, leaving, at=at, tally=tally)
-        gone.append(leaving.version)
+    found = await standing.these(db, bucket, list(dict.fromkeys(wanted)))
+    leaving = [each for _, each in found if each is not None]
+    for version, _ in leaving:
+        _check(if_match, version)
+    bypassed = await standing.retire(db, leaving, at=at, tally=tally, bypass=bypass)
+    await protection.note_bypass(db, bypassed, bucket=bucket, at=at, who=who)
+    gone = [version for version, _ in leaving]
     # Only now: the next newest may have gone as well.
     for version in gone:
         if version.superseded_at is None:

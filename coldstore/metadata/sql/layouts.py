@@ -221,7 +221,7 @@ async def _bury_versions(db: Database, rows_left: int) -> int:
     count_max = rows_left // 3
     due = await db.rows(
         "SELECT version_uid, layout_id, recall_layout_id, part_sizes <> '' FROM versions WHERE disposal = 'due'"
-        " ORDER BY version_uid LIMIT ?",
+        " AND deleted_at IS NOT NULL ORDER BY version_uid LIMIT ?",
         (count_max,),
     )
     for version_uid, layout_id, recall_layout_id, has_parts in due:

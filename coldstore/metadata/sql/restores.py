@@ -33,6 +33,12 @@ _RESTORE = (
     "restore_requested_by",
 )
 
+_LACKS_A_COPY = (
+    "EXISTS (SELECT 1 FROM members AS m WHERE m.version_uid = {} AND NOT EXISTS"
+    " (SELECT 1 FROM copies AS c WHERE c.bundle_id = m.bundle_id AND c.state = 'verified'))"
+)
+"""Whether an extent of a version can be read from no tape any more: what is on the disk is the last of it."""
+
 
 async def evictable(
     db: Database, *, classes: Collection[StorageClass], archived_before: float, limit: int
@@ -44,6 +50,7 @@ async def evictable(
             db,
             "WHERE v.archive_state = 'archived' AND v.on_disk = 1 AND v.restore_phase IS NULL AND v.deleted_at IS NULL"
             " AND v.size_bytes > 0 AND v.storage_class = ? AND v.archived_at < ?"
+            f" AND NOT {_LACKS_A_COPY.format('v.version_uid')}"
             f" ORDER BY {db.dialect.greatest}(v.archived_at, v.last_read_at), v.version_uid LIMIT ?",
             (storage_class.value, archived_before, limit),
         )
@@ -60,6 +67,7 @@ async def evict(db: Database, version_uid: int, *, revision: int) -> None:
         version.archive_state is not ArchiveState.ARCHIVED
         or version.restore is not None
         or not version.on_disk
+        or await db.row(f"SELECT 1 WHERE {_LACKS_A_COPY.format('?')}", (version_uid,)) is not None
     ):
         raise Conflict(f"version {version_uid} may not leave the disk")
     await layouts.set_state(db, version.layout_id, "doomed")

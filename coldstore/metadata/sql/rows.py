@@ -12,6 +12,7 @@ from coldstore.model.cartridges import Cartridge, CartridgeState, Drive, DriveSt
 from coldstore.model.configurations import ConfigurationKind
 from coldstore.model.events import Alert, AuditEvent, OutboxMessage, Severity
 from coldstore.model.keys import AccessKey
+from coldstore.model.locks import UNLOCKED, BucketLock, DefaultRetention, Lock, LockMode, Retention
 from coldstore.model.objects import (
     ArchiveState,
     Bucket,
@@ -37,25 +38,26 @@ USER_COLUMNS = "user_id, name, created_at, staging_quota_bytes, disabled_at"
 ACCESS_KEY_COLUMNS = "access_key, user_id, sealed_secret, created_at, disabled_at, last_used_at"
 BUCKET_COLUMNS = """
     bucket_uid, name, owner_id, region, created_at, default_class, staging_quota_bytes, versioning, tags,
-    restore_days_max, configurations"""
+    restore_days_max, configurations, object_lock"""
 VERSION_COLUMNS = """
     v.version_uid, v.sequence, b.name, v.key, v.version_id, v.size_bytes, v.etag, v.storage_class, v.headers,
     v.user_metadata, v.checksum_algorithm, v.checksum_value, v.checksum_kind, v.crc64nvme, v.part_sizes, v.created_at,
     v.owner_id, v.layout_id, v.on_disk, v.archive_state, v.archived_at, v.restore_phase, v.restore_tier, v.restore_days,
     v.restore_requested_at, v.restore_expires_at, v.restore_requested_by, v.last_read_at, v.read_count, v.deleted_at,
-    v.revision, v.is_marker, v.superseded_at, v.tags, v.encryption, v.content_bytes"""
+    v.revision, v.is_marker, v.superseded_at, v.tags, v.encryption, v.content_bytes, v.lock_mode, v.retain_until, v.legal_hold"""
 LISTED_COLUMNS = """
     v.key, v.created_at, v.etag, coalesce(v.content_bytes, v.size_bytes), v.storage_class, v.checksum_algorithm, v.checksum_kind, v.owner_id,
     v.restore_phase, v.restore_expires_at"""
 """The fields of a ``ListedObject``, in their order."""
 OF_VERSION_COLUMNS = "v.version_id, v.sequence, v.is_marker, v.is_shown = 1 OR v.superseded_at IS NULL"
 """The fields of a ``ListedVersion`` behind those of what it shows, in their order."""
-VERSION_WIDTH = 36
+VERSION_WIDTH = 39
+LOCK_COLUMNS = "lock_mode, retain_until, legal_hold"
 PIECE_COLUMNS = "ordinal, address, length_bytes, crc64nvme, etag, checksum_algorithm, checksum_value, checksum_kind, created_at"
 PIECE_COLUMNS_OF_P = ", ".join(f"p.{column}" for column in PIECE_COLUMNS.split(", "))
 UPLOAD_COLUMNS = """
     u.upload_id, b.name, u.key, u.owner_id, u.storage_class, u.headers, u.user_metadata, u.checksum_algorithm,
-    u.checksum_kind, u.created_at, u.revision, u.encryption"""
+    u.checksum_kind, u.created_at, u.revision, u.encryption, u.lock_mode, u.retain_until, u.legal_hold"""
 BUNDLE_COLUMNS = (
     "bundle_id, state, pools, created_at, epoch, member_count, size_bytes, content_bytes, sha256, is_settled"
 )
@@ -102,6 +104,51 @@ def encryption_text(encryption: Encryption | None) -> str:
 def encryption_of(text: str, content_bytes: int | None) -> Encryption:
     """Undo ``encryption_text``."""
     return Encryption(**json.loads(text), size_bytes=content_bytes or 0)
+
+
+def lock_row(lock: Lock) -> tuple[str | None, float | None, int | None]:
+    """Return ``LOCK_COLUMNS``."""
+    mode, until = (
+        (None, None) if lock.retention is None else (lock.retention.mode.value, lock.retention.until)
+    )
+    return mode, until, None if lock.legal_hold is None else int(lock.legal_hold)
+
+
+def lock_of(mode: str | None, until: float | None, legal_hold: int | None) -> Lock:
+    """Undo ``lock_row``."""
+    if mode is None and legal_hold is None:
+        return UNLOCKED
+    retention = None if mode is None or until is None else Retention(LockMode(mode), until)
+    return Lock(retention, None if legal_hold is None else bool(legal_hold))
+
+
+def lock_text(lock: Lock) -> str:
+    """Write a lock down in one column; nothing at all when there is none."""
+    return "" if lock == UNLOCKED else json.dumps(lock_row(lock), separators=(",", ":"))
+
+
+@lru_cache(maxsize=256)
+def lock_of_text(text: str) -> Lock:
+    """Undo ``lock_text``."""
+    return lock_of(*json.loads(text)) if text else UNLOCKED
+
+
+def bucket_lock_text(lock: BucketLock | None) -> str:
+    """Write down what versions of a bucket get; nothing at all when they cannot be locked."""
+    if lock is None:
+        return ""
+    return json.dumps({"default": lock.default and lock.default._asdict()}, separators=(",", ":"))
+
+
+@lru_cache(maxsize=256)
+def bucket_lock_of(text: str) -> BucketLock | None:
+    """Undo ``bucket_lock_text``."""
+    if not text:
+        return None
+    default = json.loads(text)["default"]
+    return BucketLock(
+        default and DefaultRetention(LockMode(default["mode"]), default["days"], default["years"])
+    )
 
 
 @lru_cache(maxsize=256)
@@ -181,6 +228,7 @@ def bucket_of(row: Row) -> Bucket:
         tags,
         restore_days_max,
         configurations,
+        object_lock,
     ) = row
     return Bucket(
         bucket_uid=bucket_uid,
@@ -194,6 +242,7 @@ def bucket_of(row: Row) -> Bucket:
         restore_days_max=restore_days_max,
         tags=pairs_of(tags),
         configurations=_configurations_of(configurations),
+        object_lock=bucket_lock_of(object_lock),
     )
 
 
@@ -241,6 +290,9 @@ def version_of(row: Row) -> ObjectVersion:
         tags,
         encryption,
         content_bytes,
+        lock_mode,
+        retain_until,
+        legal_hold,
     ) = row
     facts = VersionFacts(
         bucket=bucket,
@@ -284,6 +336,7 @@ def version_of(row: Row) -> ObjectVersion:
         is_marker=bool(is_marker),
         superseded_at=superseded_at,
         tags=None if tags is None else pairs_of(tags),
+        lock=lock_of(lock_mode, retain_until, legal_hold),
     )
 
 
@@ -349,6 +402,9 @@ def upload_of(row: Row) -> Upload:
         created_at,
         revision,
         encryption,
+        lock_mode,
+        retain_until,
+        legal_hold,
     ) = row
     return Upload(
         upload_id=upload_id,
@@ -363,6 +419,7 @@ def upload_of(row: Row) -> Upload:
         created_at=created_at,
         revision=revision,
         encryption=encryption_of(encryption, None) if encryption else None,
+        lock=lock_of(lock_mode, retain_until, legal_hold),
     )
 
 

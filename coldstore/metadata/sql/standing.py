@@ -8,11 +8,12 @@ that are not shown are in indexes of their own, which are empty where nothing is
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from coldstore.metadata.sql import shares
+from coldstore.metadata.sql import protection, shares
 from coldstore.metadata.sql.backlog import Tally
 from coldstore.metadata.sql.database import Database
-from coldstore.metadata.sql.rows import VERSION_COLUMNS, version_of
+from coldstore.metadata.sql.rows import VERSION_COLUMNS, bucket_lock_of, version_of
 from coldstore.model.errors import NoSuchBucket
+from coldstore.model.locks import BucketLock
 from coldstore.model.objects import NULL_VERSION_ID, ObjectVersion, Versioning
 
 IS_SHOWN = "v.deleted_at IS NULL AND v.is_shown = 1"
@@ -43,7 +44,7 @@ CLAIMED = (
     " WHERE version_uid = {} AND bundles.state IN ('filling', 'frozen') LIMIT 1"
 )
 _IS_CLAIMED = f"EXISTS ({CLAIMED.format('v.version_uid')})"
-UNDER = f"b.bucket_uid, b.versioning, {MARKER.format('version_uid')}, {_IS_CLAIMED}, {VERSION_COLUMNS}{SHOWN}{NAMED}"
+UNDER = f"b.bucket_uid, b.versioning, b.object_lock, {MARKER.format('version_uid')}, {_IS_CLAIMED}, {VERSION_COLUMNS}{SHOWN}{NAMED}"
 """An ``Under``: of a key, the key once more, and the name of its bucket."""
 _NULL = (
     f"SELECT {_IS_CLAIMED}, {VERSION_COLUMNS} FROM versions AS v JOIN buckets AS b ON b.bucket_uid = v.bucket_uid"
@@ -67,20 +68,28 @@ class Under(NamedTuple):
     """
     What stands under a key of a bucket that is about to get something else.
 
+    :ivar object_lock: of the bucket; None when versions in it cannot be locked
     :ivar shown: what is under it
     :ivar marker_uid: the delete marker that is current instead
     """
 
     bucket_uid: int
     versioning: Versioning
+    object_lock: BucketLock | None
     marker_uid: int | None
     shown: Leaving | None
 
     @classmethod
     def of(cls, row: Sequence[Any]) -> "Under":
         """Of ``UNDER``."""
-        bucket_uid, versioning, marker_uid, *shown = row
-        return cls(int(bucket_uid), _VERSIONINGS[versioning], marker_uid, _leaving(shown))
+        bucket_uid, versioning, object_lock, marker_uid, *shown = row
+        return cls(
+            int(bucket_uid),
+            _VERSIONINGS[versioning],
+            bucket_lock_of(object_lock) if object_lock else None,
+            marker_uid,
+            _leaving(shown),
+        )
 
     @property
     def version(self) -> ObjectVersion | None:
@@ -126,6 +135,7 @@ async def give_way(db: Database, under: Under, null: Leaving | None, *, at: floa
     Have what stands under a key give way to something newer: what is replaced is retired, any other version superseded.
 
     :param null: what ``nulls_of`` says
+    :raise ObjectLocked: what would be replaced is under lock
     """
     replaced = null
     if under.versioning is Versioning.UNSET or (
@@ -135,7 +145,7 @@ async def give_way(db: Database, under: Under, null: Leaving | None, *, at: floa
     ):
         replaced = under.shown
     if replaced is not None:
-        await retire(db, replaced, at=at, tally=tally)
+        await retire(db, [replaced], at=at, tally=tally)
     current_uid = under.marker_uid if under.version is None else under.version.version_uid
     if current_uid is not None and (replaced is None or current_uid != replaced.version.version_uid):
         await db.do(
@@ -144,19 +154,27 @@ async def give_way(db: Database, under: Under, null: Leaving | None, *, at: floa
         )
 
 
-async def retire(db: Database, leaving: Leaving, *, at: float, tally: Tally) -> None:
+async def retire(
+    db: Database, leaving: Sequence[Leaving], *, at: float, tally: Tally, bypass: bool = False
+) -> list[ObjectVersion]:
     """
-    Mark a version deleted. Its layouts are taken apart later, so that a batch of deletions changes one row each.
+    Mark versions deleted. Their layouts are taken apart later, so that a batch of deletions changes one row each.
+
+    :param bypass: whether whoever asks may, and wants to, bypass retentions of mode GOVERNANCE
+    :return: those of which the retention was bypassed
+    :raise ObjectLocked: one of them is under lock
     """
-    version, is_claimed = leaving
-    await shares.promise(db, version, None)
-    await db.do(
-        "UPDATE versions SET deleted_at = ?, disposal = ?, restore_phase = NULL, restore_tier = NULL,"
-        " restore_days = NULL, restore_requested_at = NULL, restore_expires_at = NULL, restore_requested_by = NULL,"
-        " revision = revision + 1 WHERE version_uid = ?",
-        (at, disposal(is_claimed=is_claimed), version.version_uid),
-    )
-    tally.leaves(version)
+    bypassed = await protection.demand_free(db, [version for version, _ in leaving], at=at, bypass=bypass)
+    for version, is_claimed in leaving:
+        await shares.promise(db, version, None)
+        await db.do(
+            "UPDATE versions SET deleted_at = ?, disposal = ?, restore_phase = NULL, restore_tier = NULL,"
+            " restore_days = NULL, restore_requested_at = NULL, restore_expires_at = NULL, restore_requested_by = NULL,"
+            " revision = revision + 1 WHERE version_uid = ?",
+            (at, disposal(is_claimed=is_claimed), version.version_uid),
+        )
+        tally.leaves(version)
+    return bypassed
 
 
 async def bring_back(db: Database, bucket_uid: int, key: bytes) -> None:

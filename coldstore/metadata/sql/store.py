@@ -1,6 +1,7 @@
 """The way in: every method of the interface as a step for the executor."""
 
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -33,7 +34,9 @@ from coldstore.metadata.sql import (
     history,
     keys,
     layouts,
+    locks,
     policies,
+    protection,
     record,
     restores,
     shares,
@@ -56,6 +59,7 @@ from coldstore.model.cartridges import Cartridge, Drive, DriveState
 from coldstore.model.configurations import ConfigurationKind
 from coldstore.model.events import Alert, AuditEvent, NewMessage, OutboxMessage, Severity
 from coldstore.model.keys import AccessKey, MasterKey, SealedSigner
+from coldstore.model.locks import UNLOCKED, BucketLock, Lock, Retention
 from coldstore.model.objects import (
     Bucket,
     ListedPage,
@@ -309,7 +313,14 @@ class SqlStore:
     # ── buckets ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def create_bucket(
-        self, *, name: str, owner_id: str, region: str, created_at: float, default_class: StorageClass | None
+        self,
+        *,
+        name: str,
+        owner_id: str,
+        region: str,
+        created_at: float,
+        default_class: StorageClass | None,
+        object_lock: BucketLock | None = None,
     ) -> Deferred[Bucket]:
         """Create a bucket."""
         return self._change(
@@ -320,6 +331,7 @@ class SqlStore:
             region=region,
             created_at=created_at,
             default_class=default_class,
+            object_lock=object_lock,
         )
 
     def bucket(self, name: str) -> Deferred[Bucket]:
@@ -382,6 +394,7 @@ class SqlStore:
         condition: WriteCondition | None,
         messages: Sequence[NewMessage],
         bucket_uid: int | None = None,
+        lock: Lock = UNLOCKED,
     ) -> Deferred[ObjectVersion]:
         """Make a version current."""
         return self._write(
@@ -393,6 +406,7 @@ class SqlStore:
             condition=condition,
             messages=messages,
             wanted_bucket_uid=bucket_uid,
+            lock=lock,
         )
 
     def current_version(self, bucket: str, key: bytes) -> Deferred[ObjectVersion]:
@@ -472,10 +486,45 @@ class SqlStore:
         )
 
     def delete_versions(
-        self, bucket: str, wanted: Sequence[tuple[bytes, str]], *, at: float, if_match: str | None = None
+        self,
+        bucket: str,
+        wanted: Sequence[tuple[bytes, str]],
+        *,
+        at: float,
+        if_match: str | None = None,
+        bypass: bool = False,
+        who: str = "",
     ) -> Deferred[list[ObjectVersion]]:
         """Delete versions of given ids."""
-        return self._write(deletions.delete_these, bucket, wanted, at=at, if_match=if_match)
+        return self._write(
+            deletions.delete_these, bucket, wanted, at=at, if_match=if_match, bypass=bypass, who=who
+        )
+
+    # ── object lock ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def set_object_lock(self, *, name: str, object_lock: BucketLock, at: float, who: str) -> Deferred[Bucket]:
+        """Have a bucket take locks."""
+        return self._change(
+            self._buckets, locks.set_of_bucket, name=name, object_lock=object_lock, at=at, who=who
+        )
+
+    def set_retention(
+        self, version_uid: int, *, retention: Retention | None, at: float, bypass: bool, who: str
+    ) -> Deferred[ObjectVersion]:
+        """Give a version a retention."""
+        return self._write(
+            locks.set_retention, version_uid, retention=retention, at=at, bypass=bypass, who=who
+        )
+
+    def set_legal_hold(
+        self, version_uid: int, *, is_on: bool, at: float, who: str
+    ) -> Deferred[ObjectVersion]:
+        """Put a version under legal hold, or end that."""
+        return self._write(locks.set_legal_hold, version_uid, is_on=is_on, at=at, who=who)
+
+    def advance_lock_clock(self, *, now: float, elapsed_seconds: float) -> Deferred[float | None]:
+        """Move the time of locks on."""
+        return self._write(protection.advance, now=now, elapsed_seconds=elapsed_seconds)
 
     def set_tags(self, version_uid: int, *, tags: Pairs) -> Deferred[ObjectVersion]:
         """Give a version tags."""
@@ -634,10 +683,15 @@ class SqlStore:
         )
 
     def claim_members(
-        self, bundle_id: str, members: Sequence[Member], *, last_extents: Collection[int]
+        self,
+        bundle_id: str,
+        members: Sequence[Member],
+        *,
+        last_extents: Collection[int],
+        locks: Mapping[int, Lock] = MappingProxyType({}),
     ) -> Deferred[list[Member]]:
         """Add members to a bundle."""
-        return self._write(bundles.claim_members, bundle_id, members, last_extents=last_extents)
+        return self._write(bundles.claim_members, bundle_id, members, last_extents=last_extents, locks=locks)
 
     def fix_offsets(self, bundle_id: str, offsets: Mapping[int, int]) -> Deferred[None]:
         """Record where members begin."""

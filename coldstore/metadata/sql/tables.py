@@ -104,7 +104,7 @@ TABLES = (
         "buckets",
         "bucket_uid integer, name text, owner_id text, region text, created_at real, default_class text?, is_gone integer,"
         "staging_quota_bytes integer?, versioning text, tags text, restore_days_max integer?,"
-        "configurations text",
+        "configurations text, object_lock text",
         key="bucket_uid",
         identity="bucket_uid",
     ),
@@ -146,7 +146,8 @@ TABLES = (
         "layout_id text, on_disk integer, archive_state text, archived_at real?, restore_phase text?, restore_tier text?,"
         "restore_days integer?, restore_requested_at real?, restore_expires_at real?, restore_requested_by text?,"
         "recall_layout_id text?, last_read_at real, read_count integer, deleted_at real?, disposal text?, revision integer,"
-        "is_marker integer, superseded_at real?, is_shown integer, tags text?, encryption text, content_bytes integer?",
+        "is_marker integer, superseded_at real?, is_shown integer, tags text?, encryption text, content_bytes integer?,"
+        "lock_mode text?, retain_until real?, legal_hold integer?, tape_lock text",
         key="version_uid",
     ),
     # Of ten thousand parts each: up to a megabyte.
@@ -155,7 +156,8 @@ TABLES = (
     _table(
         "uploads",
         "upload_id text, bucket_uid integer, key bytes, owner_id text, storage_class text, headers text, user_metadata text,"
-        "checksum_algorithm text, checksum_kind text?, created_at real, revision integer, encryption text",
+        "checksum_algorithm text, checksum_kind text?, created_at real, revision integer, encryption text,"
+        "lock_mode text?, retain_until real?, legal_hold integer?",
         key="upload_id",
     ),
     _table(
@@ -188,6 +190,7 @@ TABLES = (
         "element integer, serial text, state text, reason text, failures integer, changed_at real, changed_by text, host text",
         key="element",
     ),
+    _table("lock_clock", "singleton integer, reached_at real", key="singleton"),
     _table(
         "outbox",
         "message_id integer, event text, bucket text, key bytes, body text, created_at real, attempts integer,"

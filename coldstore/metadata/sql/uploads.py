@@ -5,15 +5,23 @@ from collections.abc import Sequence
 from coldstore.interfaces.metadata import Conflict, WriteCondition
 from coldstore.metadata.sql import buckets, digests, layouts, shares, standing, versions
 from coldstore.metadata.sql.database import Database
-from coldstore.metadata.sql.rows import UPLOAD_COLUMNS, encryption_text, pairs_text, upload_of
+from coldstore.metadata.sql.rows import (
+    LOCK_COLUMNS,
+    UPLOAD_COLUMNS,
+    encryption_text,
+    lock_of,
+    lock_row,
+    pairs_text,
+    upload_of,
+)
 from coldstore.metadata.sql.runs import Runs
 from coldstore.model.errors import NoSuchBucket, NoSuchUpload
 from coldstore.model.events import NewMessage
 from coldstore.model.objects import ObjectVersion, Piece, Upload, VersionFacts
 
-_NEW_COLUMNS = """
+_NEW_COLUMNS = f"""
     upload_id, bucket_uid, key, owner_id, storage_class, headers, user_metadata, checksum_algorithm, checksum_kind,
-    created_at, encryption"""
+    created_at, encryption, {LOCK_COLUMNS}"""
 _JOINED = "uploads AS u JOIN buckets AS b ON b.bucket_uid = u.bucket_uid"
 
 _NEWEST_MAX = 100
@@ -40,6 +48,7 @@ async def create(db: Database, upload: Upload) -> None:
         None if upload.checksum_kind is None else upload.checksum_kind.value,
         upload.created_at,
         encryption_text(upload.encryption),
+        *lock_row(upload.lock),
     )
     share_uid = await shares.uid(
         db,
@@ -131,12 +140,13 @@ async def complete(
     """Publish the parts whose numbers ``listed`` names as runs."""
     (under,) = await standing.under_each(db, facts.bucket, [facts.key])
     row = await db.row(
-        "SELECT revision FROM uploads WHERE upload_id = ? AND bucket_uid = ? AND key = ?",
+        f"SELECT revision, {LOCK_COLUMNS} FROM uploads WHERE upload_id = ? AND bucket_uid = ? AND key = ?",
         (upload_id, under.bucket_uid, facts.key),
     )
     if row is None:
         raise NoSuchUpload(upload_id)
-    if revision is not None and row[0] != revision:
+    found_revision, *lock = row
+    if revision is not None and found_revision != revision:
         raise Conflict(f"parts of upload {upload_id} came in meanwhile")
     has_leftovers = await _check_parts(db, upload_id, listed, size_bytes=facts.size_bytes)
     versions.check_condition(condition, under.version)
@@ -153,6 +163,7 @@ async def complete(
         upload_id=upload_id,
         wants_tape=wants_tape,
         messages=messages,
+        lock=lock_of(*lock),
     )
     await digests.keep(db, version.version_uid, part_digests)
     return version

@@ -5,16 +5,18 @@ from operator import itemgetter
 from typing import Any
 
 from coldstore.interfaces.metadata import WriteCondition
-from coldstore.metadata.sql import buckets, layouts, shares, standing
+from coldstore.metadata.sql import buckets, layouts, protection, shares, standing
 from coldstore.metadata.sql.backlog import Tally
 from coldstore.metadata.sql.database import Database, Dialect
 from coldstore.metadata.sql.rows import (
     LISTED_COLUMNS,
+    LOCK_COLUMNS,
     PIECE_COLUMNS_OF_P,
     VERSION_COLUMNS,
     VERSION_WIDTH,
     checksum_row,
     encryption_text,
+    lock_row,
     marks,
     pairs_text,
     piece_of,
@@ -31,6 +33,7 @@ from coldstore.model.errors import (
     ShowsDeleteMarker,
 )
 from coldstore.model.events import NewMessage
+from coldstore.model.locks import UNLOCKED, Lock
 from coldstore.model.objects import (
     NULL_VERSION_ID,
     ArchiveState,
@@ -65,6 +68,7 @@ _NEW_COLUMNS = """
     version_uid, sequence, bucket_uid, key, version_id, size_bytes, etag, storage_class, headers, user_metadata,
     checksum_algorithm, checksum_value, checksum_kind, crc64nvme, part_sizes, created_at, owner_id, upload_id, layout_id,
     archive_state, encryption, content_bytes"""
+_NEW_LOCKED_COLUMNS = f"{_NEW_COLUMNS}, {LOCK_COLUMNS}"
 _BY_KEY = {
     2: f"WHERE v.bucket_uid = ? AND {standing.IS_SHOWN} AND v.key >= ? ORDER BY v.key LIMIT ?",
     3: f"WHERE v.bucket_uid = ? AND {standing.IS_SHOWN} AND v.key >= ? AND v.key < ? ORDER BY v.key LIMIT ?",
@@ -245,6 +249,7 @@ async def publish(
     condition: WriteCondition | None,
     messages: Sequence[NewMessage],
     wanted_bucket_uid: int | None,
+    lock: Lock,
 ) -> ObjectVersion:
     """Make a version of new pieces current."""
     storage_class = facts.storage_class.value
@@ -279,6 +284,7 @@ async def publish(
         upload_id=None,
         wants_tape=wants_tape,
         messages=messages,
+        lock=lock,
     )
 
 
@@ -291,8 +297,10 @@ async def make_current(
     upload_id: str | None,
     wants_tape: bool,
     messages: Sequence[NewMessage],
+    lock: Lock,
 ) -> ObjectVersion:
     """Put a version with an existing layout under its key; what is there gives way."""
+    lock = await protection.of_new(db, lock, under.object_lock, bucket=facts.bucket, at=facts.created_at)
     tally = Tally()
     if under.versioning is not Versioning.ENABLED and facts.version_id != NULL_VERSION_ID:
         facts = facts._replace(version_id=NULL_VERSION_ID)
@@ -316,9 +324,13 @@ async def make_current(
         read_count=0,
         deleted_at=None,
         revision=0,
+        lock=lock,
     )
     row = _new_row(published, bucket_uid=under.bucket_uid, upload_id=upload_id)
-    await db.insert("versions", _NEW_COLUMNS, row)
+    if lock is UNLOCKED:
+        await db.insert("versions", _NEW_COLUMNS, row)
+    else:
+        await db.insert("versions", _NEW_LOCKED_COLUMNS, (*row, *lock_row(lock)))
     tally.enters(published)
     await tally.write(db)
     await write_messages(db, messages)
