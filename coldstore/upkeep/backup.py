@@ -184,6 +184,7 @@ async def _brought(
             may_replace=may_replace,
             tell=desk.tell,
             before_settling=settling,
+            now=desk.now(),
             act=desk.act("restore metadata", target.name, f"from {checked.path}"),
         )
     finally:

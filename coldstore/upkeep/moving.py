@@ -92,6 +92,7 @@ async def _moved(
             may_replace=may_replace,
             tell=desk.tell,
             before_settling=settling,
+            now=desk.now(),
             act=desk.act("move metadata", target.name, f"from {source.name}"),
         )
     finally:

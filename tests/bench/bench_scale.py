@@ -225,6 +225,7 @@ class Etcd(Sqlite):
                     may_replace=False,
                     tell=lambda *_: None,
                     before_settling=nothing,
+                    now=0.0,
                 )
             )
         )

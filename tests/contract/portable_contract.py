@@ -25,6 +25,7 @@ from tests.contract.old_stores import SCHEMAS, make_old_store
 Rows = dict[str, list[Row]]
 FEW = 7
 """Rows of a batch, so that tables have many."""
+NOW = 1e9
 
 
 async def rows_of(snapshot: Snapshot) -> Rows:
@@ -164,8 +165,12 @@ class PortableContract:
         """Return the metadata store on it, not opened yet, closed at the end of the test."""
         raise NotImplementedError
 
-    async def source(self, seed: int = 1, steps: int = 80) -> SqliteSnapshot:
-        """Return the rows of a random life together with those of an old store, so that every table has some."""
+    async def source(self, seed: int = 1, steps: int = 80, *, change: str = "") -> SqliteSnapshot:
+        """
+        Return the rows of a random life together with those of an old store, so that every table has some.
+
+        :param change: a statement that is carried out on them
+        """
         path = self.mktemp()
         if seed in SCHEMAS:
             make_old_store(path, seed)
@@ -177,8 +182,12 @@ class PortableContract:
                 connection.execute(
                     "INSERT INTO bucket_configurations SELECT bucket_uid, 'policy', 7, '{}' FROM buckets"
                 )
+                connection.execute("INSERT INTO lock_clock VALUES (1, ?)", (NOW,))
         else:
             await lead_life(path, seed=seed, steps=steps)
+        if change:
+            with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+                connection.execute(change)
         snapshot = SqliteSnapshot(path)
         self.addCleanup(snapshot._connection.close)
         return snapshot
@@ -199,6 +208,7 @@ class PortableContract:
             may_replace=may_replace,
             tell=Quiet(),
             before_settling=settling,
+            now=NOW,
             page_rows=FEW,
         )
 
@@ -399,6 +409,35 @@ class PortableContract:
         standing = await self.standing(store)
         self.assertEqual((standing.arriving_from, standing.moved_to), ("", ""))
         await self.store_on(store).open()
+
+    async def test_locked(self) -> None:
+        """
+        What is under lock does not go, whoever wants it: nothing is changed then. It goes when its time is over, from what was deleted
+        it always does, and from a store that does not hold the record any more.
+        """
+        for lock, deleted_at, refuses in (
+            ("'COMPLIANCE', 1e9 + 1, NULL", "NULL", True),
+            ("'GOVERNANCE', 1e9 + 1, 0", "NULL", True),
+            ("NULL, NULL, 1", "NULL", True),
+            ("'COMPLIANCE', 1e9, 0", "NULL", False),
+            ("'COMPLIANCE', 1e9 + 1, 1", "5.0", False),
+        ):
+            change = (
+                f"UPDATE versions SET (lock_mode, retain_until, legal_hold, deleted_at) = ({lock}, {deleted_at})"
+                " WHERE version_uid = (SELECT max(version_uid) FROM versions)"
+            )
+            source, other = await self.source(2, change=change), await self.source(22)
+            store = self.make_portable()
+            await self.bring(source, store)
+            before = await self.rows(store)
+            if refuses:
+                with self.assertRaisesRegex(TransferRefused, "1 object versions there are under object lock"):
+                    await self.bring(other, store, may_replace=True)
+                self.assertEqual(await self.rows(store), before)
+                self.assertEqual((await self.standing(store)).arriving_from, "")
+                await store.mark(moved_to="another place")
+            await self.bring(other, store, may_replace=True)
+            self.assertEqual(await self.rows(store), await rows_of(other))
 
     async def test_differences_are_seen(self) -> None:
         """A row that did not arrive, one too many, or one with another value or kind of value: the store stays marked."""

@@ -116,7 +116,13 @@ class ManyAtOnceTests(TestCase):
             """Nobody waits for it."""
 
         return await transfer(
-            source, target, origin="o", may_replace=False, tell=lambda *_: None, before_settling=nothing
+            source,
+            target,
+            origin="o",
+            may_replace=False,
+            tell=lambda *_: None,
+            before_settling=nothing,
+            now=0.0,
         )
 
     async def test_holes(self) -> None:

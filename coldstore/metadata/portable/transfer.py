@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
 
+from coldstore.metadata.portable.locked import protected_count
 from coldstore.metadata.portable.stores import Act, Key, Portable, Row, Snapshot, Standing
 from coldstore.metadata.sql.tables import TABLES, Table
 
@@ -91,6 +92,7 @@ async def transfer(
     may_replace: bool,
     tell: Tell,
     before_settling: Callable[[], Awaitable[object]],
+    now: float,
     act: Act | None = None,
     page_rows: int = PAGE_ROWS,
 ) -> Sums:
@@ -99,17 +101,18 @@ async def transfer(
 
     :param origin: see ``beginning``
     :param before_settling: is called when everything is there and before the store may be opened: marks where the rows come from
+    :param now: the time of day: what is under lock then is not removed
     :param act: is in the audit trail of the store when it is through
     :param page_rows: the size of a batch; of tables whose rows may be heavy (``Table.rows_max``) it is less
     :raise TransferRefused: it may not begin; nothing was changed
     :raise RowsDiffer: what arrived is not what was sent
     :raise MetadataUnavailable, DumpDamaged, OSError: one of the two failed; the same call goes on with it
     """
-    here = await source.standing()
-    how = beginning(
-        await standing_of(target), origin=origin, is_empty=await is_empty(target), may_replace=may_replace
-    )
+    here, there = await source.standing(), await standing_of(target)
+    how = beginning(there, origin=origin, is_empty=await is_empty(target), may_replace=may_replace)
     if how is Beginning.REPLACE:
+        if not there.arriving_from and not there.moved_to:
+            await _demand_unlocked(target, now)
         await target.mark(arriving_from=origin + EMPTYING)
         await _remove_all(target, tell, page_rows)
     if how is not Beginning.GO_ON:
@@ -143,6 +146,24 @@ async def is_empty(store: Portable) -> bool:
         if await store.last_key(table) is not None:
             return False
     return True
+
+
+async def _demand_unlocked(target: Portable, now: float) -> None:
+    """
+    See that nothing goes that is under lock. Of a store that does not hold the record nothing is: it is where that is.
+
+    :raise TransferRefused: something would
+    """
+    snapshot = await target.snapshot()
+    try:
+        count = await protected_count(snapshot, now=now)
+    finally:
+        await snapshot.close()
+    if count:
+        raise TransferRefused(
+            f"{count} object versions there are under object lock (retention or legal hold), and their record would go: name an empty "
+            "store. What is there can be moved to another one, and stays until it is removed by hand"
+        )
 
 
 async def _remove_all(target: Portable, tell: Tell, page_rows: int) -> None:
