@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from json.encoder import encode_basestring
 
+from coldstore.model.locks import UNLOCKED, Lock, LockMode, Retention
 from coldstore.model.objects import Checksum, ChecksumKind, Encryption, Pairs, StorageClass, VersionFacts
 
 from .paths import is_id
@@ -54,7 +55,7 @@ class BundleMember:
     One extent of one object version: the bytes from ``object_offset_bytes`` on, ``length_bytes`` of them.
 
     ``extent`` counts from 0 to ``extent_count - 1``; ``crc64nvme`` is of this extent alone, that of the whole object
-    is in ``facts``.
+    is in ``facts``. ``lock`` is what kept the version when the bundle was planned.
 
     :raises ValueError: at construction, for facts that the format cannot carry (a key that is not UTF-8, a header
         given twice, an extent outside its object).
@@ -68,6 +69,7 @@ class BundleMember:
     object_offset_bytes: int
     length_bytes: int
     crc64nvme: int
+    lock: Lock = UNLOCKED
 
     def __post_init__(self) -> None:
         facts = self.facts
@@ -96,6 +98,10 @@ class BundleMember:
         _require(bool(_PART_SIZES.fullmatch(facts.part_sizes)), f"part sizes {facts.part_sizes!r}")
         if facts.encryption is not None:
             _check_encryption(facts.encryption)
+        retention = self.lock.retention
+        _require(
+            retention is None or math.isfinite(retention.until), "the end of the retention is not a time"
+        )
         _require(_names_are_unique(facts.headers), "a header is given twice")
         _require(_names_are_unique(facts.user_metadata), "user metadata are given twice")
         _require(bool(facts.bucket) and bool(facts.key), "bucket or key is empty")
@@ -149,7 +155,7 @@ def member_json_parts(member: BundleMember) -> tuple[str, str]:
         f'"created_at":{float(facts.created_at)!r},"storage_class":"{facts.storage_class.value}",'
         f'"etag":{quoted(facts.etag)},"part_sizes":"{facts.part_sizes}","checksum":{_checksum_json(facts.checksum)},'
         f'"owner_id":{quoted(facts.owner_id)},"headers":{_pairs_json(facts.headers)},'
-        f'"user_metadata":{_pairs_json(facts.user_metadata)}{_encryption_json(facts.encryption)}'
+        f'"user_metadata":{_pairs_json(facts.user_metadata)}{_encryption_json(facts.encryption)}{_lock_json(member.lock)}'
     )
     return numbers, texts
 
@@ -166,8 +172,21 @@ def _checksum_json(checksum: Checksum | None) -> str:
 
 
 def _encryption_json(encryption: Encryption | None) -> str:
-    """Return the last member of the facts with its comma; nothing of an object that is not encrypted."""
+    """Return a member of the facts with a comma before it; nothing of an object that is not encrypted."""
     return "" if encryption is None else f',"encryption":{to_json(encryption._asdict())}'
+
+
+def _lock_json(lock: Lock) -> str:
+    """Return the last member of the facts with a comma before it; nothing of a version without lock."""
+    if lock == UNLOCKED:
+        return ""
+    retention = lock.retention
+    record = {
+        "mode": None if retention is None else retention.mode.value,
+        "retain_until": None if retention is None else float(retention.until),
+        "legal_hold": lock.legal_hold,
+    }
+    return f',"lock":{to_json(record)}'
 
 
 def parse_json_object(text: str) -> dict[str, object]:
@@ -252,6 +271,21 @@ def _encryption_field(record: Mapping[str, object]) -> Encryption | None:
     )
 
 
+def _lock_field(record: Mapping[str, object]) -> Lock:
+    value = record.get("lock")
+    if value is None:
+        return UNLOCKED
+    if not isinstance(value, dict):
+        raise ValueError("field 'lock' is not an object")
+    legal_hold = value.get("legal_hold")
+    if legal_hold is not None and not isinstance(legal_hold, bool):
+        raise ValueError("field 'legal_hold' is neither true nor false")
+    retention = None
+    if value.get("mode") is not None:
+        retention = Retention(LockMode(text_field(value, "mode")), number_field(value, "retain_until"))
+    return Lock(retention, legal_hold)
+
+
 def member_from_record(record: Mapping[str, object]) -> BundleMember:
     """
     A member from a parsed line. The caller proves canonical form by writing the line again and comparing.
@@ -282,4 +316,5 @@ def member_from_record(record: Mapping[str, object]) -> BundleMember:
         object_offset_bytes=integer_field(record, "object_offset_bytes"),
         length_bytes=integer_field(record, "length_bytes"),
         crc64nvme=_crc64_field(record, "crc64nvme"),
+        lock=_lock_field(record),
     )

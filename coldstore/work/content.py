@@ -53,6 +53,7 @@ def bundle_plan(
                 object_offset_bytes=entry.member.object_offset_bytes,
                 length_bytes=entry.member.length_bytes,
                 crc64nvme=entry.member.crc64nvme,
+                lock=entry.tape_lock,
             )
             for entry in members
         ),

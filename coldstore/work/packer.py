@@ -15,6 +15,7 @@ from coldstore.interfaces.staging import BLOCK_BYTES, DiskFault, IStaging
 from coldstore.model.bundles import Bundle, BundleState, Member
 from coldstore.model.cartridges import WRITABLE
 from coldstore.model.events import Severity
+from coldstore.model.locks import UNLOCKED, Lock
 from coldstore.model.objects import ArchiveState, ObjectVersion, StorageClass
 from coldstore.ontape.bundle import BundleLayout
 from coldstore.ontape.paths import bundle_id as new_bundle_id
@@ -44,10 +45,11 @@ BATCHES_TOGETHER = 25
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A version that may become members, with the CRC64NVME of each extent."""
+    """A version that may become members, with the CRC64NVME of each extent, and its lock as the tape will tell it."""
 
     plan: Candidate
     checksums: tuple[int, ...]
+    lock: Lock
 
 
 class Packer:
@@ -192,9 +194,9 @@ class Packer:
             candidates = [
                 found for version in versions if (found := await self._candidate(version, policy)) is not None
             ]
-            checksums = {found.plan.version_uid: found.checksums for found in candidates}
+            by_uid = {found.plan.version_uid: found for found in candidates}
             begun = [
-                await self._claim(pools, extents, checksums)
+                await self._claim(pools, extents, by_uid)
                 for extents in plan_bundles([found.plan for found in candidates], policy)
             ]
             # Every claim of this batch stands before the first bundle is frozen: recovery relies on it.
@@ -226,7 +228,7 @@ class Packer:
         size_bytes = version.facts.size_bytes
         if size_bytes <= policy.bundle_bytes:
             plan = Candidate(version_uid=version.version_uid, extent_lengths=(size_bytes,))
-            return _Candidate(plan, (version.facts.crc64nvme,))
+            return _Candidate(plan, (version.facts.crc64nvme,), version.lock)
         pieces: list[int] = []
         after = 0
         while page := await self._store.pieces(version.layout_id, after_ordinal=after, limit=PAGE):
@@ -246,7 +248,7 @@ class Packer:
             return None
         self._unreadable.pop(version.version_uid, None)
         return _Candidate(
-            Candidate(version_uid=version.version_uid, extent_lengths=lengths), tuple(checksums)
+            Candidate(version_uid=version.version_uid, extent_lengths=lengths), tuple(checksums), version.lock
         )
 
     async def _checksum(self, version: ObjectVersion, offset_bytes: int, length_bytes: int) -> int:
@@ -261,7 +263,7 @@ class Packer:
         self,
         pools: tuple[str, ...],
         extents: list[PlannedExtent],
-        checksums: Mapping[int, tuple[int, ...]],
+        candidates: Mapping[int, _Candidate],
     ) -> str:
         now = self._clock.seconds()
         # Ids sort as bundles are made, those of one millisecond too: so the extents of a large object lie in order on tape.
@@ -280,11 +282,18 @@ class Packer:
                     extent_count=extent.extent_count,
                     object_offset_bytes=extent.object_offset_bytes,
                     length_bytes=extent.length_bytes,
-                    crc64nvme=checksums[extent.version_uid][extent.extent],
+                    crc64nvme=candidates[extent.version_uid].checksums[extent.extent],
                 )
                 for number, extent in enumerate(batch)
             ]
-            taken = await self._store.claim_members(bundle_id, members, last_extents=last_extents(batch))
+            locks = {
+                extent.version_uid: lock
+                for extent in batch
+                if (lock := candidates[extent.version_uid].lock) is not UNLOCKED
+            }
+            taken = await self._store.claim_members(
+                bundle_id, members, last_extents=last_extents(batch), locks=locks
+            )
             position = max((member.position for member in taken), default=position - 1) + 1
         return bundle_id
 

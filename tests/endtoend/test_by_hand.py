@@ -5,6 +5,7 @@ import json
 import subprocess
 import tarfile
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 
@@ -12,6 +13,8 @@ from twisted.trial.unittest import SkipTest
 
 from coldstore.vtl.fuse import fuse_available
 from tests.endtoend.appliance import ApplianceCase, wait_until
+
+LOCKED_UNTIL = datetime(2090, 1, 1, tzinfo=UTC)
 
 
 class ByHandTests(ApplianceCase):
@@ -28,6 +31,8 @@ class ByHandTests(ApplianceCase):
             self.s3.put_object(
                 Bucket=bucket, Key=key, Body=body, StorageClass="GLACIER", Metadata={"who": "me"}
             )
+        bodies["locked"] = b"locked"
+        self.lock(bucket, "locked", bodies["locked"])
         self.appliance.archive(*((bucket, key) for key in bodies))
         barcodes = {copy["barcode"] for copy in self.appliance.object(bucket, "dir/plain.bin")["copies"]}
         self.assertEqual(len(barcodes), 2)
@@ -37,6 +42,23 @@ class ByHandTests(ApplianceCase):
                 self.read_cartridge(barcode, bucket, bodies)
         finally:
             self.appliance.resume()
+
+    def lock(self, bucket: str, key: str, body: bytes) -> None:
+        """Put an object under lock."""
+        self.s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+        self.s3.put_object_lock_configuration(
+            Bucket=bucket, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled"}
+        )
+        self.s3.put_object(
+            Bucket=bucket,
+            Key=key,
+            Body=body,
+            StorageClass="GLACIER",
+            Metadata={"who": "me"},
+            ObjectLockMode="COMPLIANCE",
+            ObjectLockRetainUntilDate=LOCKED_UNTIL,
+            ObjectLockLegalHoldStatus="ON",
+        )
 
     def read_cartridge(self, barcode: str, bucket: str, bodies: dict[str, bytes]) -> None:
         """Load a cartridge, mount it, get every object, put the cartridge back."""
@@ -91,6 +113,8 @@ class ByHandTests(ApplianceCase):
             facts = json.loads(done.stderr)
             self.assertEqual((facts["bucket"], facts["key"], facts["size_bytes"]), (bucket, key, len(body)))
             self.assertIn("me", json.dumps(facts))
+            lock = {"mode": "COMPLIANCE", "retain_until": LOCKED_UNTIL.timestamp(), "legal_hold": True}
+            self.assertEqual(facts.get("lock"), lock if key == "locked" else None)
         found = set()
         for bundle in (mountpoint / "coldstore" / "bundles").glob("*.tar"):
             with tarfile.open(bundle) as tar:

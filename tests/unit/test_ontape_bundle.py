@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from coldstore.model.locks import UNLOCKED, Lock, LockMode, Retention
 from coldstore.model.objects import Checksum, ChecksumKind, Encryption, StorageClass, VersionFacts
 from coldstore.ontape import paths, tarblocks
 from coldstore.ontape.bundle import BundleMember, BundlePlan, Content, Literal, compose, layout
@@ -30,6 +31,11 @@ encryptions = st.builds(
     chunk_bytes=st.integers(1, 2**32 - 1),
     size_bytes=numbers,
     part_sizes=st.sampled_from(("", "5242880x3,17")),
+)
+locks = st.builds(
+    Lock,
+    retention=st.none() | st.builds(Retention, mode=st.sampled_from(LockMode), until=st.floats(-1e12, 1e12)),
+    legal_hold=st.sampled_from((None, False, True)),
 )
 version_ids = st.one_of(st.just("null"), st.text("abc./-_~:9", min_size=1, max_size=40))
 
@@ -67,6 +73,7 @@ def members(draw: st.DrawFn) -> BundleMember:
         object_offset_bytes=offset,
         length_bytes=length,
         crc64nvme=draw(crcs),
+        lock=draw(st.just(UNLOCKED) | locks),
     )
 
 
