@@ -87,6 +87,9 @@ class Adapters(Protocol):
         :raise OSError: a configured device is not there
         """
 
+    def ticks(self) -> float:
+        """Seconds of a clock that nobody sets, and that goes on while the machine sleeps."""
+
     def record_free_bytes(self) -> int | None:
         """What the file system of the record has left, in bytes; None when it is on a server, whose disks are looked after there."""
 

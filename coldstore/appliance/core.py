@@ -47,6 +47,7 @@ from coldstore.work.evictor import Evictor
 from coldstore.work.expirer import Expirer
 from coldstore.work.janitor import Janitor
 from coldstore.work.leftovers import Leftovers
+from coldstore.work.lockclock import LockClock
 from coldstore.work.packer import Packer
 from coldstore.work.reading import RecallSession
 from coldstore.work.recovery import Recovery
@@ -76,6 +77,7 @@ LOOPS = (
     "leftovers",
     "watcher",
     "sweeper",
+    "lockclock",
     "deliverer",
     "dumper",
 )
@@ -317,6 +319,7 @@ class Core(MultiService):
             "sweeper": Sweeper(
                 store=store, staging=staging, janitor_bell=bells["janitor"], is_spared=leftovers.holds
             ).one_round,
+            "lockclock": LockClock(store=store, clock=clock, ticks=adapters.ticks).one_round,
             "deliverer": Deliverer(
                 store=store,
                 notifier=adapters.notifier(),

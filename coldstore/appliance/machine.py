@@ -129,6 +129,10 @@ class Machine:
             host=self.host,
         )
 
+    def ticks(self) -> float:
+        """See ``Adapters``."""
+        return wakeful_ticks()
+
     def record_free_bytes(self) -> int | None:
         """See ``Adapters``: for a process that is not root."""
         folder = folder_of(self._settings)

@@ -224,6 +224,10 @@ class SimulatedMachine:
             stop=lambda: None,
         )
 
+    def ticks(self) -> float:
+        """See ``Adapters``."""
+        return self._life.reactor.seconds()
+
     def record_free_bytes(self) -> int:
         """See ``Adapters``."""
         return 1 << 40
