@@ -66,6 +66,12 @@ class Operation(StrEnum):
     GET_PUBLIC_ACCESS_BLOCK = "GetPublicAccessBlock"
     PUT_PUBLIC_ACCESS_BLOCK = "PutPublicAccessBlock"
     DELETE_PUBLIC_ACCESS_BLOCK = "DeletePublicAccessBlock"
+    GET_BUCKET_OBJECT_LOCK = "GetObjectLockConfiguration"
+    PUT_BUCKET_OBJECT_LOCK = "PutObjectLockConfiguration"
+    GET_OBJECT_LEGAL_HOLD = "GetObjectLegalHold"
+    PUT_OBJECT_LEGAL_HOLD = "PutObjectLegalHold"
+    GET_OBJECT_RETENTION = "GetObjectRetention"
+    PUT_OBJECT_RETENTION = "PutObjectRetention"
 
     # What follows is about configurations that cannot be set, or to one value alone: ``coldstore.s3.unset``.
     GET_BUCKET_ABAC = "GetBucketAbac"
@@ -97,7 +103,6 @@ class Operation(StrEnum):
     DELETE_BUCKET_METRICS = "DeleteBucketMetricsConfiguration"
     GET_BUCKET_NOTIFICATION = "GetBucketNotificationConfiguration"
     PUT_BUCKET_NOTIFICATION = "PutBucketNotificationConfiguration"
-    GET_BUCKET_OBJECT_LOCK = "GetObjectLockConfiguration"
     GET_BUCKET_OWNERSHIP = "GetBucketOwnershipControls"
     PUT_BUCKET_OWNERSHIP = "PutBucketOwnershipControls"
     GET_BUCKET_REPLICATION = "GetBucketReplication"
@@ -108,8 +113,6 @@ class Operation(StrEnum):
     DELETE_BUCKET_WEBSITE = "DeleteBucketWebsite"
     GET_OBJECT_ACL = "GetObjectAcl"
     PUT_OBJECT_ACL = "PutObjectAcl"
-    GET_OBJECT_LEGAL_HOLD = "GetObjectLegalHold"
-    GET_OBJECT_RETENTION = "GetObjectRetention"
 
 
 class Requests(NamedTuple):
@@ -190,7 +193,10 @@ BUILT: Mapping[Target, Requests] = MappingProxyType(
                     "GET": Operation.GET_BUCKET_NOTIFICATION,
                     "PUT": Operation.PUT_BUCKET_NOTIFICATION,
                 },
-                "object-lock": {"GET": Operation.GET_BUCKET_OBJECT_LOCK},
+                "object-lock": {
+                    "GET": Operation.GET_BUCKET_OBJECT_LOCK,
+                    "PUT": Operation.PUT_BUCKET_OBJECT_LOCK,
+                },
                 "ownershipControls": {
                     "GET": Operation.GET_BUCKET_OWNERSHIP,
                     "PUT": Operation.PUT_BUCKET_OWNERSHIP,
@@ -240,8 +246,14 @@ BUILT: Mapping[Target, Requests] = MappingProxyType(
                     "DELETE": Operation.DELETE_OBJECT_TAGGING,
                 },
                 "acl": {"GET": Operation.GET_OBJECT_ACL, "PUT": Operation.PUT_OBJECT_ACL},
-                "legal-hold": {"GET": Operation.GET_OBJECT_LEGAL_HOLD},
-                "retention": {"GET": Operation.GET_OBJECT_RETENTION},
+                "legal-hold": {
+                    "GET": Operation.GET_OBJECT_LEGAL_HOLD,
+                    "PUT": Operation.PUT_OBJECT_LEGAL_HOLD,
+                },
+                "retention": {
+                    "GET": Operation.GET_OBJECT_RETENTION,
+                    "PUT": Operation.PUT_OBJECT_RETENTION,
+                },
             },
         ),
     }
@@ -278,7 +290,6 @@ UNBUILT: Mapping[Target, Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "metadataJournalTable": {"PUT": "UpdateBucketMetadataJournalTableConfiguration"},
             "metadataTable": {"POST": "CreateBucketMetadataTableConfiguration"},
             "metrics": {"PUT": "PutBucketMetricsConfiguration"},
-            "object-lock": {"PUT": "PutObjectLockConfiguration"},
             "ownershipControls": {"DELETE": "DeleteBucketOwnershipControls"},
             "replication": {"PUT": "PutBucketReplication"},
             "session": {"GET": "CreateSession"},
@@ -291,9 +302,7 @@ UNBUILT: Mapping[Target, Mapping[str, Mapping[str, str]]] = MappingProxyType(
                 "DELETE": "DeleteObjectAnnotation",
             },
             "encryption": {"PUT": "UpdateObjectEncryption"},
-            "legal-hold": {"PUT": "PutObjectLegalHold"},
             "renameObject": {"PUT": "RenameObject"},
-            "retention": {"PUT": "PutObjectRetention"},
             "select": {"POST": "SelectObjectContent"},
             "torrent": {"GET": "GetObjectTorrent"},
         },

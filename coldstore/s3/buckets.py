@@ -6,6 +6,7 @@ from coldstore.plan.messages import iso_time
 from coldstore.s3.answers import Answer, xml_answer
 from coldstore.s3.call import Call
 from coldstore.s3.errors import S3Error, shown
+from coldstore.s3.locks import bucket_lock
 from coldstore.s3.names import check_bucket_name
 from coldstore.s3.services import Services
 from coldstore.s3.stored import known_class
@@ -74,6 +75,7 @@ class BucketOperations:
         name = call.bucket_name
         await self._services.authority.require_of_account(call)
         check_bucket_name(name)
+        object_lock = bucket_lock(call.headers)
         document = await call.body.read_document()
         if document.strip():
             constraint = (
@@ -93,6 +95,7 @@ class BucketOperations:
                 region=self._services.region,
                 created_at=self._services.now(),
                 default_class=None,
+                object_lock=object_lock,
             )
         except BucketAlreadyOwned:
             if self._services.region != UNNAMED_REGION:

@@ -19,6 +19,8 @@ from coldstore.s3.encryption import ObjectKey, Sealing, encryption_headers
 from coldstore.s3.encryption_reading import opened_run
 from coldstore.s3.encryption_receiving import SealingSink
 from coldstore.s3.errors import S3Error, shown
+from coldstore.s3.locking import check_written
+from coldstore.s3.locks import written_lock
 from coldstore.s3.multipart_plan import DEFAULT_ALGORITHM, checksum_choice
 from coldstore.s3.names import is_bucket_name
 from coldstore.s3.objects import publish
@@ -227,6 +229,7 @@ class CopyOperations:
                 tags=copied,
             )
         described = _description(call, bucket, source.version, services, replaces, given)
+        check_written(described, bucket, None)
         if facts.content_bytes > SINGLE_PUT_MAX_BYTES:
             raise S3Error(
                 "InvalidRequest",
@@ -289,6 +292,7 @@ def _description(
         storage_class=storage_class(call.headers, bucket, services.rules),
         headers=with_tags(headers, tags_of(source) if tags is None else tags),
         user_metadata=user_metadata(call.headers) if replaces else source.facts.user_metadata,
+        lock=written_lock(call.headers, now=services.now()),
     )
 
 

@@ -250,6 +250,13 @@ ANSWERS: Mapping[type[refusals.ColdStoreError], Refusal] = MappingProxyType(
             code="PreconditionFailed",
             message="At least one of the pre-conditions you specified did not hold: {}",
         ),
+        refusals.InvalidBucketState: Refusal(code="InvalidBucketState", message="{}"),
+        refusals.BucketTakesNoLocks: Refusal(
+            code="InvalidRequest", message="Bucket is missing Object Lock Configuration: {}"
+        ),
+        refusals.ObjectLocked: Refusal(
+            code="AccessDenied", message="Access Denied because object protected by object lock: {}"
+        ),
         refusals.ObjectIsCold: Refusal(code="InvalidObjectState"),
         refusals.RestoreInProgress: Refusal(code="RestoreAlreadyInProgress"),
         refusals.RestoreNotAllowed: Refusal(

@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 from coldstore.interfaces.metadata import Conflict, WriteCondition
 from coldstore.model.errors import ColdStoreError, NoSuchUpload
+from coldstore.model.locks import UNLOCKED
 from coldstore.model.objects import Bucket, Checksum, ChecksumKind, ObjectVersion, Piece, Upload, VersionFacts
 from coldstore.model.precedence import Precedence
 from coldstore.plan.listing import ListingPlan
@@ -23,6 +24,8 @@ from coldstore.s3.fields import CUSTOMER_KEY_PREFIX
 from coldstore.s3.integrity import checksum_headers, object_checksum
 from coldstore.s3.lifecycle_headers import abort_headers
 from coldstore.s3.listing import ListingRequest, bounded, owner_node, prefix_nodes
+from coldstore.s3.locking import check_written
+from coldstore.s3.locks import missing_digest
 from coldstore.s3.multipart_plan import (
     COMPLETE_DOCUMENT_MAX_BYTES,
     DEFAULT_ALGORITHM,
@@ -59,7 +62,8 @@ class MultipartOperations:
         """CreateMultipartUpload: class, headers, metadata and checksum are fixed here."""
         services = self._services
         bucket = await services.bucket(call)
-        described = description(call.headers, bucket, services.rules)
+        described = description(call.headers, bucket, services.rules, now=services.now())
+        check_written(described, bucket, None)
         algorithm, kind = checksum_choice(
             call.headers.get("x-amz-checksum-algorithm"), call.headers.get("x-amz-checksum-type")
         )
@@ -76,6 +80,7 @@ class MultipartOperations:
             checksum_kind=kind,
             created_at=services.now(),
             encryption=None if sealing is None else sealing.encryption,
+            lock=described.lock,
         )
         await self._store.create_upload(upload)
         headers = {**encryption_headers(upload.encryption), **await self._abortion(bucket, upload)}
@@ -101,6 +106,8 @@ class MultipartOperations:
             default_algorithm=(upload.checksum_algorithm or DEFAULT_ALGORITHM).lower()
         )
         size_bytes = check_size(call.body)
+        if upload.lock is not UNLOCKED and not plan.has_client_digest:
+            raise missing_digest()
         if upload.checksum_algorithm not in ("", (plan.algorithm or "").upper()):
             raise S3Error(
                 "InvalidRequest",

@@ -1,5 +1,6 @@
 """Operations on single objects and on sets of them: PutObject, HeadObject, GetObject, DeleteObject, DeleteObjects."""
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from coldstore.interfaces.staging import BytesDamaged, DiskFault
 from coldstore.model.errors import (
     ColdStoreError,
     ObjectDamaged,
+    ObjectLocked,
     PreconditionFailed,
 )
 from coldstore.model.objects import (
@@ -40,6 +42,8 @@ from coldstore.s3.encryption import ObjectKey, Sealing, encryption_headers, show
 from coldstore.s3.encryption_reading import opened_at_hand, opened_run
 from coldstore.s3.errors import S3Error, s3_error
 from coldstore.s3.integrity import checksum_headers
+from coldstore.s3.locking import bypasses, check_written, readable_lock, who
+from coldstore.s3.locks import locked, shown_lock, wants_bypass
 from coldstore.s3.paths import KEY_LIMIT_BYTES, key_too_long
 from coldstore.s3.pieces import PinnedRun, Run, Segment, at_hand, segments_of
 from coldstore.s3.ranges import ByteRange, header_range, part_range
@@ -84,10 +88,11 @@ class ObjectOperations:
                 details={"ArgumentName": "uploadId", "ArgumentValue": ""},
             )
         bucket = await services.bucket(call)
-        described = description(call.headers, bucket, services.rules)
+        described = description(call.headers, bucket, services.rules, now=services.now())
         condition = write_condition(call.headers)
         sealing = services.customer_keys.of_writer(call)
         plan = call.body.object_plan()
+        check_written(described, bucket, plan)
         size_bytes = check_size(call.body)
         if sealing is not None:
             size_bytes = sealing.stored_bytes(size_bytes)
@@ -223,6 +228,7 @@ class ObjectOperations:
             **restore_header(version, self._services.now()),
             **await self._services.expiration(bucket, version),
             **tagging_count(version),
+            **shown_lock(await readable_lock(self._services, call, bucket, version)),
             **await self._copies(version),
             "Content-Length": str(length_bytes),
             **overridden(call.query),
@@ -268,7 +274,11 @@ class ObjectOperations:
         wanted = WantedDeletion(
             key=call.object_key, version_id=call.version_id, if_match=delete_condition(call.headers)
         )
-        (done,) = await self._delete(call, bucket, [wanted])
+        try:
+            bypass = await bypasses(self._services, call, bucket, wanted.key, wanted.version_id)
+            (done,) = await self._delete(call, bucket, [wanted], bypass=bypass)
+        except ObjectLocked as error:
+            raise wanted.locked(error) from None
         headers = {} if call.version_id is None else {"x-amz-version-id": call.version_id}
         if done is not None and done.is_marker:
             headers |= marker_headers(done.facts.version_id)
@@ -290,16 +300,29 @@ class ObjectOperations:
                     if index % JUDGED_IN_A_TURN == 0:
                         await deferLater(self._services.clock, 0)
                     await authority.require_deletion(call, bucket, item.key, item.version_id)
+                    await bypasses(self._services, call, bucket, item.key, item.version_id)
                 possible.append((index, item))
             except S3Error as error:
                 refused[index] = error
         done: dict[int, ObjectVersion | None] = {}
-        for batch in batches(possible, keeps_versions=bucket.versioning is not Versioning.UNSET):
+        # Who may not was refused above.
+        bypass = wants_bypass(call.headers)
+        left = deque(batches(possible, keeps_versions=bucket.versioning is not Versioning.UNSET))
+        while left:
+            batch = left.popleft()
             indexes, items = zip(*batch, strict=True)
             try:
-                done |= zip(indexes, await self._delete(call, bucket, items), strict=True)
+                done |= zip(indexes, await self._delete(call, bucket, items, bypass=bypass), strict=True)
             except PreconditionFailed as error:
                 refused |= dict.fromkeys(indexes, s3_error(error))
+            except ObjectLocked as error:
+                # None of them is gone: those that may go once more.
+                locked_ones = {index: item.locked(error) for index, item in batch if item.reason(error)}
+                assert locked_ones, error
+                refused |= locked_ones
+                free = [pair for pair in batch if pair[0] not in locked_ones]
+                if free:
+                    left.appendleft(free)
         nodes: list[Node] = []
         for index, item in enumerate(wanted):
             if index in refused:
@@ -309,19 +332,23 @@ class ObjectOperations:
         return xml_answer(node("DeleteResult", *nodes))
 
     async def _delete(
-        self, call: Call, bucket: Bucket, wanted: Sequence["WantedDeletion"]
+        self, call: Call, bucket: Bucket, wanted: Sequence["WantedDeletion"], *, bypass: bool
     ) -> list[ObjectVersion | None]:
         """
         Carry out deletions that go together; return for each what is gone, or the delete marker that was put there.
 
+        :param bypass: whether retentions of mode GOVERNANCE are bypassed
         :raise PreconditionFailed: the only one has a condition that does not hold
+        :raise ObjectLocked: what some of them name is under lock
         """
         for _ in range(MOVED_TRIES):
             try:
                 found: list[ObjectVersion | None] = []
                 keeps_versions = bucket.versioning is not Versioning.UNSET
                 for batch in batches(list(enumerate(wanted)), keeps_versions=keeps_versions):
-                    found += await self._delete_batch(call, bucket, [item for _, item in batch])
+                    found += await self._delete_batch(
+                        call, bucket, [item for _, item in batch], bypass=bypass
+                    )
             except Conflict:
                 # Since the bucket was looked up it began to keep versions.
                 bucket = await self._services.bucket(call)
@@ -332,12 +359,14 @@ class ObjectOperations:
         raise S3Error("OperationAborted")  # the bucket was changed again and again meanwhile
 
     async def _delete_batch(
-        self, call: Call, bucket: Bucket, wanted: Sequence["WantedDeletion"]
+        self, call: Call, bucket: Bucket, wanted: Sequence["WantedDeletion"], *, bypass: bool
     ) -> list[ObjectVersion | None]:
         services, if_match = self._services, wanted[0].if_match
         if wanted[0].version_id is not None:
             pairs = [(item.key, item.version_id or "") for item in wanted]
-            gone = await self._store.delete_versions(bucket.name, pairs, at=services.now(), if_match=if_match)
+            gone = await self._store.delete_versions(
+                bucket.name, pairs, at=services.now(), if_match=if_match, bypass=bypass, who=who(call)
+            )
             by_id = {(version.facts.key, version.facts.version_id): version for version in gone}
             return [by_id.get(pair) for pair in pairs]
         keys = [item.key for item in wanted]
@@ -382,6 +411,21 @@ class WantedDeletion:
         """Whether one step can carry out both."""
         is_free = self.if_match is None and other.if_match is None
         return is_free and (self.version_id is None) == (other.version_id is None)
+
+    def reason(self, error: ObjectLocked) -> str | None:
+        """Return what keeps the version that this means; None when nothing does."""
+        return next(
+            (
+                reason
+                for (key, version_id), reason in error.reasons.items()
+                if key == self.key and self.version_id in (None, version_id)
+            ),
+            None,
+        )
+
+    def locked(self, error: ObjectLocked) -> S3Error:
+        """Return the refusal to delete it."""
+        return locked(self.reason(error) or str(error))
 
     def deleted_node(self, done: ObjectVersion | None) -> Node:
         """
@@ -564,6 +608,7 @@ async def publish(
             condition=condition,
             messages=[],
             bucket_uid=bucket.bucket_uid,
+            lock=described.lock,
         )
     except ColdStoreError as error:
         await services.not_recorded([piece.address for piece in pieces], error)

@@ -26,6 +26,7 @@ from coldstore.s3.encryption import CustomerKeys
 from coldstore.s3.errors import S3Error
 from coldstore.s3.lifecycle import LifecycleOperations
 from coldstore.s3.listing import ListingOperations
+from coldstore.s3.locking import LockOperations
 from coldstore.s3.multipart import MultipartOperations
 from coldstore.s3.objects import ObjectOperations
 from coldstore.s3.pace import Pace
@@ -135,6 +136,7 @@ class S3Operations:
         tagging, attributes = TaggingOperations(self._services), AttributesOperations(self._services)
         lifecycle = LifecycleOperations(self._services)
         policies = PolicyOperations(self._services)
+        locking = LockOperations(self._services)
         return self._discreet(
             {
                 Operation.LIST_BUCKETS: buckets.list_buckets,
@@ -181,6 +183,12 @@ class S3Operations:
                 Operation.GET_BUCKET_LIFECYCLE: lifecycle.get,
                 Operation.PUT_BUCKET_LIFECYCLE: lifecycle.put,
                 Operation.DELETE_BUCKET_LIFECYCLE: lifecycle.delete,
+                Operation.GET_BUCKET_OBJECT_LOCK: locking.get_configuration,
+                Operation.PUT_BUCKET_OBJECT_LOCK: locking.put_configuration,
+                Operation.GET_OBJECT_RETENTION: locking.get_retention,
+                Operation.PUT_OBJECT_RETENTION: locking.put_retention,
+                Operation.GET_OBJECT_LEGAL_HOLD: locking.get_legal_hold,
+                Operation.PUT_OBJECT_LEGAL_HOLD: locking.put_legal_hold,
                 **ConfigurationOperations(self._services).registry(),
             }
         )

@@ -10,6 +10,7 @@ from coldstore.s3.errors import S3Error
 from coldstore.s3.fields import AMZ_PREFIX, HeaderFields
 from coldstore.s3.forms import FORM_TYPE, Form
 from coldstore.s3.integrity import checksum_headers
+from coldstore.s3.locking import check_written
 from coldstore.s3.objects import publish
 from coldstore.s3.paths import KEY_LIMIT_BYTES, key_too_long
 from coldstore.s3.post_policy import parse_policy
@@ -77,12 +78,13 @@ class PostOperations:
             policy = parse_policy(fields["policy"])
             policy.check_fields({**fields, "key": key}, bucket=bucket.name, now=services.now())
             least_bytes, most_bytes = policy.least_bytes, min(policy.most_bytes, SINGLE_PUT_MAX_BYTES)
-        described = description(call.headers, bucket, services.rules)
+        described = description(call.headers, bucket, services.rules, now=services.now())
         if "tagging" in fields:
             tags = parse_tagging(fields["tagging"].encode("utf-8"))
             described = described._replace(headers=with_tags(described.headers, tags))
         sealing = services.customer_keys.of_writer(call)
         plan = body.object_plan(call.headers)
+        check_written(described, bucket, None)
         body.limit(least_bytes, most_bytes)
         # No room is asked for bytes that are refused when they come.
         size_bytes = min(body.length_bytes, most_bytes)

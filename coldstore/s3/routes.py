@@ -6,12 +6,14 @@ ignored; names that one knows and ColdStore has not built are refused by name, s
 never answers with its bytes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import NoReturn
 
 from coldstore.s3.api import BUILT, COPYING, OF_ONE, UNBUILT, Operation, Target
 from coldstore.s3.errors import SHOWN_MAX, S3Error, shown
 from coldstore.s3.fields import CUSTOMER_KEY_PREFIX, SOURCE_KEY_PREFIX, HeaderFields, Query
+from coldstore.s3.locks import BUCKET_HEADER, LOCK_HEADERS, LOCK_PREFIX
 from coldstore.s3.settled import refuse_other_acls
 
 _SETS_PROPERTIES = frozenset(
@@ -36,8 +38,8 @@ _OF_NO_VERSION = _SETS_PROPERTIES | {
 
 _UNBUILT_HEADERS = (
     "x-amz-server-side-encryption",
-    "x-amz-object-lock-",
-    "x-amz-bucket-object-lock-enabled",
+    LOCK_PREFIX,
+    BUCKET_HEADER,
     "x-amz-website-redirect-location",
     "x-amz-write-offset-bytes",
     "x-amz-copy-source-server-side-encryption",
@@ -50,6 +52,21 @@ _BUILT_HEADERS = frozenset(
     for name in ("algorithm", "key", "key-md5")
 )
 """Those among them that are built: with a name that is misspelt an object would be kept as if no key had been brought."""
+_BUILT_OF: Mapping[Operation, frozenset[str]] = MappingProxyType(
+    {
+        Operation.CREATE_BUCKET: frozenset({BUCKET_HEADER}),
+        **dict.fromkeys(
+            (
+                Operation.POST_OBJECT,
+                Operation.PUT_OBJECT,
+                Operation.COPY_OBJECT,
+                Operation.CREATE_MULTIPART_UPLOAD,
+            ),
+            LOCK_HEADERS,
+        ),
+    }
+)
+"""Those that are built for some operations."""
 _OTHER_ENCRYPTION = "x-amz-server-side-encryption"
 
 _OWNERSHIP = "x-amz-object-ownership"
@@ -79,7 +96,7 @@ def route(method: str, target: Target, query: Query, headers: HeaderFields) -> O
             details={"ArgumentName": "versionId", "ArgumentValue": query.one("versionId") or ""},
         )
     if operation in _SETS_PROPERTIES:
-        _refuse_unbuilt_headers(headers)
+        _refuse_unbuilt_headers(headers, _BUILT_OF.get(operation, frozenset()))
         if operation is Operation.CREATE_BUCKET:
             _refuse_other_ownership(headers)
     return operation
@@ -147,9 +164,9 @@ def _not_implemented(what: str) -> S3Error:
     return S3Error("NotImplemented", f"ColdStore does not implement this part of S3: {what}", resource=what)
 
 
-def _refuse_unbuilt_headers(headers: HeaderFields) -> None:
+def _refuse_unbuilt_headers(headers: HeaderFields, built: frozenset[str]) -> None:
     for name in headers.amz_names():
-        if name in _BUILT_HEADERS:
+        if name in _BUILT_HEADERS or name in built:
             continue
         if name == _OTHER_ENCRYPTION and CUSTOMER_KEY_PREFIX + "algorithm" in headers:
             raise S3Error(

@@ -8,6 +8,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
 
+from coldstore.model.locks import UNLOCKED, Lock
 from coldstore.model.objects import (
     TAGGING,
     Bucket,
@@ -21,6 +22,7 @@ from coldstore.plan.classes import ClassRules
 from coldstore.s3.body import stored_content_encoding
 from coldstore.s3.errors import S3Error, shown
 from coldstore.s3.fields import USER_METADATA_PREFIX, HeaderFields, Query
+from coldstore.s3.locks import written_lock
 from coldstore.s3.tags import header_tags, with_tags
 
 DEFAULT_CONTENT_TYPE = "binary/octet-stream"
@@ -46,18 +48,21 @@ class Description(NamedTuple):
     storage_class: StorageClass
     headers: Pairs
     user_metadata: Pairs
+    lock: Lock = UNLOCKED
 
 
-def description(headers: HeaderFields, bucket: Bucket, rules: ClassRules) -> Description:
+def description(headers: HeaderFields, bucket: Bucket, rules: ClassRules, *, now: float) -> Description:
     """
     Read what a writer says of a new object.
 
+    :param now: no retention ends before
     :raise S3Error: InvalidStorageClass, MetadataTooLarge, InvalidArgument, InvalidTag
     """
     return Description(
         storage_class=storage_class(headers, bucket, rules),
         headers=with_tags(stored_headers(headers), header_tags(headers)),
         user_metadata=user_metadata(headers),
+        lock=written_lock(headers, now=now),
     )
 
 

@@ -24,7 +24,6 @@ MISSING: Mapping[Operation, str] = MappingProxyType(
         Operation.GET_BUCKET_METADATA: "MetadataConfigurationNotFound",
         Operation.GET_BUCKET_METADATA_TABLE: "MetadataConfigurationNotFound",
         Operation.GET_BUCKET_METRICS: "NoSuchConfiguration",
-        Operation.GET_BUCKET_OBJECT_LOCK: "ObjectLockConfigurationNotFoundError",
         Operation.GET_BUCKET_REPLICATION: "ReplicationConfigurationNotFoundError",
         Operation.GET_BUCKET_WEBSITE: "NoSuchWebsiteConfiguration",
         Operation.DELETE_BUCKET_ANALYTICS: "NoSuchConfiguration",
@@ -33,8 +32,6 @@ MISSING: Mapping[Operation, str] = MappingProxyType(
         Operation.DELETE_BUCKET_METADATA: "MetadataConfigurationNotFound",
         Operation.DELETE_BUCKET_METADATA_TABLE: "MetadataConfigurationNotFound",
         Operation.DELETE_BUCKET_METRICS: "NoSuchConfiguration",
-        Operation.GET_OBJECT_LEGAL_HOLD: "NoSuchObjectLockConfiguration",
-        Operation.GET_OBJECT_RETENTION: "NoSuchObjectLockConfiguration",
     }
 )
 """The 404 with which S3 answers who asks for what is not there."""

@@ -83,6 +83,30 @@ class PostObjectTests(SynchronousTestCase):
         self.assertEqual(self.rig.ask("GET", "/pics").body.count(b"<Key>"), 0)
         self.assertEqual(self.rig.piece_count, 0)
 
+    def test_lock(self) -> None:
+        """A form says how its object is locked, as header fields of a PUT do."""
+        fields = {
+            "key": "k",
+            "x_amz_object_lock_mode": "COMPLIANCE",
+            "x_amz_object_lock_retain_until_date": "2026-03-01T00:00:00Z",
+        }
+        conditions = [["starts-with", f"${name.replace('_', '-')}", ""] for name in fields if name != "key"]
+        answer = self.upload(*conditions, **fields)
+        self.assertEqual((answer.status, answer.code), (400, "InvalidRequest"))
+        self.check_nothing_kept()
+        self.rig.put(
+            "/pics?versioning", b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
+        )
+        document = b"<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled></ObjectLockConfiguration>"
+        digest = b64encode(md5(document).digest()).decode()
+        self.assertEqual(self.rig.put("/pics?object-lock", document, content_md5=digest).status, 200)
+        answer = self.upload(*conditions, **{**fields, "x_amz_object_lock_mode": "none"})
+        self.assertEqual((answer.status, answer.code), (400, "InvalidArgument"))
+        self.check_nothing_kept()
+        self.assertEqual(self.upload(*conditions, **fields).status, 204)
+        headers = self.rig.ask("HEAD", "/pics/k").headers
+        self.assertEqual(headers["x-amz-object-lock-retain-until-date"], "2026-03-01T00:00:00.000Z")
+
     def test_version_4(self) -> None:
         """A form signed by Version 4 makes the object that it describes."""
         answer = self.upload(

@@ -100,7 +100,7 @@ class RouteTests(SynchronousTestCase):
             ("PUT /b?analytics&id=1", "PutBucketAnalyticsConfiguration"),
             ("GET /b/k?torrent", "GetObjectTorrent"),
             ("POST /b/k?select&select-type=2", "SelectObjectContent"),
-            ("PUT /b/k?retention", "PutObjectRetention"),
+            ("PUT /b/k?renameObject", "RenameObject"),
             ("OPTIONS /b/k", "OPTIONS"),
             ("PATCH /b/k", "PATCH"),
         ):
@@ -137,17 +137,22 @@ class RouteTests(SynchronousTestCase):
         for name in (
             "x-amz-server-side-encryption",
             "x-amz-server-side-encryption-aws-kms-key-id",
-            "x-amz-object-lock-mode",
-            "x-amz-object-lock-legal-hold",
+            "x-amz-object-lock-event-hold",
+            "x-amz-object-lock-event-hold-duration-days",
             "x-amz-website-redirect-location",
         ):
             for line in ("PUT /b/k", "POST /b/k?uploads"):
                 error = self.refusal(line, {name: "x"})
                 self.assertEqual((error.code, error.details), ("NotImplemented", {"Header": name}))
             routed("GET /b/k", {name: "x"})
-        self.assertEqual(
-            self.refusal("PUT /b", {"x-amz-bucket-object-lock-enabled": "true"}).code, "NotImplemented"
-        )
+        lock = {"x-amz-object-lock-mode": "GOVERNANCE"}
+        for line in ("PUT /b/k", "POST /b/k?uploads", "POST /b"):
+            routed(line, lock)
+        for line in ("PUT /b", "PUT /b/k?partNumber=1&uploadId=u"):
+            self.assertEqual(self.refusal(line, lock).code, "NotImplemented", line)
+        bucket_lock = {"x-amz-bucket-object-lock-enabled": "true"}
+        routed("PUT /b", bucket_lock)
+        self.assertEqual(self.refusal("PUT /b/k", bucket_lock).code, "NotImplemented")
 
     def test_customer_keys(self) -> None:
         """Keys of customers are built; beside them no other encryption can be asked for."""
