@@ -244,14 +244,23 @@ def _objects(client: Client, options: argparse.Namespace) -> None:
         {
             **row,
             "copies": _copies_text(row),
+            "lock": _lock_text(row["lock"]),
             "restore": (row["restore"] or {}).get("phase"),
             "state": "delete marker" if row["is_delete_marker"] else row["state"],
         }
         for row in _rows(found)
     ]
     of_versions = ["version_id", "is_current"] if options.versions else []
+    of_locked = ["lock"] if any(row["lock"] for row in rows) else []
     columns = ["key", *of_versions, "size_bytes", "storage_class", "state", "on_disk", "copies", "restore"]
-    print(table(rows, columns))
+    print(table(rows, [*columns, *of_locked]))
+
+
+def _lock_text(lock: Mapping[str, Any] | None) -> str | None:
+    if lock is None:
+        return None
+    retention = f"{lock['mode']} until {lock['retain_until']}" if lock["mode"] else ""
+    return ", ".join(filter(None, [retention, "legal hold" if lock["legal_hold"] else ""])) or None
 
 
 def _copies_text(row: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from coldstore.model.bundles import Bundle, Copy
 from coldstore.model.cartridges import Cartridge, Drive
 from coldstore.model.events import Alert, AuditEvent
 from coldstore.model.keys import AccessKey
+from coldstore.model.locks import UNLOCKED
 from coldstore.model.objects import UNLIMITED_BYTES, Bucket, ObjectVersion, User
 from coldstore.util.tables import size
 
@@ -88,6 +89,13 @@ def object_row(version: ObjectVersion, copies: Sequence[Copy], *, wanted: int) -
         "storage_class": facts.storage_class.value,
         "state": version.archive_state.value,
         "on_disk": version.on_disk,
+        "lock": None
+        if version.lock == UNLOCKED
+        else {
+            "mode": None if version.lock.retention is None else version.lock.retention.mode.value,
+            "retain_until": None if version.lock.retention is None else moment(version.lock.retention.until),
+            "legal_hold": bool(version.lock.legal_hold),
+        },
         "copies_wanted": wanted,
         "copies": [
             {
