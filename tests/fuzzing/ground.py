@@ -24,6 +24,9 @@ LOOKS = (
     b"/kept",
     b"/kept?tagging",
     b"/rising?uploadId=@UPLOAD@",
+    b"?object-lock",
+    b"/kept?retention",
+    b"/kept?legal-hold",
 )
 ENABLED = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
 
@@ -61,7 +64,7 @@ class Ground:
         """Make a bucket as the operations expect it."""
         bucket = f"fuzz-{next(self._numbers)}"
         ask = self._ask
-        ask("PUT", f"/{bucket}")
+        ask("PUT", f"/{bucket}", headers={"x-amz-bucket-object-lock-enabled": "true"})
         ask("PUT", f"/{bucket}?versioning", ENABLED)
         head = ask("PUT", f"/{bucket}/kept", b"kept")
         ask("PUT", f"/{bucket}/other", b"x" * 20_000)

@@ -183,8 +183,9 @@ def _attributes(random: Random) -> Asked:
 
 def _delete(random: Random) -> Asked:
     query = _query(random, (b"versionId", (b"@VERSION@", b"null")))
-    key = random.choice((b"none", b"new/%F4%8F%BF%BF", b"%01%7F"))
-    return Asked(operation="delete", method=b"DELETE", target=_path(key, query))
+    key = random.choice((b"none", b"locked", b"new/%F4%8F%BF%BF", b"%01%7F"))
+    headers = _some(random, (b"x-amz-bypass-governance-retention", b"true"))
+    return Asked(operation="delete", method=b"DELETE", target=_path(key, query), headers=headers)
 
 
 def _delete_many(random: Random) -> Asked:
@@ -362,6 +363,61 @@ def _lifecycle(random: Random) -> Asked:
     )
 
 
+LOCK_HEADERS: Fields = (
+    (b"x-amz-object-lock-mode", b"GOVERNANCE"),
+    (b"x-amz-object-lock-retain-until-date", b"2094-12-01T16:00:00Z"),
+    (b"x-amz-object-lock-legal-hold", b"OFF"),
+)
+
+
+def _put_locked(random: Random) -> Asked:
+    method, query = random.choice(((b"PUT", b""), (b"PUT", b""), (b"POST", b"uploads")))
+    body = _content(random) if method == b"PUT" else b""
+    return Asked(
+        operation="put locked",
+        method=method,
+        target=_path(random.choice((b"none", b"locked")), query),
+        headers=LOCK_HEADERS,
+        body=body,
+        framing=_proof(random) if body else Framing.HASH,
+    )
+
+
+def _lock(random: Random) -> Asked:
+    """The lock of an object, or what its bucket gives."""
+    mode = random.choice((b"GOVERNANCE", b"COMPLIANCE"))
+    name, root, content = random.choice(
+        (
+            (
+                b"retention",
+                b"Retention",
+                b"<Mode>%s</Mode><RetainUntilDate>2094-12-01T16:00:00.5Z</RetainUntilDate>",
+            ),
+            (b"retention", b"Retention", b""),
+            (b"legal-hold", b"LegalHold", b"<Status>ON</Status>"),
+            (b"object-lock", b"ObjectLockConfiguration", b"<ObjectLockEnabled>Enabled</ObjectLockEnabled>"),
+            (
+                b"object-lock",
+                b"ObjectLockConfiguration",
+                b"<ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule><DefaultRetention><Mode>%s</Mode><Days>1</Days></DefaultRetention></Rule>",
+            ),
+        )
+    )
+    method = random.choice((b"GET", b"PUT"))
+    body = _document(root, content.replace(b"%s", mode), random) if method == b"PUT" else b""
+    of_version = _query(random, (b"versionId", (b"@VERSION@", b"null")))
+    query = b"&".join(filter(None, [name, of_version]))
+    key = random.choice((b"kept", b"locked", b"none"))
+    return Asked(
+        operation="lock",
+        method=method,
+        target=_bucket(name) if name == b"object-lock" else _path(key, query),
+        headers=_some(random, (b"x-amz-bypass-governance-retention", b"true")),
+        body=body,
+        framing=_proof(random) if body else Framing.HASH,
+    )
+
+
 def _versioning(random: Random) -> Asked:
     if random.random() < 0.5:
         return Asked(operation="versioning", method=b"GET", target=_bucket(b"versioning"))
@@ -479,6 +535,8 @@ OPERATIONS: Mapping[str, tuple[Make, float]] = {
     "tags of an object": (_object_tags, 1.5),
     "tags of a bucket": (_bucket_tags, 1),
     "lifecycle": (_lifecycle, 1.5),
+    "put locked": (_put_locked, 1),
+    "lock": (_lock, 1.5),
     "versioning": (_versioning, 0.7),
     "default class": (_default_class, 0.7),
     "bucket": (_bucket_itself, 1),

@@ -17,12 +17,14 @@ from coldstore.disk.addresses import SliceAddress
 from coldstore.disk.framing import taken_bytes
 from coldstore.disk.index import ContainerIndex
 from coldstore.disk.layout import BLOCKS, RECORDS, SCRATCH, Layout
+from coldstore.plan.lock import LEEWAY_SECONDS, PACE
 from tests.simulation.restores import COMPLETED, FAILED, Restores
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
 BUNDLES = "coldstore/bundles"
+UNLOCKED = "and was gone, or free to go,"
 CLAIM_SECONDS = 2 * 3600.0
 """How long a bundle may be filling: a round of the packer takes seconds, and what a dead one was filling is taken up at the start."""
 ACCOUNT_SECONDS = 3600.0
@@ -42,6 +44,11 @@ class Judge:
         self._renewed: set[str] = set()
         """Bundles that have lost a copy: it is made anew, long after their members left the disk."""
         self._digests: dict[int, tuple[bytes, str]] = {}
+        self._retained: dict[int, float] = {}
+        """By uid, until when versions are under lock."""
+        self._looked_at = 0.0
+        self._ahead_seconds = 0.0
+        """For how long the clock was ahead: the time of locks may have gained as much."""
 
     def _rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         return self._world.database.connection.execute(query, values).fetchall()
@@ -54,6 +61,7 @@ class Judge:
             bundle_id for (bundle_id,) in self._rows("SELECT bundle_id FROM copies WHERE state = 'lost'")
         )
         found = [*self._world.complaints, *self._world.floor.violations, *self.restores.look()]
+        found += self._under_lock()
         lasts: dict[str, float] = {}
         for name, sentence, limit_seconds in self._temporary():
             lasts[name] = self._lasts.get(name, 0.0) + (
@@ -65,6 +73,23 @@ class Judge:
                 )
         self._lasts = lasts
         return found
+
+    def _under_lock(self) -> Iterator[str]:
+        """What is under lock is there, and for no shorter a time than before; whatever the clock says."""
+        now = self._world.reactor.seconds()
+        if self._world.clock_error > 0:
+            self._ahead_seconds += now - self._looked_at
+        self._looked_at = now
+        living = dict(
+            self._rows(
+                "SELECT version_uid, retain_until FROM versions WHERE retain_until > 0 AND deleted_at IS NULL"
+            )
+        )
+        over = now + LEEWAY_SECONDS + PACE * self._ahead_seconds
+        for uid, until in self._retained.items():
+            if until > over and living.get(uid, 0.0) < until:
+                yield f"version {uid} is under lock until {until}, {UNLOCKED} at {now}"
+        self._retained = {uid: until for uid, until in self._retained.items() if until > over} | living
 
     def _temporary(self) -> Iterator[tuple[str, str, float]]:
         """What may be so for a while: a name, a sentence, and for how many seconds."""

@@ -4,7 +4,9 @@ The person in charge: admits cartridges, looks in a few times a day, repairs wha
 Orders go through the operator's interface of the running appliance; hands go to the library.
 """
 
+import hashlib
 import json
+from base64 import b64encode
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,15 +16,19 @@ from twisted.web.server import Site
 
 from coldstore.testing.library import SimulatedLibrary
 from tests.simulation.chance import HOUR
+from tests.simulation.clients import LOCKING
 from tests.simulation.life import LifeIsOver, LifeReactor
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
 LOOK_HOURS = (2.0, 8.0)
-VERSIONED = "beta"
-"""The bucket that keeps versions: what its clients overwrite and delete stays, and goes to tape as well."""
 KEEPS_VERSIONS = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
+"""What is overwritten and deleted stays, and goes to tape as well."""
+LOCKS_THEM = (
+    b"<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule><DefaultRetention>"
+    b"<Mode>COMPLIANCE</Mode><Days>1</Days></DefaultRetention></Rule></ObjectLockConfiguration>"
+)
 ADMITTED_AT_FIRST = 10
 SCRATCH_LEAST = 3
 WAIT_SECONDS = 30.0
@@ -127,8 +133,12 @@ class Operator:
         for client in world.clients[:2]:
             try:
                 answer = await client.ask("PUT", "")
-                if answer is not None and client.bucket == VERSIONED:
+                if answer is not None and client.bucket == LOCKING:
                     answer = await client.ask("PUT", "", query="versioning=", body=KEEPS_VERSIONS)
+                    digest = {"content-md5": b64encode(hashlib.md5(LOCKS_THEM).digest()).decode()}
+                    answer = answer and await client.ask(
+                        "PUT", "", query="object-lock=", headers=digest, body=LOCKS_THEM
+                    )
             except Exception:  # noqa: BLE001 - asked again at the next look
                 return
             if answer is None or answer.status not in (200, 409):

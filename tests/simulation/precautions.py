@@ -21,7 +21,7 @@ from coldstore.disk.reading import PieceReader
 from coldstore.disk.staging import DiskStaging
 from coldstore.interfaces.filesystem import StartBlock, SyncedIndex
 from coldstore.interfaces.mover import RangeState
-from coldstore.metadata.sql import copies, restores, standing, users
+from coldstore.metadata.sql import copies, protection, restores, standing, users
 from coldstore.metadata.sql.database import Database
 from coldstore.model.bundles import Bundle
 from coldstore.s3.integrity import IntegrityPlan
@@ -38,6 +38,7 @@ from coldstore.work.queues import RecallQueue
 from tests.simulation import database
 from tests.simulation.chance import TAKEOVER
 from tests.simulation.disk import SimulatedFileSystem
+from tests.simulation.invariants import UNLOCKED
 from tests.simulation.library import COMMANDED, LifeLock
 from tests.simulation.restores import NOT_DONE, NOT_TOLD
 
@@ -164,6 +165,13 @@ def _marks_first() -> AbstractContextManager[Any]:
 
 def _loses_messages() -> AbstractContextManager[Any]:
     return patch.object(restores, "write_messages", _nothing_later)
+
+
+def _locks_nothing() -> AbstractContextManager[Any]:
+    async def demand_free(_db: Database, _leaving: Any, **_: Any) -> list[Any]:
+        return []
+
+    return patch.object(protection, "demand_free", demand_free)
 
 
 def _frees_at_once() -> AbstractContextManager[Any]:
@@ -367,6 +375,11 @@ PRECAUTIONS: Mapping[str, Precaution] = {
         removed=_frees_at_once,
         rates={"kill": 1.0, "mount fails": 0.3},
         seeds=8,
+    ),
+    "what is under lock stays": Precaution(
+        what="who deletes versions asks whether they are under lock",
+        removed=_locks_nothing,
+        found_by=UNLOCKED,
     ),
     "loops outlive faults": Precaution(
         what="a loop goes on after a round that failed",
