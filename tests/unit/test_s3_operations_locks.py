@@ -1,12 +1,12 @@
 """Operations on object lock, and on objects under lock."""
 
+import json
 from base64 import b64encode
 from hashlib import md5
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from coldstore.model.locks import Lock, LockMode, Retention
-from coldstore.s3 import locking
 from tests.unit.s3_rig import Rig, text_of, texts_of
 from tests.unit.s3_wire import NOW, ParsedAnswer
 
@@ -329,12 +329,34 @@ class DeletionTests(Case):
         self.delete(version_id, bypass=True)
         self.assertEqual(self.rig.ask("DELETE", "/bkt").status, 204)
 
+    def deny(self, *actions: str) -> None:
+        """Have the policy of the bucket deny everybody something with its objects."""
+        statement = {"Effect": "Deny", "Principal": "*", "Action": actions, "Resource": "arn:aws:s3:::bkt/*"}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]}).encode()
+        answer = self.send("/bkt?policy", policy)
+        self.assertLess(answer.status, 300, answer.body)
+
     def test_who_may_not_bypass(self) -> None:
-        """Who asks for the bypass and may not have it is refused, whatever is there."""
+        """Who asks for the bypass and may not have it is refused, whatever is there, and hinders nobody else."""
         version_id = self.put_locked(mode="GOVERNANCE")
-        self.patch(locking, "may_bypass_governance", lambda call, bucket: False)
+        self.deny("s3:BypassGovernanceRetention")
         answer = self.delete(version_id, bypass=True)
         self.assertEqual((answer.status, answer.code), (403, "AccessDenied"))
+        self.assertIn("s3:BypassGovernanceRetention", text_of(answer.body, "Message") or "")
         answer = self.send("/bkt/k?retention", b"<Retention/>", x_amz_bypass_governance_retention="true")
         self.assertEqual((answer.status, answer.code), (403, "AccessDenied"))
+        document = f"<Delete><Object><Key>k</Key><VersionId>{version_id}</VersionId></Object></Delete>".encode()
+        headers = {**digest(document), "x-amz-bypass-governance-retention": "true"}
+        answer = self.rig.ask("POST", "/bkt?delete", document, headers)
+        self.assertEqual(texts_of(answer.body, "Code"), ["AccessDenied"])
         self.assertEqual(self.rig.ask("GET", f"/bkt/k?versionId={version_id}").status, 200)
+
+    def test_who_may_not_see(self) -> None:
+        """Reads show of a lock what their reader may ask for."""
+        self.put(**lock_headers(), **{"x-amz-object-lock-legal-hold": "ON"})
+        for action, hidden in (("s3:GetObjectRetention", "mode"), ("s3:GetObjectLegalHold", "legal-hold")):
+            self.deny(action)
+            names = {"mode", "retain-until-date", "legal-hold"}
+            headers = self.rig.ask("HEAD", "/bkt/k").headers
+            shown = {name for name in names if f"x-amz-object-lock-{name}" in headers}
+            self.assertEqual(shown, {"legal-hold"} if hidden == "mode" else names - {"legal-hold"})
