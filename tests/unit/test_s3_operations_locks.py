@@ -345,7 +345,9 @@ class DeletionTests(Case):
         self.assertIn("s3:BypassGovernanceRetention", text_of(answer.body, "Message") or "")
         answer = self.send("/bkt/k?retention", b"<Retention/>", x_amz_bypass_governance_retention="true")
         self.assertEqual((answer.status, answer.code), (403, "AccessDenied"))
-        document = f"<Delete><Object><Key>k</Key><VersionId>{version_id}</VersionId></Object></Delete>".encode()
+        document = (
+            f"<Delete><Object><Key>k</Key><VersionId>{version_id}</VersionId></Object></Delete>".encode()
+        )
         headers = {**digest(document), "x-amz-bypass-governance-retention": "true"}
         answer = self.rig.ask("POST", "/bkt?delete", document, headers)
         self.assertEqual(texts_of(answer.body, "Code"), ["AccessDenied"])
