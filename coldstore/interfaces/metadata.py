@@ -223,6 +223,9 @@ class IMetadataStore(Interface):
     def users() -> Deferred[list[User]]:
         """Return all users by name."""
 
+    def user_names(user_ids: Collection[str]) -> Deferred[dict[str, str]]:
+        """Return the names of those of at most KEYS_MAX users that there are, by id."""
+
     def user(user_id: str) -> Deferred[User | None]:
         """Return a user, None when there is none."""
 
@@ -326,9 +329,11 @@ class IMetadataStore(Interface):
         created_at: float,
         default_class: StorageClass | None,
         object_lock: BucketLock | None = None,
+        documents: Mapping[ConfigurationKind, str] = MappingProxyType({}),
     ) -> Deferred[Bucket]:
         """
-        Create a bucket; with ``object_lock`` its versioning is Enabled as well. Fails with ``BucketAlreadyOwned`` or ``BucketExists``.
+        Create a bucket that is configured by these documents; with ``object_lock`` its versioning is Enabled as well. Fails with
+        ``BucketAlreadyOwned`` or ``BucketExists``.
         """
 
     def bucket(name: str) -> Deferred[Bucket]:
@@ -556,6 +561,11 @@ class IMetadataStore(Interface):
         Give a version these tags (none: ``()``) in place of those it has. Harmless to repeat.
 
         Fails with ``Conflict`` when the version is deleted or unknown, or a delete marker.
+        """
+
+    def set_acl(version_uid: int, *, acl: Pairs) -> Deferred[ObjectVersion]:
+        """
+        Give a version these grants, as header fields (``ObjectVersion.acl``), in place of those it has. As ``set_tags``.
         """
 
     def part_digests(version_uid: int, *, offset_bytes: int, length_bytes: int) -> Deferred[bytes]:

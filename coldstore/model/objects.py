@@ -248,7 +248,9 @@ class ObjectVersion(NamedTuple):
     current, or was when it was deleted). A *delete marker* (``is_marker``) has no bytes: while it is current, nothing is under its key.
 
     ``tags`` are those that it was given later, sorted by name; None as long as it has those of its writer, which are among its
-    facts (``TAGGING``). ``lock`` is what keeps it from being deleted.
+    facts (``TAGGING``). So it is with ``acl``, the grants of its access control list as header fields have them (``x-amz-grant-read``
+    and so on): ``()`` is a list that grants nobody anything; a version whose writer said nothing is its owner's alone. ``lock`` is what
+    keeps it from being deleted.
     """
 
     version_uid: int
@@ -267,6 +269,7 @@ class ObjectVersion(NamedTuple):
     superseded_at: float | None = None
     tags: Pairs | None = None
     lock: Lock = UNLOCKED
+    acl: Pairs | None = None
 
     @property
     def name(self) -> str:
@@ -348,7 +351,8 @@ class Upload:
     A multipart upload in progress; ``upload_id`` is also the layout that its parts will form.
 
     ``revision`` grows with every recorded part: a completion can tell whether the parts are still those it has read.
-    ``encryption`` is that of all its parts, ``lock`` what its writer wants of the version that it becomes.
+    ``encryption`` is that of all its parts, ``lock`` what its writer wants of the version that it becomes. ``owner_id`` is whose
+    the object will be, ``initiator_id`` who began the upload (empty: the owner, or somebody who did not sign).
     """
 
     upload_id: str
@@ -364,3 +368,4 @@ class Upload:
     revision: int = 0
     encryption: Encryption | None = None
     lock: Lock = UNLOCKED
+    initiator_id: str = ""

@@ -1720,6 +1720,71 @@ class MetadataContract(MetadataSteps, KeySteps):
         await self.refused(Conflict, self.store.set_tags(written.version_uid, tags=pairs))
         await self.refused(Conflict, self.store.set_tags(10**9, tags=pairs))
 
+    async def test_acl(self) -> None:
+        """A version has the grants that it was given last, none of them included; its successor has none of them."""
+        written = await self.publish(
+            b"k", headers=(("content-type", "text/plain"), ("x-amz-grant-read", 'id="a"'))
+        )
+        self.assertIsNone(written.acl)
+        grants = (("x-amz-grant-full-control", 'id="ä"'), ("x-amz-grant-read", 'uri="u", id="b"'))
+        given = await self.store.set_acl(written.version_uid, acl=grants)
+        self.assertEqual(given, written._replace(acl=grants, revision=given.revision))
+        self.assertGreater(given.revision, written.revision)
+        self.assertEqual(await self.store.current_version("b", b"k"), given)
+        self.assertEqual((await self.store.current_content("b", b"k"))[0], given)
+        tagged = await self.store.set_tags(written.version_uid, tags=(("a", "b"),))
+        self.assertEqual((tagged.acl, tagged.tags), (grants, (("a", "b"),)))
+        for _ in range(2):
+            emptied = await self.store.set_acl(written.version_uid, acl=())
+            self.assertEqual((emptied.acl, emptied.facts), ((), written.facts))
+        self.assertIsNone((await self.publish(b"k")).acl)
+        await self.refused(Conflict, self.store.set_acl(written.version_uid, acl=grants))
+        await self.refused(Conflict, self.store.set_acl(10**9, acl=grants))
+
+    async def test_initiator(self) -> None:
+        """An upload knows who began it, beside whose its object will be."""
+        for upload in (upload_of("u"), replace(upload_of("v"), initiator_id="another")):
+            await self.store.create_upload(upload)
+            self.assertEqual(await self.store.upload("b", upload.key, upload.upload_id), upload)
+        found = await self.store.uploads("b", prefix=b"", after_key=b"", after_upload_id="", limit=9)
+        self.assertEqual([(one.upload_id, one.initiator_id) for one in found], [("u", ""), ("v", "another")])
+
+    async def test_user_names(self) -> None:
+        """The names of those users that there are are found by their ids."""
+        for name in ("ann", "bob", "cid"):
+            user, key = user_of(f"id of {name}", name, name.upper())
+            await self.store.create_user(user, key)
+        asked = ["id of bob", "nobody", "id of ann", "bob"]
+        self.assertEqual(await self.store.user_names(asked), {"id of ann": "ann", "id of bob": "bob"})
+        self.assertEqual(await self.store.user_names([]), {})
+        await self.refused(StepTooLarge, self.store.user_names([str(number) for number in range(101)]))
+
+    async def test_configured_from_the_beginning(self) -> None:
+        """A bucket can be created with its documents, all of it in one step or not at all."""
+        documents = {ConfigurationKind.ACL: "[]", ConfigurationKind.OWNERSHIP: '"x"'}
+
+        async def create(name: str) -> Bucket:
+            return await self.store.create_bucket(
+                name=name,
+                owner_id="owner",
+                region="here",
+                created_at=1.0,
+                default_class=None,
+                documents=documents,
+            )
+
+        bucket = await create("configured")
+        self.assertEqual(await self.store.bucket("configured"), bucket)
+        self.assertEqual(set(bucket.configurations), set(documents))
+        for kind, document in documents.items():
+            found = await self.store.bucket_configuration(bucket_uid=bucket.bucket_uid, kind=kind)
+            self.assertEqual(found, document)
+        await self.refused(BucketAlreadyOwned, create("b"))
+        self.assertEqual((await self.store.bucket("b")).configurations, {})
+        documents[ConfigurationKind.CORS] = "c" * (DOCUMENT_MAX_BYTES + 1)
+        await self.refused(StepTooLarge, create("large"))
+        await self.refused(NoSuchBucket, self.store.bucket("large"))
+
     async def test_bucket_tags(self) -> None:
         """A bucket has the tags, and the limit for restores, that it was given last; another one of its name has none."""
         self.assertEqual((await self.store.bucket("b")).tags, ())

@@ -50,7 +50,8 @@ class MetadataModel(MetadataSteps):
         self.open_uploads: dict[str, dict[int, str]] = {}
         """Upload id to address by part number."""
         self.tags: dict[int, Pairs] = {}
-        """By uid, of those that were given some."""
+        self.acls: dict[int, Pairs] = {}
+        """Both by uid, of those that were given some."""
         self.given: set[str] = set()
         self.freed: list[str] = []
         moves = self.moves()
@@ -70,7 +71,7 @@ class MetadataModel(MetadataSteps):
             (self.pack, 4), (self.advance_bundle, 10), (self.begin_restore, 3), (self.bring_back, 3),
             (self.expire, 1), (self.evict, 4), (self.free, 2), (self.read, 1), (self.move, 3),
             (self.set_versioning, 1), (self.remove_versions, 3),
-            (self.tag, 2),
+            (self.tag, 2), (self.grant, 1),
         ]  # fmt: skip
 
     async def compare(self) -> None:
@@ -84,6 +85,7 @@ class MetadataModel(MetadataSteps):
         await self.check_backlog()
         for one in found:
             self.assertEqual(one.tags, self.tags.get(one.version_uid))
+            self.assertEqual(one.acl, self.acls.get(one.version_uid))
             digests = await self.store.part_digests(one.version_uid, offset_bytes=0, length_bytes=99)
             self.assertEqual(digests, one.facts.etag.encode() if one.facts.part_sizes else b"")
         self.assertEqual(len(self.freed), len(set(self.freed)))
@@ -308,6 +310,14 @@ class MetadataModel(MetadataSteps):
             tags = self.chance.choice([(), (("a", self.unique("tag")),)])
             await self.store.set_tags(version.version_uid, tags=tags)
             self.tags[version.version_uid] = tags
+
+    async def grant(self) -> None:
+        """Give an object grants, or none at all."""
+        versions = await self.versions()
+        for version in self.chance.sample(versions, min(1, len(versions))):
+            grants = self.chance.choice([(), (("x-amz-grant-read", self.unique("user")),)])
+            await self.store.set_acl(version.version_uid, acl=grants)
+            self.acls[version.version_uid] = grants
 
     async def pack(self) -> None:
         """Claim what waits, versions of several pieces in two bundles, perhaps only in part."""

@@ -9,7 +9,7 @@ from coldstore.metadata.sql.database import Database
 from coldstore.metadata.sql.rows import BUCKET_COLUMNS, bucket_of
 from coldstore.model.configurations import DOCUMENT_MAX_BYTES, ConfigurationKind
 from coldstore.model.errors import NoSuchBucket
-from coldstore.model.objects import Bucket
+from coldstore.model.objects import Bucket, StorageClass
 
 
 async def set_one(db: Database, *, name: str, kind: ConfigurationKind, document: str | None) -> Bucket:
@@ -37,6 +37,30 @@ async def set_one(db: Database, *, name: str, kind: ConfigurationKind, document:
     if row is None:
         raise NoSuchBucket(name)
     return bucket_of(row)
+
+
+async def create_bucket(
+    db: Database,
+    *,
+    name: str,
+    owner_id: str,
+    region: str,
+    created_at: float,
+    default_class: StorageClass | None,
+    documents: Mapping[ConfigurationKind, str],
+) -> Bucket:
+    """Create a bucket that is configured from its beginning."""
+    bucket = await buckets.create(
+        db,
+        name=name,
+        owner_id=owner_id,
+        region=region,
+        created_at=created_at,
+        default_class=default_class,
+    )
+    for kind, document in documents.items():
+        bucket = await set_one(db, name=name, kind=kind, document=document)
+    return bucket
 
 
 async def document_of(db: Database, *, bucket_uid: int, kind: ConfigurationKind) -> str | None:

@@ -44,20 +44,22 @@ VERSION_COLUMNS = """
     v.user_metadata, v.checksum_algorithm, v.checksum_value, v.checksum_kind, v.crc64nvme, v.part_sizes, v.created_at,
     v.owner_id, v.layout_id, v.on_disk, v.archive_state, v.archived_at, v.restore_phase, v.restore_tier, v.restore_days,
     v.restore_requested_at, v.restore_expires_at, v.restore_requested_by, v.last_read_at, v.read_count, v.deleted_at,
-    v.revision, v.is_marker, v.superseded_at, v.tags, v.encryption, v.content_bytes, v.lock_mode, v.retain_until, v.legal_hold"""
+    v.revision, v.is_marker, v.superseded_at, v.tags, v.encryption, v.content_bytes, v.lock_mode, v.retain_until, v.legal_hold,
+    v.acl"""
 LISTED_COLUMNS = """
     v.key, v.created_at, v.etag, coalesce(v.content_bytes, v.size_bytes), v.storage_class, v.checksum_algorithm, v.checksum_kind, v.owner_id,
     v.restore_phase, v.restore_expires_at"""
 """The fields of a ``ListedObject``, in their order."""
 OF_VERSION_COLUMNS = "v.version_id, v.sequence, v.is_marker, v.is_shown = 1 OR v.superseded_at IS NULL"
 """The fields of a ``ListedVersion`` behind those of what it shows, in their order."""
-VERSION_WIDTH = 39
+VERSION_WIDTH = 40
 LOCK_COLUMNS = "lock_mode, retain_until, legal_hold"
 PIECE_COLUMNS = "ordinal, address, length_bytes, crc64nvme, etag, checksum_algorithm, checksum_value, checksum_kind, created_at"
 PIECE_COLUMNS_OF_P = ", ".join(f"p.{column}" for column in PIECE_COLUMNS.split(", "))
 UPLOAD_COLUMNS = """
     u.upload_id, b.name, u.key, u.owner_id, u.storage_class, u.headers, u.user_metadata, u.checksum_algorithm,
-    u.checksum_kind, u.created_at, u.revision, u.encryption, u.lock_mode, u.retain_until, u.legal_hold"""
+    u.checksum_kind, u.created_at, u.revision, u.encryption, u.lock_mode, u.retain_until, u.legal_hold,
+    u.initiator_id"""
 BUNDLE_COLUMNS = (
     "bundle_id, state, pools, created_at, epoch, member_count, size_bytes, content_bytes, sha256, is_settled"
 )
@@ -293,6 +295,7 @@ def version_of(row: Row) -> ObjectVersion:
         lock_mode,
         retain_until,
         legal_hold,
+        acl,
     ) = row
     facts = VersionFacts(
         bucket=bucket,
@@ -337,6 +340,7 @@ def version_of(row: Row) -> ObjectVersion:
         superseded_at=superseded_at,
         tags=None if tags is None else pairs_of(tags),
         lock=lock_of(lock_mode, retain_until, legal_hold),
+        acl=None if acl is None else pairs_of(acl),
     )
 
 
@@ -405,6 +409,7 @@ def upload_of(row: Row) -> Upload:
         lock_mode,
         retain_until,
         legal_hold,
+        initiator_id,
     ) = row
     return Upload(
         upload_id=upload_id,
@@ -420,6 +425,7 @@ def upload_of(row: Row) -> Upload:
         revision=revision,
         encryption=encryption_of(encryption, None) if encryption else None,
         lock=lock_of(lock_mode, retain_until, legal_hold),
+        initiator_id=initiator_id,
     )
 
 

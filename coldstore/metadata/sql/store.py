@@ -220,6 +220,10 @@ class SqlStore:
         """Return all users."""
         return self._read(users.everybody)
 
+    def user_names(self, user_ids: Collection[str]) -> Deferred[dict[str, str]]:
+        """Return the names of users."""
+        return self._read(users.names, sorted(user_ids))
+
     def user(self, user_id: str) -> Deferred[User | None]:
         """Return a user."""
         return self._look_up(users.of_id, user_id)
@@ -321,17 +325,19 @@ class SqlStore:
         created_at: float,
         default_class: StorageClass | None,
         object_lock: BucketLock | None = None,
+        documents: Mapping[ConfigurationKind, str] = MappingProxyType({}),
     ) -> Deferred[Bucket]:
         """Create a bucket."""
         return self._change(
             self._buckets,
-            buckets.create,
+            configurations.create_bucket,
             name=name,
             owner_id=owner_id,
             region=region,
             created_at=created_at,
             default_class=default_class,
             object_lock=object_lock,
+            documents=documents,
         )
 
     def bucket(self, name: str) -> Deferred[Bucket]:
@@ -529,6 +535,10 @@ class SqlStore:
     def set_tags(self, version_uid: int, *, tags: Pairs) -> Deferred[ObjectVersion]:
         """Give a version tags."""
         return self._write(of_tags.set_of_version, version_uid, tags=pairs_text(tags))
+
+    def set_acl(self, version_uid: int, *, acl: Pairs) -> Deferred[ObjectVersion]:
+        """Give a version grants."""
+        return self._write(versions.set_acl, version_uid, acl=pairs_text(acl))
 
     def part_digests(self, version_uid: int, *, offset_bytes: int, length_bytes: int) -> Deferred[bytes]:
         """Return a run of the digests of a version's parts."""

@@ -147,7 +147,7 @@ TABLES = (
         "restore_days integer?, restore_requested_at real?, restore_expires_at real?, restore_requested_by text?,"
         "recall_layout_id text?, last_read_at real, read_count integer, deleted_at real?, disposal text?, revision integer,"
         "is_marker integer, superseded_at real?, is_shown integer, tags text?, encryption text, content_bytes integer?,"
-        "lock_mode text?, retain_until real?, legal_hold integer?, tape_lock text",
+        "lock_mode text?, retain_until real?, legal_hold integer?, tape_lock text, acl text?",
         key="version_uid",
     ),
     # Of ten thousand parts each: up to a megabyte.
@@ -157,7 +157,7 @@ TABLES = (
         "uploads",
         "upload_id text, bucket_uid integer, key bytes, owner_id text, storage_class text, headers text, user_metadata text,"
         "checksum_algorithm text, checksum_kind text?, created_at real, revision integer, encryption text,"
-        "lock_mode text?, retain_until real?, legal_hold integer?",
+        "lock_mode text?, retain_until real?, legal_hold integer?, initiator_id text",
         key="upload_id",
     ),
     _table(

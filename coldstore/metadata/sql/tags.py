@@ -1,6 +1,5 @@
 """Tags of versions and buckets, as texts (``rows.pairs_text``)."""
 
-from coldstore.interfaces.metadata import Conflict
 from coldstore.metadata.sql import versions
 from coldstore.metadata.sql.database import Database
 from coldstore.model.errors import NoSuchBucket
@@ -9,13 +8,7 @@ from coldstore.model.objects import ObjectVersion
 
 async def set_of_version(db: Database, version_uid: int, *, tags: str) -> ObjectVersion:
     """Give a version tags in place of those it has."""
-    found = await versions.by_uid(db, version_uid)
-    if found is None or found.deleted_at is not None or found.is_marker:
-        raise Conflict(f"version {version_uid} is gone, or a delete marker")
-    await versions.move(db, version_uid, {"tags": tags})
-    changed = await versions.by_uid(db, version_uid)
-    assert changed is not None
-    return changed
+    return await versions.change_living(db, version_uid, {"tags": tags})
 
 
 async def set_of_bucket(db: Database, *, name: str, tags: str) -> None:

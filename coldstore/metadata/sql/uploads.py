@@ -21,7 +21,7 @@ from coldstore.model.objects import ObjectVersion, Piece, Upload, VersionFacts
 
 _NEW_COLUMNS = f"""
     upload_id, bucket_uid, key, owner_id, storage_class, headers, user_metadata, checksum_algorithm, checksum_kind,
-    created_at, encryption, {LOCK_COLUMNS}"""
+    created_at, encryption, {LOCK_COLUMNS}, initiator_id"""
 _JOINED = "uploads AS u JOIN buckets AS b ON b.bucket_uid = u.bucket_uid"
 
 _NEWEST_MAX = 100
@@ -49,6 +49,7 @@ async def create(db: Database, upload: Upload) -> None:
         upload.created_at,
         encryption_text(upload.encryption),
         *lock_row(upload.lock),
+        upload.initiator_id,
     )
     share_uid = await shares.uid(
         db,

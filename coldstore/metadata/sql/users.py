@@ -1,9 +1,11 @@
 """Users, and the runs of the appliance."""
 
+from collections.abc import Sequence
+
 from coldstore.interfaces.metadata import Conflict, Epoch, StoreTotals
 from coldstore.metadata.sql import keys, policies
 from coldstore.metadata.sql.database import Database, Duplicate
-from coldstore.metadata.sql.rows import ACCESS_KEY_COLUMNS, USER_COLUMNS, total, user_of
+from coldstore.metadata.sql.rows import ACCESS_KEY_COLUMNS, USER_COLUMNS, marks, total, user_of
 from coldstore.model.bundles import BundleState
 from coldstore.model.keys import AccessKey
 from coldstore.model.objects import User
@@ -50,6 +52,16 @@ async def everybody(db: Database) -> list[User]:
     """Return all users by name."""
     found = await db.rows(f"SELECT {USER_COLUMNS} FROM users ORDER BY name")
     return [user_of(row) for row in found]
+
+
+async def names(db: Database, user_ids: Sequence[str]) -> dict[str, str]:
+    """Return the names of those users that there are, by id."""
+    if not user_ids:
+        return {}
+    found = await db.rows(
+        f"SELECT user_id, name FROM users WHERE user_id IN ({marks(user_ids)})", tuple(user_ids)
+    )
+    return {str(user_id): str(name) for user_id, name in found}
 
 
 async def of_id(db: Database, user_id: str) -> User | None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
-from coldstore.interfaces.metadata import WriteCondition
+from coldstore.interfaces.metadata import Conflict, WriteCondition
 from coldstore.metadata.sql import buckets, layouts, protection, shares, standing
 from coldstore.metadata.sql.backlog import Tally
 from coldstore.metadata.sql.database import Database, Dialect
@@ -393,6 +393,22 @@ async def move(db: Database, version_uid: int, changes: Mapping[str, object]) ->
         f"UPDATE versions SET {assignments}, revision = revision + 1 WHERE version_uid = ?",
         (*changes.values(), version_uid),
     )
+
+
+async def change_living(db: Database, version_uid: int, changes: Mapping[str, object]) -> ObjectVersion:
+    """Set columns of a version that is not deleted and no delete marker."""
+    found = await by_uid(db, version_uid)
+    if found is None or found.deleted_at is not None or found.is_marker:
+        raise Conflict(f"version {version_uid} is gone, or a delete marker")
+    await move(db, version_uid, changes)
+    changed = await by_uid(db, version_uid)
+    assert changed is not None
+    return changed
+
+
+async def set_acl(db: Database, version_uid: int, *, acl: str) -> ObjectVersion:
+    """Give a version grants, as a text, in place of those it has."""
+    return await change_living(db, version_uid, {"acl": acl})
 
 
 async def some(db: Database, uids: Iterable[int]) -> list[ObjectVersion]:
