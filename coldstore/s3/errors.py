@@ -53,6 +53,14 @@ CODES: Mapping[str, tuple[int, str]] = MappingProxyType(
         ),
         "InvalidAccessKeyId": (403, "The access key ID that you provided does not exist in our records."),
         "InvalidArgument": (400, "Invalid Argument"),
+        "InvalidBucketAclWithBlockPublicAccessError": (
+            400,
+            "Bucket cannot have public ACLs set with BlockPublicAccess enabled",
+        ),
+        "InvalidBucketAclWithObjectOwnership": (
+            400,
+            "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting",
+        ),
         "InvalidBucketName": (400, "The specified bucket is not valid."),
         "InvalidBucketState": (409, "The request is not valid for the current state of the bucket."),
         "InvalidChunkSizeError": (400, "Only the last chunk is allowed to have a size less than 8192 bytes"),
@@ -159,6 +167,10 @@ CODES: Mapping[str, tuple[int, str]] = MappingProxyType(
         ),
         "SlowDown": (503, "Please reduce your request rate."),
         "UnexpectedContent": (400, "This request does not support content"),
+        "UnresolvableGrantByEmailAddress": (
+            400,
+            "The email address you provided does not match any account on record.",
+        ),
         "XAmzContentSHA256Mismatch": (
             400,
             "The provided 'x-amz-content-sha256' header does not match what was computed.",
