@@ -131,7 +131,7 @@ NEEDED: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 """What each operation needs, by its name in the API; its headers may ask for more."""
 
-_MAKES_OBJECT = frozenset(
+MAKES_OBJECT = frozenset(
     {Operation.PUT_OBJECT, Operation.POST_OBJECT, Operation.COPY_OBJECT, Operation.CREATE_MULTIPART_UPLOAD}
 )
 _ACL, _GRANT = "x-amz-acl", "x-amz-grant-"
@@ -156,7 +156,7 @@ _OF_BUCKET_HEADERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 def needed_by(call: Call) -> tuple[str, ...]:
     """Return the actions that a call needs to be allowed; none for what is judged key by key."""
     actions = NEEDED[call.operation]
-    if call.operation in _MAKES_OBJECT:
+    if call.operation in MAKES_OBJECT:
         return tuple(dict.fromkeys((*actions, *_for_properties(call))))
     if call.operation is Operation.CREATE_BUCKET:
         return tuple(dict.fromkeys((*actions, *_for_settings(call.headers))))

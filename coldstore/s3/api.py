@@ -57,6 +57,13 @@ class Operation(StrEnum):
     GET_BUCKET_LIFECYCLE = "GetBucketLifecycleConfiguration"
     PUT_BUCKET_LIFECYCLE = "PutBucketLifecycleConfiguration"
     DELETE_BUCKET_LIFECYCLE = "DeleteBucketLifecycle"
+    GET_BUCKET_ACL = "GetBucketAcl"
+    PUT_BUCKET_ACL = "PutBucketAcl"
+    GET_OBJECT_ACL = "GetObjectAcl"
+    PUT_OBJECT_ACL = "PutObjectAcl"
+    GET_BUCKET_OWNERSHIP = "GetBucketOwnershipControls"
+    PUT_BUCKET_OWNERSHIP = "PutBucketOwnershipControls"
+    DELETE_BUCKET_OWNERSHIP = "DeleteBucketOwnershipControls"
     GET_DEFAULT_CLASS = "GetBucketDefaultClass"
     PUT_DEFAULT_CLASS = "PutBucketDefaultClass"
     GET_BUCKET_POLICY = "GetBucketPolicy"
@@ -77,8 +84,6 @@ class Operation(StrEnum):
     GET_BUCKET_ABAC = "GetBucketAbac"
     PUT_BUCKET_ABAC = "PutBucketAbac"
     GET_BUCKET_ACCELERATE = "GetBucketAccelerateConfiguration"
-    GET_BUCKET_ACL = "GetBucketAcl"
-    PUT_BUCKET_ACL = "PutBucketAcl"
     GET_BUCKET_ANALYTICS = "GetBucketAnalyticsConfiguration"
     LIST_BUCKET_ANALYTICS = "ListBucketAnalyticsConfigurations"
     DELETE_BUCKET_ANALYTICS = "DeleteBucketAnalyticsConfiguration"
@@ -103,16 +108,12 @@ class Operation(StrEnum):
     DELETE_BUCKET_METRICS = "DeleteBucketMetricsConfiguration"
     GET_BUCKET_NOTIFICATION = "GetBucketNotificationConfiguration"
     PUT_BUCKET_NOTIFICATION = "PutBucketNotificationConfiguration"
-    GET_BUCKET_OWNERSHIP = "GetBucketOwnershipControls"
-    PUT_BUCKET_OWNERSHIP = "PutBucketOwnershipControls"
     GET_BUCKET_REPLICATION = "GetBucketReplication"
     DELETE_BUCKET_REPLICATION = "DeleteBucketReplication"
     GET_BUCKET_REQUEST_PAYMENT = "GetBucketRequestPayment"
     PUT_BUCKET_REQUEST_PAYMENT = "PutBucketRequestPayment"
     GET_BUCKET_WEBSITE = "GetBucketWebsite"
     DELETE_BUCKET_WEBSITE = "DeleteBucketWebsite"
-    GET_OBJECT_ACL = "GetObjectAcl"
-    PUT_OBJECT_ACL = "PutObjectAcl"
 
 
 class Requests(NamedTuple):
@@ -150,10 +151,15 @@ BUILT: Mapping[Target, Requests] = MappingProxyType(
                     "PUT": Operation.PUT_BUCKET_TAGGING,
                     "DELETE": Operation.DELETE_BUCKET_TAGGING,
                 },
+                "acl": {"GET": Operation.GET_BUCKET_ACL, "PUT": Operation.PUT_BUCKET_ACL},
+                "ownershipControls": {
+                    "GET": Operation.GET_BUCKET_OWNERSHIP,
+                    "PUT": Operation.PUT_BUCKET_OWNERSHIP,
+                    "DELETE": Operation.DELETE_BUCKET_OWNERSHIP,
+                },
                 DEFAULT_CLASS: {"GET": Operation.GET_DEFAULT_CLASS, "PUT": Operation.PUT_DEFAULT_CLASS},
                 "abac": {"GET": Operation.GET_BUCKET_ABAC, "PUT": Operation.PUT_BUCKET_ABAC},
                 "accelerate": {"GET": Operation.GET_BUCKET_ACCELERATE},
-                "acl": {"GET": Operation.GET_BUCKET_ACL, "PUT": Operation.PUT_BUCKET_ACL},
                 "analytics": {
                     "GET": Operation.LIST_BUCKET_ANALYTICS,
                     "DELETE": Operation.DELETE_BUCKET_ANALYTICS,
@@ -196,10 +202,6 @@ BUILT: Mapping[Target, Requests] = MappingProxyType(
                 "object-lock": {
                     "GET": Operation.GET_BUCKET_OBJECT_LOCK,
                     "PUT": Operation.PUT_BUCKET_OBJECT_LOCK,
-                },
-                "ownershipControls": {
-                    "GET": Operation.GET_BUCKET_OWNERSHIP,
-                    "PUT": Operation.PUT_BUCKET_OWNERSHIP,
                 },
                 "policy": {
                     "GET": Operation.GET_BUCKET_POLICY,
@@ -290,7 +292,6 @@ UNBUILT: Mapping[Target, Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "metadataJournalTable": {"PUT": "UpdateBucketMetadataJournalTableConfiguration"},
             "metadataTable": {"POST": "CreateBucketMetadataTableConfiguration"},
             "metrics": {"PUT": "PutBucketMetricsConfiguration"},
-            "ownershipControls": {"DELETE": "DeleteBucketOwnershipControls"},
             "replication": {"PUT": "PutBucketReplication"},
             "session": {"GET": "CreateSession"},
             "website": {"PUT": "PutBucketWebsite"},

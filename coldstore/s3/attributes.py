@@ -57,6 +57,7 @@ class AttributesOperations:
         most = bounded(call.headers.get(_MAX_PARTS), _MAX_PARTS, PARTS_PAGE)
         marker = bounded(call.headers.get(_MARKER) or "0", _MARKER, PART_NUMBER_MAX)
         version = await self._services.version(bucket.name, call.object_key, call.version_id)
+        await self._services.authority.require_version(call, bucket, version)
         facts = version.facts
         key = self._services.customer_keys.of_reader(call, facts)
         checksum = shown_checksum(facts, key)

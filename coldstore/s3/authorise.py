@@ -5,7 +5,7 @@ Of an owner in a bucket without a policy, who has no policies himself, nothing n
 (``coldstore.plan.policy.decision``), and where nothing denies and no policy allows, an ACL may.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from functools import lru_cache
 
 from twisted.logger import Logger
@@ -13,36 +13,32 @@ from twisted.logger import Logger
 from coldstore.interfaces.metadata import IMetadataStore
 from coldstore.model.configurations import ConfigurationKind
 from coldstore.model.errors import NoSuchKey, NoSuchVersion
-from coldstore.model.objects import Bucket, Pairs
+from coldstore.model.objects import Bucket, ObjectVersion, Pairs
 from coldstore.model.policies import UserPolicy
 from coldstore.model.tags import tags_of
+from coldstore.plan.acl import OF_OBJECT
 from coldstore.plan.policy import stored
-from coldstore.plan.policy.access_block import EVERYTHING, REMOVED, AccessBlock
+from coldstore.plan.policy.access_block import AccessBlock
 from coldstore.plan.policy.actions import ACTIONS, Kind
 from coldstore.plan.policy.asked import Question
 from coldstore.plan.policy.conditions import EXISTING_TAG, REQUEST_TAG, REQUEST_TAG_KEYS
 from coldstore.plan.policy.decision import Decision, Ground, Policies, UserPolicyRead
 from coldstore.plan.policy.document import read_user_policy
 from coldstore.plan.policy.statements import Policy
+from coldstore.s3.acl_rights import AclRights
 from coldstore.s3.actions import OF_VERSION, needed_by, resource_of
 from coldstore.s3.api import Operation
 from coldstore.s3.call import Call, Caller
 from coldstore.s3.circumstances import RequestCircumstances
 from coldstore.s3.errors import S3Error, shown
+from coldstore.s3.public_access import PublicAccess
 from coldstore.s3.settings import Settings
-
-AclAllows = Callable[[Call, Bucket, str, bytes | None], Awaitable[bool]]
-"""Whether an ACL, of the bucket or of what is under a key in it, lets the caller carry out an action."""
 
 _OWNER_FIELD = "x-amz-expected-bucket-owner"
 _SOURCE_OWNER_FIELD = "x-amz-source-expected-bucket-owner"
 _JUDGED_WITH_ITS_DOCUMENT = Operation.PUT_OBJECT_TAGGING
 _ABSENCES = frozenset({"NoSuchKey", "NoSuchVersion"})
 _log = Logger()
-
-
-async def _no_acl(call: Call, bucket: Bucket, action: str, key: bytes | None) -> bool:
-    return False
 
 
 class Authority:
@@ -53,17 +49,14 @@ class Authority:
         store: IMetadataStore,
         settings: Settings,
         *,
-        blocks_public: bool,
-        acl_allows: AclAllows = _no_acl,
+        public_access: PublicAccess,
+        acl_rights: AclRights,
     ) -> None:
-        """
-        :param blocks_public: whether a bucket of which nobody has said otherwise blocks what is public
-        :param acl_allows: is asked where nothing denies and no policy allows
-        """
+        """:param acl_rights: are asked where nothing denies and no policy allows, and about objects that are not the bucket owner's"""
         self._store = store
         self._settings = settings
-        self._usual_block = EVERYTHING if blocks_public else REMOVED
-        self._acl_allows = acl_allows
+        self._public_access = public_access
+        self._acl_rights = acl_rights
 
     def is_free(self, caller: Caller, bucket: Bucket) -> bool:
         """Tell whether a caller may do everything in a bucket, as nothing is said of him nor of it."""
@@ -71,6 +64,7 @@ class Authority:
             caller.user_id == bucket.owner_id
             and not caller.policies
             and ConfigurationKind.POLICY not in bucket.configurations
+            and ConfigurationKind.OWNERSHIP not in bucket.configurations
         )
 
     async def policy_of(self, bucket: Bucket) -> Policy | None:
@@ -79,8 +73,7 @@ class Authority:
 
     async def access_block_of(self, bucket: Bucket) -> AccessBlock:
         """Return what a bucket does about what is public."""
-        found = await self._settings.of(bucket, ConfigurationKind.PUBLIC_ACCESS_BLOCK, AccessBlock.read)
-        return self._usual_block if found is None else found
+        return await self._public_access.of(bucket)
 
     # ── what operations ask ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -107,6 +100,20 @@ class Authority:
         for action in actions:
             await self._require(call, bucket, policies, action, call.key, call.version_id)
 
+    async def require_version(self, call: Call, bucket: Bucket, version: ObjectVersion) -> None:
+        """
+        Refuse what a call found under its key, if that is not what was judged before and not for its caller. Where there are lists each object
+        has its own, and another may have come since.
+
+        :raise S3Error: AccessDenied
+        """
+        if ConfigurationKind.OWNERSHIP in bucket.configurations:
+            policies = await self._policies(call.caller, bucket)
+            for action in OF_OBJECT.keys() & needed_by(call):
+                await self._require(
+                    call, bucket, policies, action, call.key, call.version_id, version=version
+                )
+
     async def require_tagging(self, call: Call, bucket: Bucket, tags: Pairs) -> None:
         """
         Refuse to give an object these tags.
@@ -130,17 +137,25 @@ class Authority:
             action = _of_version("s3:DeleteObject", version_id)
             await self._require(call, bucket, policies, action, key, version_id)
 
-    async def require_source(self, call: Call, bucket: Bucket, key: bytes, version_id: str | None) -> None:
+    async def require_source(
+        self,
+        call: Call,
+        bucket: Bucket,
+        key: bytes,
+        version_id: str | None,
+        version: ObjectVersion | None = None,
+    ) -> None:
         """
         Refuse to copy out of a bucket; ``x-amz-source-expected-bucket-owner`` as in ``require``.
 
+        :param version: what was found there, to be judged as by ``require_version``
         :raise S3Error: AccessDenied
         """
         _require_expected(call, _SOURCE_OWNER_FIELD, bucket)
         if not self.is_free(call.caller, bucket):
             policies = await self._policies(call.caller, bucket)
             action = _of_version("s3:GetObject", version_id)
-            await self._require(call, bucket, policies, action, key, version_id)
+            await self._require(call, bucket, policies, action, key, version_id, version=version)
 
     async def require_copied_tags(
         self,
@@ -247,8 +262,11 @@ class Authority:
         key: bytes | None,
         version_id: str | None,
         request_tags: Pairs | None = None,
+        version: ObjectVersion | None = None,
     ) -> None:
-        question, decision = await self._decide(call, bucket, policies, action, key, version_id, request_tags)
+        question, decision = await self._decide(
+            call, bucket, policies, action, key, version_id, request_tags, version
+        )
         if not decision.is_allowed:
             raise _denied(call, question, decision, bucket)
 
@@ -261,6 +279,7 @@ class Authority:
         key: bytes | None,
         version_id: str | None,
         request_tags: Pairs | None = None,
+        version: ObjectVersion | None = None,
     ) -> tuple[Question, Decision]:
         existing: Pairs = ()
         if key is not None and ACTIONS[action] is Kind.OBJECT and _need(policies, (EXISTING_TAG,), (action,)):
@@ -268,8 +287,12 @@ class Authority:
         circumstances = RequestCircumstances(call, bucket.owner_id, version_id, existing, request_tags)
         question = _question(call.caller, action, resource_of(action, bucket.name, key), circumstances)
         decision = policies.decide(question)
-        is_open = decision.ground in (Ground.NOTHING_ALLOWS, Ground.PUBLIC_IS_BLOCKED)
-        if is_open and await self._acl_allows(call, bucket, action, key):
+        if decision.is_allowed:
+            if await self._acl_rights.withholds(call, bucket, action, key, version_id, version):
+                decision = Decision(ground=Ground.ANOTHERS)
+        elif decision.ground in (Ground.NOTHING_ALLOWS, Ground.PUBLIC_IS_BLOCKED) and (
+            await self._acl_rights.allows(call, bucket, action, key, version_id, version)
+        ):
             decision = Decision(ground=Ground.ACL)
         return question, decision
 

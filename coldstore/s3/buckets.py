@@ -76,6 +76,7 @@ class BucketOperations:
         await self._services.authority.require_of_account(call)
         check_bucket_name(name)
         object_lock = bucket_lock(call.headers)
+        documents = await self._services.acl_giving.of_new_bucket(call)
         document = await call.body.read_document()
         if document.strip():
             constraint = (
@@ -96,6 +97,7 @@ class BucketOperations:
                 created_at=self._services.now(),
                 default_class=None,
                 object_lock=object_lock,
+                documents=documents,
             )
         except BucketAlreadyOwned:
             if self._services.region != UNNAMED_REGION:

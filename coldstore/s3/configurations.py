@@ -8,8 +8,8 @@ from coldstore.s3.api import BUILT, Operation, Target
 from coldstore.s3.call import Call
 from coldstore.s3.resource import OperationFunction
 from coldstore.s3.services import Services
-from coldstore.s3.settled import SETTLED, check_acl, check_settled
-from coldstore.s3.unset import ACLS, DEFAULTS, MISSING, REMOVALS, answer_of_unset
+from coldstore.s3.settled import SETTLED, check_settled
+from coldstore.s3.unset import DEFAULTS, MISSING, REMOVALS, answer_of_unset
 
 _OF_OBJECTS = frozenset(
     operation for methods in BUILT[Target.OBJECT].subresources.values() for operation in methods.values()
@@ -25,27 +25,19 @@ class ConfigurationOperations:
     def registry(self) -> Mapping[Operation, OperationFunction]:
         """Return the function of each."""
         return {
-            **dict.fromkeys((*MISSING, *DEFAULTS, *REMOVALS, *ACLS), self.unset),
+            **dict.fromkeys((*MISSING, *DEFAULTS, *REMOVALS), self.unset),
             **dict.fromkeys(SETTLED, self.write),
-            Operation.PUT_BUCKET_ACL: self.write_acl,
-            Operation.PUT_OBJECT_ACL: self.write_acl,
         }
 
     async def unset(self, call: Call) -> Answer:
         """The reading, or the removal, of what is not set."""
-        bucket = await self._bucket(call)
-        return answer_of_unset(call.operation, owner_id=bucket.owner_id, owner_name=call.caller.name)
+        await self._bucket(call)
+        return answer_of_unset(call.operation)
 
     async def write(self, call: Call) -> Answer:
         """The writing of what is so anyway."""
         await self._bucket(call)
         check_settled(call.operation, await call.body.read_document())
-        return Answer()
-
-    async def write_acl(self, call: Call) -> Answer:
-        """PutBucketAcl, PutObjectAcl: of an ACL that leaves everything to the owner."""
-        bucket = await self._bucket(call)
-        check_acl(call.headers, await call.body.read_document(), bucket.owner_id)
         return Answer()
 
     async def _bucket(self, call: Call) -> Bucket:

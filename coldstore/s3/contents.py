@@ -6,13 +6,15 @@ is made column by column, by what the interpreter does without a step in Python 
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from coldstore.model.objects import ListedObject, ListedVersion, RestorePhase
 from coldstore.plan.messages import iso_time, iso_times
 from coldstore.s3.xml import Written, all_escaped, url_encoded
 
 ONGOING = RestorePhase.ONGOING.value
+OWNER: Final = 7
+"""Where in a row the owner's id stands."""
 
 
 def contents(
@@ -73,7 +75,7 @@ def versions(
         is_latest = "true" if row.is_latest else "false"
         what = f"<Key>{key}</Key><VersionId>{row.version_id}</VersionId><IsLatest>{is_latest}</IsLatest>"
         if row.is_marker:
-            owner_id = row.shown[7]
+            owner_id = row.shown[OWNER]
             owned = owners.get(owner_id) or owners.setdefault(owner_id, owner(owner_id))
             parts.append(f"<DeleteMarker>{what}<LastModified>{time}</LastModified>{owned}</DeleteMarker>")
             continue

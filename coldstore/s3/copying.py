@@ -9,6 +9,7 @@ from coldstore.model.errors import ObjectDamaged
 from coldstore.model.objects import Bucket, Checksum, ObjectVersion, Pairs
 from coldstore.model.tags import tags_of
 from coldstore.plan.messages import iso_time
+from coldstore.s3.acl_fields import Owned, with_grants
 from coldstore.s3.admission import Admitted
 from coldstore.s3.answers import Answer, xml_answer
 from coldstore.s3.body import BodySink
@@ -113,6 +114,7 @@ class CopySource:
                 "InvalidRequest",
                 "The source of a copy request may not specifically refer to a delete marker by version id.",
             ) from None
+        await services.authority.require_source(call, bucket, name.key, name.version_id, version)
         facts = version.facts
         key = services.customer_keys.of_source(call, facts)
         check_copy_source(
@@ -228,7 +230,8 @@ class CopyOperations:
                 target=bucket,
                 tags=copied,
             )
-        described = _description(call, bucket, source.version, services, replaces, given)
+        owned = await services.acl_giving.of_new(call, bucket)
+        described = _description(call, bucket, source.version, services, replaces, given, owned)
         check_written(described, bucket, None)
         if facts.content_bytes > SINGLE_PUT_MAX_BYTES:
             raise S3Error(
@@ -254,7 +257,7 @@ class CopyOperations:
             algorithm = DEFAULT_ALGORITHM if facts.checksum is None else facts.checksum.algorithm
         await services.check_write(bucket.name, call.object_key, condition)
         with await services.admission.admit(
-            caller=await services.payer(call, bucket),
+            caller=await services.payer(call, described.owner_id),
             bucket=bucket,
             size_bytes=facts.content_bytes if sealing is None else sealing.stored_bytes(facts.content_bytes),
             storage_class=described.storage_class,
@@ -285,12 +288,14 @@ def _description(
     services: Services,
     replaces: bool,
     tags: Pairs | None,
+    owned: Owned,
 ) -> Description:
     """Return what is kept of the copy; without ``tags`` it has those that the source has now."""
     headers = stored_headers(call.headers) if replaces else source.facts.headers
     return Description(
+        owner_id=owned.owner_id,
         storage_class=storage_class(call.headers, bucket, services.rules),
-        headers=with_tags(headers, tags_of(source) if tags is None else tags),
+        headers=with_grants(with_tags(headers, tags_of(source) if tags is None else tags), owned.fields),
         user_metadata=user_metadata(call.headers) if replaces else source.facts.user_metadata,
         lock=written_lock(call.headers, now=services.now()),
     )

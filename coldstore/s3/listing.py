@@ -1,14 +1,15 @@
 """ListObjects in both versions, and ListObjectVersions: a page of what is in a bucket."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from coldstore.model.objects import ListedPage
+from coldstore.model.objects import Bucket, ListedObject, ListedPage
 from coldstore.s3.answers import Answer, xml_answer
 from coldstore.s3.call import Call
-from coldstore.s3.contents import contents, versions
+from coldstore.s3.contents import OWNER, contents, versions
 from coldstore.s3.errors import S3Error, shown
 from coldstore.s3.fields import Query
+from coldstore.s3.owners import Owners, owners_of
 from coldstore.s3.services import Services, check_version_id
 from coldstore.s3.tokens import position_of, token_of
 from coldstore.s3.xml import Node, Written, element, node, url_encoded
@@ -61,13 +62,14 @@ class ListingOperations:
 
     async def list_objects(self, call: Call) -> Answer:
         """ListObjects, version 1: pages by ``marker``."""
-        await self._services.bucket(call)
+        bucket = await self._services.bucket(call)
         asked = ListingRequest.of(call.query, "max-keys")
         wants_restore = wants_restore_status(call)
         marker = call.query.one("marker") or ""
         page = await self._page(call, asked, after=marker.encode("utf-8"))
         shown = asked.shown
         has_next = page.is_truncated and bool(asked.delimiter)
+        owners = await self._owners(call, bucket, page.rows)
         return xml_answer(
             node(
                 "ListBucketResult",
@@ -78,14 +80,14 @@ class ListingOperations:
                 node("NextMarker", shown(page.last)) if has_next else None,
                 node("MaxKeys", asked.max_entries),
                 *_common(asked, is_truncated=page.is_truncated),
-                self._contents(call, page, asked, with_owner=True, with_restore=wants_restore),
+                self._contents(page, asked, owners=owners, with_restore=wants_restore),
                 *prefix_nodes(page.prefixes, shown),
             )
         )
 
     async def list_objects_v2(self, call: Call) -> Answer:
         """ListObjectsV2: pages by ``continuation-token``, which wins over ``start-after``."""
-        await self._services.bucket(call)
+        bucket = await self._services.bucket(call)
         asked = ListingRequest.of(call.query, "max-keys")
         wants_restore = wants_restore_status(call)
         start_after, token = call.query.one("start-after"), call.query.one("continuation-token")
@@ -93,6 +95,7 @@ class ListingOperations:
         page = await self._page(call, asked, after=after)
         shown = asked.shown
         with_owner = (call.query.one("fetch-owner") or "").lower() == "true"
+        owners = await self._owners(call, bucket, page.rows) if with_owner else None
         return xml_answer(
             node(
                 "ListBucketResult",
@@ -104,14 +107,14 @@ class ListingOperations:
                 node("KeyCount", page.entry_count),
                 node("MaxKeys", asked.max_entries),
                 *_common(asked, is_truncated=page.is_truncated),
-                self._contents(call, page, asked, with_owner=with_owner, with_restore=wants_restore),
+                self._contents(page, asked, owners=owners, with_restore=wants_restore),
                 *prefix_nodes(page.prefixes, shown),
             )
         )
 
     async def list_object_versions(self, call: Call) -> Answer:
         """ListObjectVersions: all versions and delete markers, of each key the newest first; pages by ``key-marker``."""
-        await self._services.bucket(call)
+        bucket = await self._services.bucket(call)
         asked = ListingRequest.of(call.query, "max-keys")
         wants_restore = wants_restore_status(call)
         key_marker = call.query.one("key-marker") or ""
@@ -133,6 +136,7 @@ class ListingOperations:
         )
         shown = asked.shown
         next_id = page.last_version_id if page.is_truncated else ""
+        owners = await self._owners(call, bucket, [row.shown for row in page.rows])
         return xml_answer(
             node(
                 "ListVersionsResult",
@@ -147,12 +151,15 @@ class ListingOperations:
                 versions(
                     page.rows,
                     is_url_encoded=asked.is_url_encoded,
-                    owner=lambda user_id: element(owner_node("Owner", user_id, call)),
+                    owner=lambda user_id: element(owners.owner(user_id)),
                     restores_at=self._services.now() if wants_restore else None,
                 ),
                 *prefix_nodes(page.prefixes, shown),
             )
         )
+
+    async def _owners(self, call: Call, bucket: Bucket, rows: Iterable[ListedObject]) -> Owners:
+        return await owners_of(self._services, call, bucket, {row[OWNER] for row in rows})
 
     async def _page(self, call: Call, asked: ListingRequest, *, after: bytes) -> ListedPage:
         return await self._services.store.list_page(
@@ -165,17 +172,16 @@ class ListingOperations:
 
     def _contents(
         self,
-        call: Call,
         page: ListedPage,
         asked: ListingRequest,
         *,
-        with_owner: bool,
+        owners: Owners | None,
         with_restore: bool,
     ) -> Written:
         return contents(
             page.rows,
             is_url_encoded=asked.is_url_encoded,
-            owner=(lambda user_id: element(owner_node("Owner", user_id, call))) if with_owner else None,
+            owner=None if owners is None else lambda user_id: element(owners.owner(user_id)),
             restores_at=self._services.now() if with_restore else None,
         )
 
@@ -219,12 +225,6 @@ def bounded(value: str | None, name: str, most: int) -> int:
 def prefix_nodes(prefixes: list[bytes], shown: Callable[[str | bytes], str]) -> list[Node]:
     """Return the elements of common prefixes."""
     return [node("CommonPrefixes", node("Prefix", shown(prefix))) for prefix in prefixes]
-
-
-def owner_node(name: str, user_id: str, call: Call) -> Node:
-    """Return the element of a user; the display name is known of the caller alone."""
-    display = call.caller.name if user_id == call.caller.user_id else user_id
-    return node(name, node("ID", user_id), node("DisplayName", display))
 
 
 def _common(asked: ListingRequest, *, is_truncated: bool) -> list[Node]:

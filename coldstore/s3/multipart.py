@@ -1,7 +1,7 @@
 """Operations on multipart uploads; the rules of completing one are in ``multipart_plan``."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from urllib.parse import quote
 
 from coldstore.interfaces.metadata import Conflict, WriteCondition
@@ -23,7 +23,7 @@ from coldstore.s3.errors import S3Error, s3_error, shown
 from coldstore.s3.fields import CUSTOMER_KEY_PREFIX
 from coldstore.s3.integrity import checksum_headers, object_checksum
 from coldstore.s3.lifecycle_headers import abort_headers
-from coldstore.s3.listing import ListingRequest, bounded, owner_node, prefix_nodes
+from coldstore.s3.listing import ListingRequest, bounded, prefix_nodes
 from coldstore.s3.locking import check_written
 from coldstore.s3.locks import missing_digest
 from coldstore.s3.multipart_plan import (
@@ -38,6 +38,7 @@ from coldstore.s3.multipart_plan import (
     plan_completion,
 )
 from coldstore.s3.objects import explained, facts_of, ring_after_publishing
+from coldstore.s3.owners import Owners, owners_of
 from coldstore.s3.ranges import PART_NUMBER_MAX, copy_range, part_number
 from coldstore.s3.receiving import SINGLE_PUT_MAX_BYTES, Arrived, check_size, receive
 from coldstore.s3.services import Services, made_header
@@ -62,7 +63,8 @@ class MultipartOperations:
         """CreateMultipartUpload: class, headers, metadata and checksum are fixed here."""
         services = self._services
         bucket = await services.bucket(call)
-        described = description(call.headers, bucket, services.rules, now=services.now())
+        owned = await services.acl_giving.of_new(call, bucket)
+        described = description(call.headers, bucket, services.rules, owned, now=services.now())
         check_written(described, bucket, None)
         algorithm, kind = checksum_choice(
             call.headers.get("x-amz-checksum-algorithm"), call.headers.get("x-amz-checksum-type")
@@ -72,7 +74,8 @@ class MultipartOperations:
             upload_id=services.new_id(),
             bucket=bucket.name,
             key=call.object_key,
-            owner_id=services.owner_of_new(call, bucket),
+            owner_id=described.owner_id,
+            initiator_id="" if described.owner_id == call.caller.user_id else call.caller.user_id,
             storage_class=described.storage_class,
             headers=described.headers,
             user_metadata=described.user_metadata,
@@ -166,7 +169,7 @@ class MultipartOperations:
     async def _admitted(self, call: Call, bucket: Bucket, upload: Upload, size_bytes: int) -> Admitted:
         """Admit a part; what an upload has begun comes before what others begin: it holds room until it is complete."""
         return await self._services.admission.admit(
-            caller=await self._services.payer(call, bucket),
+            caller=await self._services.payer(call, upload.owner_id),
             bucket=bucket,
             size_bytes=size_bytes,
             storage_class=upload.storage_class,
@@ -277,11 +280,11 @@ class MultipartOperations:
             services,
             call,
             Description(
+                owner_id=upload.owner_id,
                 storage_class=upload.storage_class,
                 headers=upload.headers,
                 user_metadata=upload.user_metadata,
             ),
-            owner_id=upload.owner_id,
             size_bytes=completion.size_bytes,
             etag=completion.etag,
             checksum=completion.checksum
@@ -332,6 +335,10 @@ class MultipartOperations:
             after = page[-1].ordinal
         return found
 
+    async def _owners(self, call: Call, bucket: Bucket, uploads: Iterable[Upload]) -> Owners:
+        shown = {user_id for upload in uploads for user_id in (upload.owner_id, _initiator(upload))}
+        return await owners_of(self._services, call, bucket, shown)
+
     async def list_parts(self, call: Call) -> Answer:
         """ListParts."""
         bucket = await self._services.bucket(call)
@@ -341,14 +348,15 @@ class MultipartOperations:
         marker = bounded(call.query.one("part-number-marker") or "0", "part-number-marker", PART_NUMBER_MAX)
         found = await self._parts(upload.upload_id, marker, most + 1) if most else []
         shown = found[:most]
+        owners = await self._owners(call, bucket, [upload])
         return xml_answer(
             node(
                 "ListPartsResult",
                 node("Bucket", call.bucket_name),
                 node("Key", upload.key.decode("utf-8")),
                 node("UploadId", upload.upload_id),
-                owner_node("Initiator", upload.owner_id, call),
-                owner_node("Owner", upload.owner_id, call),
+                owners.user("Initiator", _initiator(upload)),
+                owners.owner(upload.owner_id),
                 node("StorageClass", upload.storage_class.value),
                 node("ChecksumAlgorithm", upload.checksum_algorithm) if upload.checksum_algorithm else None,
                 None if upload.checksum_kind is None else node("ChecksumType", upload.checksum_kind.value),
@@ -368,7 +376,7 @@ class MultipartOperations:
 
     async def list_uploads(self, call: Call) -> Answer:
         """ListMultipartUploads: by key, and by upload id within a key."""
-        await self._services.bucket(call)
+        bucket = await self._services.bucket(call)
         asked = ListingRequest.of(call.query, "max-uploads")
         key_marker = call.query.one("key-marker") or ""
         # Without a key there is nothing that an upload id could mark (S3 API).
@@ -393,6 +401,7 @@ class MultipartOperations:
             after_id = "" if plan.after_row is None else plan.after_row.upload_id
         shown = asked.shown
         last = plan.last_row
+        owners = await self._owners(call, bucket, plan.rows)
         return xml_answer(
             node(
                 "ListMultipartUploadsResult",
@@ -413,8 +422,8 @@ class MultipartOperations:
                         "Upload",
                         node("Key", shown(upload.key)),
                         node("UploadId", upload.upload_id),
-                        owner_node("Initiator", upload.owner_id, call),
-                        owner_node("Owner", upload.owner_id, call),
+                        owners.user("Initiator", _initiator(upload)),
+                        owners.owner(upload.owner_id),
                         node("StorageClass", upload.storage_class.value),
                         node("Initiated", iso_time(upload.created_at)),
                         node("ChecksumAlgorithm", upload.checksum_algorithm)
@@ -436,6 +445,10 @@ def _upload_id(call: Call) -> str:
     if not upload_id:
         raise s3_error(NoSuchUpload(""))
     return upload_id
+
+
+def _initiator(upload: Upload) -> str:
+    return upload.initiator_id or upload.owner_id
 
 
 def _upload_id_marker(value: str) -> str:

@@ -24,6 +24,7 @@ from coldstore.model.objects import (
     VersionFacts,
     Versioning,
 )
+from coldstore.s3.absent import marker_headers
 from coldstore.s3.answers import Answer, xml_answer
 from coldstore.s3.attributes import part_checksums
 from coldstore.s3.call import Call
@@ -49,7 +50,7 @@ from coldstore.s3.pieces import PinnedRun, Run, Segment, at_hand, segments_of
 from coldstore.s3.ranges import ByteRange, header_range, part_range
 from coldstore.s3.receiving import Arrived, check_size, receive
 from coldstore.s3.sending import RunStream
-from coldstore.s3.services import Services, check_version_id, made_header, marker_headers, version_header
+from coldstore.s3.services import Services, check_version_id, made_header, version_header
 from coldstore.s3.stored import (
     Description,
     description,
@@ -88,7 +89,8 @@ class ObjectOperations:
                 details={"ArgumentName": "uploadId", "ArgumentValue": ""},
             )
         bucket = await services.bucket(call)
-        described = description(call.headers, bucket, services.rules, now=services.now())
+        owned = await services.acl_giving.of_new(call, bucket)
+        described = description(call.headers, bucket, services.rules, owned, now=services.now())
         condition = write_condition(call.headers)
         sealing = services.customer_keys.of_writer(call)
         plan = call.body.object_plan()
@@ -98,7 +100,7 @@ class ObjectOperations:
             size_bytes = sealing.stored_bytes(size_bytes)
         await services.check_write(bucket.name, call.object_key, condition)
         with await services.admission.admit(
-            caller=await services.payer(call, bucket),
+            caller=await services.payer(call, described.owner_id),
             bucket=bucket,
             size_bytes=size_bytes,
             storage_class=described.storage_class,
@@ -121,6 +123,7 @@ class ObjectOperations:
         """HeadObject: answers for cold objects as for others."""
         bucket = await self._services.bucket(call)
         version = await self._services.version(bucket.name, call.object_key, call.version_id)
+        await self._services.authority.require_version(call, bucket, version)
         key = self._services.customer_keys.of_reader(call, version.facts)
         _check_conditions(call, version)
         headers = await self._headers(call, bucket, version, _wanted_range(call, version), key)
@@ -131,6 +134,7 @@ class ObjectOperations:
         bucket = await self._services.bucket(call)
         for _ in range(MOVED_TRIES):
             version, piece = await self._services.content(bucket.name, call.object_key, call.version_id)
+            await self._services.authority.require_version(call, bucket, version)
             key = self._services.customer_keys.of_reader(call, version.facts)
             _check_conditions(call, version)
             require_bytes(self._services, version, "The operation is not valid for the object's")
@@ -377,7 +381,7 @@ class ObjectOperations:
             at=services.now(),
             messages={},
             if_match=if_match,
-            owner_id=services.owner_of_new(call, bucket),
+            owner_id=await services.acl_giving.owner_of_marker(call, bucket),
             marker_ids=[services.new_version_id() for _ in keys] if keeps_versions else (),
         )
         by_key = {version.facts.key: version for version in told}
@@ -538,7 +542,6 @@ def facts_of(
     call: Call,
     described: Description,
     *,
-    owner_id: str,
     size_bytes: int,
     etag: str,
     checksum: Checksum | None,
@@ -560,7 +563,7 @@ def facts_of(
         crc64nvme=crc64nvme,
         part_sizes=part_sizes,
         created_at=services.now(),
-        owner_id=owner_id,
+        owner_id=described.owner_id,
         encryption=encryption,
     )
 
@@ -590,7 +593,6 @@ async def publish(
         services,
         call,
         described,
-        owner_id=services.owner_of_new(call, bucket),
         size_bytes=arrived.length_bytes,
         etag=arrived.etag,
         checksum=arrived.checksum if sealing is None else sealing.sealed_checksum(arrived.checksum),

@@ -12,6 +12,10 @@ from coldstore.interfaces.staging import IStaging
 from coldstore.plan.classes import ClassRules
 from coldstore.plan.quota import DefaultQuotas
 from coldstore.plan.restore import SECONDS_PER_DAY
+from coldstore.s3.access_lists import AccessLists
+from coldstore.s3.acl import AclOperations
+from coldstore.s3.acl_giving import AclGiving
+from coldstore.s3.acl_rights import AclRights
 from coldstore.s3.admission import Admission
 from coldstore.s3.answers import Answer
 from coldstore.s3.api import BUILT, Operation, Target
@@ -32,6 +36,7 @@ from coldstore.s3.objects import ObjectOperations
 from coldstore.s3.pace import Pace
 from coldstore.s3.policies import PolicyOperations
 from coldstore.s3.posting import PostOperations
+from coldstore.s3.public_access import PublicAccess
 from coldstore.s3.reads import ReadCounts
 from coldstore.s3.resource import OperationFunction
 from coldstore.s3.restore import RestoreOperations
@@ -103,9 +108,16 @@ class S3Operations:
         :param room_wanted: told how many bytes could not be promised for want of room on the disk
         """
         settings = Settings(store)
+        public_access = PublicAccess(settings, blocks_public=blocks_public)
+        lists = AccessLists(store, settings)
         self._services = Services(
             store=store,
-            authority=Authority(store, settings, blocks_public=blocks_public),
+            authority=Authority(
+                store,
+                settings,
+                public_access=public_access,
+                acl_rights=AclRights(store, lists, public_access),
+            ),
             staging=staging,
             admission=Admission(
                 store=store, staging=staging, rules=rules, defaults=quotas, room_wanted=room_wanted
@@ -126,6 +138,8 @@ class S3Operations:
             doubtful=doubtful,
             customer_keys=CustomerKeys(random=random, in_thread=in_thread, over_http=sse_c_over_http),
             settings=settings,
+            access_lists=lists,
+            acl_giving=AclGiving(lists, public_access),
         )
 
     def registry(self) -> Mapping[Operation, OperationFunction]:
@@ -135,7 +149,7 @@ class S3Operations:
         copying, restore = CopyOperations(self._services), RestoreOperations(self._services)
         tagging, attributes = TaggingOperations(self._services), AttributesOperations(self._services)
         lifecycle = LifecycleOperations(self._services)
-        policies = PolicyOperations(self._services)
+        policies, acls = PolicyOperations(self._services), AclOperations(self._services)
         locking = LockOperations(self._services)
         return self._discreet(
             {
@@ -189,6 +203,13 @@ class S3Operations:
                 Operation.PUT_OBJECT_RETENTION: locking.put_retention,
                 Operation.GET_OBJECT_LEGAL_HOLD: locking.get_legal_hold,
                 Operation.PUT_OBJECT_LEGAL_HOLD: locking.put_legal_hold,
+                Operation.GET_BUCKET_ACL: acls.get_of_bucket,
+                Operation.PUT_BUCKET_ACL: acls.put_of_bucket,
+                Operation.GET_OBJECT_ACL: acls.get_of_object,
+                Operation.PUT_OBJECT_ACL: acls.put_of_object,
+                Operation.GET_BUCKET_OWNERSHIP: acls.get_ownership,
+                Operation.PUT_BUCKET_OWNERSHIP: acls.put_ownership,
+                Operation.DELETE_BUCKET_OWNERSHIP: acls.delete_ownership,
                 **ConfigurationOperations(self._services).registry(),
             }
         )

@@ -78,7 +78,8 @@ class PostOperations:
             policy = parse_policy(fields["policy"])
             policy.check_fields({**fields, "key": key}, bucket=bucket.name, now=services.now())
             least_bytes, most_bytes = policy.least_bytes, min(policy.most_bytes, SINGLE_PUT_MAX_BYTES)
-        described = description(call.headers, bucket, services.rules, now=services.now())
+        owned = await services.acl_giving.of_new(call, bucket)
+        described = description(call.headers, bucket, services.rules, owned, now=services.now())
         if "tagging" in fields:
             tags = parse_tagging(fields["tagging"].encode("utf-8"))
             described = described._replace(headers=with_tags(described.headers, tags))
@@ -89,7 +90,7 @@ class PostOperations:
         # No room is asked for bytes that are refused when they come.
         size_bytes = min(body.length_bytes, most_bytes)
         with await services.admission.admit(
-            caller=await services.payer(call, bucket),
+            caller=await services.payer(call, described.owner_id),
             bucket=bucket,
             size_bytes=size_bytes if sealing is None else sealing.stored_bytes(size_bytes),
             storage_class=described.storage_class,

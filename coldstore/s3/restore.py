@@ -138,7 +138,7 @@ class RestoreOperations:
         )
         comes_from_tape = isinstance(decision, BeginRestore) and not version.on_disk
         with await services.admission.admit_restore(
-            caller=await services.payer(call, bucket),
+            caller=await services.payer(call, version.facts.owner_id),
             bucket=bucket,
             size_bytes=version.facts.size_bytes if comes_from_tape else 0,
             storage_class=version.facts.storage_class,

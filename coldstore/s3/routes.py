@@ -14,7 +14,6 @@ from coldstore.s3.api import BUILT, COPYING, OF_ONE, UNBUILT, Operation, Target
 from coldstore.s3.errors import SHOWN_MAX, S3Error, shown
 from coldstore.s3.fields import CUSTOMER_KEY_PREFIX, SOURCE_KEY_PREFIX, HeaderFields, Query
 from coldstore.s3.locks import BUCKET_HEADER, LOCK_HEADERS, LOCK_PREFIX
-from coldstore.s3.settled import refuse_other_acls
 
 _SETS_PROPERTIES = frozenset(
     {
@@ -69,8 +68,6 @@ _BUILT_OF: Mapping[Operation, frozenset[str]] = MappingProxyType(
 """Those that are built for some operations."""
 _OTHER_ENCRYPTION = "x-amz-server-side-encryption"
 
-_OWNERSHIP = "x-amz-object-ownership"
-_ONLY_OWNERSHIP = "BucketOwnerEnforced"
 _METHODS = frozenset({"GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS"})
 
 
@@ -79,8 +76,7 @@ def route(method: str, target: Target, query: Query, headers: HeaderFields) -> O
     Return the one operation that a request means.
 
     :raise S3Error: NotImplemented for what S3 has and ColdStore has not, MethodNotAllowed (with ``Allow``) for a method
-        that its target or sub-resource does not take, AccessControlListNotSupported for a header that asks for an ACL,
-        InvalidArgument for a version id where what is made gets one of its own
+        that its target or sub-resource does not take, InvalidArgument for a version id where what is made gets one of its own
     """
     subresources = _subresources(target, query)
     if subresources:
@@ -97,8 +93,6 @@ def route(method: str, target: Target, query: Query, headers: HeaderFields) -> O
         )
     if operation in _SETS_PROPERTIES:
         _refuse_unbuilt_headers(headers, _BUILT_OF.get(operation, frozenset()))
-        if operation is Operation.CREATE_BUCKET:
-            _refuse_other_ownership(headers)
     return operation
 
 
@@ -183,15 +177,3 @@ def _refuse_unbuilt_headers(headers: HeaderFields, built: frozenset[str]) -> Non
                 f"A header you provided implies functionality that is not implemented: {name}{value}",
                 details={"Header": name},
             )
-    refuse_other_acls(headers)
-
-
-def _refuse_other_ownership(headers: HeaderFields) -> None:
-    ownership = headers.get(_OWNERSHIP)
-    if ownership not in (None, _ONLY_OWNERSHIP):
-        raise S3Error(
-            "NotImplemented",
-            f"A header you provided implies functionality that is not implemented: {_OWNERSHIP} is {_ONLY_OWNERSHIP} "
-            f"for every bucket, and cannot be {shown(ownership)}",
-            details={"Header": _OWNERSHIP},
-        )

@@ -20,12 +20,14 @@ from coldstore.model.errors import (
     MetadataUnavailable,
     NoSuchKey,
     NoSuchVersion,
-    ShowsDeleteMarker,
 )
 from coldstore.model.events import Severity
 from coldstore.model.objects import NULL_VERSION_ID, Bucket, ObjectVersion, Piece, StorageClass, Versioning
 from coldstore.plan.classes import ClassRules
 from coldstore.plan.lifecycle import LifecycleRules
+from coldstore.s3.absent import marker_headers, no_such_key, no_such_version
+from coldstore.s3.access_lists import AccessLists
+from coldstore.s3.acl_giving import AclGiving
 from coldstore.s3.admission import Admission
 from coldstore.s3.authorise import Authority
 from coldstore.s3.call import Call, Caller
@@ -69,6 +71,8 @@ class Services:
     customer_keys: CustomerKeys
     doubtful: Callable[[Sequence[str]], None]
     settings: Settings
+    access_lists: AccessLists
+    acl_giving: AclGiving
 
     def now(self) -> float:
         """Return unix seconds."""
@@ -122,17 +126,13 @@ class Services:
         rules = await self.lifecycle(bucket)
         return {} if rules is None else expiration_header(rules.expiration(version))
 
-    def owner_of_new(self, call: Call, bucket: Bucket) -> str:
-        """Return whose an object is that the call makes: that of the bucket's owner, whoever wrote it (BucketOwnerEnforced)."""
-        return bucket.owner_id
-
-    async def payer(self, call: Call, bucket: Bucket) -> Caller:
-        """Return who is charged for what a call puts on the disk: whoever owns what it makes there."""
-        if call.caller.user_id == bucket.owner_id:
+    async def payer(self, call: Call, owner_id: str) -> Caller:
+        """Return who is charged for what a call puts on the disk: ``owner_id``, who owns what it makes there."""
+        if call.caller.user_id == owner_id:
             return call.caller
-        owner = await self.store.user(bucket.owner_id)
+        owner = await self.store.user(owner_id)
         if owner is None:
-            return Caller(bucket.owner_id, bucket.owner_id, "")
+            return Caller(owner_id, owner_id, "")
         return Caller(owner.user_id, owner.name, "", owner.staging_quota_bytes)
 
     async def version(self, bucket: str, key: bytes, version_id: str | None) -> ObjectVersion:
@@ -147,7 +147,7 @@ class Services:
         try:
             return await self.store.current_version(bucket, key)
         except NoSuchKey as error:
-            raise _no_such_key(key, error) from None
+            raise no_such_key(key, error) from None
 
     async def content(
         self, bucket: str, key: bytes, version_id: str | None
@@ -162,14 +162,12 @@ class Services:
             try:
                 return await self.store.current_content(bucket, key)
             except NoSuchKey as error:
-                raise _no_such_key(key, error) from None
+                raise no_such_key(key, error) from None
         check_version_id(version_id)
         try:
             found = await self.store.version_content(bucket, key, version_id)
         except NoSuchVersion:
-            details = {"Key": key.decode("utf-8"), "VersionId": version_id}
-            what = f"The specified version does not exist: {shown(version_id)} of {shown(key)}"
-            raise S3Error("NoSuchVersion", what, details=details) from None
+            raise no_such_version(key, version_id) from None
         if found[0].is_marker:
             raise S3Error(
                 "MethodNotAllowed",
@@ -244,11 +242,6 @@ def made_header(version: ObjectVersion) -> dict[str, str]:
     return {} if version_id == NULL_VERSION_ID else {"x-amz-version-id": version_id}
 
 
-def marker_headers(version_id: str) -> dict[str, str]:
-    """Return the fields that say that a version is a delete marker."""
-    return {"x-amz-delete-marker": "true", "x-amz-version-id": version_id}
-
-
 def check_version_id(version_id: str | None) -> None:
     """
     Let pass what may be a version id.
@@ -263,11 +256,3 @@ def check_version_id(version_id: str | None) -> None:
             else "Version id cannot be the empty string",
             details={"ArgumentName": "versionId", "ArgumentValue": version_id},
         )
-
-
-def _no_such_key(key: bytes, error: NoSuchKey) -> S3Error:
-    what, headers = f"The specified key does not exist: {shown(key)}", {}
-    if isinstance(error, ShowsDeleteMarker):
-        headers = marker_headers(error.version_id)
-        what += ", whose current version is a delete marker; ListObjectVersions shows older ones"
-    return S3Error("NoSuchKey", what, details={"Key": key.decode("utf-8")}, headers=headers)

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from coldstore.model.locks import UNLOCKED, Lock
 from coldstore.model.objects import (
-    TAGGING,
     Bucket,
     ObjectVersion,
     Pairs,
@@ -19,6 +18,7 @@ from coldstore.model.objects import (
     VersionFacts,
 )
 from coldstore.plan.classes import ClassRules
+from coldstore.s3.acl_fields import Owned, with_grants
 from coldstore.s3.body import stored_content_encoding
 from coldstore.s3.errors import S3Error, shown
 from coldstore.s3.fields import USER_METADATA_PREFIX, HeaderFields, Query
@@ -43,24 +43,29 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class Description(NamedTuple):
-    """What is kept of a writer's headers; the tags that he gives are among ``headers``."""
+    """What is kept of a writer's headers; the tags and the grants that he gives are among ``headers``. ``owner_id``: whose the object is."""
 
+    owner_id: str
     storage_class: StorageClass
     headers: Pairs
     user_metadata: Pairs
     lock: Lock = UNLOCKED
 
 
-def description(headers: HeaderFields, bucket: Bucket, rules: ClassRules, *, now: float) -> Description:
+def description(
+    headers: HeaderFields, bucket: Bucket, rules: ClassRules, owned: Owned, *, now: float
+) -> Description:
     """
     Read what a writer says of a new object.
 
+    :param owned: whose it is, and what his ACL says
     :param now: no retention ends before
     :raise S3Error: InvalidStorageClass, MetadataTooLarge, InvalidArgument, InvalidTag
     """
     return Description(
         storage_class=storage_class(headers, bucket, rules),
-        headers=with_tags(stored_headers(headers), header_tags(headers)),
+        owner_id=owned.owner_id,
+        headers=with_grants(with_tags(stored_headers(headers), header_tags(headers)), owned.fields),
         user_metadata=user_metadata(headers),
         lock=written_lock(headers, now=now),
     )
@@ -138,7 +143,8 @@ def shown_headers(facts: VersionFacts) -> dict[str, str]:
         "Accept-Ranges": "bytes",
         "ETag": quoted(facts.etag),
         "Last-Modified": http_date(facts.created_at),
-        **{STORED_HEADERS.get(name, name): value for name, value in facts.headers if name != TAGGING},
+        # Tags and grants stand there as well.
+        **{STORED_HEADERS[name]: value for name, value in facts.headers if name in STORED_HEADERS},
         **{USER_METADATA_PREFIX + name: mail_safe(value) for name, value in facts.user_metadata},
         **class_header(facts.storage_class),
     }

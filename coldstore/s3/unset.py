@@ -12,7 +12,7 @@ from types import MappingProxyType
 from coldstore.s3.answers import Answer, xml_answer
 from coldstore.s3.api import Operation
 from coldstore.s3.errors import S3Error
-from coldstore.s3.xml import SCHEMA_INSTANCE, Node, node
+from coldstore.s3.xml import Node, node
 
 MISSING: Mapping[Operation, str] = MappingProxyType(
     {
@@ -42,9 +42,6 @@ DEFAULTS: Mapping[Operation, Node] = MappingProxyType(
         Operation.GET_BUCKET_ACCELERATE: node("AccelerateConfiguration"),
         Operation.GET_BUCKET_LOGGING: node("BucketLoggingStatus"),
         Operation.GET_BUCKET_NOTIFICATION: node("NotificationConfiguration"),
-        Operation.GET_BUCKET_OWNERSHIP: node(
-            "OwnershipControls", node("Rule", node("ObjectOwnership", "BucketOwnerEnforced"))
-        ),
         Operation.GET_BUCKET_REQUEST_PAYMENT: node(
             "RequestPaymentConfiguration", node("Payer", "BucketOwner")
         ),
@@ -72,14 +69,11 @@ REMOVALS = frozenset(
 )
 """Removals that S3 answers with success whether or not there was something."""
 
-ACLS = frozenset({Operation.GET_BUCKET_ACL, Operation.GET_OBJECT_ACL})
 
-
-def answer_of_unset(operation: Operation, *, owner_id: str, owner_name: str) -> Answer:
+def answer_of_unset(operation: Operation) -> Answer:
     """
     Answer the reading or the removal of a configuration that is not set; bucket, object and permission are checked before.
 
-    :param owner_id: who has the full control that an ACL shows
     :raise S3Error: the 404 that names the missing configuration
     """
     missing = MISSING.get(operation)
@@ -87,20 +81,4 @@ def answer_of_unset(operation: Operation, *, owner_id: str, owner_name: str) -> 
         raise S3Error(missing)
     if operation in REMOVALS:
         return Answer(status=204)
-    if operation in ACLS:
-        return xml_answer(_owner_has_full_control(owner_id, owner_name))
     return xml_answer(DEFAULTS[operation])
-
-
-def _owner_has_full_control(owner_id: str, owner_name: str) -> Node:
-    grantee = node(
-        "Grantee",
-        node("ID", owner_id),
-        node("DisplayName", owner_name),
-        attributes=(("xmlns:xsi", SCHEMA_INSTANCE), ("xsi:type", "CanonicalUser")),
-    )
-    return node(
-        "AccessControlPolicy",
-        node("Owner", node("ID", owner_id), node("DisplayName", owner_name)),
-        node("AccessControlList", node("Grant", grantee, node("Permission", "FULL_CONTROL"))),
-    )

@@ -4,30 +4,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from coldstore.s3.api import BUILT, Operation, Target
 from coldstore.s3.errors import S3Error
-from coldstore.s3.fields import HeaderFields
-from coldstore.s3.settled import SETTLED, check_acl, check_settled
-from coldstore.s3.unset import ACLS, DEFAULTS, MISSING, REMOVALS, answer_of_unset
-from coldstore.s3.xml import MalformedDocument, document, read_document
+from coldstore.s3.settled import SETTLED, check_settled
+from coldstore.s3.unset import DEFAULTS, MISSING, REMOVALS, answer_of_unset
+from coldstore.s3.xml import MalformedDocument, document
 from tests.unit.s3_rig import Rig, text_of
-
-NAMESPACE = 'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
-
-
-def acl(*grants: tuple[str, str], owner: str = "u-1") -> bytes:
-    """Return the document of an ACL: pairs of grantee and permission."""
-    written = "".join(
-        '<Grant><Grantee xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:type="CanonicalUser">'
-        f"{grantee}</Grantee><Permission>{permission}</Permission></Grant>"
-        for grantee, permission in grants
-    )
-    return (
-        f"<AccessControlPolicy {NAMESPACE}><Owner><ID>{owner}</ID></Owner>"
-        f"<AccessControlList>{written}</AccessControlList></AccessControlPolicy>"
-    ).encode()
-
-
-OWNER = "<ID>u-1</ID><DisplayName>alice</DisplayName>"
-EVERYBODY = "<URI>http://acs.amazonaws.com/groups/global/AllUsers</URI>"
 
 
 class UnsetTests(SynchronousTestCase):
@@ -37,19 +17,11 @@ class UnsetTests(SynchronousTestCase):
         """A 404 of its own code, the document of the default, or the success of a removal."""
         for code in MISSING.values():
             self.assertEqual(S3Error(code).status, 404, code)
-        groups = (set(MISSING), set(DEFAULTS), set(REMOVALS), set(ACLS))
+        groups = (set(MISSING), set(DEFAULTS), set(REMOVALS))
         self.assertEqual(sum(map(len, groups)), len(set().union(*groups)))
         for operation in set().union(*groups[1:]):
-            answer = answer_of_unset(operation, owner_id="o", owner_name="olga")
+            answer = answer_of_unset(operation)
             self.assertEqual(answer.status, 204 if operation in REMOVALS else 200, operation)
-
-    def test_acl(self) -> None:
-        """The owner has full control."""
-        answer = answer_of_unset(Operation.GET_OBJECT_ACL, owner_id="o", owner_name="olga")
-        root = read_document(answer.body, "AccessControlPolicy")
-        grants = root.all("AccessControlList")[0].all("Grant")
-        self.assertEqual([grant.text_of("Permission") for grant in grants], ["FULL_CONTROL"])
-        self.assertEqual(grants[0].all("Grantee")[0].text_of("ID"), "o")
 
 
 class SettledTests(SynchronousTestCase):
@@ -70,17 +42,11 @@ class SettledTests(SynchronousTestCase):
     def test_other_values(self) -> None:
         """Are refused by the name of the element and its value, with what is taken instead."""
         for operation, written, named in (
+            (Operation.PUT_BUCKET_REQUEST_PAYMENT, b"<RequestPaymentConfiguration/>", "no Payer"),
             (
-                Operation.PUT_BUCKET_OWNERSHIP,
-                b"<OwnershipControls><Rule><ObjectOwnership>ObjectWriter</ObjectOwnership></Rule></OwnershipControls>",
-                "ObjectOwnership 'ObjectWriter'",
-            ),
-            (Operation.PUT_BUCKET_OWNERSHIP, b"<OwnershipControls/>", "no Rule"),
-            (
-                Operation.PUT_BUCKET_OWNERSHIP,
-                b"<OwnershipControls><Rule><ObjectOwnership>BucketOwnerEnforced</ObjectOwnership></Rule><Rule/>"
-                b"</OwnershipControls>",
-                "OwnershipControls of Rule, Rule",
+                Operation.PUT_BUCKET_ABAC,
+                b"<AbacStatus><Status>Disabled</Status><Status>Disabled</Status></AbacStatus>",
+                "AbacStatus of Status, Status",
             ),
             (
                 Operation.PUT_BUCKET_NOTIFICATION,
@@ -96,7 +62,7 @@ class SettledTests(SynchronousTestCase):
             error = self.refusal(operation, written)
             self.assertEqual(error.code, "NotImplemented")
             self.assertIn(f"{operation.value} with {named}; ", error.message)
-        self.assertIn("<ObjectOwnership>BucketOwnerEnforced<", self.refusal(*_ANYTHING).message)
+        self.assertIn("<Payer>BucketOwner<", self.refusal(*_ANYTHING).message)
 
     def test_what_is_quoted_is_bounded(self) -> None:
         """A value of any length makes no long answer."""
@@ -112,56 +78,7 @@ class SettledTests(SynchronousTestCase):
             check_settled(Operation.PUT_BUCKET_LOGGING, b"<Other/>")
 
 
-_ANYTHING = (Operation.PUT_BUCKET_OWNERSHIP, b"<OwnershipControls/>")
-
-
-class AclTests(SynchronousTestCase):
-    """ACLs that leave everything to the owner, and others."""
-
-    def refusal(self, headers: dict[str, str], written: bytes = b"") -> S3Error:
-        """Return why an ACL is refused."""
-        with self.assertRaises(S3Error) as caught:
-            self.check(headers, written)
-        return caught.exception
-
-    def check(self, headers: dict[str, str], written: bytes = b"") -> None:
-        """Check an ACL."""
-        fields = HeaderFields((name.encode(), value.encode()) for name, value in headers.items())
-        check_acl(fields, written, "u-1")
-
-    def test_what_is_so(self) -> None:
-        """The canned ones of the owner, and the document that a reading answers."""
-        for canned in ("private", "bucket-owner-full-control"):
-            self.check({"x-amz-acl": canned})
-        self.check({}, acl((OWNER, "FULL_CONTROL")))
-        self.check({}, answer_of_unset(Operation.GET_BUCKET_ACL, owner_id="u-1", owner_name="a").body)
-
-    def test_others(self) -> None:
-        """Are refused by name, with what is taken instead."""
-        for headers, written, named in (
-            ({"x-amz-acl": "public-read"}, b"", "x-amz-acl cannot be 'public-read'"),
-            ({"x-amz-grant-read": "id=1"}, b"", "x-amz-grant-read cannot be granted"),
-            (
-                {},
-                acl((OWNER, "FULL_CONTROL"), (EVERYBODY, "READ")),
-                "READ for http://acs.amazonaws.com/groups",
-            ),
-            ({}, acl((OWNER, "READ")), "less than FULL_CONTROL for the owner"),
-            ({}, acl(), "less than FULL_CONTROL for the owner"),
-        ):
-            error = self.refusal(headers, written)
-            self.assertEqual(error.code, "AccessControlListNotSupported")
-            self.assertIn(named, error.message)
-            self.assertIn("private or bucket-owner-full-control", error.message)
-
-    def test_nothing_and_rubbish(self) -> None:
-        """Name what is missing or wrong."""
-        error = self.refusal({})
-        self.assertEqual(
-            (error.code, error.details), ("MissingSecurityHeader", {"MissingHeaderName": "x-amz-acl"})
-        )
-        for written in (b"x", b"<Other/>", acl(("", "READ")).replace(b"Grantee", b"Other")):
-            self.assertEqual(self.refusal({}, written).code, "MalformedACLError")
+_ANYTHING = (Operation.PUT_BUCKET_REQUEST_PAYMENT, b"<RequestPaymentConfiguration/>")
 
 
 class OperationTests(SynchronousTestCase):
@@ -177,18 +94,14 @@ class OperationTests(SynchronousTestCase):
         """All answer cleanly, of buckets and of objects, cold ones included."""
         for target, path in ((Target.BUCKET, "/bkt"), (Target.OBJECT, "/bkt/k")):
             for name, methods in BUILT[target].subresources.items():
-                if methods.get("GET") in {*MISSING, *DEFAULTS, *ACLS}:
+                if methods.get("GET") in {*MISSING, *DEFAULTS}:
                     self.assertIn(self.rig.ask("GET", f"{path}?{name}").status, (200, 404), name)
-        ownership = self.rig.ask("GET", "/bkt?ownershipControls")
-        self.assertEqual(text_of(ownership.body, "ObjectOwnership"), "BucketOwnerEnforced")
+        payment = self.rig.ask("GET", "/bkt?requestPayment")
+        self.assertEqual(text_of(payment.body, "Payer"), "BucketOwner")
 
     def test_of_what_is_not_there(self) -> None:
         """A bucket or object that is not there has no configuration, set or not."""
-        self.assertEqual(self.rig.ask("GET", "/bkt/none?acl").code, "NoSuchKey")
-        self.assertEqual(
-            self.rig.ask("PUT", "/bkt/none?acl", headers={"x-amz-acl": "private"}).code, "NoSuchKey"
-        )
-        for method, name in (("GET", "cors"), ("DELETE", "cors"), ("PUT", "ownershipControls")):
+        for method, name in (("GET", "cors"), ("DELETE", "cors"), ("PUT", "requestPayment")):
             self.assertEqual(self.rig.ask(method, f"/none?{name}").code, "NoSuchBucket")
 
     def test_removing(self) -> None:
@@ -206,14 +119,8 @@ class OperationTests(SynchronousTestCase):
 
     def test_writing(self) -> None:
         """What is so anyway succeeds; else the answer says what would."""
-        ownership = self.rig.ask("GET", "/bkt?ownershipControls").body
-        self.assertEqual(self.rig.ask("PUT", "/bkt?ownershipControls", ownership).status, 200)
-        other = ownership.replace(b"BucketOwnerEnforced", b"BucketOwnerPreferred")
-        answer = self.rig.ask("PUT", "/bkt?ownershipControls", other)
+        payment = self.rig.ask("GET", "/bkt?requestPayment").body
+        self.assertEqual(self.rig.ask("PUT", "/bkt?requestPayment", payment).status, 200)
+        other = payment.replace(b"BucketOwner", b"Requester")
+        answer = self.rig.ask("PUT", "/bkt?requestPayment", other)
         self.assertEqual((answer.status, answer.code), (501, "NotImplemented"))
-        for path in ("/bkt", "/bkt/k"):
-            shown = self.rig.ask("GET", f"{path}?acl").body
-            self.assertEqual(self.rig.ask("PUT", f"{path}?acl", shown).status, 200)
-            self.assertEqual(self.rig.ask("PUT", f"{path}?acl", headers={"x-amz-acl": "private"}).status, 200)
-            answer = self.rig.ask("PUT", f"{path}?acl", headers={"x-amz-acl": "public-read"})
-            self.assertEqual((answer.status, answer.code), (400, "AccessControlListNotSupported"))

@@ -177,23 +177,6 @@ class RouteTests(SynchronousTestCase):
             self.assertIn(name, error.message)
             self.assertNotIn("c2VjcmV0", error.message)
 
-    def test_acls(self) -> None:
-        """Only the ACLs that say what is so anyway are accepted."""
-        for value in ("private", "bucket-owner-full-control"):
-            routed("PUT /b/k", {"x-amz-acl": value})
-        for name, value in (("x-amz-acl", "public-read"), ("x-amz-grant-read", "id=1")):
-            error = self.refusal("PUT /b", {name: value})
-            self.assertEqual((error.code, error.details), ("AccessControlListNotSupported", {"Header": name}))
-
-    def test_ownership(self) -> None:
-        """Only the one that every bucket has can be asked for."""
-        routed("PUT /b", {"x-amz-object-ownership": "BucketOwnerEnforced"})
-        error = self.refusal("PUT /b", {"x-amz-object-ownership": "ObjectWriter"})
-        self.assertEqual(
-            (error.code, error.details), ("NotImplemented", {"Header": "x-amz-object-ownership"})
-        )
-        self.assertIn("'ObjectWriter'", error.message)
-
 
 class AddressTests(SynchronousTestCase):
     """What a request target names."""

@@ -17,6 +17,7 @@ from coldstore.model.objects import (
     Tier,
     VersionFacts,
 )
+from coldstore.s3.acl_fields import Owned
 from coldstore.s3.errors import S3Error
 from coldstore.s3.fields import HeaderFields, Query
 from coldstore.s3.names import is_bucket_name
@@ -32,6 +33,7 @@ from coldstore.s3.stored import (
 )
 from tests.unit.s3_rig import RULES
 
+OWNED = Owned("u-1", ())
 BUCKET = Bucket(bucket_uid=1, name="bkt", owner_id="u-1", region="us-east-1", created_at=0.0)
 FACTS = VersionFacts(
     bucket="bkt",
@@ -128,14 +130,14 @@ class StoredTests(SynchronousTestCase):
 
     def test_class(self) -> None:
         """As asked for, else the bucket's, else STANDARD; unknown and unconfigured ones are refused."""
-        asked = description(fields(("x-amz-storage-class", "GLACIER")), BUCKET, RULES, now=0.0)
+        asked = description(fields(("x-amz-storage-class", "GLACIER")), BUCKET, RULES, OWNED, now=0.0)
         self.assertEqual(asked.storage_class, StorageClass.GLACIER)
-        self.assertEqual(description(fields(), BUCKET, RULES, now=0.0).storage_class, StorageClass.STANDARD)
+        self.assertEqual(description(fields(), BUCKET, RULES, OWNED, now=0.0).storage_class, StorageClass.STANDARD)
         cold = replace(BUCKET, default_class=StorageClass.DEEP_ARCHIVE)
-        self.assertEqual(description(fields(), cold, RULES, now=0.0).storage_class, StorageClass.DEEP_ARCHIVE)
+        self.assertEqual(description(fields(), cold, RULES, OWNED, now=0.0).storage_class, StorageClass.DEEP_ARCHIVE)
         for name in ("COLD", "glacier", "", "GLACIER_IR"):
             headers = fields(("x-amz-storage-class", name))
-            error = self.assertRaises(S3Error, description, headers, BUCKET, RULES, now=0.0)
+            error = self.assertRaises(S3Error, description, headers, BUCKET, RULES, OWNED, now=0.0)
             self.assertEqual(
                 (error.code, error.details), ("InvalidStorageClass", {"StorageClassRequested": name})
             )

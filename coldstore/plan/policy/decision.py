@@ -33,6 +33,7 @@ class Ground(StrEnum):
     PUBLIC_IS_BLOCKED = (
         "the bucket's policy is public, and its public access block keeps that from all but the owner"
     )
+    ANOTHERS = "the object is another user's than the bucket's owner, and its ACL does not allow it"
     NOTHING_ALLOWS = "neither the bucket's policy nor anything else allows it"
 
 
