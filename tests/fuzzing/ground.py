@@ -21,7 +21,10 @@ LOOKS = (
     b"?tagging",
     b"?lifecycle",
     b"?x-coldstore-default-class",
+    b"?acl",
+    b"?ownershipControls",
     b"/kept",
+    b"/kept?acl",
     b"/kept?tagging",
     b"/rising?uploadId=@UPLOAD@",
     b"?object-lock",
@@ -74,12 +77,15 @@ class Ground:
         found = re.search(rb"<UploadId>([^<]+)</UploadId>", upload)
         assert found is not None, upload
         name = found[1].decode()
+        owner = re.search(rb"<Owner><ID>([^<]+)</ID>", ask("GET", f"/{bucket}?acl").body)
+        assert owner is not None
         first = ask("PUT", f"/{bucket}/rising?partNumber=1&uploadId={name}", bytes(PART_BYTES))
         second = ask("PUT", f"/{bucket}/rising?partNumber=2&uploadId={name}", b"the end")
         self.facts = {
             b"@HOST@": b"127.0.0.1:%d" % self._appliance.port,
             b"@BUCKET@": bucket.encode(),
             b"@OTHER@": b"fuzz-of-another",
+            b"@OWNER@": owner[1],
             b"@VERSION@": head.headers["x-amz-version-id"].encode(),
             b"@ETAG@": head.headers["etag"].encode(),
             b"@UPLOAD@": found[1],

@@ -26,7 +26,7 @@ XMLNS = b' xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
 
 CONFIGURATIONS: Mapping[str, bytes] = {
     "abac": b"<AbacStatus><Status>Disabled</Status></AbacStatus>",
-    "acl": b"<AccessControlPolicy><AccessControlList/></AccessControlPolicy>",
+    "acl": b"<AccessControlPolicy><Owner><ID>@OWNER@</ID></Owner><AccessControlList/></AccessControlPolicy>",
     "logging": b"<BucketLoggingStatus/>",
     "notification": b"<NotificationConfiguration/>",
     "policy": b'{"Version":"2012-10-17","Statement":[{"Sid":"a","Effect":"Deny","Principal":"*","Action":["s3:GetBucketWebsite"],'
@@ -459,6 +459,43 @@ def _configuration(random: Random) -> Asked:
     return Asked(operation="configuration", method=method.encode(), target=path, body=body)
 
 
+def _acl(random: Random) -> Asked:
+    """Read or give a list, of the bucket or of an object: by a name, by grants, or by a document."""
+    path = random.choice(
+        (_bucket(b"acl"), _path(b"kept", b"acl"), _path(b"kept", b"acl&versionId=@VERSION@"))
+    )
+    if random.random() < 0.3:
+        return Asked(operation="acl", method=b"GET", target=path)
+    headers: Fields = ()
+    body = b""
+    group = b"http://acs.amazonaws.com/groups/global/AllUsers"
+    match random.randrange(3):
+        case 0:
+            headers = ((b"x-amz-acl", random.choice((b"private", b"public-read", b"bucket-owner-read"))),)
+        case 1:
+            headers = ((b"x-amz-grant-read", b'uri="' + group + b'"'), (b"x-amz-grant-full-control", b"id=a"))
+        case _:
+            grant = (
+                b"<Grant><Grantee><URI>" + group + b"</URI></Grantee><Permission>READ</Permission></Grant>"
+            )
+            body = _document(
+                b"AccessControlPolicy",
+                b"<Owner><ID>@OWNER@</ID></Owner><AccessControlList>" + grant + b"</AccessControlList>",
+                random,
+            )
+    return Asked(operation="acl", method=b"PUT", target=path, headers=headers, body=body)
+
+
+def _ownership(random: Random) -> Asked:
+    method = random.choice((b"GET", b"PUT", b"PUT", b"DELETE"))
+    body = b""
+    if method == b"PUT":
+        name = random.choice((b"BucketOwnerEnforced", b"BucketOwnerPreferred", b"ObjectWriter"))
+        rule = b"<Rule><ObjectOwnership>" + name + b"</ObjectOwnership></Rule>"
+        body = _document(b"OwnershipControls", rule, random)
+    return Asked(operation="ownership", method=method, target=_bucket(b"ownershipControls"), body=body)
+
+
 def _service(random: Random) -> Asked:
     query = _query(
         random,
@@ -541,6 +578,8 @@ OPERATIONS: Mapping[str, tuple[Make, float]] = {
     "default class": (_default_class, 0.7),
     "bucket": (_bucket_itself, 1),
     "configuration": (_configuration, 1.5),
+    "acl": (_acl, 1),
+    "ownership": (_ownership, 0.7),
     "service": (_service, 0.7),
     "form": (_form, 3),
     "list 1": (_listing(b"", (b"marker", (b"a", b"kept")), (b"max-keys", (b"0", b"1", b"2", b"5000"))), 1),

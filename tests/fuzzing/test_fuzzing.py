@@ -58,6 +58,7 @@ class RequestsTests(SynchronousTestCase):
             b"@HOST@": HOST.encode(),
             b"@BUCKET@": b"bkt",
             b"@OTHER@": b"none-such",
+            b"@OWNER@": b"u-1",
             b"@VERSION@": kept["x-amz-version-id"].encode(),
             b"@ETAG@": kept["etag"].encode(),
             b"@UPLOAD@": upload.encode(),
