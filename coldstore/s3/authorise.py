@@ -221,6 +221,11 @@ class Authority:
         _, decision = await self._decide(call, bucket, policies, action, key, version_id)
         return decision.is_allowed
 
+    async def may_read_tags(self, call: Call, bucket: Bucket) -> bool:
+        """Tell whether the caller may read the tags of the object that the call is about."""
+        action = _of_version("s3:GetObjectTagging", call.version_id)
+        return await self.may(call, bucket, action, key=call.key, version_id=call.version_id)
+
     async def told(
         self, call: Call, error: S3Error, bucket: Bucket | None = None, key: bytes | None = None
     ) -> S3Error:

@@ -231,8 +231,8 @@ class ObjectOperations:
             **encryption_headers(facts.encryption),
             **restore_header(version, self._services.now()),
             **await self._services.expiration(bucket, version),
-            **tagging_count(version),
             **shown_lock(await readable_lock(self._services, call, bucket, version)),
+            **await self._tag_count(call, bucket, version),
             **await self._copies(version),
             "Content-Length": str(length_bytes),
             **overridden(call.query),
@@ -247,6 +247,13 @@ class ObjectOperations:
             if checksum is not None:
                 headers |= checksum_headers(checksum)
         return headers
+
+    async def _tag_count(self, call: Call, bucket: Bucket, version: ObjectVersion) -> Mapping[str, str]:
+        """Return how many tags a version has, to who may read them (S3 API Reference, HeadObject)."""
+        count = tagging_count(version)
+        if not count or await self._services.authority.may_read_tags(call, bucket):
+            return count
+        return {}
 
     async def _checksum(
         self, version: ObjectVersion, wanted: ByteRange | None, key: ObjectKey | None

@@ -352,6 +352,13 @@ class AccessTests(SynchronousTestCase):
         self.assertEqual(answer.status, 403)
         self.assertEqual(self.ask("bob", "PUT", "/bkt/k?acl", x_amz_acl="public-read").status, 403)
 
+    def test_tag_count(self) -> None:
+        """How many tags an object has is told to who may read them."""
+        self.ask("alice", "PUT", "/bkt/k", "x", x_amz_acl="public-read", x_amz_tagging="a=b&c=d")
+        for target, method in product(("/bkt/k", "/bkt/k?versionId=null"), ("GET", "HEAD")):
+            for who, expected in (("alice", "2"), ("bob", None), (NOBODY, None)):
+                self.assertEqual(self.ask(who, method, target).headers.get("x-amz-tagging-count"), expected)
+
     def test_nobody(self) -> None:
         """What somebody writes who has not signed is the bucket owner's."""
         self.assertEqual(self.ask(NOBODY, "PUT", "/bkt/n", "x").status, 403)

@@ -132,9 +132,13 @@ class StoredTests(SynchronousTestCase):
         """As asked for, else the bucket's, else STANDARD; unknown and unconfigured ones are refused."""
         asked = description(fields(("x-amz-storage-class", "GLACIER")), BUCKET, RULES, OWNED, now=0.0)
         self.assertEqual(asked.storage_class, StorageClass.GLACIER)
-        self.assertEqual(description(fields(), BUCKET, RULES, OWNED, now=0.0).storage_class, StorageClass.STANDARD)
+        self.assertEqual(
+            description(fields(), BUCKET, RULES, OWNED, now=0.0).storage_class, StorageClass.STANDARD
+        )
         cold = replace(BUCKET, default_class=StorageClass.DEEP_ARCHIVE)
-        self.assertEqual(description(fields(), cold, RULES, OWNED, now=0.0).storage_class, StorageClass.DEEP_ARCHIVE)
+        self.assertEqual(
+            description(fields(), cold, RULES, OWNED, now=0.0).storage_class, StorageClass.DEEP_ARCHIVE
+        )
         for name in ("COLD", "glacier", "", "GLACIER_IR"):
             headers = fields(("x-amz-storage-class", name))
             error = self.assertRaises(S3Error, description, headers, BUCKET, RULES, OWNED, now=0.0)
