@@ -37,6 +37,12 @@ OF_OBJECT: Mapping[str, Permission] = MappingProxyType(
     }
 )
 """The same of an object: what of an object that is another's than its bucket's owner is for its owner to allow, and for nobody else."""
+OF_OWNER = frozenset(
+    f"s3:{verb}Object{version}{what}"
+    for verb, what in (("Get", "Tagging"), ("Put", "Tagging"), ("Delete", "Tagging"), ("Get", "Attributes"))
+    for version in ("", "Version")
+)
+"""What no list can allow, and the owner of an object may do with it."""
 _ORDER = {permission: place for place, permission in enumerate(Permission)}
 _IMPLIED: Mapping[Permission, frozenset[Permission]] = MappingProxyType(
     {permission: frozenset({permission, Permission.FULL_CONTROL}) for permission in Permission}

@@ -163,7 +163,7 @@ def refuse_lists(asked: Asked, given: Acl, code: str = "AccessControlListNotSupp
     if is_private(given) and asked.canned in (None, *OWNER_ONLY):
         return
     if asked.canned is not None:
-        what, why = ACL_HEADER, f"cannot be {shown(asked.canned)}"
+        what, why = ACL_HEADER, f"cannot be {shown(asked.canned.value)}"
     else:
         others = [
             f"{grant.permission} for {grant.grantee}"

@@ -5,7 +5,7 @@ from coldstore.model.acl import Acl, Ownership, Permission
 from coldstore.model.configurations import ConfigurationKind
 from coldstore.model.errors import NoSuchKey, NoSuchUpload, NoSuchVersion
 from coldstore.model.objects import Bucket, ObjectVersion
-from coldstore.plan.acl import OF_BUCKET, OF_OBJECT, allows, is_public, without_public
+from coldstore.plan.acl import OF_BUCKET, OF_OBJECT, OF_OWNER, allows, is_public, without_public
 from coldstore.s3.absent import no_such_key, no_such_version
 from coldstore.s3.access_lists import AccessLists
 from coldstore.s3.acl_fields import acl_of
@@ -62,10 +62,12 @@ class AclRights:
                 return True
             found = version or await self._found(bucket, key, version_id)
             return isinstance(found, S3Error) or found.facts.owner_id == caller
-        if action not in OF_OBJECT or key is None:
+        if key is None or not (action in OF_OBJECT or action in OF_OWNER):
             return False
         found = version or await self._found(bucket, key, version_id)
         if not isinstance(found, S3Error):
+            if action in OF_OWNER:
+                return found.facts.owner_id == caller
             return allows(await self._counting(bucket, acl_of(found)), OF_OBJECT[action], caller)
         if await self._bucket_allows(bucket, Permission.READ, caller):
             raise found

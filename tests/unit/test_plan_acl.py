@@ -7,6 +7,7 @@ from coldstore.plan.acl import (
     EXECUTOR_ID,
     OF_BUCKET,
     OF_OBJECT,
+    OF_OWNER,
     acl,
     allows,
     canned,
@@ -16,6 +17,7 @@ from coldstore.plan.acl import (
     private,
     without_public,
 )
+from coldstore.plan.policy.actions import ACTIONS
 
 WRITER, BUCKET_OWNER, OTHER = "writer", "bucket-owner", "other"
 READ, WRITE, READ_ACP, WRITE_ACP, FULL_CONTROL = Permission
@@ -141,5 +143,8 @@ class ActionTests(SynchronousTestCase):
     def test_apart(self) -> None:
         """Each is for the list of the bucket or for that of the object to allow, and full control for none alone."""
         self.assertEqual(set(OF_BUCKET) & set(OF_OBJECT), set())
+        self.assertEqual(OF_OWNER & {*OF_BUCKET, *OF_OBJECT}, set())
+        self.assertEqual(OF_OWNER - set(ACTIONS), set())
+        self.assertEqual({*OF_BUCKET, *OF_OBJECT} - set(ACTIONS), set())
         self.assertEqual(set(OF_BUCKET.values()), ALL - {FULL_CONTROL})
         self.assertEqual(set(OF_OBJECT.values()), {READ, READ_ACP, WRITE_ACP})

@@ -358,6 +358,14 @@ class AccessTests(SynchronousTestCase):
         for target, method in product(("/bkt/k", "/bkt/k?versionId=null"), ("GET", "HEAD")):
             for who, expected in (("alice", "2"), ("bob", None), (NOBODY, None)):
                 self.assertEqual(self.ask(who, method, target).headers.get("x-amz-tagging-count"), expected)
+        self.give("/bkt", CannedAcl.PUBLIC_READ_WRITE)
+        self.ask("bob", "PUT", "/bkt/b", "x", x_amz_acl="public-read", x_amz_tagging="a=b")
+        for who, expected in (("alice", "1"), ("bob", "1"), ("carol", None)):
+            self.assertEqual(self.ask(who, "GET", "/bkt/b").headers.get("x-amz-tagging-count"), expected)
+        self.assertEqual(self.allowed("GET", "/bkt/b?tagging"), {"alice", "bob"})
+        self.assertEqual(
+            self.allowed("GET", "/bkt/b?attributes", x_amz_object_attributes="ETag"), {"alice", "bob"}
+        )
 
     def test_nobody(self) -> None:
         """What somebody writes who has not signed is the bucket owner's."""

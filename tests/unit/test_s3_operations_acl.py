@@ -178,7 +178,7 @@ class WithoutListsTests(AclRigTests):
             ):
                 self.assertEqual(self.ask("PUT", f"{path}?acl", **headers).status, 200)
             for text, headers, named in (
-                ("", {"x_amz_acl": "public-read"}, "public-read"),
+                ("", {"x_amz_acl": "public-read"}, "cannot be 'public-read'"),
                 ("", {"x_amz_acl": "bucket-owner-read"}, "bucket-owner-read"),
                 ("", {"x_amz_grant_read": 'id="u-2"'}, "READ for u-2"),
                 (POLICY.format("u-1", GRANT.format("u-1", "READ")), {}, "less than FULL_CONTROL"),
