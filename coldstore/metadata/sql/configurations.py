@@ -9,6 +9,7 @@ from coldstore.metadata.sql.database import Database
 from coldstore.metadata.sql.rows import BUCKET_COLUMNS, bucket_of
 from coldstore.model.configurations import DOCUMENT_MAX_BYTES, ConfigurationKind
 from coldstore.model.errors import NoSuchBucket
+from coldstore.model.locks import BucketLock
 from coldstore.model.objects import Bucket, StorageClass
 
 
@@ -47,6 +48,7 @@ async def create_bucket(
     region: str,
     created_at: float,
     default_class: StorageClass | None,
+    object_lock: BucketLock | None,
     documents: Mapping[ConfigurationKind, str],
 ) -> Bucket:
     """Create a bucket that is configured from its beginning."""
@@ -57,6 +59,7 @@ async def create_bucket(
         region=region,
         created_at=created_at,
         default_class=default_class,
+        object_lock=object_lock,
     )
     for kind, document in documents.items():
         bucket = await set_one(db, name=name, kind=kind, document=document)
