@@ -180,13 +180,27 @@ TAGGING = "x-amz-tagging"
 """Among the stored headers: the tags that a writer gave, sorted by name, URL-encoded as that header field has them."""
 
 
+class WrappedKey(NamedTuple):
+    """
+    The key of an object under a key of data.
+
+    :ivar master_key: the id of that one
+    :ivar text: what is encrypted under it (base64)
+    """
+
+    master_key: str
+    text: str
+
+
 class Encryption(NamedTuple):
     """
-    How the bytes of an object are encrypted with a key that its owner keeps (SSE-C).
+    How the bytes of an object are encrypted: with a key that its owner keeps (SSE-C), or with one of the appliance's (SSE-S3).
 
-    ``algorithm`` is S3's name of it, ``key_md5`` (base64) says which of the owner's keys it was, ``wrapped_key`` (base64) is the
-    object's own key under that one, ``chunk_bytes`` how much each chunk holds. ``size_bytes`` and ``part_sizes`` are those of the
-    object as S3 shows it; of an upload they are not known yet.
+    ``algorithm`` is S3's name of it, ``wrapped_key`` (base64) the object's own key under the owner's, of which ``key_md5`` (base64) says
+    which it was, or under the key of data whose id is ``master_key``; the other one of these two is empty. ``chunk_bytes`` is
+    how much each chunk holds. ``size_bytes`` and ``part_sizes`` are those of the object as S3 shows it; of an upload they are not known
+    yet. ``part_numbers`` has the numbers that its parts were uploaded with as text ("1-3,7"), empty where they are 1, 2, 3 and so
+    on. ``sealed_etag`` is the ETag, encrypted (base64), where it is that of the bytes as S3 shows them: tapes have no other.
     """
 
     algorithm: str
@@ -195,6 +209,22 @@ class Encryption(NamedTuple):
     chunk_bytes: int
     size_bytes: int = 0
     part_sizes: str = ""
+    part_numbers: str = ""
+    master_key: str = ""
+    sealed_etag: str = ""
+
+    @property
+    def is_by_server(self) -> bool:
+        """Whether the appliance has the key, and no client brings one."""
+        return bool(self.master_key)
+
+    def bound_to(self, bucket: str, key: bytes) -> bytes:
+        """
+        Return what an object's key under a key of data is bound to: its layout, and where it is. What may have blanks is
+        last, so no two objects look the same.
+        """
+        layout = (self.chunk_bytes, self.size_bytes, self.part_sizes or "-", self.part_numbers or "-")
+        return " ".join(map(str, layout)).encode("ascii") + b" " + bucket.encode("utf-8") + b"/" + key
 
 
 class VersionFacts(NamedTuple):
@@ -250,7 +280,8 @@ class ObjectVersion(NamedTuple):
     ``tags`` are those that it was given later, sorted by name; None as long as it has those of its writer, which are among its
     facts (``TAGGING``). So it is with ``acl``, the grants of its access control list as header fields have them (``x-amz-grant-read``
     and so on): ``()`` is a list that grants nobody anything; a version whose writer said nothing is its owner's alone. ``lock`` is what
-    keeps it from being deleted.
+    keeps it from being deleted. ``rewrapped`` is its key under a later key of data than that among its facts, which stays there: it is so
+    on tape.
     """
 
     version_uid: int
@@ -270,6 +301,14 @@ class ObjectVersion(NamedTuple):
     tags: Pairs | None = None
     lock: Lock = UNLOCKED
     acl: Pairs | None = None
+    rewrapped: WrappedKey | None = None
+
+    @property
+    def wrapped_key(self) -> WrappedKey:
+        """Its key under a key of data; of a version that is encrypted under one."""
+        encryption = self.facts.encryption
+        assert encryption is not None and encryption.is_by_server, "the appliance has the key"
+        return self.rewrapped or WrappedKey(encryption.master_key, encryption.wrapped_key)
 
     @property
     def name(self) -> str:
