@@ -21,6 +21,7 @@ from zope.interface import Attribute, Interface
 from coldstore.model.bundles import Bundle, BundleState, Copy, Member
 from coldstore.model.cartridges import Cartridge, Drive, DriveState
 from coldstore.model.configurations import ConfigurationKind
+from coldstore.model.datakeys import DataKeyRecord
 from coldstore.model.events import Alert, AuditEvent, NewMessage, OutboxMessage, Severity
 from coldstore.model.keys import AccessKey, MasterKey, SealedSigner
 from coldstore.model.locks import UNLOCKED, BucketLock, Lock, Retention
@@ -38,6 +39,7 @@ from coldstore.model.objects import (
     VersionFacts,
     Versioning,
     VersionsPage,
+    WrappedKey,
 )
 from coldstore.model.policies import UserPolicy
 
@@ -318,6 +320,33 @@ class IMetadataStore(Interface):
 
     def forget_master_key(check_value: str) -> Deferred[None]:
         """Record that none is any more. Harmless to repeat."""
+
+    # ── keys of data ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def data_keys() -> Deferred[list[DataKeyRecord]]:
+        """Return all keys of data that ever were recorded, the oldest first, that in use last."""
+
+    def note_data_keys(since: Mapping[str, float], *, in_use: str, at: float) -> Deferred[None]:
+        """
+        Record at most BATCH_MAX keys of data, by id since when they are there; ``in_use``, one of them or recorded before, encrypts new
+        objects from ``at`` on, all others are retired. No key is ever forgotten. Harmless to repeat.
+        """
+
+    def note_data_keys_exported(key_ids: Sequence[str], *, at: float) -> Deferred[None]:
+        """Record that at most BATCH_MAX keys were written out for the safe. Harmless to repeat."""
+
+    def count_under_data_key(key_id: str, *, limit: int) -> Deferred[int]:
+        """Return how many versions have their key under a key of data, counted up to ``limit``."""
+
+    def versions_under_data_key(key_id: str, *, after_uid: int, limit: int) -> Deferred[list[ObjectVersion]]:
+        """Return versions with their key under a key of data, deleted ones among them, by uid, beginning behind ``after_uid``."""
+
+    def rewrap_keys(wrapped: Mapping[int, tuple[WrappedKey, WrappedKey]]) -> Deferred[int]:
+        """
+        Record the keys of at most BATCH_MAX versions, by uid, under other keys of data: what is expected there, and what is to be
+        there. Versions with something else, or that are gone, are left as they are. What was among their facts stays
+        there. Return how many changed. Harmless to repeat.
+        """
 
     # ── buckets ─────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -51,6 +51,7 @@ from coldstore.model.objects import (
     VersionFacts,
 )
 from coldstore.plan.listing import rolled_up
+from tests.contract.metadata_datakeys import DataKeySteps
 from tests.contract.metadata_keys import KeySteps, user_of
 
 if TYPE_CHECKING:
@@ -399,7 +400,7 @@ class MetadataSteps(_Base):
         self.assertEqual(kept, await self.recount())
 
 
-class MetadataContract(MetadataSteps, KeySteps):
+class MetadataContract(MetadataSteps, DataKeySteps, KeySteps):
     """The promises, family by family."""
 
     # ── life ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -183,6 +183,12 @@ class PortableContract:
                     "INSERT INTO bucket_configurations SELECT bucket_uid, 'policy', 7, '{}' FROM buckets"
                 )
                 connection.execute("INSERT INTO lock_clock VALUES (1, ?)", (NOW,))
+                connection.execute(
+                    "INSERT INTO data_keys VALUES ('1234', 1.0, 3.0, NULL), ('5678', 2.0, NULL, 4.0)"
+                )
+                connection.execute(
+                    "UPDATE versions SET master_key = '5678', rewrapped_key = 'w' WHERE is_marker = 0"
+                )
         else:
             await lead_life(path, seed=seed, steps=steps)
         if change:

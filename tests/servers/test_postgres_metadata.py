@@ -15,7 +15,7 @@ from tests.contract.metadata_versions import VersionsContract
 from tests.servers import postgres
 
 LONG_SECONDS = 60.0
-SMALL = {"store", "writer", "migrations", "master_keys", "plain_secrets", "lock_clock"}
+SMALL = {"store", "writer", "migrations", "master_keys", "data_keys", "plain_secrets", "lock_clock"}
 """Tables of a row or a few, or of none but after an upgrade."""
 COUNTED = {"pieces", "discards"}
 """What an operator's totals add up, from end to end."""

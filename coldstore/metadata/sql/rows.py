@@ -30,6 +30,7 @@ from coldstore.model.objects import (
     User,
     VersionFacts,
     Versioning,
+    WrappedKey,
 )
 
 Row = Sequence[Any]
@@ -45,14 +46,14 @@ VERSION_COLUMNS = """
     v.owner_id, v.layout_id, v.on_disk, v.archive_state, v.archived_at, v.restore_phase, v.restore_tier, v.restore_days,
     v.restore_requested_at, v.restore_expires_at, v.restore_requested_by, v.last_read_at, v.read_count, v.deleted_at,
     v.revision, v.is_marker, v.superseded_at, v.tags, v.encryption, v.content_bytes, v.lock_mode, v.retain_until, v.legal_hold,
-    v.acl"""
+    v.acl, v.master_key, v.rewrapped_key"""
 LISTED_COLUMNS = """
     v.key, v.created_at, v.etag, coalesce(v.content_bytes, v.size_bytes), v.storage_class, v.checksum_algorithm, v.checksum_kind, v.owner_id,
     v.restore_phase, v.restore_expires_at"""
 """The fields of a ``ListedObject``, in their order."""
 OF_VERSION_COLUMNS = "v.version_id, v.sequence, v.is_marker, v.is_shown = 1 OR v.superseded_at IS NULL"
 """The fields of a ``ListedVersion`` behind those of what it shows, in their order."""
-VERSION_WIDTH = 40
+VERSION_WIDTH = 42
 LOCK_COLUMNS = "lock_mode, retain_until, legal_hold"
 PIECE_COLUMNS = "ordinal, address, length_bytes, crc64nvme, etag, checksum_algorithm, checksum_value, checksum_kind, created_at"
 PIECE_COLUMNS_OF_P = ", ".join(f"p.{column}" for column in PIECE_COLUMNS.split(", "))
@@ -94,12 +95,19 @@ def pairs_text(pairs: Pairs) -> str:
     return json.dumps(pairs, separators=(",", ":")) if pairs else ""
 
 
+_OF_FEW = ("part_numbers", "master_key", "sealed_etag")
+"""Of how an object is encrypted: what few have, and is not written down of others."""
+
+
 def encryption_text(encryption: Encryption | None) -> str:
     """Write down how an object is encrypted, but for its size, which is a column of its own; nothing at all when it is not."""
     if encryption is None:
         return ""
     written = encryption._asdict()
     del written["size_bytes"]
+    for name in _OF_FEW:
+        if not written[name]:
+            del written[name]
     return json.dumps(written, separators=(",", ":"))
 
 
@@ -296,6 +304,8 @@ def version_of(row: Row) -> ObjectVersion:
         retain_until,
         legal_hold,
         acl,
+        master_key,
+        rewrapped_key,
     ) = row
     facts = VersionFacts(
         bucket=bucket,
@@ -341,6 +351,7 @@ def version_of(row: Row) -> ObjectVersion:
         tags=None if tags is None else pairs_of(tags),
         lock=lock_of(lock_mode, retain_until, legal_hold),
         acl=None if acl is None else pairs_of(acl),
+        rewrapped=WrappedKey(master_key, rewrapped_key) if rewrapped_key else None,
     )
 
 

@@ -29,6 +29,7 @@ from coldstore.metadata.sql import (
     cartridges,
     configurations,
     copies,
+    datakeys,
     deletions,
     digests,
     history,
@@ -57,6 +58,7 @@ from coldstore.metadata.sql.runs import runs_text
 from coldstore.model.bundles import Bundle, BundleState, Copy, Member
 from coldstore.model.cartridges import Cartridge, Drive, DriveState
 from coldstore.model.configurations import ConfigurationKind
+from coldstore.model.datakeys import DataKeyRecord
 from coldstore.model.events import Alert, AuditEvent, NewMessage, OutboxMessage, Severity
 from coldstore.model.keys import AccessKey, MasterKey, SealedSigner
 from coldstore.model.locks import UNLOCKED, BucketLock, Lock, Retention
@@ -73,6 +75,7 @@ from coldstore.model.objects import (
     VersionFacts,
     Versioning,
     VersionsPage,
+    WrappedKey,
 )
 from coldstore.model.policies import UserPolicy
 from coldstore.util.asynchronous import all_of, returns_deferred, shielded
@@ -313,6 +316,34 @@ class SqlStore:
     def forget_master_key(self, check_value: str) -> Deferred[None]:
         """Forget one."""
         return self._write(keys.forget_master_key, check_value)
+
+    # ── keys of data ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def data_keys(self) -> Deferred[list[DataKeyRecord]]:
+        """Return all that ever were."""
+        return self._read(datakeys.known)
+
+    def note_data_keys(self, since: Mapping[str, float], *, in_use: str, at: float) -> Deferred[None]:
+        """Record which there are."""
+        return self._write(datakeys.note, since, in_use=in_use, at=at)
+
+    def note_data_keys_exported(self, key_ids: Sequence[str], *, at: float) -> Deferred[None]:
+        """Record that they were written out."""
+        return self._write(datakeys.note_exported, key_ids, at=at)
+
+    def count_under_data_key(self, key_id: str, *, limit: int) -> Deferred[int]:
+        """Count versions under a key."""
+        return self._read(datakeys.count_under, key_id, limit=limit)
+
+    def versions_under_data_key(
+        self, key_id: str, *, after_uid: int, limit: int
+    ) -> Deferred[list[ObjectVersion]]:
+        """Return versions under a key."""
+        return self._read(datakeys.under, key_id, after_uid=after_uid, limit=min(limit, PAGE_MAX))
+
+    def rewrap_keys(self, wrapped: Mapping[int, tuple[WrappedKey, WrappedKey]]) -> Deferred[int]:
+        """Have versions be under other keys."""
+        return self._write(datakeys.rewrap, wrapped)
 
     # ── buckets ─────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -100,6 +100,7 @@ TABLES = (
     _table("user_policies", "user_id text, name text, document text", key="user_id, name", rows_max=1_000),
     _table("plain_secrets", "access_key text, secret_key text", key="access_key"),
     _table("master_keys", "check_value text, since real", key="check_value"),
+    _table("data_keys", "key_id text, since real, retired_at real?, exported_at real?", key="key_id"),
     _table(
         "buckets",
         "bucket_uid integer, name text, owner_id text, region text, created_at real, default_class text?, is_gone integer,"
@@ -147,7 +148,8 @@ TABLES = (
         "restore_days integer?, restore_requested_at real?, restore_expires_at real?, restore_requested_by text?,"
         "recall_layout_id text?, last_read_at real, read_count integer, deleted_at real?, disposal text?, revision integer,"
         "is_marker integer, superseded_at real?, is_shown integer, tags text?, encryption text, content_bytes integer?,"
-        "lock_mode text?, retain_until real?, legal_hold integer?, tape_lock text, acl text?",
+        "lock_mode text?, retain_until real?, legal_hold integer?, tape_lock text, acl text?,"
+        "master_key text, rewrapped_key text",
         key="version_uid",
     ),
     # Of ten thousand parts each: up to a megabyte.

@@ -67,7 +67,7 @@ _CONTENT_OF_ID = (
 _NEW_COLUMNS = """
     version_uid, sequence, bucket_uid, key, version_id, size_bytes, etag, storage_class, headers, user_metadata,
     checksum_algorithm, checksum_value, checksum_kind, crc64nvme, part_sizes, created_at, owner_id, upload_id, layout_id,
-    archive_state, encryption, content_bytes"""
+    archive_state, encryption, content_bytes, master_key"""
 _NEW_LOCKED_COLUMNS = f"{_NEW_COLUMNS}, {LOCK_COLUMNS}"
 _BY_KEY = {
     2: f"WHERE v.bucket_uid = ? AND {standing.IS_SHOWN} AND v.key >= ? ORDER BY v.key LIMIT ?",
@@ -361,6 +361,7 @@ def _new_row(version: ObjectVersion, *, bucket_uid: int, upload_id: str | None) 
         version.archive_state.value,
         encryption_text(facts.encryption),
         None if facts.encryption is None else facts.content_bytes,
+        "" if facts.encryption is None else facts.encryption.master_key,
     )
 
 
