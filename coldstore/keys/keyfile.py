@@ -121,21 +121,30 @@ def _read(path: Path) -> MasterSecret | None:
 
 def _write(path: Path, secret: MasterSecret) -> None:
     text = _HEAD.format(key_id=secret.key_id) + f"{MARK} {b64encode(secret.key).decode('ascii')}\n"
-    beside = path.with_name(f".{path.name}.new")
     try:
-        beside.unlink(missing_ok=True)
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(descriptor)
-        os.rename(beside, path)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        write_durably(path, text)
     except OSError as error:
         raise KeyFileFault(
             f"{path}, for the master key of access keys, cannot be written: {error.strerror}"
         ) from None
+
+
+def write_durably(path: Path, text: str) -> None:
+    """
+    Make a file for its owner alone with this text, wholly or not at all.
+
+    :raise OSError: it cannot be written
+    """
+    beside = path.with_name(f".{path.name}.new")
+    beside.unlink(missing_ok=True)
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(descriptor)
+    os.rename(beside, path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -91,6 +91,18 @@ class ObjectDamaged(ColdStoreError):
     """The bytes do not match their recorded checksum and no other copy could be read."""
 
 
+class DataKeyMissing(ColdStoreError):
+    """
+    A key of data is not to be had now; says to an operator which, and what to do.
+
+    :ivar key_id: which; empty when there is none at all
+    """
+
+    def __init__(self, message: str, key_id: str) -> None:
+        super().__init__(message)
+        self.key_id = key_id
+
+
 class MetadataUnavailable(ColdStoreError):
     """The metadata store cannot be reached now."""
 

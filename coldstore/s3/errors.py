@@ -285,6 +285,13 @@ ANSWERS: Mapping[type[refusals.ColdStoreError], Refusal] = MappingProxyType(
             code="InternalError",
             message="The stored bytes of this object do not match their checksum and no other copy could be read.",
         ),
+        # What is said to an operator is no client's business.
+        refusals.DataKeyMissing: Refusal(
+            code="ServiceUnavailable",
+            message="The key that encrypts what you asked for is not available now; the appliance's operator is told so. "
+            "Objects that are not encrypted with it are served.",
+            headers={"Retry-After": "30"},
+        ),
         refusals.MetadataUnavailable: Refusal(
             code="ServiceUnavailable",
             message="The metadata store cannot be reached now. Please try again later.",
