@@ -21,6 +21,7 @@ from .paths import is_id
 _INTEGER_LIMIT = 1 << 63
 _CRC64_LIMIT = 1 << 64
 _VERSION_ID = re.compile(r"[!#-\[\]-~]{1,1024}")
+_PART_NUMBERS = re.compile(r"[0-9,-]*")
 _PART_SIZES = re.compile(r"[0-9x,]*")
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 _HEX64 = re.compile(r"[0-9a-f]{16}")
@@ -41,11 +42,28 @@ def _names_are_unique(pairs: Pairs) -> bool:
     return len(pairs) < 2 or len({name for name, _ in pairs}) == len(pairs)
 
 
+def facts_on_tape(facts: VersionFacts) -> VersionFacts:
+    """
+    Return what a tape may say of an object: where the appliance has encrypted it, its ETag is the MD5 of what nobody but who has the
+    keys may know; it is on tape encrypted.
+    """
+    encryption = facts.encryption
+    return facts if encryption is None or not encryption.is_by_server else facts._replace(etag="")
+
+
 def _check_encryption(encryption: Encryption) -> None:
     _require(0 < encryption.chunk_bytes < 1 << 32, "the chunks have no size")
     _require(0 <= encryption.size_bytes < _INTEGER_LIMIT, "the size of what was encrypted is none")
     _require(bool(_PART_SIZES.fullmatch(encryption.part_sizes)), f"part sizes {encryption.part_sizes!r}")
-    texts = (encryption.algorithm, encryption.key_md5, encryption.wrapped_key)
+    _require(
+        bool(_PART_NUMBERS.fullmatch(encryption.part_numbers)), f"part numbers {encryption.part_numbers!r}"
+    )
+    texts = [encryption.algorithm, encryption.wrapped_key]
+    if encryption.is_by_server:
+        _require(bool(_HEX64.fullmatch(encryption.master_key)), f"key of data {encryption.master_key!r}")
+        texts.append(encryption.sealed_etag)
+    else:
+        texts.append(encryption.key_md5)
     _require(all(_BASE64.fullmatch(text) for text in texts), "the encryption has no algorithm or no key")
 
 
@@ -98,6 +116,7 @@ class BundleMember:
         _require(bool(_PART_SIZES.fullmatch(facts.part_sizes)), f"part sizes {facts.part_sizes!r}")
         if facts.encryption is not None:
             _check_encryption(facts.encryption)
+            _require(not (facts.encryption.is_by_server and facts.etag), "the ETag is not encrypted")
         retention = self.lock.retention
         _require(
             retention is None or math.isfinite(retention.until), "the end of the retention is not a time"
@@ -173,7 +192,20 @@ def _checksum_json(checksum: Checksum | None) -> str:
 
 def _encryption_json(encryption: Encryption | None) -> str:
     """Return a member of the facts with a comma before it; nothing of an object that is not encrypted."""
-    return "" if encryption is None else f',"encryption":{to_json(encryption._asdict())}'
+    if encryption is None:
+        return ""
+    record: dict[str, object] = {"algorithm": encryption.algorithm}
+    if encryption.is_by_server:
+        record["master_key"] = encryption.master_key
+    else:
+        record["key_md5"] = encryption.key_md5
+    for name in ("wrapped_key", "chunk_bytes", "size_bytes", "part_sizes"):
+        record[name] = getattr(encryption, name)
+    if encryption.part_numbers:
+        record["part_numbers"] = encryption.part_numbers
+    if encryption.is_by_server:
+        record["etag"] = encryption.sealed_etag
+    return f',"encryption":{to_json(record)}'
 
 
 def _lock_json(lock: Lock) -> str:
@@ -261,13 +293,17 @@ def _encryption_field(record: Mapping[str, object]) -> Encryption | None:
         return None
     if not isinstance(value, dict):
         raise ValueError("field 'encryption' is not an object")
+    is_by_server = "master_key" in value
     return Encryption(
         algorithm=text_field(value, "algorithm"),
-        key_md5=text_field(value, "key_md5"),
+        key_md5="" if is_by_server else text_field(value, "key_md5"),
         wrapped_key=text_field(value, "wrapped_key"),
         chunk_bytes=integer_field(value, "chunk_bytes"),
         size_bytes=integer_field(value, "size_bytes"),
         part_sizes=text_field(value, "part_sizes"),
+        part_numbers=text_field(value, "part_numbers") if "part_numbers" in value else "",
+        master_key=text_field(value, "master_key") if is_by_server else "",
+        sealed_etag=text_field(value, "etag") if is_by_server else "",
     )
 
 

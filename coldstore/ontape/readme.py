@@ -2,7 +2,7 @@
 The words of ``README.txt`` and the shell script in it, for somebody who has the cartridge and nothing else.
 
 The script needs a POSIX shell and what any Linux has: awk, cut, dd, gzip, head, md5sum, mkfifo, mktemp, sed, sha256sum,
-sort, tail, tee, tr, wc. It never writes to a cartridge. A second one, for objects that their owner has encrypted, needs Python
+sort, tail, tee, tr, wc. It never writes to a cartridge. A second one, for objects that are encrypted, needs Python
 and the package ``cryptography``; ``FORMAT.md`` has the same one.
 """
 
@@ -198,11 +198,12 @@ DECRYPT_BEGIN = "-----8<----- decrypt-object.py"
 DECRYPT_END = "-----8<----- end of decrypt-object.py"
 
 DECRYPT_SCRIPT = r"""#!/usr/bin/env python3
-# decrypt-object.py KEY FACTS <STORED >OBJECT
-# Decrypts an object that came off a tape. KEY is a file with the owner's key
-# (32 bytes, or their base64), FACTS one with the object's line of metadata.
-# Needs the Python package "cryptography". Exit status: 0 done, 4 wrong key or
-# damaged.
+# decrypt-object.py KEYS FACTS <STORED >OBJECT
+# Decrypts an object that came off a tape. FACTS is a file with the object's
+# line of metadata. KEYS is one with the keys of data that the appliance's
+# operator has exported, if that line has "master_key"; if it has "key_md5",
+# one with the owner's key (32 bytes, or their base64). Needs the Python
+# package "cryptography". Exit status: 0 done, 4 wrong key or damaged.
 import base64
 import json
 import sys
@@ -211,6 +212,11 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+
+def stop(why):
+    print(why, file=sys.stderr)
+    sys.exit(4)
 
 
 def cipher_of(secret, salt, info):
@@ -224,22 +230,36 @@ def sizes_of(how):
 
 
 key = open(sys.argv[1], "rb").read()
-if len(key) != 32:
-    key = base64.b64decode(key)
 facts = json.load(open(sys.argv[2], encoding="utf-8"))
 how = facts["encryption"]
-wrapped = base64.b64decode(how["wrapped_key"])
+info = b"coldstore sse-c key 1"
 place = (facts["bucket"] + "/" + facts["key"]).encode()
+if "master_key" in how:
+    words = map(str.split, key.decode("ascii", "replace").splitlines())
+    keys = {word[1]: word[4] for word in words if word[:1] == ["key"]}
+    if how["master_key"] not in keys:
+        stop("it needs key " + how["master_key"] + ", which is not there")
+    key = base64.b64decode(keys[how["master_key"]])
+    info = b"coldstore sse-s3 key 1"
+    layout = [how["chunk_bytes"], how["size_bytes"], how["part_sizes"] or "-"]
+    layout.append(how.get("part_numbers", "-"))
+    place = " ".join(map(str, layout)).encode() + b" " + place
+elif len(key) != 32:
+    key = base64.b64decode(key)
+wrapped = base64.b64decode(how["wrapped_key"])
 stored, plain = sys.stdin.buffer, sys.stdout.buffer
 try:
-    cipher = cipher_of(key, wrapped[:32], b"coldstore sse-c key 1")
+    cipher = cipher_of(key, wrapped[:32], info)
     object_key = cipher.decrypt(bytes(12), wrapped[32:], place)
 except InvalidTag:
-    print("this is not the key of the object", file=sys.stderr)
-    sys.exit(4)
+    stop("this is not the key of the object")
+part = -1
 try:
     for left in filter(None, sizes_of(how)):
         header, index = stored.read(48), 0
+        before, part = part, int.from_bytes(header[12:16], "big")
+        if header[:8] == b"CSSSE-C\x02" and part <= before:
+            stop("parts are exchanged")
         info = b"coldstore sse-c piece 1" + header[:16]
         cipher = cipher_of(object_key, header[16:], info)
         while left:
@@ -249,8 +269,7 @@ try:
             plain.write(cipher.decrypt(nonce, stored.read(length + 16), None))
             index += 1
 except InvalidTag:
-    print("damaged, or not whole", file=sys.stderr)
-    sys.exit(4)
+    stop("damaged, or not whole")
 """
 
 READ_TAPE_BEGIN = "-----8<----- read-tape.sh"
@@ -435,16 +454,26 @@ that of the whole object.
 
 7. Encrypted objects
 --------------------
-An object whose line has "encryption" was encrypted with a key that its owner
-keeps; it is nowhere on the tapes. "key_md5" in the line is the MD5 of that
-key (in base64), to find it by. What lies here is encrypted, and sizes,
-checksums and ETag are those of what lies here. With the key in a file (its
-32 bytes, or their base64) and the script below:
+An object whose line has "encryption" lies here encrypted; sizes and checksums
+in the line are those of what lies here. There are two kinds of them.
+
+With "master_key": the archive has encrypted it, with keys of data that are
+nowhere on the tapes. The appliance's operator has exported them to a file for
+the safe ("coldstore keys export"); "master_key" is the ID of the one that is
+needed, the first word behind "key" in that file, and old ones are kept in it
+for this. Its ETag is encrypted as well.
+
+With "key_md5": it was encrypted with a key that its owner keeps; that is
+nowhere on the tapes either. "key_md5" is the MD5 of that key (in base64), to
+find it by. The ETag is that of what lies here.
+
+With the file of the export as KEYS, or the owner's key in a file (its 32
+bytes, or their base64), and the script below:
 
   sed -n '/^-----8<----- decrypt/,$p' README.txt |
     sed '1d;/^-----8</,$d' > decrypt-object.py
   sh get-object.sh /mnt/tape BUCKET 'KEY' > stored 2> facts
-  python3 decrypt-object.py keyfile facts < stored > object
+  python3 decrypt-object.py KEYS facts < stored > object
 
 {decrypt_begin}
 {decrypt_script}{decrypt_end}

@@ -14,6 +14,7 @@ from coldstore.model.errors import StagingFull
 from coldstore.model.objects import ObjectVersion
 from coldstore.ontape import bundle as tar
 from coldstore.ontape.bundle import BundleLayout, BundleMember, BundlePlan
+from coldstore.ontape.member import facts_on_tape
 from coldstore.util.checksums import combine_crc64nvme, crc64nvme
 
 PAGE = 500
@@ -45,7 +46,7 @@ def bundle_plan(
         pools=pools,
         members=tuple(
             BundleMember(
-                facts=entry.version.facts,
+                facts=facts_on_tape(entry.version.facts),
                 version_uid=entry.version.version_uid,
                 sequence=entry.version.sequence,
                 extent=entry.member.extent,

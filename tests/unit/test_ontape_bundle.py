@@ -31,6 +31,20 @@ encryptions = st.builds(
     chunk_bytes=st.integers(1, 2**32 - 1),
     size_bytes=numbers,
     part_sizes=st.sampled_from(("", "5242880x3,17")),
+    part_numbers=st.sampled_from(("", "", "1-3,7")),
+    master_key=st.just(""),
+    sealed_etag=st.just(""),
+) | st.builds(
+    Encryption,
+    algorithm=st.just("AES256"),
+    key_md5=st.just(""),
+    wrapped_key=base64s,
+    chunk_bytes=st.integers(1, 2**32 - 1),
+    size_bytes=numbers,
+    part_sizes=st.sampled_from(("", "5242880x3,17")),
+    part_numbers=st.sampled_from(("", "", "1-3,7")),
+    master_key=st.text("0123456789abcdef", min_size=16, max_size=16),
+    sealed_etag=base64s,
 )
 locks = st.builds(
     Lock,
@@ -46,13 +60,14 @@ def members(draw: st.DrawFn) -> BundleMember:
     length = draw(st.integers(0, 1100))
     extent_count = draw(st.sampled_from((1, 1, 1, 2, 99999)))
     offset = 0 if extent_count == 1 else draw(st.integers(0, 2**40))
+    encryption = draw(st.none() | encryptions)
     return BundleMember(
         facts=VersionFacts(
             bucket=draw(st.text("abc.-0", min_size=3, max_size=63)),
             key=draw(st.text(st.characters(codec="utf-8"), min_size=1, max_size=300)).encode(),
             version_id=draw(version_ids),
             size_bytes=length if extent_count == 1 else offset + length + draw(st.integers(0, 2**40)),
-            etag=draw(texts),
+            etag="" if encryption is not None and encryption.is_by_server else draw(texts),
             storage_class=draw(st.sampled_from(StorageClass)),
             headers=draw(pairs),
             user_metadata=draw(pairs),
@@ -64,7 +79,7 @@ def members(draw: st.DrawFn) -> BundleMember:
             part_sizes=draw(st.sampled_from(("", "5242880x3,17"))),
             created_at=draw(st.floats(-1e12, 1e12)),
             owner_id=draw(texts),
-            encryption=draw(st.none() | encryptions),
+            encryption=encryption,
         ),
         version_uid=draw(numbers),
         sequence=draw(numbers),
