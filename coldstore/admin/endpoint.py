@@ -15,9 +15,11 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from coldstore.admin import metrics, views
 from coldstore.admin.asking import BadRequest, NotNow, argument_of, document_of, number_of, text_of
+from coldstore.admin.datakeys import DataKeysDesk
 from coldstore.admin.people import People, quota_of
 from coldstore.admin.permissions import Permissions
 from coldstore.interfaces.control import IControl
+from coldstore.interfaces.datakeys import IDataKeys
 from coldstore.interfaces.keyring import IKeyring, KeyFileFault
 from coldstore.interfaces.library import LibraryFault
 from coldstore.interfaces.metadata import Conflict, IMetadataStore
@@ -76,6 +78,7 @@ class OperatorInterface:
         quotas: DefaultQuotas,
         keyring: IKeyring,
         blocks_public: bool,
+        data_keys: IDataKeys,
         new_user_id: Callable[[], str],
         new_key: Callable[[], tuple[str, str]],
     ) -> None:
@@ -96,6 +99,7 @@ class OperatorInterface:
         self._people = People(
             store=store, clock=clock, quotas=quotas, keyring=keyring, new_user_id=new_user_id, new_key=new_key
         )
+        self._data_keys = DataKeysDesk(store=store, clock=clock, data_keys=data_keys)
 
         self._permissions = Permissions(store=store, clock=clock, blocks_public=blocks_public)
 
@@ -118,6 +122,7 @@ class OperatorInterface:
             ("POST", "/inventory", self._inventory),
             *self._people.answerers(),
             *self._permissions.answerers(),
+            *self._data_keys.answerers(),
             ("POST", "/reload", self._reload),
             ("GET", "/buckets", self._buckets),
             ("POST", "/buckets/quota", self._set_bucket_quota),

@@ -11,6 +11,8 @@ from typing import Any
 from coldstore.admin.client import Client, NotRunning, Refused
 from coldstore.admin.overview import alert_text, overview
 from coldstore.admin.policy_commands import add_policy, add_user_policy, has_words, user_policy
+from coldstore.admin.safekeeping import ACTIONS as OF_DATA_KEYS
+from coldstore.admin.safekeeping import carry_out
 from coldstore.upkeep.command import add_db
 from coldstore.util.accounts import account_name
 from coldstore.util.tables import page, size, table
@@ -123,19 +125,29 @@ def _parser() -> argparse.ArgumentParser:
     user.add_argument("name", nargs="?", help="the user; of policy: set, show or remove")
     add_user_policy(user)
     add_policy(command)
-    keys = command("keys", _keys, "Access keys: list, make, disable, delete them; or change the master key.")
+    keys = command(
+        "keys",
+        _keys,
+        "Access keys: list, make, disable, delete them, or change the master key that their secrets are under. Keys of data, which objects are"
+        " encrypted under: look at them (data), take a new one (rotate-data), write them out for the safe (export), take them back (import).",
+    )
     keys.add_argument(
         "action",
         nargs="?",
         default="list",
-        choices=["list", "create", "disable", "enable", "delete", "rotate-master"],
+        choices=["list", "create", "disable", "enable", "delete", "rotate-master", *OF_DATA_KEYS],
     )
     keys.add_argument(
         "subject",
         nargs="?",
         default="",
-        metavar="USER|KEY",
-        help="create and list: a user; else an access key",
+        metavar="USER|KEY|FILE",
+        help="create and list: a user; export and import: a file; else an access key",
+    )
+    keys.add_argument(
+        "--passphrase",
+        action="store_true",
+        help="export: encrypt the file under a passphrase, which is asked for",
     )
     command("reload", _reload, "Read certificates of the S3 endpoint again, now.")
     bucket = command(
@@ -521,6 +533,11 @@ def _show_new_key(answer: object, options: argparse.Namespace) -> None:
 def _keys(client: Client, options: argparse.Namespace) -> int:
     columns = ["user", "access_key", "state", "created_at", "last_used_at"]
     action, subject = options.action, options.subject
+    if action in OF_DATA_KEYS:
+        return carry_out(client, options)
+    if options.passphrase:
+        print("coldstore: --passphrase goes with export", file=sys.stderr)
+        return 2
     if action == "list":
         _show(options, client.get("/keys", **({"user": subject} if subject else {})), columns)
         return 0

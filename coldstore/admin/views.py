@@ -19,6 +19,10 @@ from coldstore.util.tables import size
 Row = dict[str, object]
 
 
+DETAIL_MAX = 1000
+"""Of the words behind an audited act."""
+
+
 def moment(at: float | None) -> str | None:
     """Return unix seconds as ISO 8601 in UTC."""
     return (

@@ -14,6 +14,7 @@ from coldstore.interfaces.notify import INotifier
 from coldstore.interfaces.reservation import IReservation
 from coldstore.interfaces.staging import IStaging
 from coldstore.interfaces.tenure import ITenure
+from coldstore.keys.datafile import IsDataKeyFile
 from coldstore.keys.keyfile import IsKeyFile
 from coldstore.model.hosts import Host
 from coldstore.util.workers import Pool
@@ -74,6 +75,9 @@ class Adapters(Protocol):
 
     def key_file(self) -> IsKeyFile:
         """Where the master key of access keys is kept."""
+
+    def data_key_file(self) -> IsDataKeyFile:
+        """Where the keys of data are kept."""
 
     def staging(self, epoch: int) -> IStaging:
         """The staging disk, not started yet."""

@@ -22,6 +22,7 @@ from coldstore.appliance.tenure import Tenure
 from coldstore.config.schema import Configuration
 from coldstore.interfaces.metadata import Epoch, IMetadataStore
 from coldstore.interfaces.staging import DiskFault
+from coldstore.keys.dataring import DataKeyring
 from coldstore.keys.keyring import Keyring
 from coldstore.model.errors import MetadataUnavailable, StagingFull
 from coldstore.model.hosts import Host
@@ -53,6 +54,7 @@ from coldstore.work.reading import RecallSession
 from coldstore.work.recovery import Recovery
 from coldstore.work.renewing import Renewals
 from coldstore.work.restorer import Restorer
+from coldstore.work.rewrapper import Rewrapper
 from coldstore.work.sessions import SessionWriter
 from coldstore.work.sweeper import Sweeper
 from coldstore.work.watcher import Watcher
@@ -80,6 +82,7 @@ LOOPS = (
     "lockclock",
     "deliverer",
     "dumper",
+    "rewrapper",
 )
 
 
@@ -131,7 +134,7 @@ class Core(MultiService):
 
         :raise AnotherAppliance: another appliance has the record
         :raise MetadataUnavailable, SchemaTooNew, SchemaTooOld, RecordElsewhere: the record cannot be used
-        :raise KeyFileFault: the master key of access keys is not to be had
+        :raise KeyFileFault: the master key of access keys is not to be had, or the file of the keys of data cannot be used
         :raise DiskFault: the staging disk cannot be used
         :raise OSError, VirtualCartridges: what the configuration names is not there, or is not what the record knows
         """
@@ -165,6 +168,16 @@ class Core(MultiService):
             in_thread=signatures.run,
         )
         await keyring.open()
+        bells = {name: ReactorBell(clock) for name in LOOPS}
+        data_keys = DataKeyring(
+            store=store,
+            file=adapters.data_key_file(),
+            seconds=clock.seconds,
+            random_bytes=unguessable.randbytes,
+            in_thread=signatures.run,
+            on_changed=bells["rewrapper"].ring,
+        )
+        await data_keys.open()
 
         staging = adapters.staging(epoch)
         await staging.start()
@@ -184,7 +197,6 @@ class Core(MultiService):
 
         rules = policies.class_rules(settings)
         region, day_seconds = settings.server.region, settings.time.day_seconds
-        bells = {name: ReactorBell(clock) for name in LOOPS}
         leftovers = Leftovers(
             store=store, clock=clock, bell=bells["leftovers"], janitor_bell=bells["janitor"]
         )
@@ -327,6 +339,7 @@ class Core(MultiService):
                 random=ordinary,
                 policy=policies.delivery_policy(settings),
             ).one_round,
+            "rewrapper": Rewrapper(store=store, clock=clock, data_keys=data_keys).one_round,
         }
         dumper = None
         dumps = adapters.dumps()
@@ -366,6 +379,7 @@ class Core(MultiService):
             quotas=policies.default_quotas(settings),
             keyring=keyring,
             blocks_public=settings.server.public_access_block,
+            data_keys=data_keys,
             new_user_id=lambda: f"{unguessable.getrandbits(256):064x}",
             new_key=lambda: _new_key(unguessable),
         )
@@ -386,6 +400,8 @@ class Core(MultiService):
             janitor_bell=CalmBell(bells["janitor"], clock, gap_seconds=S3_RING_SECONDS),
             messages_bell=CalmBell(bells["deliverer"], clock, gap_seconds=S3_RING_SECONDS),
             in_thread=ciphers.run,
+            data_keys=data_keys,
+            encrypts_all=settings.encryption.default != "none",
             sse_c_over_http=settings.server.sse_c_over_http,
             blocks_public=settings.server.public_access_block,
             quotas=policies.default_quotas(settings),

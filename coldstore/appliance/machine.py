@@ -22,6 +22,7 @@ from coldstore.config.schema import Configuration, Webhook
 from coldstore.disk.staging import DiskStaging
 from coldstore.interfaces.metadata import IMetadataStore
 from coldstore.interfaces.tenure import ITenure
+from coldstore.keys.datafile import DataKeyFile
 from coldstore.keys.keyfile import KeyFile
 from coldstore.metadata.choice import folder_of, store_of
 from coldstore.model.cartridges import VolumeForm
@@ -95,6 +96,10 @@ class Machine:
     def key_file(self) -> KeyFile:
         """See ``Adapters``."""
         return KeyFile(self._settings.key_file)
+
+    def data_key_file(self) -> DataKeyFile:
+        """See ``Adapters``."""
+        return DataKeyFile(self._settings.data_key_file)
 
     def staging(self, epoch: int) -> DiskStaging:
         """See ``Adapters``."""

@@ -525,9 +525,22 @@ class Security:
     What secrets are protected by.
 
     :ivar key_file: the master key of access keys; null stands for ``master.key`` in the state directory
+    :ivar data_key_file: the keys of data, of objects that are encrypted without a customer's key; null stands for ``data.keys`` there
     """
 
     key_file: AbsolutePath | None = None
+    data_key_file: AbsolutePath | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncryptionAtRest:
+    """
+    Encryption of objects with keys of the appliance (SSE-S3).
+
+    :ivar default: what holds in buckets that say nothing, of objects whose writers say nothing
+    """
+
+    default: Annotated[str, Choice(("none", "AES256"))] = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -539,6 +552,7 @@ class Configuration:
     operator: Operator = field(default_factory=Operator)
     admin: Admin = field(default_factory=Admin)
     security: Security = field(default_factory=Security)
+    encryption: EncryptionAtRest = field(default_factory=EncryptionAtRest)
     metadata: Metadata = field(default_factory=Metadata)
     staging: Staging = field(default_factory=Staging)
     cache: Cache = field(default_factory=Cache)
@@ -574,6 +588,11 @@ class Configuration:
     def key_file(self) -> str:
         """Path of the master key of access keys."""
         return self.security.key_file or f"{self.state_directory}/master.key"
+
+    @property
+    def data_key_file(self) -> str:
+        """Path of the keys of data."""
+        return self.security.data_key_file or f"{self.state_directory}/data.keys"
 
     @property
     def sqlite_path(self) -> str:

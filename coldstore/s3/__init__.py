@@ -10,7 +10,7 @@ The way of a request::
     resource           runs the registered operation, turns answers and errors into HTTP, one log event per request
     body, chunked      the operation asks for the body: 100-continue, decoding, chunk signatures, back-pressure
     integrity          which digests must be computed, and what is said when they differ
-    encryption         the key that a customer brings; what is written is encrypted on its way, what is read decrypted
+    encryption         the key that a customer brings, or ours; what is written is encrypted on its way, what is read decrypted
 
 Decisions: Klein sees one catch-all route, because its path matching merges slashes and decodes keys. Nothing is
 spooled. An answer given before the body has ended closes the connection. Nothing becomes visible before ``check`` of

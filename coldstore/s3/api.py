@@ -90,6 +90,7 @@ class Operation(StrEnum):
     GET_BUCKET_CORS = "GetBucketCors"
     DELETE_BUCKET_CORS = "DeleteBucketCors"
     GET_BUCKET_ENCRYPTION = "GetBucketEncryption"
+    PUT_BUCKET_ENCRYPTION = "PutBucketEncryption"
     DELETE_BUCKET_ENCRYPTION = "DeleteBucketEncryption"
     GET_BUCKET_INTELLIGENT_TIERING = "GetBucketIntelligentTieringConfiguration"
     LIST_BUCKET_INTELLIGENT_TIERING = "ListBucketIntelligentTieringConfigurations"
@@ -167,6 +168,7 @@ BUILT: Mapping[Target, Requests] = MappingProxyType(
                 "cors": {"GET": Operation.GET_BUCKET_CORS, "DELETE": Operation.DELETE_BUCKET_CORS},
                 "encryption": {
                     "GET": Operation.GET_BUCKET_ENCRYPTION,
+                    "PUT": Operation.PUT_BUCKET_ENCRYPTION,
                     "DELETE": Operation.DELETE_BUCKET_ENCRYPTION,
                 },
                 "intelligent-tiering": {
@@ -283,7 +285,6 @@ UNBUILT: Mapping[Target, Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "accelerate": {"PUT": "PutBucketAccelerateConfiguration"},
             "analytics": {"PUT": "PutBucketAnalyticsConfiguration"},
             "cors": {"PUT": "PutBucketCors"},
-            "encryption": {"PUT": "PutBucketEncryption"},
             "intelligent-tiering": {"PUT": "PutBucketIntelligentTieringConfiguration"},
             "inventory": {"PUT": "PutBucketInventoryConfiguration"},
             "metadataAnnotationTable": {"PUT": "UpdateBucketMetadataAnnotationTableConfiguration"},

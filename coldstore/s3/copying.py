@@ -6,7 +6,7 @@ from urllib.parse import unquote_to_bytes
 
 from coldstore.interfaces.staging import BytesDamaged
 from coldstore.model.errors import ObjectDamaged
-from coldstore.model.objects import Bucket, Checksum, ObjectVersion, Pairs
+from coldstore.model.objects import Bucket, Checksum, Encryption, ObjectVersion, Pairs
 from coldstore.model.tags import tags_of
 from coldstore.plan.messages import iso_time
 from coldstore.s3.acl_fields import Owned, with_grants
@@ -22,11 +22,12 @@ from coldstore.s3.encryption_receiving import SealingSink
 from coldstore.s3.errors import S3Error, shown
 from coldstore.s3.locking import check_written
 from coldstore.s3.locks import written_lock
+from coldstore.s3.fields import SERVER_SIDE_ENCRYPTION
 from coldstore.s3.multipart_plan import DEFAULT_ALGORITHM, checksum_choice
 from coldstore.s3.names import is_bucket_name
 from coldstore.s3.objects import publish
 from coldstore.s3.pieces import Run, pinned_run
-from coldstore.s3.receiving import SINGLE_PUT_MAX_BYTES, STORED_ALGORITHMS, Arrived, discard
+from coldstore.s3.receiving import SINGLE_PUT_MAX_BYTES, Arrived, discard, stored_algorithms
 from coldstore.s3.services import Services, made_header, version_header
 from coldstore.s3.stored import Description, quoted, storage_class, stored_headers, user_metadata
 from coldstore.s3.tags import header_tags, with_tags
@@ -100,7 +101,7 @@ class CopySource:
 
         :raise S3Error: InvalidArgument, NoSuchBucket, AccessDenied, NoSuchKey, NoSuchVersion, PreconditionFailed,
             InvalidRequest for a delete marker, InvalidObjectState for a cold source, ServiceUnavailable while its bytes are not
-            on disk; as ``CustomerKeys.of_source``
+            on disk; as ``ObjectKeys.of_source``
         """
         name = source_name(call.headers.get("x-amz-copy-source") or "")
         bucket = await services.store.bucket(name.bucket)
@@ -116,7 +117,7 @@ class CopySource:
             ) from None
         await services.authority.require_source(call, bucket, name.key, name.version_id, version)
         facts = version.facts
-        key = services.customer_keys.of_source(call, facts)
+        key = services.object_keys.of_source(call, version)
         check_copy_source(
             read_conditions(call.headers, COPY_SOURCE), etag=facts.etag, modified_at=facts.created_at
         )
@@ -143,11 +144,12 @@ class CopySource:
         """
         name = algorithm.lower()
         if length_bytes == 0:
-            digests = {each: new_digest(each).digest() for each in ("md5", name)}
-            return Arrived("", 0, 0, 0, 0, digests["md5"].hex(), _checksum(algorithm, digests[name]))
+            empty = {each: new_digest(each).digest() for each in ("md5", name)}
+            return Arrived("", 0, 0, 0, 0, empty["md5"].hex(), _checksum(algorithm, empty[name]))
         services, facts = self._services, self.version.facts
-        incoming = admitted.receive(STORED_ALGORITHMS | {name} if sealing is None else STORED_ALGORITHMS)
-        sealed = None if sealing is None else SealingSink(incoming, sealing, frozenset({name, "crc64nvme"}))
+        wanted = frozenset({name, "md5"})
+        incoming = admitted.receive(wanted if sealing is None else stored_algorithms(sealing))
+        sealed = None if sealing is None else SealingSink(incoming, sealing, wanted | {"crc64nvme"})
         try:
             run = await self._run(offset_bytes, length_bytes)
             sink: BodySink = incoming if sealed is None else sealed
@@ -175,15 +177,16 @@ class CopySource:
             await discard(services.staging, kept.address)
             await services.damaged(self.version, BytesDamaged(f"layout {self.version.layout_id}", 0))
             raise ObjectDamaged
-        digest = (kept.digests if plain_digests is None else plain_digests)[name]
+        digests = kept.digests if plain_digests is None else plain_digests
+        md5 = (digests if sealing is None or sealing.shows_md5 else kept.digests)["md5"]
         return Arrived(
             address=kept.address,
             length_bytes=kept.length_bytes,
             content_bytes=length_bytes,
             crc64nvme=kept.crc64nvme,
             content_crc64nvme=crc64nvme,
-            etag=kept.digests["md5"].hex(),
-            checksum=_checksum(algorithm, digest),
+            etag=md5.hex(),
+            checksum=_checksum(algorithm, digests[name]),
         )
 
     async def _run(self, offset_bytes: int, length_bytes: int) -> Run:
@@ -199,7 +202,7 @@ class CopySource:
             self._key,
             offset_bytes=offset_bytes,
             length_bytes=length_bytes,
-            in_thread=services.customer_keys.in_thread,
+            in_thread=services.object_keys.in_thread,
         )
 
 
@@ -217,7 +220,7 @@ class CopyOperations:
         replaces = _directive(call, "x-amz-metadata-directive") == "REPLACE"
         replaces_tags = _directive(call, "x-amz-tagging-directive") == "REPLACE"
         given = header_tags(call.headers) if replaces_tags else None
-        sealing = services.customer_keys.of_writer(call)
+        sealing = await services.object_keys.of_writer(call, bucket)
         source = await CopySource.of(services, call)
         facts = source.version.facts
         copied = () if replaces_tags else tags_of(source.version)
@@ -241,7 +244,7 @@ class CopyOperations:
             )
         # An older version that is copied onto its key becomes current again.
         is_itself = source.name == SourceName(bucket=bucket.name, key=call.object_key, version_id=None)
-        changes_encryption = sealing is not None or facts.encryption is not None
+        changes_encryption = _changes_encryption(call, facts.encryption, sealing)
         if (
             is_itself
             and not (replaces or changes_encryption)
@@ -299,6 +302,15 @@ def _description(
         user_metadata=user_metadata(call.headers) if replaces else source.facts.user_metadata,
         lock=written_lock(call.headers, now=services.now()),
     )
+
+
+def _changes_encryption(call: Call, before: Encryption | None, sealing: Sealing | None) -> bool:
+    """Whether a copy of an object onto itself would be encrypted otherwise, or is asked to be encrypted."""
+    if SERVER_SIDE_ENCRYPTION in call.headers:
+        return True
+    if sealing is None or not sealing.shows_md5:
+        return sealing is not None or before is not None
+    return before is None or not before.is_by_server
 
 
 def _directive(call: Call, name: str) -> str:

@@ -2,8 +2,9 @@
 How the bytes of an encrypted object are stored: each piece by itself, in chunks that each prove what they are.
 
 A piece (a plain PUT, or a part) is a header and its chunks, each a little longer than the bytes in it. Its key is made from the
-object's and from the salt in its header, so that no two pieces ever have the same; the nonce of a chunk is its number and whether
-it is the last one, so that chunks which are changed, exchanged, repeated or missing are found. The recipe, for those who have
+object's, from the salt in its header, so that no two pieces ever have the same, and from the number of its part, so that parts are not
+exchanged; the nonce of a chunk is its number and whether it is the last one, so that chunks which are changed, exchanged, repeated
+or missing are found. (Pieces of the first version do not have the number in them.) The recipe, for those who have
 nothing but a tape, is in ``coldstore/ontape/FORMAT.md``.
 """
 
@@ -11,19 +12,19 @@ from struct import Struct
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from coldstore.util.checksums import Buffer
+from coldstore.util.envelopes import SALT_BYTES, derived_key
 
 CHUNK_BYTES = 64 * 1024
 """What a chunk holds; others are read as well."""
 TAG_BYTES = 16
-NONCE_BYTES = 12
-KEY_BYTES = 32
-SALT_BYTES = 32
-_MAGIC = b"CSSSE-C\x01"
-_HEADER = Struct(f">8sI4x{SALT_BYTES}s")
+WHOLE = 0
+"""In place of the number of its part, of a piece that is all of an object which was not uploaded in parts."""
+_UNNUMBERED = b"CSSSE-C\x01"
+"""What pieces of the first version begin with: in place of the number of the part they have zeros."""
+_MAGIC = b"CSSSE-C\x02"
+_HEADER = Struct(f">8sII{SALT_BYTES}s")
 _NONCE = Struct(">Q3xB")
 _PIECE_INFO = b"coldstore sse-c piece 1"
 HEADER_BYTES = _HEADER.size
@@ -31,11 +32,6 @@ HEADER_BYTES = _HEADER.size
 
 class ChunkDamaged(Exception):
     """Stored bytes are not what was sealed under this key."""
-
-
-def derived_key(secret: bytes, salt: bytes, info: bytes) -> bytes:
-    """Return a key for AES-256 (HKDF with SHA-256, RFC 5869)."""
-    return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=salt, info=info).derive(secret)
 
 
 def chunk_count(plain_bytes: int, chunk_bytes: int) -> int:
@@ -65,10 +61,10 @@ def plain_bytes(stored: int, chunk_bytes: int) -> int:
     return found
 
 
-def new_header(salt: bytes, chunk_bytes: int = CHUNK_BYTES) -> bytes:
+def new_header(salt: bytes, chunk_bytes: int = CHUNK_BYTES, part_number: int = WHOLE) -> bytes:
     """Return the header of a new piece; its ``salt`` must be new as well."""
     assert len(salt) == SALT_BYTES
-    return _HEADER.pack(_MAGIC, chunk_bytes, salt)
+    return _HEADER.pack(_MAGIC, chunk_bytes, part_number, salt)
 
 
 class PieceCipher:
@@ -78,17 +74,20 @@ class PieceCipher:
     The cipher is given ``bytes`` (cryptography 38 takes nothing else); which is no copy where they are such already.
     """
 
-    def __init__(self, object_key: bytes, header: bytes, chunk_bytes: int) -> None:
+    def __init__(self, object_key: bytes, header: bytes, chunk_bytes: int, part_number: int = WHOLE) -> None:
         """
         :param header: as ``new_header`` made it
         :param chunk_bytes: that of the object's record
-        :raise ChunkDamaged: it is no header, or one of other chunks
+        :param part_number: the same
+        :raise ChunkDamaged: it is no header, or one of other chunks, or of another part
         """
         if len(header) != HEADER_BYTES:
             raise ChunkDamaged("the header is cut off")
-        magic, said_bytes, salt = _HEADER.unpack(header)
-        if magic != _MAGIC or said_bytes != chunk_bytes:
+        magic, said_bytes, said_number, salt = _HEADER.unpack(header)
+        if magic not in (_MAGIC, _UNNUMBERED) or said_bytes != chunk_bytes:
             raise ChunkDamaged("the header is not that of a piece with such chunks")
+        if magic == _MAGIC and said_number != part_number:
+            raise ChunkDamaged(f"the header is that of part {said_number}, and not of {part_number}")
         # All of the header is in the key: of its bytes none can change without being noticed.
         self._cipher = AESGCM(derived_key(object_key, salt, _PIECE_INFO + header[:-SALT_BYTES]))
 

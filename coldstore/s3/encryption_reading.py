@@ -6,6 +6,7 @@ places are reckoned in the stored object, where the encrypted pieces follow one 
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from coldstore.interfaces.metadata import IMetadataStore
@@ -16,11 +17,13 @@ from coldstore.s3.encryption import ObjectKey
 from coldstore.s3.encryption_pieces import (
     HEADER_BYTES,
     TAG_BYTES,
+    WHOLE,
     ChunkDamaged,
     PieceCipher,
     chunk_count,
     stored_bytes,
 )
+from coldstore.s3.part_numbers import part_numbers
 from coldstore.s3.part_sizes import part_runs
 from coldstore.s3.pieces import PinnedRun, Segment, cut, pieces_of
 
@@ -37,12 +40,14 @@ class Extent(NamedTuple):
     :ivar begin_bytes: where the piece begins, in the object
     :ivar plain_bytes: the size of the piece
     :ivar stored_begin_bytes: where it begins in the stored object
+    :ivar part_number: with which it was uploaded
     :ivar offset_bytes: where what is wanted begins, in the object
     """
 
     begin_bytes: int
     plain_bytes: int
     stored_begin_bytes: int
+    part_number: int
     chunk_bytes: int
     offset_bytes: int
     length_bytes: int
@@ -80,24 +85,28 @@ def extents_of(facts: VersionFacts, offset_bytes: int, length_bytes: int) -> lis
     """Return what is wanted of each encrypted piece for a run, not empty, of an encrypted object's bytes."""
     encryption = facts.encryption
     assert encryption is not None, "the object is encrypted"
-    sizes = part_runs(encryption.part_sizes) if encryption.part_sizes else [(encryption.size_bytes, 1)]
-    found = []
+    if encryption.part_sizes:
+        sizes, numbers = part_runs(encryption.part_sizes), part_numbers(encryption.part_numbers)
+    else:
+        sizes, numbers = [(encryption.size_bytes, 1)], iter((WHOLE,))
+    found: list[Extent] = []
     begin_bytes = stored_begin_bytes = 0
     end_bytes = offset_bytes + length_bytes
     for plain_bytes, count in sizes:
         stored = stored_bytes(plain_bytes, encryption.chunk_bytes)
         passed = 0 if plain_bytes == 0 else max(0, min(count, (offset_bytes - begin_bytes) // plain_bytes))
-        for number in range(passed, count):
+        for number, part_number in zip(range(passed, count), islice(numbers, passed, count), strict=True):
             begin = begin_bytes + number * plain_bytes
             first, last = max(begin, offset_bytes), min(begin + plain_bytes, end_bytes)
             if begin >= end_bytes:
-                break
+                return found
             if first < last:
                 found.append(
                     Extent(
                         begin_bytes=begin,
                         plain_bytes=plain_bytes,
                         stored_begin_bytes=stored_begin_bytes + number * stored,
+                        part_number=part_number,
                         chunk_bytes=encryption.chunk_bytes,
                         offset_bytes=first,
                         length_bytes=last - first,
@@ -199,7 +208,10 @@ class OpenedRun:
         chunks = extent.chunks(offset_bytes, length_bytes)
         try:
             if self._cipher is None or self._cipher_index != index:
-                self._cipher, self._cipher_index = self._key.cipher(await self._stored(HEADER_BYTES)), index
+                self._cipher, self._cipher_index = (
+                    self._key.cipher(await self._stored(HEADER_BYTES), extent.part_number),
+                    index,
+                )
             stored = await self._stored(sum(map(extent.stored_chunk_bytes, chunks)))
             opening = _Opening(self._cipher, extent, chunks, stored)
             if length_bytes <= INLINE_BYTES:
@@ -294,7 +306,8 @@ def opened_at_hand(
     chunks = extent.chunks(offset_bytes, length_bytes)
     header, (first, length) = HEADER_BYTES, list(extent.stored_runs())[1]
     try:
-        opening = _Opening(key.cipher(content[:header]), extent, chunks, content[first : first + length])
+        cipher = key.cipher(content[:header], extent.part_number)
+        opening = _Opening(cipher, extent, chunks, content[first : first + length])
         opening.run()
     except ChunkDamaged:
         raise BytesDamaged(f"layout {version.layout_id}", 0) from None

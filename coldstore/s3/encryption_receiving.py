@@ -32,7 +32,7 @@ class SealingSink:
         self._in_thread = sealing.in_thread
         self._chunk_bytes = sealing.key.chunk_bytes
         header = sealing.new_header()
-        self._cipher = sealing.key.cipher(header)
+        self._cipher = sealing.key.cipher(header, sealing.part_number)
         self._sealed: list[bytes] = [header]
         self._index = 0
         self._digests = {name: new_digest(name) for name in algorithms}

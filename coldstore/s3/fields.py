@@ -7,6 +7,8 @@ from coldstore.s3.errors import S3Error
 
 AMZ_PREFIX = "x-amz-"
 USER_METADATA_PREFIX = "x-amz-meta-"
+SERVER_SIDE_ENCRYPTION = "x-amz-server-side-encryption"
+"""Asks for an object to be encrypted with a key of ours, and tells that it is."""
 CUSTOMER_KEY_PREFIX = "x-amz-server-side-encryption-customer-"
 """Of the fields that bring the key of an object."""
 SOURCE_KEY_PREFIX = "x-amz-copy-source-server-side-encryption-customer-"

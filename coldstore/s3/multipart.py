@@ -7,7 +7,7 @@ from urllib.parse import quote
 from coldstore.interfaces.metadata import Conflict, WriteCondition
 from coldstore.model.errors import ColdStoreError, NoSuchUpload
 from coldstore.model.locks import UNLOCKED
-from coldstore.model.objects import Bucket, Checksum, ChecksumKind, ObjectVersion, Piece, Upload, VersionFacts
+from coldstore.model.objects import Bucket, Checksum, ChecksumKind, ObjectVersion, Piece, Upload
 from coldstore.model.precedence import Precedence
 from coldstore.plan.listing import ListingPlan
 from coldstore.plan.messages import iso_time
@@ -69,7 +69,7 @@ class MultipartOperations:
         algorithm, kind = checksum_choice(
             call.headers.get("x-amz-checksum-algorithm"), call.headers.get("x-amz-checksum-type")
         )
-        sealing = services.customer_keys.of_writer(call)
+        sealing = await services.object_keys.of_writer(call, bucket)
         upload = Upload(
             upload_id=services.new_id(),
             bucket=bucket.name,
@@ -82,7 +82,9 @@ class MultipartOperations:
             checksum_algorithm=algorithm,
             checksum_kind=kind,
             created_at=services.now(),
-            encryption=None if sealing is None else sealing.encryption,
+            encryption=None
+            if sealing is None
+            else sealing.recorded(bucket.name, call.object_key, sealing.encryption),
             lock=described.lock,
         )
         await self._store.create_upload(upload)
@@ -104,7 +106,7 @@ class MultipartOperations:
         bucket = await self._services.bucket(call)
         number = part_number(call.query.one("partNumber"))
         upload = await self._upload(call)
-        sealing = self._services.customer_keys.of_part(call, upload)
+        sealing = await self._services.object_keys.of_part(call, upload, number)
         plan = call.body.object_plan(
             default_algorithm=(upload.checksum_algorithm or DEFAULT_ALGORITHM).lower()
         )
@@ -136,7 +138,7 @@ class MultipartOperations:
         bucket = await services.bucket(call)
         number = part_number(call.query.one("partNumber"))
         upload = await self._upload(call)
-        sealing = services.customer_keys.of_part(call, upload)
+        sealing = await services.object_keys.of_part(call, upload, number)
         source = await CopySource.of(services, call)
         wanted = copy_range(call.headers.get("x-amz-copy-source-range"), source.version.facts.content_bytes)
         if wanted.length_bytes > SINGLE_PUT_MAX_BYTES:
@@ -231,20 +233,21 @@ class MultipartOperations:
                 completed = await self._store.completed_upload(call.bucket_name, call.object_key, upload_id)
                 if completed is None:
                     raise
-                version, checksum = completed, self._shown_checksum(call, completed.facts)
+                version, checksum = completed, self._shown_checksum(call, completed)
                 break
             except Conflict:
                 if attempt == COMPLETE_TRIES - 1:
                     raise S3Error("OperationAborted") from None
         return _completed(call, version, checksum, await self._services.expiration(bucket, version))
 
-    def _shown_checksum(self, call: Call, facts: VersionFacts) -> Checksum | None:
-        """Return the checksum of an object that was completed before; of an encrypted one only to who brings its key."""
+    def _shown_checksum(self, call: Call, version: ObjectVersion) -> Checksum | None:
+        """Return the checksum of an object that was completed before; of one under a customer's key only to who brings that."""
+        facts = version.facts
         if facts.encryption is None or facts.checksum is None:
             return facts.checksum
-        if not call.headers.names_key(CUSTOMER_KEY_PREFIX):
+        if not (facts.encryption.is_by_server or call.headers.names_key(CUSTOMER_KEY_PREFIX)):
             return None
-        key = self._services.customer_keys.of_reader(call, facts)
+        key = self._services.object_keys.of_reader(call, version)
         return shown_checksum(facts, key)
 
     async def _complete(
@@ -260,9 +263,9 @@ class MultipartOperations:
         upload = await self._upload(call)
         if upload.checksum_algorithm:
             # Checksums of encrypted parts are encrypted, and that of the object is made of them.
-            sealing = services.customer_keys.of_part(call, upload)
+            sealing = await services.object_keys.of_part(call, upload)
         else:
-            sealing = services.customer_keys.of_completion(call, upload)
+            sealing = await services.object_keys.of_completion(call, upload)
         uploaded = {
             piece.ordinal: _opened(piece, upload, sealing)
             for piece in await self._parts(upload_id, 0, PART_NUMBER_MAX)
@@ -292,7 +295,9 @@ class MultipartOperations:
             else sealing.sealed_checksum(completion.checksum),
             crc64nvme=completion.crc64nvme,
             part_sizes=completion.part_sizes,
-            encryption=completion.encryption,
+            encryption=completion.encryption
+            if sealing is None or completion.encryption is None
+            else sealing.recorded(upload.bucket, upload.key, completion.encryption, etag=completion.etag),
         )
         wants_tape = services.wants_tape(upload.storage_class)
         try:
@@ -343,7 +348,7 @@ class MultipartOperations:
         """ListParts."""
         bucket = await self._services.bucket(call)
         upload = await self._upload(call)
-        sealing = self._services.customer_keys.of_completion(call, upload)
+        sealing = await self._services.object_keys.of_completion(call, upload)
         most = bounded(call.query.one("max-parts"), "max-parts", PARTS_PAGE)
         marker = bounded(call.query.one("part-number-marker") or "0", "part-number-marker", PART_NUMBER_MAX)
         found = await self._parts(upload.upload_id, marker, most + 1) if most else []

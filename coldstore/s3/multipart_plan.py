@@ -16,6 +16,7 @@ from coldstore.s3.conditions import unquoted
 from coldstore.s3.encryption_pieces import plain_bytes
 from coldstore.s3.errors import S3Error, shown
 from coldstore.s3.integrity import bad_digest
+from coldstore.s3.part_numbers import part_numbers_text
 from coldstore.s3.part_sizes import part_sizes_text
 from coldstore.s3.ranges import PART_NUMBER_MAX
 from coldstore.s3.xml import Element, MalformedDocument, read_document
@@ -228,7 +229,11 @@ def plan_completion(
         part_digests=tuple(digests),
         encryption=None
         if encryption is None
-        else encryption._replace(size_bytes=size_bytes, part_sizes=part_sizes_text(sizes)),
+        else encryption._replace(
+            size_bytes=size_bytes,
+            part_sizes=part_sizes_text(sizes),
+            part_numbers=part_numbers_text(numbers),
+        ),
     )
 
 

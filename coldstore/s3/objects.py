@@ -92,7 +92,7 @@ class ObjectOperations:
         owned = await services.acl_giving.of_new(call, bucket)
         described = description(call.headers, bucket, services.rules, owned, now=services.now())
         condition = write_condition(call.headers)
-        sealing = services.customer_keys.of_writer(call)
+        sealing = await services.object_keys.of_writer(call, bucket)
         plan = call.body.object_plan()
         check_written(described, bucket, plan)
         size_bytes = check_size(call.body)
@@ -124,7 +124,7 @@ class ObjectOperations:
         bucket = await self._services.bucket(call)
         version = await self._services.version(bucket.name, call.object_key, call.version_id)
         await self._services.authority.require_version(call, bucket, version)
-        key = self._services.customer_keys.of_reader(call, version.facts)
+        key = self._services.object_keys.of_reader(call, version, needs_key=_wants_checksum(call))
         _check_conditions(call, version)
         headers = await self._headers(call, bucket, version, _wanted_range(call, version), key)
         return Answer(status=_status(headers), headers=headers)
@@ -135,7 +135,7 @@ class ObjectOperations:
         for _ in range(MOVED_TRIES):
             version, piece = await self._services.content(bucket.name, call.object_key, call.version_id)
             await self._services.authority.require_version(call, bucket, version)
-            key = self._services.customer_keys.of_reader(call, version.facts)
+            key = self._services.object_keys.of_reader(call, version)
             _check_conditions(call, version)
             require_bytes(self._services, version, "The operation is not valid for the object's")
             wanted = _wanted_range(call, version)
@@ -211,7 +211,7 @@ class ObjectOperations:
             key,
             offset_bytes=begin,
             length_bytes=length_bytes,
-            in_thread=services.customer_keys.in_thread,
+            in_thread=services.object_keys.in_thread,
             piece=piece,
         )
 
@@ -242,7 +242,7 @@ class ObjectOperations:
                 headers["Content-Range"] = wanted.content_range(facts.content_bytes)
             if wanted.parts_count is not None:
                 headers["x-amz-mp-parts-count"] = str(wanted.parts_count)
-        if (call.headers.get("x-amz-checksum-mode") or "").upper() == "ENABLED":
+        if _wants_checksum(call):
             checksum = await self._checksum(version, wanted, key)
             if checksum is not None:
                 headers |= checksum_headers(checksum)
@@ -516,6 +516,10 @@ def _status(headers: Mapping[str, str]) -> int:
     return 206 if "Content-Range" in headers else 200
 
 
+def _wants_checksum(call: Call) -> bool:
+    return (call.headers.get("x-amz-checksum-mode") or "").upper() == "ENABLED"
+
+
 def _check_conditions(call: Call, version: ObjectVersion) -> None:
     """Let a read pass whose conditions hold."""
     facts, conditions = version.facts, read_conditions(call.headers)
@@ -604,7 +608,14 @@ async def publish(
         etag=arrived.etag,
         checksum=arrived.checksum if sealing is None else sealing.sealed_checksum(arrived.checksum),
         crc64nvme=arrived.crc64nvme,
-        encryption=None if sealing is None else sealing.encryption._replace(size_bytes=arrived.content_bytes),
+        encryption=None
+        if sealing is None
+        else sealing.recorded(
+            call.bucket_name,
+            call.object_key,
+            sealing.encryption._replace(size_bytes=arrived.content_bytes),
+            etag=arrived.etag,
+        ),
     )
     wants_tape = services.wants_tape(described.storage_class)
     pieces = [arrived.piece(1, facts.created_at)] if arrived.length_bytes else []

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from twisted.internet.interfaces import IReactorTime
 
 from coldstore.interfaces.bell import IBell
+from coldstore.interfaces.datakeys import IDataKeys
 from coldstore.interfaces.metadata import IMetadataStore
 from coldstore.interfaces.staging import IStaging
 from coldstore.plan.classes import ClassRules
@@ -26,7 +27,9 @@ from coldstore.s3.buckets import BucketOperations
 from coldstore.s3.call import Call
 from coldstore.s3.configurations import ConfigurationOperations
 from coldstore.s3.copying import CopyOperations
-from coldstore.s3.encryption import CustomerKeys
+from coldstore.s3.encrypting import BucketEncryptionOperations
+from coldstore.s3.encryption_default import EncryptionDefaults
+from coldstore.s3.encryption_keys import ObjectKeys
 from coldstore.s3.errors import S3Error
 from coldstore.s3.lifecycle import LifecycleOperations
 from coldstore.s3.listing import ListingOperations
@@ -80,6 +83,8 @@ class S3Operations:
         janitor_bell: IBell,
         messages_bell: IBell,
         in_thread: InThread,
+        data_keys: IDataKeys,
+        encrypts_all: bool = False,
         sse_c_over_http: bool = False,
         quotas: DefaultQuotas = DefaultQuotas(),  # noqa: B008 - immutable
         room_wanted: Callable[[int], None] = lambda _: None,
@@ -101,6 +106,8 @@ class S3Operations:
         :param janitor_bell: rung when bytes on disk are needed no more
         :param messages_bell: rung when there is something to deliver
         :param in_thread: where large blocks are encrypted and decrypted
+        :param data_keys: what objects are encrypted under whose writers, or buckets, ask for it
+        :param encrypts_all: whether objects are encrypted about which neither says anything
         :param sse_c_over_http: whether customers' keys are taken from connections that are not encrypted
         :param quotas: of users and buckets that have none of their own
         :param doubtful: told addresses on the disk of which the record may or may not know
@@ -110,6 +117,7 @@ class S3Operations:
         settings = Settings(store)
         public_access = PublicAccess(settings, blocks_public=blocks_public)
         lists = AccessLists(store, settings)
+        self._encryption = EncryptionDefaults(settings, encrypts_all=encrypts_all)
         self._services = Services(
             store=store,
             authority=Authority(
@@ -136,7 +144,13 @@ class S3Operations:
             reads=ReadCounts(store, clock),
             pace=pace,
             doubtful=doubtful,
-            customer_keys=CustomerKeys(random=random, in_thread=in_thread, over_http=sse_c_over_http),
+            object_keys=ObjectKeys(
+                random=random,
+                in_thread=in_thread,
+                over_http=sse_c_over_http,
+                data_keys=data_keys,
+                defaults=self._encryption,
+            ),
             settings=settings,
             access_lists=lists,
             acl_giving=AclGiving(lists, public_access),
@@ -148,6 +162,7 @@ class S3Operations:
         listing, multipart = ListingOperations(self._services), MultipartOperations(self._services)
         copying, restore = CopyOperations(self._services), RestoreOperations(self._services)
         tagging, attributes = TaggingOperations(self._services), AttributesOperations(self._services)
+        encrypting = BucketEncryptionOperations(self._services, self._encryption)
         lifecycle = LifecycleOperations(self._services)
         policies, acls = PolicyOperations(self._services), AclOperations(self._services)
         locking = LockOperations(self._services)
@@ -194,6 +209,9 @@ class S3Operations:
                 Operation.GET_BUCKET_TAGGING: tagging.get_of_bucket,
                 Operation.PUT_BUCKET_TAGGING: tagging.put_of_bucket,
                 Operation.DELETE_BUCKET_TAGGING: tagging.delete_of_bucket,
+                Operation.GET_BUCKET_ENCRYPTION: encrypting.get,
+                Operation.PUT_BUCKET_ENCRYPTION: encrypting.put,
+                Operation.DELETE_BUCKET_ENCRYPTION: encrypting.delete,
                 Operation.GET_BUCKET_LIFECYCLE: lifecycle.get,
                 Operation.PUT_BUCKET_LIFECYCLE: lifecycle.put,
                 Operation.DELETE_BUCKET_LIFECYCLE: lifecycle.delete,

@@ -83,7 +83,7 @@ class PostOperations:
         if "tagging" in fields:
             tags = parse_tagging(fields["tagging"].encode("utf-8"))
             described = described._replace(headers=with_tags(described.headers, tags))
-        sealing = services.customer_keys.of_writer(call)
+        sealing = await services.object_keys.of_writer(call, bucket)
         plan = body.object_plan(call.headers)
         check_written(described, bucket, None)
         body.limit(least_bytes, most_bytes)

@@ -18,10 +18,6 @@ SINGLE_PUT_MAX_BYTES = 5 * 1024**3
 """Most that one PUT, one part or one copy may carry (S3 User Guide, "Amazon S3 multipart upload limits")."""
 
 
-STORED_ALGORITHMS = frozenset({"md5"})
-"""Digests of encrypted bytes: their MD5 is the ETag, and says nothing of the bytes that the client knows."""
-
-
 class ArrivingBytes(Protocol):
     """Where a piece comes from: the body of a request, or the file in a form."""
 
@@ -94,8 +90,8 @@ async def receive(
     """
     if admitted.size_bytes == 0:
         return await _receive_nothing(body, plan)
-    incoming = admitted.receive(plan.algorithms if sealing is None else STORED_ALGORITHMS)
-    sealed = None if sealing is None else SealingSink(incoming, sealing, plain_algorithms(plan))
+    incoming = admitted.receive(plan.algorithms if sealing is None else stored_algorithms(sealing))
+    sealed = None if sealing is None else SealingSink(incoming, sealing, plain_algorithms(plan, sealing))
     try:
         received = await body.stream_to(incoming if sealed is None else sealed)
         if received.length_bytes == 0:
@@ -108,6 +104,7 @@ async def receive(
     except Exception:
         await incoming.abandon()
         raise
+    shows_md5 = sealing is not None and sealing.shows_md5
     try:
         checksum = plan.check(kept.digests if digests is None else digests, received)
     except Exception:
@@ -119,14 +116,19 @@ async def receive(
         content_bytes=received.length_bytes,
         crc64nvme=kept.crc64nvme,
         content_crc64nvme=kept.crc64nvme if digests is None else int.from_bytes(digests["crc64nvme"], "big"),
-        etag=kept.digests["md5"].hex(),
+        etag=(kept.digests if digests is None or not shows_md5 else digests)["md5"].hex(),
         checksum=checksum,
     )
 
 
-def plain_algorithms(plan: IntegrityPlan) -> frozenset[str]:
-    """Return the digests to take of bytes whose ETag is none of them."""
-    wants_md5 = plan.md5 is not None or plan.algorithm == "md5"
+def stored_algorithms(sealing: Sealing) -> frozenset[str]:
+    """Return the digests to take of encrypted bytes: their MD5 where it is the ETag, which says nothing of the bytes that the client knows."""
+    return frozenset() if sealing.shows_md5 else frozenset({"md5"})
+
+
+def plain_algorithms(plan: IntegrityPlan, sealing: Sealing) -> frozenset[str]:
+    """Return the digests to take of bytes before they are encrypted."""
+    wants_md5 = sealing.shows_md5 or plan.md5 is not None or plan.algorithm == "md5"
     needed = plan.algorithms if wants_md5 else plan.algorithms - {"md5"}
     return needed | {"crc64nvme"}
 

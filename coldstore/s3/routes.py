@@ -11,8 +11,15 @@ from types import MappingProxyType
 from typing import NoReturn
 
 from coldstore.s3.api import BUILT, COPYING, OF_ONE, UNBUILT, Operation, Target
+from coldstore.s3.encryption_default import check_method
 from coldstore.s3.errors import SHOWN_MAX, S3Error, shown
-from coldstore.s3.fields import CUSTOMER_KEY_PREFIX, SOURCE_KEY_PREFIX, HeaderFields, Query
+from coldstore.s3.fields import (
+    CUSTOMER_KEY_PREFIX,
+    SERVER_SIDE_ENCRYPTION,
+    SOURCE_KEY_PREFIX,
+    HeaderFields,
+    Query,
+)
 from coldstore.s3.locks import BUCKET_HEADER, LOCK_HEADERS, LOCK_PREFIX
 
 _SETS_PROPERTIES = frozenset(
@@ -35,6 +42,16 @@ _OF_NO_VERSION = _SETS_PROPERTIES | {
 }
 """Operations on objects that are yet to be: whoever names a version wants something else."""
 
+_TAKES_ENCRYPTION = frozenset(
+    {
+        Operation.POST_OBJECT,
+        Operation.PUT_OBJECT,
+        Operation.COPY_OBJECT,
+        Operation.CREATE_MULTIPART_UPLOAD,
+    }
+)
+"""Operations that may be told to encrypt with a key of ours; all others refuse to be, as on AWS."""
+
 _UNBUILT_HEADERS = (
     "x-amz-server-side-encryption",
     LOCK_PREFIX,
@@ -49,7 +66,7 @@ _BUILT_HEADERS = frozenset(
     beginning + name
     for beginning in (CUSTOMER_KEY_PREFIX, SOURCE_KEY_PREFIX)
     for name in ("algorithm", "key", "key-md5")
-)
+) | {SERVER_SIDE_ENCRYPTION}
 """Those among them that are built: with a name that is misspelt an object would be kept as if no key had been brought."""
 _BUILT_OF: Mapping[Operation, frozenset[str]] = MappingProxyType(
     {
@@ -66,7 +83,6 @@ _BUILT_OF: Mapping[Operation, frozenset[str]] = MappingProxyType(
     }
 )
 """Those that are built for some operations."""
-_OTHER_ENCRYPTION = "x-amz-server-side-encryption"
 
 _METHODS = frozenset({"GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS"})
 
@@ -91,6 +107,8 @@ def route(method: str, target: Target, query: Query, headers: HeaderFields) -> O
             f"{operation.value} does not accept a version-id: what it makes gets one of its own.",
             details={"ArgumentName": "versionId", "ArgumentValue": query.one("versionId") or ""},
         )
+    if SERVER_SIDE_ENCRYPTION in headers:
+        _check_encryption(operation, headers)
     if operation in _SETS_PROPERTIES:
         _refuse_unbuilt_headers(headers, _BUILT_OF.get(operation, frozenset()))
     return operation
@@ -158,16 +176,31 @@ def _not_implemented(what: str) -> S3Error:
     return S3Error("NotImplemented", f"ColdStore does not implement this part of S3: {what}", resource=what)
 
 
+def _check_encryption(operation: Operation, headers: HeaderFields) -> None:
+    """Let a request pass that may ask for the encryption which it asks for."""
+    details = {
+        "ArgumentName": SERVER_SIDE_ENCRYPTION,
+        "ArgumentValue": headers.get(SERVER_SIDE_ENCRYPTION) or "",
+    }
+    if operation not in _TAKES_ENCRYPTION:
+        raise S3Error(
+            "InvalidArgument",
+            f"{SERVER_SIDE_ENCRYPTION} header is not supported for this operation.",
+            details=details,
+        )
+    if headers.names_key(CUSTOMER_KEY_PREFIX):
+        raise S3Error(
+            "InvalidArgument",
+            "Server Side Encryption with Customer provided key is incompatible with the encryption method specified",
+            details=details,
+        )
+    check_method(headers)
+
+
 def _refuse_unbuilt_headers(headers: HeaderFields, built: frozenset[str]) -> None:
     for name in headers.amz_names():
         if name in _BUILT_HEADERS or name in built:
             continue
-        if name == _OTHER_ENCRYPTION and CUSTOMER_KEY_PREFIX + "algorithm" in headers:
-            raise S3Error(
-                "InvalidArgument",
-                "Server Side Encryption with Customer provided key is incompatible with the encryption method specified",
-                details={"ArgumentName": name, "ArgumentValue": headers.get(name) or ""},
-            )
         if name.startswith(_UNBUILT_HEADERS):
             # A customer's key may stand behind a name that is misspelt.
             may_be_key = "encryption-" in name

@@ -32,7 +32,7 @@ from coldstore.s3.admission import Admission
 from coldstore.s3.authorise import Authority
 from coldstore.s3.call import Call, Caller
 from coldstore.s3.conditions import check_write
-from coldstore.s3.encryption import CustomerKeys
+from coldstore.s3.encryption_keys import ObjectKeys
 from coldstore.s3.errors import S3Error, shown
 from coldstore.s3.lifecycle_headers import expiration_header
 from coldstore.s3.pace import Pace
@@ -68,7 +68,7 @@ class Services:
     messages_bell: IBell
     reads: ReadCounts
     pace: Pace
-    customer_keys: CustomerKeys
+    object_keys: ObjectKeys
     doubtful: Callable[[Sequence[str]], None]
     settings: Settings
     access_lists: AccessLists

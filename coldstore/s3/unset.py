@@ -18,7 +18,6 @@ MISSING: Mapping[Operation, str] = MappingProxyType(
     {
         Operation.GET_BUCKET_ANALYTICS: "NoSuchConfiguration",
         Operation.GET_BUCKET_CORS: "NoSuchCORSConfiguration",
-        Operation.GET_BUCKET_ENCRYPTION: "ServerSideEncryptionConfigurationNotFoundError",
         Operation.GET_BUCKET_INTELLIGENT_TIERING: "NoSuchConfiguration",
         Operation.GET_BUCKET_INVENTORY: "NoSuchConfiguration",
         Operation.GET_BUCKET_METADATA: "MetadataConfigurationNotFound",
@@ -62,7 +61,6 @@ DEFAULTS: Mapping[Operation, Node] = MappingProxyType(
 REMOVALS = frozenset(
     {
         Operation.DELETE_BUCKET_CORS,
-        Operation.DELETE_BUCKET_ENCRYPTION,
         Operation.DELETE_BUCKET_REPLICATION,
         Operation.DELETE_BUCKET_WEBSITE,
     }

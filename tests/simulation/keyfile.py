@@ -1,5 +1,6 @@
-"""The file of the master key, in a world."""
+"""The files of the master key and of the keys of data, in a world."""
 
+from coldstore.keys.datafile import DataKeySet
 from coldstore.keys.sealing import MasterSecret
 from tests.simulation.life import Life
 
@@ -10,6 +11,7 @@ class KeptKeys:
     def __init__(self) -> None:
         self.present: MasterSecret | None = None
         self.old: dict[str, MasterSecret] = {}
+        self.of_data: DataKeySet | None = None
 
 
 class LifeKeyFile:
@@ -44,3 +46,22 @@ class LifeKeyFile:
 
     def forget_giving_up(self) -> None:
         """See ``IsKeyFile``."""
+
+
+class LifeDataKeyFile:
+    """See ``IsDataKeyFile``."""
+
+    path = "/state/data.keys"
+
+    def __init__(self, kept: KeptKeys, life: Life) -> None:
+        self._kept = kept
+        self._life = life
+
+    def read(self) -> DataKeySet | None:
+        """See ``IsDataKeyFile``."""
+        return self._kept.of_data
+
+    def write(self, keys: DataKeySet) -> None:
+        """See ``IsDataKeyFile``."""
+        self._life.effect("write the keys of data")
+        self._kept.of_data = keys

@@ -26,7 +26,7 @@ from coldstore.work.sessions import SessionWriter
 from tests.simulation.chance import Chance
 from tests.simulation.database import Database
 from tests.simulation.disk import Disk, SimulatedFileSystem
-from tests.simulation.keyfile import KeptKeys, LifeKeyFile
+from tests.simulation.keyfile import KeptKeys, LifeDataKeyFile, LifeKeyFile
 from tests.simulation.library import (
     Computer,
     Floor,
@@ -160,6 +160,10 @@ class SimulatedMachine:
     def key_file(self) -> LifeKeyFile:
         """See ``Adapters``."""
         return LifeKeyFile(self._keys, self._life)
+
+    def data_key_file(self) -> LifeDataKeyFile:
+        """See ``Adapters``."""
+        return LifeDataKeyFile(self._keys, self._life)
 
     def staging(self, epoch: int) -> DiskStaging:
         """See ``Adapters``."""

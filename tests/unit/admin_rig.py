@@ -40,6 +40,7 @@ from coldstore.model.objects import (
 )
 from coldstore.plan.classes import ClassRule
 from coldstore.plan.quota import DefaultQuotas
+from tests.unit.encryption_keys import MemoryKeyFile, data_keyring
 
 NOW = 1_800_000_000.0
 GIB = 1024**3
@@ -154,6 +155,8 @@ class AdminRig:
             in_thread=maybeDeferred,
         )
         self.done(Deferred.fromCoroutine(self.keyring.open()))
+        self.key_file = MemoryKeyFile()
+        self.data_keys = data_keyring(self.store, self.key_file)
         self.interface = OperatorInterface(
             store=self.store,
             control=self.control,
@@ -164,6 +167,7 @@ class AdminRig:
             quotas=DefaultQuotas(user_bytes=GIB),
             keyring=self.keyring,
             blocks_public=True,
+            data_keys=self.data_keys,
             new_user_id=lambda: f"id-{next(self._users)}",
             new_key=self._new_key,
         )

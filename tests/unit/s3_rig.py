@@ -16,6 +16,7 @@ from coldstore.plan.classes import ClassRule
 from coldstore.plan.quota import DefaultQuotas
 from coldstore.s3.operations import S3Operations
 from coldstore.testing.staging import SimulatedStaging
+from tests.unit.encryption_keys import MemoryKeyFile, data_keyring
 from tests.unit.s3_wire import NOW, ParsedAnswer, Wire, request_bytes, run_here
 
 HOT = ClassRule(pools=(), keep_on_disk=True, needs_restore=False)
@@ -59,6 +60,7 @@ class Rig:
         shares: Shares | None = None,
         sse_c_over_http: bool = False,
         blocks_public: bool = True,
+        encrypts_all: bool = False,
     ) -> None:
         self.room_wanted: list[int] = []
         """What was asked for when there was no room."""
@@ -73,6 +75,8 @@ class Rig:
         self.archive_bell, self.recall_bell = CountingBell(), CountingBell()
         self.janitor_bell, self.messages_bell = CountingBell(), CountingBell()
         self.region = region
+        self.key_file = MemoryKeyFile()
+        self.data_keys = data_keyring(self.store, self.key_file)
         self.operations = S3Operations(
             store=self.store,
             staging=self.staging,
@@ -88,6 +92,8 @@ class Rig:
             messages_bell=self.messages_bell,
             quotas=quotas or DefaultQuotas(),
             in_thread=run_here,
+            data_keys=self.data_keys,
+            encrypts_all=encrypts_all,
             sse_c_over_http=sse_c_over_http,
             blocks_public=blocks_public,
             room_wanted=self.room_wanted.append,

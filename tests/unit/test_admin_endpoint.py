@@ -409,6 +409,47 @@ class PeopleTests(EndpointCase):
         self.assertEqual((last["who"], last["what"], last["subject"]), ("olga", "change master key", before))
         self.assertEqual(self.rig.done(self.rig.keyring.look_up("KEY1")).secret_key, "secret-1")
 
+    def test_keys_of_data(self) -> None:
+        """They are listed by their ids, changed, exported and taken back; a key is in the export alone, and never in the trail."""
+        self.assertEqual(self.rig.json("GET", "/data-keys")[1], [])
+        self.assertIn("no keys of data yet", self.refusal(409, "POST", "/data-keys/export", {"by": "olga"}))
+        self.rig.done(self.rig.data_keys.ready())
+        first = self.rig.data_keys.in_use()
+        _, changed = self.rig.json("POST", "/data-keys/rotate", {"by": "olga"})
+        second = changed["key"]
+        self.assertEqual((changed["key_before"], changed["key_file"]), (first, "/state/data.keys"))
+        _, exported = self.rig.json("POST", "/data-keys/export", {"by": "olga"})
+        self.assertEqual(exported["keys"], [first, second])
+        _, rows = self.rig.json("GET", "/data-keys")
+        self.assertEqual(
+            [(row["key"], row["state"]) for row in rows], [(first, "retired"), (second, "in use")]
+        )
+        self.assertEqual([row["exported_at"] for row in rows], [None, None])
+        self.rig.json("POST", "/data-keys/exported", {"by": "olga", "keys": exported["keys"]})
+        _, rows = self.rig.json("GET", "/data-keys")
+        self.assertNotIn(None, [row["exported_at"] for row in rows])
+        for wrong in ("x", ["x"], None):
+            self.refusal(400, "POST", "/data-keys/exported", {"keys": wrong})
+        self.assertEqual(
+            self.rig.json("POST", "/data-keys/import", {"by": "olga", "text": exported["text"]})[1]["keys"],
+            [],
+        )
+        for wrong in (None, "", exported["text"].replace("retired", "in-use")):
+            self.assertIn("export", self.refusal(400, "POST", "/data-keys/import", {"text": wrong}))
+        trail = self.rig.json("GET", "/audit")[1]
+        self.assertEqual(
+            [(row["who"], row["what"], row["subject"]) for row in trail],
+            [
+                ("olga", "import keys of data", f"key of data {second}"),
+                ("olga", "export keys of data", f"key of data {second}"),
+                ("olga", "change key of data", f"key of data {first}"),
+            ],
+        )
+        secrets = [line.split()[4] for line in exported["text"].splitlines() if line.startswith("key ")]
+        self.assertEqual(len(secrets), 2)
+        for secret in secrets:
+            self.assertNotIn(secret, json.dumps([trail, rows]))
+
     def test_certificates(self) -> None:
         """They are read when an operator says so."""
         self.assertEqual(self.rig.json("POST", "/reload")[1], {"reloaded": ["tls.pem: ends in 2030"]})

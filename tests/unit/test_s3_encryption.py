@@ -9,13 +9,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from coldstore.model.objects import Checksum, ChecksumKind, Encryption
 from coldstore.s3.encryption import (
     SEALED_MORE_BYTES,
-    CustomerKey,
     ObjectKey,
     Sealing,
-    customer_key,
     encryption_headers,
-    place_of,
 )
+from coldstore.s3.encryption_customer import CustomerKey, customer_key, place_of
 from coldstore.s3.errors import S3Error
 from coldstore.s3.fields import CUSTOMER_KEY_PREFIX, SOURCE_KEY_PREFIX, HeaderFields
 from tests.unit.encryption_keys import KEY, OTHER_KEY, SOURCE, base64_of, key_headers

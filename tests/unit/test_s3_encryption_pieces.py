@@ -1,5 +1,6 @@
 """Encrypted pieces: their sizes, every range of them, and every way in which they can be other than they were."""
 
+from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from random import Random
 
@@ -21,6 +22,7 @@ from coldstore.s3.encryption import ObjectKey
 from coldstore.s3.encryption_pieces import (
     HEADER_BYTES,
     TAG_BYTES,
+    WHOLE,
     ChunkDamaged,
     PieceCipher,
     chunk_count,
@@ -29,6 +31,7 @@ from coldstore.s3.encryption_pieces import (
     stored_bytes,
 )
 from coldstore.s3.encryption_reading import OpenedRun, extents_of, opened_run, segments_for
+from coldstore.s3.part_numbers import part_numbers_text
 from coldstore.s3.part_sizes import part_sizes_text
 from coldstore.s3.pieces import PinnedRun
 from coldstore.testing.staging import SimulatedPiece, SimulatedStaging
@@ -39,12 +42,16 @@ KEY = ObjectKey(bytes(range(32)), 16)
 PLAIN = Random(1).randbytes(100)
 
 
-def sealed(plain: bytes, *, key: ObjectKey = KEY, salt: bytes = bytes(32)) -> bytes:
-    """Return the piece of these bytes."""
+def sealed(plain: bytes, *, key: ObjectKey = KEY, salt: bytes = bytes(32), number: int = WHOLE) -> bytes:
+    """Return the piece of these bytes, of a part of this number."""
     if not plain:
         return b""
-    header = new_header(salt, key.chunk_bytes)
-    cipher = key.cipher(header)
+    return sealed_behind(new_header(salt, key.chunk_bytes, number), plain, key=key, number=number)
+
+
+def sealed_behind(header: bytes, plain: bytes, *, key: ObjectKey = KEY, number: int = WHOLE) -> bytes:
+    """Return the piece of these bytes with this header."""
+    cipher = key.cipher(header, number)
     starts = range(0, len(plain), key.chunk_bytes)
     return header + b"".join(
         cipher.seal(index, plain[start : start + key.chunk_bytes], is_last=start == starts[-1])
@@ -52,8 +59,10 @@ def sealed(plain: bytes, *, key: ObjectKey = KEY, salt: bytes = bytes(32)) -> by
     )
 
 
-def facts_of(stored: bytes, sizes: list[int], *, chunk_bytes: int) -> VersionFacts:
-    """Return the facts of an object of parts; of one part as of one that was put whole."""
+def facts_of(
+    stored: bytes, sizes: list[int], *, chunk_bytes: int, numbers: Sequence[int] = ()
+) -> VersionFacts:
+    """Return the facts of an object of parts of these numbers; of one part as of one that was put whole."""
     return VersionFacts(
         bucket="b",
         key=b"k",
@@ -75,6 +84,7 @@ def facts_of(stored: bytes, sizes: list[int], *, chunk_bytes: int) -> VersionFac
             chunk_bytes=chunk_bytes,
             size_bytes=sum(sizes),
             part_sizes=part_sizes_text(sizes) if len(sizes) > 1 else "",
+            part_numbers=part_numbers_text(numbers),
         ),
     )
 
@@ -176,11 +186,13 @@ class RangeTests(SynchronousTestCase):
         )
         plain = Random(2).randbytes(sum(sizes))
         ends = list(accumulate(sizes))
+        steps = data.draw(st.lists(st.sampled_from([1, 1, 1, 5]), min_size=len(sizes), max_size=len(sizes)))
+        numbers = list(accumulate(steps)) if len(sizes) > 1 else [WHOLE]
         stored = b"".join(
-            sealed(plain[end - size : end], key=key, salt=bytes([number]) * 32)
-            for number, (end, size) in enumerate(zip(ends, sizes, strict=True))
+            sealed(plain[end - size : end], key=key, salt=bytes([number]) * 32, number=number)
+            for number, end, size in zip(numbers, ends, sizes, strict=True)
         )
-        facts = facts_of(stored, sizes, chunk_bytes=chunk_bytes)
+        facts = facts_of(stored, sizes, chunk_bytes=chunk_bytes, numbers=numbers if len(sizes) > 1 else ())
         disk = Disk(stored, data.draw(st.lists(st.integers(1, len(stored)), max_size=4)))
         begin = data.draw(st.integers(0, len(plain) - 1))
         end = data.draw(st.integers(begin + 1, len(plain)))
@@ -240,6 +252,40 @@ class DamageTests(SynchronousTestCase):
         ):
             self.assertEqual(len(changed), len(stored))
             self.check_refused(changed, 48)
+
+    def test_parts(self) -> None:
+        """Parts of the same size are exchanged, repeated, or others of the same object, or said to have other numbers."""
+        one, two, three = (
+            sealed(PLAIN[at : at + 20], salt=bytes([at]) * 32, number=number)
+            for number, at in ((1, 0), (2, 20), (3, 40))
+        )
+        sizes = [20, 20]
+
+        def read(stored: bytes, begin: int, length: int, numbers: Sequence[int] = (1, 2)) -> bytes:
+            facts = facts_of(stored, sizes, chunk_bytes=16, numbers=numbers)
+            return Disk(stored, []).read(facts, begin, length, most=1 << 20)
+
+        self.assertEqual(read(one + two, 0, 40), PLAIN[:40])
+        self.assertEqual(read(one + three, 25, 10, (1, 3)), PLAIN[45:55])
+        for stored, numbers, begin in (
+            (two + one, (1, 2), 0),
+            (two + one, (1, 2), 20),
+            (one + one, (1, 2), 20),
+            (one + three, (1, 2), 20),
+            (one + two, (1, 3), 20),
+            (one + two, (2, 3), 0),
+        ):
+            self.assertRaises(BytesDamaged, read, stored, begin, 20, numbers)
+
+    def test_pieces_of_the_first_version(self) -> None:
+        """They say nothing of their part, and are read wherever they are."""
+        header = b"CSSSE-C\x01" + (16).to_bytes(4, "big") + bytes(4) + bytes(32)
+        stored = sealed_behind(header, PLAIN[:20]) + sealed(PLAIN[20:40], number=7)
+        facts = facts_of(stored, [20, 20], chunk_bytes=16, numbers=(5, 7))
+        self.assertEqual(Disk(stored, []).read(facts, 0, 40, most=1 << 20), PLAIN[:40])
+        changed = bytearray(stored)
+        changed[15] ^= 5
+        self.assertRaises(BytesDamaged, Disk(bytes(changed), []).read, facts, 0, 40, most=1 << 20)
 
     def test_cut_off(self) -> None:
         """A piece from which whole chunks were cut is not taken for a shorter one, nor lengthened by its neighbour."""

@@ -264,8 +264,8 @@ class MessageTests(SynchronousTestCase):
             "/bkt/k",
             "NotImplemented",
             "x-amz-server-side-encryption",
-            "'AES256'",
-            x_amz_server_side_encryption="AES256",
+            "aws:kms",
+            x_amz_server_side_encryption="aws:kms",
         )
 
     def test_tags(self) -> None:

@@ -135,8 +135,9 @@ class RouteTests(SynchronousTestCase):
     def test_properties_that_are_not_built(self) -> None:
         """Headers that ask for encryption, locks or redirects are refused by name, on writes alone."""
         for name in (
-            "x-amz-server-side-encryption",
             "x-amz-server-side-encryption-aws-kms-key-id",
+            "x-amz-server-side-encryption-context",
+            "x-amz-server-side-encryption-bucket-key-enabled",
             "x-amz-object-lock-event-hold",
             "x-amz-object-lock-event-hold-duration-days",
             "x-amz-website-redirect-location",
@@ -153,6 +154,37 @@ class RouteTests(SynchronousTestCase):
         bucket_lock = {"x-amz-bucket-object-lock-enabled": "true"}
         routed("PUT /b", bucket_lock)
         self.assertEqual(self.refusal("PUT /b/k", bucket_lock).code, "NotImplemented")
+
+    def test_encryption_by_the_server(self) -> None:
+        """Writers of whole objects may ask for AES256; what needs a key management service is refused by name, all else as AWS does."""
+        name = "x-amz-server-side-encryption"
+        takes = ("PUT /b/k", "POST /b/k?uploads", "POST /b")
+        for line in takes:
+            routed(line, {name: "AES256"})
+            for value in ("aws:kms", "aws:kms:dsse"):
+                error = self.refusal(line, {name: value})
+                self.assertEqual((error.status, error.code), (501, "NotImplemented"))
+                self.assertIn(value, error.message)
+            for value in ("AES192", "aes256", "", "x"):
+                error = self.refusal(line, {name: value})
+                self.assertEqual((error.status, error.code), (400, "InvalidArgument"))
+                self.assertIn("is not supported", error.message)
+                self.assertEqual(error.details, {"ArgumentName": name, "ArgumentValue": value})
+        routed("PUT /b/k", {name: "AES256", "x-amz-copy-source": "b/j"})
+        for line in (
+            "GET /b/k",
+            "HEAD /b/k",
+            "GET /b",
+            "PUT /b",
+            "PUT /b/k?uploadId=u&partNumber=1",
+            "POST /b/k?uploadId=u",
+            "DELETE /b/k",
+        ):
+            error = self.refusal(line, {name: "AES256"})
+            self.assertEqual((error.status, error.code), (400, "InvalidArgument"))
+            self.assertIn("not supported for this operation", error.message)
+        error = self.refusal("PUT /b/k?uploadId=u&partNumber=1", {name: "AES256", "x-amz-copy-source": "b/j"})
+        self.assertEqual(error.code, "InvalidArgument")
 
     def test_customer_keys(self) -> None:
         """Keys of customers are built; beside them no other encryption can be asked for."""

@@ -41,7 +41,7 @@ from coldstore.s3.resource import Endpoint
 from coldstore.s3.site import S3Site
 from coldstore.testing.staging import SimulatedStaging
 from coldstore.util.asynchronous import returns_deferred
-from tests.unit.encryption_keys import SOURCE, key_headers
+from tests.unit.encryption_keys import SOURCE, data_keyring, key_headers
 from tests.unit.s3_rig import RULES, CountingBell, text_of
 from tests.unit.s3_wire import ParsedAnswer, look_up, request_bytes, run_here
 
@@ -131,6 +131,7 @@ class ServedTests(TestCase):
             janitor_bell=CountingBell(),
             messages_bell=CountingBell(),
             in_thread=lambda function: deferToThread(function),
+            data_keys=data_keyring(self.store),
             sse_c_over_http=True,
         )
         self.services = operations._services
