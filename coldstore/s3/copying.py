@@ -20,9 +20,9 @@ from coldstore.s3.encryption import ObjectKey, Sealing, encryption_headers
 from coldstore.s3.encryption_reading import opened_run
 from coldstore.s3.encryption_receiving import SealingSink
 from coldstore.s3.errors import S3Error, shown
+from coldstore.s3.fields import SERVER_SIDE_ENCRYPTION
 from coldstore.s3.locking import check_written
 from coldstore.s3.locks import written_lock
-from coldstore.s3.fields import SERVER_SIDE_ENCRYPTION
 from coldstore.s3.multipart_plan import DEFAULT_ALGORITHM, checksum_choice
 from coldstore.s3.names import is_bucket_name
 from coldstore.s3.objects import publish

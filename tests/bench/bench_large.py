@@ -3,8 +3,8 @@ Objects of 1 GiB: ``python -m tests.bench.bench_large [MiB] [rounds]``.
 
 PUT and GET over one and over four connections, each with an object of its own, beside a bare resource of twisted.web that
 drops or makes the bytes, and beside MD5 alone, which every ETag needs and which cannot be split within an object. The first
-GET after a start reads everything once more to check it; "again" is the second. Encrypted objects (SSE-C) are put and got beside
-others; they go without TLS, so that the two ciphers are not taken for each other.
+GET after a start reads everything once more to check it; "again" is the second. Encrypted objects (SSE-C, and SSE-S3, whose ETag
+is the MD5 of what is sent) are put and got beside others; they go without TLS, so that the two ciphers are not taken for each other.
 """
 
 import hashlib
@@ -55,9 +55,7 @@ class Bench:
         self._size_bytes = size_bytes
         self.block = Random(1).randbytes(BLOCK_BYTES)
 
-    def put(
-        self, server: Server, streams: int, *, is_signed: bool = False, is_encrypted: bool = False
-    ) -> Run:
+    def put(self, server: Server, streams: int, *, is_signed: bool = False, encryption: str = "") -> Run:
         """Upload; a signed body has its SHA-256 in the request. An encrypted object is another one."""
         payload = UNSIGNED
         if is_signed:
@@ -65,7 +63,7 @@ class Bench:
             for _ in range(self._size_bytes // len(self.block)):
                 digest.update(self.block)
             payload = digest.hexdigest()
-        stem, headers = named(is_encrypted)
+        stem, headers = NAMED[encryption]
         heads = [
             self._head(server, "PUT", f"/bench/{stem}{number}", payload, headers) for number in range(streams)
         ]
@@ -86,18 +84,23 @@ class Bench:
             head = head[:-2] + b"content-length: %d\r\n\r\n" % self._size_bytes
         return head
 
-    def get(self, server: Server, streams: int, *, is_encrypted: bool = False) -> Run:
+    def get(self, server: Server, streams: int, *, encryption: str = "") -> Run:
         """Download."""
         is_ours = server is self._ours
-        stem, headers = named(is_encrypted)
+        stem, headers = NAMED[encryption]
+        headers = headers if encryption == SSE_C else {}
         targets = [f"/bench/{stem}{at}" if is_ours else f"/size/{self._size_bytes}" for at in range(streams)]
         heads = [self._head(server, "GET", target, headers=headers) for target in targets]
         return together(server, [partial(download, server, head, self._size_bytes) for head in heads])
 
 
-def named(is_encrypted: bool) -> tuple[str, Mapping[str, str]]:
-    """Return how objects are called, and what their requests say of a key."""
-    return ("secret", key_headers()) if is_encrypted else ("large", {})
+SSE_C, SSE_S3 = "SSE-C", "SSE-S3"
+NAMED: Mapping[str, tuple[str, Mapping[str, str]]] = {
+    "": ("large", {}),
+    SSE_C: ("secret", key_headers()),
+    SSE_S3: ("sealed", {"x-amz-server-side-encryption": "AES256"}),
+}
+"""How objects are called, and what is said of their encryption when they are put."""
 
 
 def rate(run: Run) -> float:
@@ -146,33 +149,29 @@ def measure(
         ran("GET again", lambda: bench.get(ours, streams))
         ran("bare GET", lambda: bench.get(plain, streams))
         ran("PUT signed", lambda: bench.put(ours, streams, is_signed=True))
-        ran("PUT encrypted", lambda: bench.put(ours, streams, is_encrypted=True))
-        ran("GET encrypted", lambda: bench.get(ours, streams, is_encrypted=True))
-        ran("GET encrypted again", lambda: bench.get(ours, streams, is_encrypted=True))
+        for way in (SSE_C, SSE_S3):
+            ran(f"PUT {way}", partial(bench.put, ours, streams, encryption=way))
+            ran(f"GET {way}", partial(bench.get, ours, streams, encryption=way))
+            ran(f"GET {way} again", partial(bench.get, ours, streams, encryption=way))
     sent, made = [rate(run) for run in runs["bare PUT"]], [rate(run) for run in runs["bare GET"]]
     report.add(figure(f"PUT {name}", runs["PUT"], "MD5 alone", hashed, wanted("PUT")))
     report.add(figure(f"PUT {name}", runs["PUT"], "bare PUT", sent))
     report.add(figure(f"PUT {name}, signed body", runs["PUT signed"], "bare PUT", sent))
     report.add(figure(f"GET {name}, first", runs["GET"], "bare GET", made))
     report.add(figure(f"GET {name}, again", runs["GET again"], "bare GET", made, wanted("GET again")))
-    for what in ("PUT", "GET", "GET again"):
-        method, _, how = what.partition(" ")
-        shown = f"{method} {name}, encrypted{how and f', {how}'}"
-        report.add(
-            figure(
-                shown,
-                runs[what.replace("T", "T encrypted", 1)],
-                f"not: {what}",
-                [rate(run) for run in runs[what]],
-            )
-        )
+    for way in (SSE_C, SSE_S3):
+        for what in ("PUT", "GET", "GET again"):
+            method, _, how = what.partition(" ")
+            mine = runs[f"{method} {way} {how}".rstrip()]
+            shown = f"{method} {name}, {way}{how and f', {how}'}"
+            report.add(figure(shown, mine, f"not: {what}", [rate(run) for run in runs[what]]))
 
 
 def main(size_mib: int, rounds: int) -> None:
     """Measure."""
     report, size_bytes = Report("large"), size_mib * MIB
     # What is replaced stays on disk for a minute: there is room for everything that is sent.
-    capacity = f"{15 * rounds * size_mib // 1024 + 4}GiB"
+    capacity = f"{20 * rounds * size_mib // 1024 + 4}GiB"
     appliance = Appliance({"staging": {"capacity": capacity}, "server": {"sse_c_over_http": True}})
     try:
         appliance.start()

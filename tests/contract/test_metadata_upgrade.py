@@ -51,7 +51,14 @@ def rows_of(path: str) -> Rows:
         }
 
 
-CAME_LATER = {"part_digests", "master_keys", "bucket_configurations", "user_policies", "lock_clock", "data_keys"}
+CAME_LATER = {
+    "part_digests",
+    "master_keys",
+    "bucket_configurations",
+    "user_policies",
+    "lock_clock",
+    "data_keys",
+}
 """Tables that no earlier schema had."""
 
 

@@ -27,6 +27,9 @@ XMLNS = b' xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
 CONFIGURATIONS: Mapping[str, bytes] = {
     "abac": b"<AbacStatus><Status>Disabled</Status></AbacStatus>",
     "acl": b"<AccessControlPolicy><Owner><ID>@OWNER@</ID></Owner><AccessControlList/></AccessControlPolicy>",
+    "encryption": b"<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>AES256</SSEAlgorithm>"
+    b"</ApplyServerSideEncryptionByDefault><BucketKeyEnabled>false</BucketKeyEnabled><BlockedEncryptionTypes><EncryptionType>NONE"
+    b"</EncryptionType></BlockedEncryptionTypes></Rule></ServerSideEncryptionConfiguration>",
     "logging": b"<BucketLoggingStatus/>",
     "notification": b"<NotificationConfiguration/>",
     "policy": b'{"Version":"2012-10-17","Statement":[{"Sid":"a","Effect":"Deny","Principal":"*","Action":["s3:GetBucketWebsite"],'
@@ -104,6 +107,7 @@ def _put(random: Random) -> Asked:
         (b"content-md5", b64encode(hashlib.md5(content).digest())),
         (b"x-amz-meta-Name", "wärt".encode()),
         (b"x-amz-storage-class", random.choice(CLASSES)),
+        (b"x-amz-server-side-encryption", b"AES256"),
         (b"x-amz-tagging", b"a=b&c=%20"),
         (b"cache-control", b"no-cache"),
         (b"content-disposition", b"attachment"),
@@ -214,6 +218,7 @@ def _copy(random: Random) -> Asked:
             (b"x-amz-copy-source-if-match", b"@ETAG@"),
             (b"x-amz-copy-source-if-modified-since", b"Thu, 01 Dec 1994 16:00:00 GMT"),
             (b"x-amz-storage-class", random.choice(CLASSES)),
+            (b"x-amz-server-side-encryption", b"AES256"),
             (b"x-amz-checksum-algorithm", b"SHA256"),
         ),
     )
@@ -224,6 +229,7 @@ def _begin_upload(random: Random) -> Asked:
     headers = _some(
         random,
         (b"x-amz-storage-class", random.choice(CLASSES)),
+        (b"x-amz-server-side-encryption", b"AES256"),
         (b"x-amz-checksum-algorithm", random.choice((b"CRC32", b"SHA256"))),
         (b"x-amz-checksum-type", random.choice((b"COMPOSITE", b"FULL_OBJECT"))),
         (b"x-amz-tagging", b"a=b"),
