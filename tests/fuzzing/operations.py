@@ -466,7 +466,11 @@ def _configuration(random: Random) -> Asked:
 
 
 def _acl(random: Random) -> Asked:
-    """Read or give a list, of the bucket or of an object: by a name, by grants, or by a document."""
+    """
+    Read or give a list, of the bucket or of an object: by a name, by grants, or by a document.
+
+    None is public: the public access block of a new bucket would deny that before anything else of it is looked at.
+    """
     path = random.choice(
         (_bucket(b"acl"), _path(b"kept", b"acl"), _path(b"kept", b"acl&versionId=@VERSION@"))
     )
@@ -474,10 +478,10 @@ def _acl(random: Random) -> Asked:
         return Asked(operation="acl", method=b"GET", target=path)
     headers: Fields = ()
     body = b""
-    group = b"http://acs.amazonaws.com/groups/global/AllUsers"
+    group = b"http://acs.amazonaws.com/groups/s3/LogDelivery"
     match random.randrange(3):
         case 0:
-            headers = ((b"x-amz-acl", random.choice((b"private", b"public-read", b"bucket-owner-read"))),)
+            headers = ((b"x-amz-acl", random.choice((b"private", b"aws-exec-read", b"bucket-owner-read"))),)
         case 1:
             headers = ((b"x-amz-grant-read", b'uri="' + group + b'"'), (b"x-amz-grant-full-control", b"id=a"))
         case _:
