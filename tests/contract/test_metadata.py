@@ -69,6 +69,7 @@ from coldstore.model.errors import (
     PreconditionFailed,
     TakenOver,
 )
+from coldstore.model.locks import UNLOCKED
 from coldstore.model.objects import StorageClass, Versioning
 from coldstore.testing.metadata import FaultyStore
 from coldstore.util.asynchronous import returns_deferred
@@ -304,7 +305,9 @@ class FullTests(TestCase):
         """Steps that find no room change nothing, those that need none go on, and with room all do."""
         store = SqliteStore(self.mktemp(), reactor=reactor)
         await store.open()
-        await store.create_bucket(name="b", owner_id="o", region="r", created_at=1.0, default_class=None)
+        await store.create_bucket(
+            name="b", owner_id="o", region="r", created_at=1.0, default_class=None, object_lock=None
+        )
         await store._write(lambda db: db.row("PRAGMA max_page_count = 200"))
         acknowledged = await self.fill(store)
         self.assertGreater(len(acknowledged), 20)
@@ -335,7 +338,9 @@ class FullTests(TestCase):
         try:
             store = SqliteStore(str(mount / "db"), reactor=reactor)
             await store.open()
-            await store.create_bucket(name="b", owner_id="o", region="r", created_at=1.0, default_class=None)
+            await store.create_bucket(
+                name="b", owner_id="o", region="r", created_at=1.0, default_class=None, object_lock=None
+            )
             for number in range(10):
                 await self.publish(store, b"before %d" % number)
             stranger = mount / "stranger"
@@ -563,7 +568,9 @@ class FileTests(TestCase):
         path = self.mktemp()
         store = await self.reopened(path)
         epoch = await store.take_epoch(at=1.0, host="m1 b1 one")
-        await store.create_bucket(name="b", owner_id="o", region="r", created_at=1.0, default_class=None)
+        await store.create_bucket(
+            name="b", owner_id="o", region="r", created_at=1.0, default_class=None, object_lock=None
+        )
         await store.close()
         again = await self.reopened(path)
         self.assertEqual(again.appliance_id, store.appliance_id)
@@ -578,11 +585,15 @@ class FileTests(TestCase):
         old, new = await self.reopened(path), await self.reopened(path)
         await old.take_epoch(at=1.0, host="m1 b1 one")
         told = old.when_taken_over()
-        await old.create_bucket(name="a", owner_id="o", region="r", created_at=1.0, default_class=None)
+        await old.create_bucket(
+            name="a", owner_id="o", region="r", created_at=1.0, default_class=None, object_lock=None
+        )
         self.assertNoResult(told)
         epoch = await new.take_epoch(at=2.0, host="m2 b2 two")
         late = [
-            old.create_bucket(name=name, owner_id="o", region="r", created_at=1.0, default_class=None)
+            old.create_bucket(
+                name=name, owner_id="o", region="r", created_at=1.0, default_class=None, object_lock=None
+            )
             for name in ("b", "c")
         ]
         for each in late:
@@ -595,7 +606,9 @@ class FileTests(TestCase):
         self.assertEqual(await old.newest_epoch(), epoch)
         for name in ("b", "c"):
             await self.assertFailure(new.bucket(name), NoSuchBucket)
-        await new.create_bucket(name="b", owner_id="o", region="r", created_at=1.0, default_class=None)
+        await new.create_bucket(
+            name="b", owner_id="o", region="r", created_at=1.0, default_class=None, object_lock=None
+        )
         self.assertNoResult(new.when_taken_over())
 
     async def test_unusable(self) -> None:
@@ -651,7 +664,9 @@ class FileTests(TestCase):
                 migrate(connection, migrations, new_appliance_id=lambda: "id", is_upgrade=True)
             connection.close()
             store = await self.reopened(path)
-            await store.create_bucket(name="b", owner_id="o", region="r", created_at=1.0, default_class=None)
+            await store.create_bucket(
+                name="b", owner_id="o", region="r", created_at=1.0, default_class=None, object_lock=None
+            )
             await store.publish_version(
                 facts_of(b"k"),
                 layout_id="l",
@@ -700,7 +715,9 @@ class FileTests(TestCase):
 
     async def fill(self, store: SqliteStore) -> None:
         """Have objects, a deleted one, an upload and a restore of something cold in a store."""
-        await store.create_bucket(name="b", owner_id="owner", region="r", created_at=1.0, default_class=None)
+        await store.create_bucket(
+            name="b", owner_id="owner", region="r", created_at=1.0, default_class=None, object_lock=None
+        )
         for number, key in enumerate((b"1", b"2", b"3", b"cold")):
             await store.publish_version(
                 facts_of(key),
@@ -846,6 +863,7 @@ class PlanTests(SynchronousTestCase):
                 condition=None,
                 messages=[],
                 wanted_bucket_uid=None,
+                lock=UNLOCKED,
             )
             finished(publication)
         connection.set_trace_callback(statements.append)
@@ -864,7 +882,9 @@ class PlanTests(SynchronousTestCase):
                 owner_id="o",
                 marker_ids=["m"],
             ),
-            deletions.delete_these(connection, "v", [(b"k", "null")], at=1.0, if_match=None),
+            deletions.delete_these(
+                connection, "v", [(b"k", "null")], at=1.0, if_match=None, bypass=False, who="o"
+            ),
             versions.current_content(connection, "b", b"there"),
             versions.content_of(connection, "b", b"there", "v0"),
             *(
@@ -937,7 +957,15 @@ class PlanTests(SynchronousTestCase):
         self.addCleanup(connection.close)
         migrate(connection, shipped_migrations(), new_appliance_id=lambda: "id")
         finished(
-            buckets.create(connection, name="b", owner_id="o", region="r", created_at=1.0, default_class=None)
+            buckets.create(
+                connection,
+                name="b",
+                owner_id="o",
+                region="r",
+                created_at=1.0,
+                default_class=None,
+                object_lock=None,
+            )
         )
         finished(buckets.set_versioning(connection, name="b", versioning=Versioning.ENABLED))
 
@@ -951,6 +979,7 @@ class PlanTests(SynchronousTestCase):
                 condition=None,
                 messages=[],
                 wanted_bucket_uid=None,
+                lock=UNLOCKED,
             )
             finished(publication)
 
@@ -1018,7 +1047,15 @@ class PlanTests(SynchronousTestCase):
         prepared: list[int] = []
         connection.set_authorizer(lambda action, *_: prepared.append(action) or sqlite3.SQLITE_OK)
         finished(
-            buckets.create(connection, name="b", owner_id="o", region="r", created_at=1.0, default_class=None)
+            buckets.create(
+                connection,
+                name="b",
+                owner_id="o",
+                region="r",
+                created_at=1.0,
+                default_class=None,
+                object_lock=None,
+            )
         )
 
         def ask(number: int) -> None:
@@ -1032,6 +1069,7 @@ class PlanTests(SynchronousTestCase):
                 condition=None,
                 messages=[message_of(key)],
                 wanted_bucket_uid=None,
+                lock=UNLOCKED,
             )
             finished(publication)
             finished(versions.current(connection, "b", key))
