@@ -423,6 +423,7 @@ class Core(MultiService):
             seconds=clock.seconds,
             in_thread=signatures.run,
             note_key_use=KeyUses(store, clock).note,
+            told_to_page=operations.told_to_page,
             domains=settings.server.domains,
             requests_max=settings.server.max_connections,
         )

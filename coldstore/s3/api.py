@@ -35,6 +35,7 @@ class Operation(StrEnum):
     DELETE_OBJECTS = "DeleteObjects"
     LIST_MULTIPART_UPLOADS = "ListMultipartUploads"
     POST_OBJECT = "PostObject"
+    OPTIONS_OBJECT = "OptionsObject"
     PUT_OBJECT = "PutObject"
     COPY_OBJECT = "CopyObject"
     GET_OBJECT = "GetObject"
@@ -79,6 +80,9 @@ class Operation(StrEnum):
     PUT_OBJECT_LEGAL_HOLD = "PutObjectLegalHold"
     GET_OBJECT_RETENTION = "GetObjectRetention"
     PUT_OBJECT_RETENTION = "PutObjectRetention"
+    GET_BUCKET_CORS = "GetBucketCors"
+    PUT_BUCKET_CORS = "PutBucketCors"
+    DELETE_BUCKET_CORS = "DeleteBucketCors"
 
     # What follows is about configurations that cannot be set, or to one value alone: ``coldstore.s3.unset``.
     GET_BUCKET_ABAC = "GetBucketAbac"
@@ -87,8 +91,6 @@ class Operation(StrEnum):
     GET_BUCKET_ANALYTICS = "GetBucketAnalyticsConfiguration"
     LIST_BUCKET_ANALYTICS = "ListBucketAnalyticsConfigurations"
     DELETE_BUCKET_ANALYTICS = "DeleteBucketAnalyticsConfiguration"
-    GET_BUCKET_CORS = "GetBucketCors"
-    DELETE_BUCKET_CORS = "DeleteBucketCors"
     GET_BUCKET_ENCRYPTION = "GetBucketEncryption"
     PUT_BUCKET_ENCRYPTION = "PutBucketEncryption"
     DELETE_BUCKET_ENCRYPTION = "DeleteBucketEncryption"
@@ -124,6 +126,8 @@ class Requests(NamedTuple):
     subresources: Mapping[str, Mapping[str, Operation]]
 
 
+PREFLIGHT = "OPTIONS"
+"""The method by which browsers ask for their pages, whatever the target and its query: ``Operation.OPTIONS_OBJECT``."""
 DEFAULT_CLASS = "x-coldstore-default-class"
 """ColdStore's own sub-resource of a bucket: the storage class of objects whose writer names none."""
 
@@ -165,7 +169,11 @@ BUILT: Mapping[Target, Requests] = MappingProxyType(
                     "GET": Operation.LIST_BUCKET_ANALYTICS,
                     "DELETE": Operation.DELETE_BUCKET_ANALYTICS,
                 },
-                "cors": {"GET": Operation.GET_BUCKET_CORS, "DELETE": Operation.DELETE_BUCKET_CORS},
+                "cors": {
+                    "GET": Operation.GET_BUCKET_CORS,
+                    "PUT": Operation.PUT_BUCKET_CORS,
+                    "DELETE": Operation.DELETE_BUCKET_CORS,
+                },
                 "encryption": {
                     "GET": Operation.GET_BUCKET_ENCRYPTION,
                     "PUT": Operation.PUT_BUCKET_ENCRYPTION,
@@ -284,7 +292,6 @@ UNBUILT: Mapping[Target, Mapping[str, Mapping[str, str]]] = MappingProxyType(
         Target.BUCKET: {
             "accelerate": {"PUT": "PutBucketAccelerateConfiguration"},
             "analytics": {"PUT": "PutBucketAnalyticsConfiguration"},
-            "cors": {"PUT": "PutBucketCors"},
             "intelligent-tiering": {"PUT": "PutBucketIntelligentTieringConfiguration"},
             "inventory": {"PUT": "PutBucketInventoryConfiguration"},
             "metadataAnnotationTable": {"PUT": "UpdateBucketMetadataAnnotationTableConfiguration"},

@@ -41,10 +41,11 @@ from coldstore.s3.policies import PolicyOperations
 from coldstore.s3.posting import PostOperations
 from coldstore.s3.public_access import PublicAccess
 from coldstore.s3.reads import ReadCounts
-from coldstore.s3.resource import OperationFunction
+from coldstore.s3.resource import OperationFunction, ToldToPage
 from coldstore.s3.restore import RestoreOperations
 from coldstore.s3.services import Services
 from coldstore.s3.settings import Settings
+from coldstore.s3.sharing import SharingOperations
 from coldstore.s3.tagging import TaggingOperations
 
 _MAKING = frozenset(
@@ -156,6 +157,13 @@ class S3Operations:
             acl_giving=AclGiving(lists, public_access),
         )
 
+        self._sharing = SharingOperations(self._services)
+
+    @property
+    def told_to_page(self) -> ToldToPage:
+        """What ``coldstore.s3.resource.Endpoint`` asks about requests of pages."""
+        return self._sharing.told_to_page
+
     def registry(self) -> Mapping[Operation, OperationFunction]:
         """Return what ``coldstore.s3.resource.Endpoint`` serves."""
         buckets, objects = BucketOperations(self._services), ObjectOperations(self._services)
@@ -228,6 +236,10 @@ class S3Operations:
                 Operation.GET_BUCKET_OWNERSHIP: acls.get_ownership,
                 Operation.PUT_BUCKET_OWNERSHIP: acls.put_ownership,
                 Operation.DELETE_BUCKET_OWNERSHIP: acls.delete_ownership,
+                Operation.GET_BUCKET_CORS: self._sharing.get_rules,
+                Operation.PUT_BUCKET_CORS: self._sharing.put_rules,
+                Operation.DELETE_BUCKET_CORS: self._sharing.delete_rules,
+                Operation.OPTIONS_OBJECT: self._sharing.preflight,
                 **ConfigurationOperations(self._services).registry(),
             }
         )

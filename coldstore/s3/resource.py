@@ -23,7 +23,7 @@ from coldstore.interfaces.staging import BytesDamaged, DiskFault
 from coldstore.model.errors import ColdStoreError
 from coldstore.model.keys import Signer
 from coldstore.s3.answers import Answer
-from coldstore.s3.api import Operation
+from coldstore.s3.api import PREFLIGHT, Operation
 from coldstore.s3.auth import Authenticator, query_fields
 from coldstore.s3.body import BodyAborted, BodySource, EmptySource, InThread, RequestBody
 from coldstore.s3.call import ANONYMOUS, Call, Caller, FormUpload
@@ -33,6 +33,7 @@ from coldstore.s3.fields import HeaderFields
 from coldstore.s3.forms import FormBody, is_upload_by_form
 from coldstore.s3.ids import IdSource, RequestIds
 from coldstore.s3.keyuse import NoteUse
+from coldstore.s3.origins import ORIGIN
 from coldstore.s3.paths import Address, address_of
 from coldstore.s3.payload import NO_PAYLOAD
 from coldstore.s3.posting import headers_of, key_of
@@ -52,6 +53,12 @@ _UNSIGNED = "Access Denied: the request is not signed, and this is not for every
 _READING = frozenset({"GET", "HEAD"})
 
 OperationFunction = Callable[[Call], Awaitable[Answer]]
+ToldToPage = Callable[[str, str, HeaderFields], Awaitable[Mapping[str, str]]]
+"""What an answer to a page of another origin has besides: by bucket, method and header fields."""
+
+
+async def _tell_no_page(_bucket: str, _method: str, _fields: HeaderFields) -> Mapping[str, str]:
+    return {}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -80,7 +87,7 @@ class _Account:
 
 
 class _Asked(NamedTuple):
-    """A request whose signature was verified: by whom, what it says, and the body that is still to come."""
+    """A request whose signature was verified, or that needs none: by whom, what it says, and the body that is still to come."""
 
     user: Signer | None
     headers: HeaderFields
@@ -103,6 +110,7 @@ class Endpoint:
         seconds: Callable[[], float],
         in_thread: InThread,
         note_key_use: NoteUse = lambda access_key, at: None,
+        told_to_page: ToldToPage = _tell_no_page,
         domains: Sequence[str] = (),
         requests_max: int = 1024,
     ) -> None:
@@ -111,6 +119,7 @@ class Endpoint:
         :param seconds: the clock, unix seconds
         :param in_thread: where signatures of large chunks are computed
         :param note_key_use: is told of every request whose signature is right
+        :param told_to_page: is asked about every request that says that it comes from a page, and about no other
         :param domains: host names under which ``bucket.name`` addresses a bucket
         :param requests_max: requests that may be served at once, of which one user leaves some to others
         """
@@ -120,6 +129,7 @@ class Endpoint:
         self._seconds = seconds
         self._in_thread = in_thread
         self._note_key_use = note_key_use
+        self._told_to_page = told_to_page
         self._domains = tuple(domain.lower() for domain in domains)
         self._turns = Turns(requests_max)
 
@@ -177,6 +187,8 @@ class Endpoint:
             return
         except Exception as error:  # noqa: BLE001 - every request has an answer; bugs are logged with the request's id
             answer = self._error_answer(request, account, self._explained(error, account))
+        if ORIGIN in request.head.headers and request.head.method != PREFLIGHT:
+            answer = await self._answer_to_page(request, account, answer)
         sent_bytes = await self._send(request, account, answer)
         self._log_request(request, account, status=answer.status, sent_bytes=sent_bytes)
 
@@ -189,7 +201,10 @@ class Endpoint:
         account.bucket, account.key = address.bucket, address.key
         from_query = query_fields(address.query)
         headers = head.headers.joined(from_query) if from_query else head.headers
-        if request.body is not None and is_upload_by_form(head.method, address, headers):
+        if head.method == PREFLIGHT:
+            self._begin_turn(account, None)
+            asked = _Asked(None, headers, self._no_body(headers), is_presigned=False)
+        elif request.body is not None and is_upload_by_form(head.method, address, headers):
             asked = await self._asked_by_form(request, request.body, account)
             headers = asked.headers
         else:
@@ -229,6 +244,23 @@ class Endpoint:
         except KeyError:
             raise S3Error("NotImplemented", resource=operation.value) from None
 
+    async def _answer_to_page(self, request: S3Request, account: _Account, answer: Answer) -> Answer:
+        """Add what a browser must read before it shows an answer to a page of another origin."""
+        if account.bucket is None:
+            return answer
+        head = request.head
+        try:
+            if account.turn_of is None:
+                self._begin_turn(account, None)
+            told = await self._told_to_page(account.bucket, head.method, head.headers)
+        except S3Error:  # too much is asked that nobody has signed: the page does without
+            return answer
+        except BaseException:
+            if answer.stream is not None:
+                answer.stream.abandon()
+            raise
+        return answer._replace(headers={**answer.headers, **told}) if told else answer
+
     async def _asked(self, request: S3Request, address: Address, headers: HeaderFields) -> "_Asked":
         """Have the signature of a request verified; nothing of its body is asked for."""
         verified = await self._authenticator.authenticate(
@@ -266,10 +298,12 @@ class Endpoint:
         account.key = key_of(form)
         scheme = "https" if request.channel.isSecure() else "http"
         upload = FormUpload(form, body, f"{scheme}://{sent.get('host') or 'localhost'}", sent)
-        nothing = RequestBody(
-            source=EmptySource(), headers=sent, payload=NO_PAYLOAD, chain=None, in_thread=self._in_thread
+        return _Asked(user, headers_of(form), self._no_body(sent), is_presigned=True, upload=upload)
+
+    def _no_body(self, headers: HeaderFields) -> RequestBody:
+        return RequestBody(
+            source=EmptySource(), headers=headers, payload=NO_PAYLOAD, chain=None, in_thread=self._in_thread
         )
-        return _Asked(user, headers_of(form), nothing, is_presigned=True, upload=upload)
 
     def _begin_turn(self, account: _Account, user: Signer | None) -> None:
         """Count a request among those of its user, or of all who do not say who they are."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import NoReturn
 
-from coldstore.s3.api import BUILT, COPYING, OF_ONE, UNBUILT, Operation, Target
+from coldstore.s3.api import BUILT, COPYING, OF_ONE, PREFLIGHT, UNBUILT, Operation, Target
 from coldstore.s3.encryption_default import check_method
 from coldstore.s3.errors import SHOWN_MAX, S3Error, shown
 from coldstore.s3.fields import (
@@ -84,7 +84,7 @@ _BUILT_OF: Mapping[Operation, frozenset[str]] = MappingProxyType(
 )
 """Those that are built for some operations."""
 
-_METHODS = frozenset({"GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS"})
+_METHODS = frozenset({"GET", "HEAD", "PUT", "POST", "DELETE", PREFLIGHT})
 
 
 def route(method: str, target: Target, query: Query, headers: HeaderFields) -> Operation:
@@ -94,6 +94,8 @@ def route(method: str, target: Target, query: Query, headers: HeaderFields) -> O
     :raise S3Error: NotImplemented for what S3 has and ColdStore has not, MethodNotAllowed (with ``Allow``) for a method
         that its target or sub-resource does not take, InvalidArgument for a version id where what is made gets one of its own
     """
+    if method == PREFLIGHT and target is not Target.SERVICE:
+        return Operation.OPTIONS_OBJECT
     subresources = _subresources(target, query)
     if subresources:
         operation = _named_operation(method, target, min(subresources), query)
@@ -138,8 +140,6 @@ def refuse_post_to_service(method: str, target: Target) -> None:
 def _plain_operation(method: str, target: Target, query: Query, headers: HeaderFields) -> Operation:
     operation = BUILT[target].plain.get(method)
     if operation is None:
-        if method == "OPTIONS":  # a CORS preflight: known to S3, not built
-            raise _not_implemented(f"{method} {target.value}")
         what = "the list of buckets" if target is Target.SERVICE else f"a {target.value}"
         _refuse_method(method, what, BUILT[target].plain)
     if operation is Operation.POST_OBJECT and "x-amz-request-route" in headers:

@@ -17,7 +17,6 @@ from coldstore.s3.xml import Node, node
 MISSING: Mapping[Operation, str] = MappingProxyType(
     {
         Operation.GET_BUCKET_ANALYTICS: "NoSuchConfiguration",
-        Operation.GET_BUCKET_CORS: "NoSuchCORSConfiguration",
         Operation.GET_BUCKET_INTELLIGENT_TIERING: "NoSuchConfiguration",
         Operation.GET_BUCKET_INVENTORY: "NoSuchConfiguration",
         Operation.GET_BUCKET_METADATA: "MetadataConfigurationNotFound",
@@ -60,7 +59,6 @@ DEFAULTS: Mapping[Operation, Node] = MappingProxyType(
 
 REMOVALS = frozenset(
     {
-        Operation.DELETE_BUCKET_CORS,
         Operation.DELETE_BUCKET_REPLICATION,
         Operation.DELETE_BUCKET_WEBSITE,
     }

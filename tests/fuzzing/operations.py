@@ -30,6 +30,8 @@ CONFIGURATIONS: Mapping[str, bytes] = {
     "encryption": b"<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>AES256</SSEAlgorithm>"
     b"</ApplyServerSideEncryptionByDefault><BucketKeyEnabled>false</BucketKeyEnabled><BlockedEncryptionTypes><EncryptionType>NONE"
     b"</EncryptionType></BlockedEncryptionTypes></Rule></ServerSideEncryptionConfiguration>",
+    "cors": b"<CORSConfiguration><CORSRule><AllowedOrigin>https://*.example.com</AllowedOrigin><AllowedMethod>PUT</AllowedMethod>"
+    b"<AllowedHeader>x-amz-*</AllowedHeader></CORSRule></CORSConfiguration>",
     "logging": b"<BucketLoggingStatus/>",
     "notification": b"<NotificationConfiguration/>",
     "policy": b'{"Version":"2012-10-17","Statement":[{"Sid":"a","Effect":"Deny","Principal":"*","Action":["s3:GetBucketWebsite"],'
@@ -506,6 +508,18 @@ def _ownership(random: Random) -> Asked:
     return Asked(operation="ownership", method=method, target=_bucket(b"ownershipControls"), body=body)
 
 
+def _preflight(random: Random) -> Asked:
+    headers = (
+        (b"origin", random.choice((b"https://www.example.com", b"null", b"https://other.test"))),
+        (b"access-control-request-method", random.choice((b"GET", b"PUT"))),
+        *_some(random, (b"access-control-request-headers", b"x-amz-date, content-type")),
+    )
+    target = random.choice((_bucket(), _path(b"kept"), _path(b"kept", b"tagging")))
+    return Asked(
+        operation="preflight", method=b"OPTIONS", target=target, headers=headers, signed=Signed.NOT
+    )
+
+
 def _service(random: Random) -> Asked:
     query = _query(
         random,
@@ -591,6 +605,7 @@ OPERATIONS: Mapping[str, tuple[Make, float]] = {
     "acl": (_acl, 1),
     "ownership": (_ownership, 0.7),
     "service": (_service, 0.7),
+    "preflight": (_preflight, 0.7),
     "form": (_form, 3),
     "list 1": (_listing(b"", (b"marker", (b"a", b"kept")), (b"max-keys", (b"0", b"1", b"2", b"5000"))), 1),
     "list 2": (

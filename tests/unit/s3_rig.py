@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from random import Random
+from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
@@ -100,9 +101,11 @@ class Rig:
             doubtful=self.doubtful.extend,
         )
 
-    def wire(self) -> Wire:
-        """Open a connection."""
-        return Wire(self.operations.registry(), clock=self.clock)
+    def wire(self, **more: Any) -> Wire:
+        """Open a connection to a site with these settings."""
+        return Wire(
+            self.operations.registry(), clock=self.clock, told_to_page=self.operations.told_to_page, **more
+        )
 
     def ask(
         self,

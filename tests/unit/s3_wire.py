@@ -20,7 +20,7 @@ from coldstore.s3.call import Call
 from coldstore.s3.fields import HeaderFields
 from coldstore.s3.ids import IdSource
 from coldstore.s3.paths import address_of
-from coldstore.s3.resource import Endpoint
+from coldstore.s3.resource import Endpoint, ToldToPage
 from coldstore.s3.signing import Scope, canonical_request, signature, signing_key, string_to_sign
 from coldstore.s3.site import S3Channel, S3Site
 
@@ -142,6 +142,7 @@ class Wire:
         idle_timeout_seconds: float = 60.0,
         connections_max: int = 1024,
         requests_max: int = 1024,
+        told_to_page: ToldToPage | None = None,
     ) -> None:
         self.clock = Clock() if clock is None else clock
         if clock is None:
@@ -156,6 +157,7 @@ class Wire:
             in_thread=run_here,
             domains=domains,
             requests_max=requests_max,
+            **({} if told_to_page is None else {"told_to_page": told_to_page}),
         )
         self.site = S3Site(
             endpoint.resource(),

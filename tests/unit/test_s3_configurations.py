@@ -101,13 +101,12 @@ class OperationTests(SynchronousTestCase):
 
     def test_of_what_is_not_there(self) -> None:
         """A bucket or object that is not there has no configuration, set or not."""
-        for method, name in (("GET", "cors"), ("DELETE", "cors"), ("PUT", "requestPayment")):
+        for method, name in (("GET", "website"), ("DELETE", "website"), ("PUT", "requestPayment")):
             self.assertEqual(self.rig.ask(method, f"/none?{name}").code, "NoSuchBucket")
 
     def test_removing(self) -> None:
         """What is not there can be removed, as at AWS."""
         for name in (
-            "cors",
             "policy",
             "website",
             "replication",

@@ -65,6 +65,13 @@ OPERATIONS = {
     "PUT /b/k?tagging&versionId=v": Operation.PUT_OBJECT_TAGGING,
     "DELETE /b/k?tagging=": Operation.DELETE_OBJECT_TAGGING,
     "GET /b/k?attributes": Operation.GET_OBJECT_ATTRIBUTES,
+    "GET /b?cors": Operation.GET_BUCKET_CORS,
+    "PUT /b?cors=": Operation.PUT_BUCKET_CORS,
+    "DELETE /b?cors": Operation.DELETE_BUCKET_CORS,
+    "OPTIONS /b": Operation.OPTIONS_OBJECT,
+    "OPTIONS /b/k": Operation.OPTIONS_OBJECT,
+    "OPTIONS /b/k?partNumber=1&uploadId=u": Operation.OPTIONS_OBJECT,
+    "OPTIONS /b/k?torrent": Operation.OPTIONS_OBJECT,
     "GET /b?policy": Operation.GET_BUCKET_POLICY,
     "GET /b/k?acl": Operation.GET_OBJECT_ACL,
     "PUT /b?acl": Operation.PUT_BUCKET_ACL,
@@ -101,7 +108,6 @@ class RouteTests(SynchronousTestCase):
             ("GET /b/k?torrent", "GetObjectTorrent"),
             ("POST /b/k?select&select-type=2", "SelectObjectContent"),
             ("PUT /b/k?renameObject", "RenameObject"),
-            ("OPTIONS /b/k", "OPTIONS"),
             ("PATCH /b/k", "PATCH"),
         ):
             error = self.refusal(line)
@@ -114,6 +120,7 @@ class RouteTests(SynchronousTestCase):
         for line, allowed in (
             ("POST /", "GET"),
             ("DELETE /", "GET"),
+            ("OPTIONS /", "GET"),
             ("GET /b?delete", "POST"),
             ("GET /b/k?restore", "POST"),
             ("POST /b/k", "DELETE, GET, HEAD, PUT"),
