@@ -251,7 +251,8 @@ class Endpoint:
         head = request.head
         try:
             if account.turn_of is None:
-                self._begin_turn(account, None)
+                self._turns.enter(_NOBODY)
+                account.turn_of = _NOBODY
             told = await self._told_to_page(account.bucket, head.method, head.headers)
         except S3Error:  # too much is asked that nobody has signed: the page does without
             return answer

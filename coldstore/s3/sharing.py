@@ -35,6 +35,8 @@ class SharingOperations:
         """PutBucketCors: in place of all that there are."""
         bucket = await self._services.bucket(call)
         document = await call.body.read_document(DOCUMENT_MAX_BYTES, requires_digest=True)
+        if not document.strip():
+            raise S3Error("MissingRequestBodyError", "Request body is empty: a CORSConfiguration is needed.")
         await self._set(bucket.name, cors_record(parse_cors(document)))
         return Answer()
 
@@ -45,9 +47,7 @@ class SharingOperations:
         return Answer(status=204)
 
     async def _set(self, bucket: str, record: str | None) -> None:
-        await self._store.set_bucket_configuration(
-            name=bucket, kind=ConfigurationKind.CORS, document=record
-        )
+        await self._store.set_bucket_configuration(name=bucket, kind=ConfigurationKind.CORS, document=record)
 
     async def preflight(self, call: Call) -> Answer:
         """

@@ -38,6 +38,11 @@ def operations(bucket: str, own: str, upload: str) -> dict[str, Callable[[Any], 
         "PutBucketOwnershipControls": lambda s3: s3.put_bucket_ownership_controls(
             Bucket=bucket, OwnershipControls={"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
         ),
+        "GetBucketCors": lambda s3: s3.get_bucket_cors(Bucket=bucket),
+        "PutBucketCors": lambda s3: s3.put_bucket_cors(
+            Bucket=bucket,
+            CORSConfiguration={"CORSRules": [{"AllowedOrigins": ["*"], "AllowedMethods": ["GET"]}]},
+        ),
         "DeleteBucketCors": lambda s3: s3.delete_bucket_cors(Bucket=bucket),
         "ListBucketMetricsConfigurations": lambda s3: s3.list_bucket_metrics_configurations(Bucket=bucket),
         "ListObjects": lambda s3: s3.list_objects(Bucket=bucket),

@@ -360,7 +360,6 @@ class HeaderTests(BadInputCase):
         document = b"<X/>"
         for method, target in (
             ("PUT", "?policy"),
-            ("PUT", "?cors"),
             ("PUT", "?object-lock"),
             ("PUT", "?encryption"),
             ("PUT", "?website"),

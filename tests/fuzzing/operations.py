@@ -515,9 +515,7 @@ def _preflight(random: Random) -> Asked:
         *_some(random, (b"access-control-request-headers", b"x-amz-date, content-type")),
     )
     target = random.choice((_bucket(), _path(b"kept"), _path(b"kept", b"tagging")))
-    return Asked(
-        operation="preflight", method=b"OPTIONS", target=target, headers=headers, signed=Signed.NOT
-    )
+    return Asked(operation="preflight", method=b"OPTIONS", target=target, headers=headers, signed=Signed.NOT)
 
 
 def _service(random: Random) -> Asked:
