@@ -6,9 +6,10 @@ Source: S3 API Reference, PutBucketCors and CORSRule; S3 User Guide, "Elements o
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
+from typing import Any
 
 from coldstore.s3.errors import S3Error, shown
 from coldstore.s3.xml import Element, MalformedDocument, Node, node, read_document
@@ -199,7 +200,9 @@ def cors_record(rules: CorsRules) -> str:
 
 def cors_of(record: str) -> CorsRules:
     """Return the rules that ``cors_record`` wrote."""
-    return tuple(
-        CorsRule(**{name: tuple(value) if isinstance(value, list) else value for name, value in rule.items()})
-        for rule in json.loads(record)
-    )
+    return tuple(map(_recorded, json.loads(record)))
+
+
+def _recorded(rule: Mapping[str, Any]) -> CorsRule:
+    lists = {name: tuple(value) for name, value in rule.items() if isinstance(value, list)}
+    return CorsRule(**{**rule, **lists})
