@@ -16,8 +16,9 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from coldstore.admin import metrics, views
 from coldstore.admin.asking import BadRequest, NotNow, argument_of, document_of, number_of, text_of
 from coldstore.admin.datakeys import DataKeysDesk
-from coldstore.admin.people import People, quota_of
+from coldstore.admin.people import People
 from coldstore.admin.permissions import Permissions
+from coldstore.admin.quotas import SHOWN_MAX, Standings, quotas_of
 from coldstore.interfaces.control import IControl
 from coldstore.interfaces.datakeys import IDataKeys
 from coldstore.interfaces.keyring import IKeyring, KeyFileFault
@@ -37,7 +38,7 @@ from coldstore.model.events import Severity
 from coldstore.model.objects import Bucket, ObjectVersion
 from coldstore.model.states import ImpossibleTransition, after
 from coldstore.plan.classes import ClassRules
-from coldstore.plan.quota import DefaultQuotas
+from coldstore.plan.quota import DefaultQuotas, fullest_first, standing_of_bucket
 
 PAGE_MAX = 1000
 ALERTS_MAX = 10_000
@@ -96,6 +97,7 @@ class OperatorInterface:
         self._host = host
         self._rules = rules
         self._pools = tuple(pools)
+        self._standings = Standings(store=store, defaults=quotas)
         self._people = People(
             store=store, clock=clock, quotas=quotas, keyring=keyring, new_user_id=new_user_id, new_key=new_key
         )
@@ -127,6 +129,7 @@ class OperatorInterface:
             ("GET", "/buckets", self._buckets),
             ("POST", "/buckets/quota", self._set_bucket_quota),
             ("POST", "/buckets/restore-days", self._set_restore_days_max),
+            ("GET", "/quotas", self._show_quotas),
             ("GET", "/alerts", self._alerts),
             ("POST", "/alerts/close", self._close_alert),
             ("GET", "/audit", self._audit),
@@ -154,6 +157,7 @@ class OperatorInterface:
                 usage=self._control.usage(),
                 cartridges=await self._store.cartridges(),
                 drives=await self._store.drives(),
+                standings=fullest_first(await self._standings.all())[:SHOWN_MAX],
                 now=self._clock.seconds(),
             )
             body = text.encode()
@@ -302,10 +306,18 @@ class OperatorInterface:
         return [await self._bucket(bucket, names.get(bucket.owner_id, bucket.owner_id)) for bucket in found]
 
     async def _bucket(self, bucket: Bucket, owner: str) -> views.Row:
-        use = await self._store.staging_use(bucket=bucket.name)
-        return views.bucket_row(bucket, owner) | views.quota_row(
-            bucket.staging_quota_bytes, use, default_bytes=self._quotas.bucket_bytes
-        )
+        use = await self._store.quota_use(bucket=bucket.name)
+        standing = standing_of_bucket(bucket, use, self._quotas)
+        return views.bucket_row(bucket, owner) | views.quota_row(standing)
+
+    async def _show_quotas(self, request: Request) -> object:
+        found = await self._standings.all()
+        if argument_of(request, "all") != "1":
+            found = fullest_first(found)
+        return {
+            "standings": [views.standing_row(standing) for standing in found[:SHOWN_MAX]],
+            "left_out": max(0, len(found) - SHOWN_MAX),
+        }
 
     async def _alerts(self, request: Request) -> object:
         found = await self._store.alerts(include_cleared=argument_of(request, "all") == "1", limit=PAGE_MAX)
@@ -432,12 +444,12 @@ class OperatorInterface:
 
     async def _set_bucket_quota(self, request: Request) -> object:
         document = document_of(request)
-        name, quota_bytes = text_of(document, "name"), quota_of(document)
+        name, quotas = text_of(document, "name"), quotas_of(document)
         try:
-            bucket = await self._store.set_bucket_quota(name=name, quota_bytes=quota_bytes)
+            bucket = await self._store.set_bucket_quotas(name=name, quotas=quotas)
         except NoSuchBucket as missing:
             raise NoSuchBucket(f"there is no bucket {name}; `coldstore bucket list` lists them") from missing
-        await self._people.audit_quota(document, f"bucket {name}", quota_bytes)
+        await self._people.audit_quotas(document, f"bucket {name}", quotas)
         return await self._owned(bucket)
 
     async def _set_restore_days_max(self, request: Request) -> object:

@@ -13,6 +13,8 @@ from coldstore.admin.overview import alert_text, overview
 from coldstore.admin.policy_commands import add_policy, add_user_policy, has_words, user_policy
 from coldstore.admin.safekeeping import ACTIONS as OF_DATA_KEYS
 from coldstore.admin.safekeeping import carry_out
+from coldstore.admin.quotatext import QUOTA_MEANINGS, quota_field, quota_page, quota_table
+from coldstore.model.quotas import QuotaKind
 from coldstore.upkeep.command import add_db
 from coldstore.util.accounts import account_name
 from coldstore.util.tables import page, size, table
@@ -153,7 +155,7 @@ def _parser() -> argparse.ArgumentParser:
     bucket = command(
         "bucket",
         _bucket,
-        "List buckets, or say how much of the staging disk one may have, or for how long objects may be restored in it.",
+        "List buckets, or say how much one may have, or for how long objects may be restored in it.",
     )
     bucket.add_argument("action", choices=["list", "quota", "restore-days"])
     bucket.add_argument("name", nargs="?")
@@ -165,13 +167,16 @@ def _parser() -> argparse.ArgumentParser:
         help="the most days that a restore may be asked for: a number, or default",
     )
     for added in (user, bucket):
-        added.add_argument(
-            "--staging",
-            type=_quota,
-            default=NOT_SAID,
-            metavar="SIZE",
-            help="what may lie on the staging disk at once: a size such as 100GiB, unlimited, or default",
-        )
+        for kind, meaning in QUOTA_MEANINGS.items():
+            added.add_argument(
+                f"--{kind.value}",
+                type=_size_quota if kind.is_of_bytes else _count_quota,
+                default=NOT_SAID,
+                metavar="SIZE" if kind.is_of_bytes else "NUMBER",
+                help=f"{meaning}: {'a size such as 100GiB' if kind.is_of_bytes else 'a number'}, unlimited, or default",
+            )
+    quota = command("quota", _quota_overview, "What users and buckets may have and what they have.")
+    quota.add_argument("--all", action="store_true", help="also those that have no quota")
     alerts = command("alerts", _alerts, "What wants an operator's attention; or close what was dealt with.")
     alerts.add_argument("action", nargs="?", default="list", choices=["list", "close"])
     alerts.add_argument(
@@ -184,14 +189,23 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _quota(text: str) -> int | str | None:
-    """Return a quota as the appliance takes it."""
+def _size_quota(text: str) -> int | str | None:
+    """Return a quota of bytes as the appliance takes it."""
     if text in ("default", "unlimited"):
         return None if text == "default" else text
     try:
         return parse_size(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _count_quota(text: str) -> int | str | None:
+    """Return a quota of a number as the appliance takes it."""
+    if text in ("default", "unlimited"):
+        return None if text == "default" else text
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor unlimited or default")
+    return int(text)
 
 
 def _days(text: str) -> int | None:
@@ -475,11 +489,17 @@ QUOTA_COLUMNS = ("staging_used_bytes", "staging_quota")
 USER_COLUMNS = ("name", "state", "keys", "user_id", *QUOTA_COLUMNS, "created_at")
 
 
+def _said_quotas(options: argparse.Namespace) -> dict[QuotaKind, Any]:
+    said = {kind: getattr(options, kind.value) for kind in QuotaKind}
+    return {kind: quota for kind, quota in said.items() if quota is not NOT_SAID}
+
+
 def _is_quota_misplaced(options: argparse.Namespace) -> bool:
     """Tell, also the operator, that a quota was given to an action that would not set it."""
-    is_misplaced = options.staging is not NOT_SAID and options.action != "quota"
+    said = _said_quotas(options)
+    is_misplaced = bool(said) and options.action != "quota"
     if is_misplaced:
-        print(f"coldstore: --staging goes with quota, not with {options.action}", file=sys.stderr)
+        print(f"coldstore: --{next(iter(said))} goes with quota, not with {options.action}", file=sys.stderr)
     return is_misplaced
 
 
@@ -499,7 +519,7 @@ def _user(client: Client, options: argparse.Namespace) -> int:
         print("coldstore: name the user", file=sys.stderr)
         return 2
     if options.action == "quota":
-        return _set_quota(client, options, "/users/quota", ["name", *QUOTA_COLUMNS])
+        return _set_quota(client, options, "/users/quota")
     if options.action != "create":
         changed = _row(
             client.post(
@@ -605,18 +625,34 @@ def _bucket(client: Client, options: argparse.Namespace) -> int:
         order = {"by": account_name(), "name": options.name, "days_max": options.most}
         _show(options, [client.post("/buckets/restore-days", order)], columns)
         return 0
-    return _set_quota(client, options, "/buckets/quota", columns)
+    return _set_quota(client, options, "/buckets/quota")
 
 
-def _set_quota(client: Client, options: argparse.Namespace, order: str, columns: Sequence[str]) -> int:
-    if options.staging is NOT_SAID:
-        print("coldstore: say how much, such as --staging 100GiB", file=sys.stderr)
+def _set_quota(client: Client, options: argparse.Namespace, order: str) -> int:
+    said = _said_quotas(options)
+    if not said:
+        print(
+            "coldstore: say how much, such as --kept 10TiB; `coldstore quota` shows what there is",
+            file=sys.stderr,
+        )
         return 2
-    changed = client.post(
-        order, {"by": account_name(), "name": options.name, "staging_bytes": options.staging}
-    )
-    _show(options, [changed], columns)
+    quotas = {quota_field(kind): quota for kind, quota in said.items()}
+    changed = _row(client.post(order, {"by": account_name(), "name": options.name, **quotas}))
+    if options.json:
+        _print_json([changed])
+    else:
+        print(quota_page(changed))
     return 0
+
+
+def _quota_overview(client: Client, options: argparse.Namespace) -> None:
+    answer = _row(client.get("/quotas", **({"all": "1"} if options.all else {})))
+    if options.json:
+        _print_json(answer)
+        return
+    print(quota_table(answer["standings"]))
+    if answer["left_out"]:
+        print(f"{answer['left_out']} more are not shown.")
 
 
 def _alerts(client: Client, options: argparse.Namespace) -> int:

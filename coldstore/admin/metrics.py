@@ -6,6 +6,8 @@ from coldstore.interfaces.control import Health
 from coldstore.interfaces.metadata import Backlog, StoreTotals
 from coldstore.interfaces.staging import StagingUsage
 from coldstore.model.cartridges import Cartridge, CartridgeState, Drive, DriveState
+from coldstore.model.quotas import QuotaKind
+from coldstore.plan.quota import Standing
 
 
 def exposition(
@@ -16,9 +18,14 @@ def exposition(
     usage: StagingUsage,
     cartridges: Sequence[Cartridge],
     drives: Sequence[Drive],
+    standings: Sequence[Standing],
     now: float,
 ) -> str:
-    """Return every metric with its help and type. All are gauges: they are read from the record, not counted here."""
+    """
+    Return every metric with its help and type. All are gauges: they are read from the record, not counted here.
+
+    :param standings: of users and buckets that have quotas, as many as there are to be series of
+    """
     lines: list[str] = []
 
     def gauge(name: str, text: str, values: Sequence[tuple[str, float]]) -> None:
@@ -87,4 +94,27 @@ def exposition(
         "1 while the drive takes work.",
         [(f'{{drive="{drive.index}"}}', float(drive.state is DriveState.UP)) for drive in drives],
     )
+    bounded = [
+        (standing, kind)
+        for standing in standings
+        for kind in QuotaKind
+        if standing.fullness(kind) is not None
+    ]
+    for unit, of_kind in (("bytes", True), ("objects", False)):
+        these = [pair for pair in bounded if pair[1].is_of_bytes is of_kind]
+        gauge(
+            f"quota_{unit}",
+            f"What a user or a bucket may have, in {unit}.",
+            [(_whose(standing, kind), float(standing.quotas.of(kind) or 0)) for standing, kind in these],
+        )
+        gauge(
+            f"quota_used_{unit}",
+            f"What a user or a bucket with such a quota has, in {unit}.",
+            [(_whose(standing, kind), float(standing.use.of(kind))) for standing, kind in these],
+        )
     return "\n".join(lines) + "\n"
+
+
+def _whose(standing: Standing, kind: QuotaKind) -> str:
+    name = standing.name.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+    return f'{{of="{standing.noun}",name="{name}",kind="{kind.value}"}}'

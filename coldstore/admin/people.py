@@ -8,23 +8,15 @@ from twisted.web.http import Request
 
 from coldstore.admin import views
 from coldstore.admin.asking import BadRequest, argument_of, document_of, text_of
+from coldstore.admin.quotas import quotas_of, quotas_text
 from coldstore.interfaces.keyring import IKeyring
 from coldstore.interfaces.metadata import IMetadataStore
 from coldstore.model.keys import AccessKey
-from coldstore.model.objects import UNLIMITED_BYTES, User
-from coldstore.plan.quota import DefaultQuotas
+from coldstore.model.objects import User
+from coldstore.model.quotas import QuotaKind
+from coldstore.plan.quota import DefaultQuotas, standing_of_user
 
 Answerer = Callable[[Request], Awaitable[object]]
-
-
-def quota_of(document: Mapping[str, Any]) -> int | None:
-    """Return a quota in bytes: a number, null for the default, or "unlimited"."""
-    value = document.get("staging_bytes", "")
-    if value == "unlimited":
-        return UNLIMITED_BYTES
-    if value is not None and (type(value) is not int or not 0 <= value <= UNLIMITED_BYTES):
-        raise BadRequest('staging_bytes must be a number of bytes, null for the default, or "unlimited"')
-    return value
 
 
 class People:
@@ -67,11 +59,9 @@ class People:
         return [await self._user(user) for user in await self._store.users()]
 
     async def _user(self, user: User) -> views.Row:
-        use = await self._store.staging_use(owner_id=user.user_id)
+        use = await self._store.quota_use(owner_id=user.user_id)
         keys = await self._store.access_keys_of(user.user_id)
-        return views.user_row(user, keys) | views.quota_row(
-            user.staging_quota_bytes, use, default_bytes=self._quotas.user_bytes
-        )
+        return views.user_row(user, keys) | views.quota_row(standing_of_user(user, use, self._quotas))
 
     async def _create_user(self, request: Request) -> object:
         document = document_of(request)
@@ -86,15 +76,16 @@ class People:
 
     async def _set_quota(self, request: Request) -> object:
         document = document_of(request)
-        name, quota_bytes = text_of(document, "name"), quota_of(document)
-        user = await self._store.set_user_quota(name=name, quota_bytes=quota_bytes)
-        await self.audit_quota(document, f"user {name}", quota_bytes)
+        name, quotas = text_of(document, "name"), quotas_of(document)
+        user = await self._store.set_user_quotas(name=name, quotas=quotas)
+        await self.audit_quotas(document, f"user {name}", quotas)
         return await self._user(user)
 
-    async def audit_quota(self, document: Mapping[str, Any], subject: str, quota_bytes: int | None) -> None:
-        """Write down who has set whose quota."""
-        shown = "default" if quota_bytes is None else views.quota_text(quota_bytes)
-        await self._audit(document, "set staging quota", subject, shown)
+    async def audit_quotas(
+        self, document: Mapping[str, Any], subject: str, quotas: Mapping[QuotaKind, int | None]
+    ) -> None:
+        """Write down who has set whose quotas."""
+        await self._audit(document, "set quota", subject, quotas_text(quotas))
 
     async def _change_user(self, request: Request) -> object:
         document = document_of(request)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from coldstore.admin.problems import problems
 from coldstore.interfaces.control import Health
-from coldstore.interfaces.metadata import Backlog, StagingUse, StoreTotals
+from coldstore.interfaces.metadata import Backlog, StoreTotals
 from coldstore.interfaces.staging import StagingUsage
 from coldstore.model.activity import DriveActivity
 from coldstore.model.bundles import Bundle, Copy
@@ -13,7 +13,9 @@ from coldstore.model.cartridges import Cartridge, Drive
 from coldstore.model.events import Alert, AuditEvent
 from coldstore.model.keys import AccessKey
 from coldstore.model.locks import UNLOCKED
-from coldstore.model.objects import UNLIMITED_BYTES, Bucket, ObjectVersion, User
+from coldstore.model.objects import Bucket, ObjectVersion, User
+from coldstore.model.quotas import UNLIMITED, QuotaKind
+from coldstore.plan.quota import Standing
 from coldstore.util.tables import size
 
 Row = dict[str, object]
@@ -246,19 +248,37 @@ def bucket_row(bucket: Bucket, owner: str) -> Row:
     }
 
 
-def quota_row(own_bytes: int | None, use: Sequence[StagingUse], *, default_bytes: int) -> Row:
-    """What a user or bucket has on the staging disk, restores under way included, and may have (null: no bound)."""
-    quota_bytes = default_bytes if own_bytes is None else own_bytes
-    return {
-        "staging_used_bytes": sum(one.used_bytes + one.promised_bytes for one in use),
-        "staging_quota_bytes": None if quota_bytes >= UNLIMITED_BYTES else quota_bytes,
-        "staging_quota": quota_text(quota_bytes) + (" (default)" if own_bytes is None else ""),
-    }
+def quota_row(standing: Standing) -> Row:
+    """What a user or bucket has and may have, of each kind (null: no bound)."""
+    row: Row = {}
+    for kind in QuotaKind:
+        unit = "_bytes" if kind.is_of_bytes else "_count"
+        quota = standing.quotas.of(kind)
+        if quota is None:
+            quota = UNLIMITED
+        row[f"{kind.value}_used{unit}"] = standing.use.of(kind)
+        row[f"{kind.value}_quota{unit}"] = None if quota >= UNLIMITED else quota
+        is_default = standing.own.of(kind) is None
+        row[f"{kind.value}_quota"] = quota_text(kind, quota) + (" (default)" if is_default else "")
+    return row
 
 
-def quota_text(quota_bytes: int) -> str:
+def quota_text(kind: QuotaKind, quota: int) -> str:
     """Return a quota for people."""
-    return "unlimited" if quota_bytes >= UNLIMITED_BYTES else size(quota_bytes)
+    if quota >= UNLIMITED:
+        return "unlimited"
+    return size(quota) if kind.is_of_bytes else str(quota)
+
+
+def standing_row(standing: Standing) -> Row:
+    """One user or bucket with its quotas; ``fullest`` is the part that is used of the quota of which most is (null: no quota)."""
+    fullest = standing.fullest
+    return {
+        "of": standing.noun,
+        "name": standing.name,
+        "fullest": None if fullest is None else round(fullest, 4),
+        **quota_row(standing),
+    }
 
 
 def alert_row(alert: Alert) -> Row:

@@ -50,6 +50,7 @@ from coldstore.work.janitor import Janitor
 from coldstore.work.leftovers import Leftovers
 from coldstore.work.lockclock import LockClock
 from coldstore.work.packer import Packer
+from coldstore.work.quotawatch import QuotaWatch
 from coldstore.work.reading import RecallSession
 from coldstore.work.recovery import Recovery
 from coldstore.work.renewing import Renewals
@@ -78,6 +79,7 @@ LOOPS = (
     "compactor",
     "leftovers",
     "watcher",
+    "quotas",
     "sweeper",
     "lockclock",
     "deliverer",
@@ -328,6 +330,9 @@ class Core(MultiService):
             "compactor": Compactor(store=store, staging=staging, clock=clock, leftovers=leftovers).one_round,
             "leftovers": leftovers.one_round,
             "watcher": watcher.one_round,
+            "quotas": QuotaWatch(
+                store=store, clock=clock, defaults=policies.default_quotas(settings)
+            ).one_round,
             "sweeper": Sweeper(
                 store=store, staging=staging, janitor_bell=bells["janitor"], is_spared=leftovers.holds
             ).one_round,

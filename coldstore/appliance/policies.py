@@ -2,9 +2,10 @@
 
 from types import MappingProxyType
 
-from coldstore.config.schema import Configuration, RecallTier
-from coldstore.model.objects import UNLIMITED_BYTES, StorageClass, Tier
+from coldstore.config.schema import Configuration, KeepingQuotas, RecallTier
+from coldstore.model.objects import StorageClass, Tier
 from coldstore.model.precedence import Shares
+from coldstore.model.quotas import Quotas
 from coldstore.plan.archive import ArchivePolicy
 from coldstore.plan.blame import ApartPolicy
 from coldstore.plan.classes import ClassRule, ClassRules
@@ -105,11 +106,17 @@ def disk_shares(configuration: Configuration) -> Shares:
 
 
 def default_quotas(configuration: Configuration) -> DefaultQuotas:
-    """Return what users and buckets may have on the disk that were given no quota of their own."""
-    quotas = configuration.staging.quotas
+    """Return what users and buckets may have that were given no quota of their own."""
+    staged = configuration.staging.quotas
     return DefaultQuotas(
-        user_bytes=UNLIMITED_BYTES if quotas.user_bytes is None else quotas.user_bytes,
-        bucket_bytes=UNLIMITED_BYTES if quotas.bucket_bytes is None else quotas.bucket_bytes,
+        user=_quotas(configuration.quotas.user, staged.user_bytes),
+        bucket=_quotas(configuration.quotas.bucket, staged.bucket_bytes),
+    )
+
+
+def _quotas(kept: KeepingQuotas, staged_bytes: int | None) -> Quotas:
+    return Quotas(
+        staging=staged_bytes, kept=kept.kept_bytes, restores=kept.restores_bytes, objects=kept.objects
     )
 
 

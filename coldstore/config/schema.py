@@ -225,6 +225,25 @@ class StagingQuotas:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeepingQuotas:
+    """
+    What one may have that was given no quota of its own; null: no bound. ``coldstore.model.quotas`` says what each counts.
+    """
+
+    kept_bytes: SomeBytes | None = None
+    restores_bytes: SomeBytes | None = None
+    objects: Annotated[int, Whole(1, 10**15)] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DefaultQuotas:
+    """What users and buckets may have; of the staging disk ``StagingQuotas``."""
+
+    user: KeepingQuotas = field(default_factory=KeepingQuotas)
+    bucket: KeepingQuotas = field(default_factory=KeepingQuotas)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Staging:
     """
     Disk space for bytes that are not safe on tape yet, and for restored copies.
@@ -555,6 +574,7 @@ class Configuration:
     encryption: EncryptionAtRest = field(default_factory=EncryptionAtRest)
     metadata: Metadata = field(default_factory=Metadata)
     staging: Staging = field(default_factory=Staging)
+    quotas: DefaultQuotas = field(default_factory=DefaultQuotas)
     cache: Cache = field(default_factory=Cache)
     classes: Annotated[Mapping[str, ClassSettings], CLASS_KEYS] = field(default_factory=_default_classes)
     pools: Annotated[Mapping[str, Pool], POOL_KEYS] = field(

@@ -42,6 +42,7 @@ from coldstore.model.objects import (
     WrappedKey,
 )
 from coldstore.model.policies import UserPolicy
+from coldstore.model.quotas import QuotaKind, Use
 
 KEYS_MAX = 100
 BYTES_MAX = 1_000_000
@@ -253,14 +254,23 @@ class IMetadataStore(Interface):
     def delete_user(name: str) -> Deferred[User]:
         """Forget a user with all keys; fails with ``Conflict``, which says why, without such a user and when he owns a bucket."""
 
-    def set_user_quota(*, name: str, quota_bytes: int | None) -> Deferred[User]:
-        """Set a user's quota on the staging disk, None for the default; fails with ``Conflict`` without such a user."""
+    def set_user_quotas(*, name: str, quotas: Mapping[QuotaKind, int | None]) -> Deferred[User]:
+        """Set some quotas of a user, None for the default, and no others; fails with ``Conflict`` without such a user."""
 
     def staging_use(*, owner_id: str | None = None, bucket: str | None = None) -> Deferred[list[StagingUse]]:
         """
         Return what an owner, or a bucket, has on the staging disk, by class; exactly one is given. Exact: every step that
         changes it counts it. Fails with ``NoSuchBucket``.
         """
+
+    def quota_use(*, owner_id: str | None = None, bucket: str | None = None) -> Deferred[Use]:
+        """Return all that quotas count, of an owner or of a bucket; as ``staging_use``."""
+
+    def uses_of_users() -> Deferred[list[tuple[User, Use]]]:
+        """Return all users by name, with what each has."""
+
+    def uses_of_buckets(*, after: str, limit: int) -> Deferred[list[tuple[Bucket, Use]]]:
+        """Return buckets by name, beginning behind ``after``, with what is in each."""
 
     # ── access keys ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -374,8 +384,8 @@ class IMetadataStore(Interface):
     def set_default_class(*, name: str, default_class: StorageClass | None) -> Deferred[None]:
         """Set or clear the class of objects whose writer names none; fails with ``NoSuchBucket``."""
 
-    def set_bucket_quota(*, name: str, quota_bytes: int | None) -> Deferred[Bucket]:
-        """Set a bucket's quota on the staging disk, None for the default; fails with ``NoSuchBucket``."""
+    def set_bucket_quotas(*, name: str, quotas: Mapping[QuotaKind, int | None]) -> Deferred[Bucket]:
+        """Set some quotas of a bucket, None for the default, and no others; fails with ``NoSuchBucket``."""
 
     def set_versioning(*, name: str, versioning: Versioning) -> Deferred[Bucket]:
         """

@@ -184,7 +184,7 @@ class Keyring:
             name=sealed.name,
             access_key=sealed.access_key,
             secret_key=self._secret(sealed.access_key, sealed.sealed_secret),
-            staging_quota_bytes=sealed.staging_quota_bytes,
+            quotas=sealed.quotas,
             policies=sealed.policies,
         )
         if len(self._signers) >= SIGNERS_MAX:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from coldstore.model.policies import UserPolicy
+from coldstore.model.quotas import NO_QUOTAS, Quotas
 
 ACCESS_KEYS_MAX = 10
 """What one user may have at once: two are enough to change one for another, more are for one on each machine."""
@@ -36,7 +37,7 @@ class SealedSigner:
     name: str
     access_key: str
     sealed_secret: str = field(repr=False)
-    staging_quota_bytes: int | None = None
+    quotas: Quotas = NO_QUOTAS
     policies: tuple[UserPolicy, ...] = ()
 
 
@@ -48,7 +49,7 @@ class Signer:
     name: str
     access_key: str
     secret_key: str = field(repr=False)
-    staging_quota_bytes: int | None = None
+    quotas: Quotas = NO_QUOTAS
     policies: tuple[UserPolicy, ...] = ()
 
 

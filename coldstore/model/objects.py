@@ -12,9 +12,7 @@ from typing import NamedTuple
 
 from coldstore.model.configurations import ConfigurationKind
 from coldstore.model.locks import UNLOCKED, BucketLock, Lock
-
-UNLIMITED_BYTES = 2**63 - 1
-"""A quota that never ends; every store can hold the number."""
+from coldstore.model.quotas import NO_QUOTAS, Quotas
 
 Pairs = tuple[tuple[str, str], ...]
 """Names and values in a fixed order: equal things compare equal and hash."""
@@ -82,14 +80,13 @@ class User:
     """
     Somebody who may have access keys (``model.keys``). ``user_id`` is the canonical id that S3 shows as owner.
 
-    ``staging_quota_bytes`` is what may lie on the staging disk for the user at once; None: the default of the configuration.
-    ``disabled_at``: since when no key of the user is accepted; None: they are.
+    ``quotas`` are what the user may have. ``disabled_at``: since when no key of the user is accepted; None: they are.
     """
 
     user_id: str
     name: str
     created_at: float
-    staging_quota_bytes: int | None = None
+    quotas: Quotas = NO_QUOTAS
     disabled_at: float | None = None
 
 
@@ -102,8 +99,8 @@ class Bucket:
     """
     A bucket; ``default_class`` is given to objects whose writer names no class. ``bucket_uid`` is never reused.
 
-    ``staging_quota_bytes`` is what may lie on the staging disk in it at once, ``restore_days_max`` the most days that a restore in it
-    may be asked for; None: the default of the configuration. ``tags`` are sorted by name.
+    ``quotas`` are what may be in it, ``restore_days_max`` the most days that a restore in it may be asked for; None: the default of
+    the configuration. ``tags`` are sorted by name.
     ``configurations`` has the kinds of documents that it is configured by, each with a revision that no other document has had.
     ``object_lock`` is None where versions cannot be locked; in such a bucket versioning is Enabled, for good.
     """
@@ -114,7 +111,7 @@ class Bucket:
     region: str
     created_at: float
     default_class: StorageClass | None = None
-    staging_quota_bytes: int | None = None
+    quotas: Quotas = NO_QUOTAS
     versioning: Versioning = Versioning.UNSET
     restore_days_max: int | None = None
     tags: Pairs = ()

@@ -1,19 +1,97 @@
-"""Whether somebody may have more of the staging disk: by his quota, and so that something is left for others."""
+"""Whether somebody may have more: by his quotas, and, of the staging disk, so that something is left for others."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
-from coldstore.model.objects import UNLIMITED_BYTES
+from coldstore.model.objects import Bucket, User
+from coldstore.model.quotas import NO_QUOTAS, UNLIMITED, QuotaKind, Quotas, Use
 
 SHARE = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DefaultQuotas:
-    """What users and buckets may have on the staging disk that were given no quota of their own, in bytes."""
+    """What users and buckets may have that were given no quota of their own; None: no bound."""
 
-    user_bytes: int = UNLIMITED_BYTES
-    bucket_bytes: int = UNLIMITED_BYTES
+    user: Quotas = NO_QUOTAS
+    bucket: Quotas = NO_QUOTAS
+
+
+def in_force(own: Quotas, default: Quotas) -> Quotas:
+    """Return one's own quotas, and the defaults where one has none."""
+    if own == NO_QUOTAS:
+        return default
+    return Quotas(*(its if mine is None else mine for mine, its in zip(own, default, strict=True)))
+
+
+NEARLY_FULL = 0.9
+"""The part of a quota from which on somebody should be told that it is as good as used up."""
+NO_LONGER_FULL = 0.85
+"""The part below which it is not, for who was told: a use that goes up and down around one bound would be told about all day."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """
+    What a user or a bucket may have and has.
+
+    :ivar noun: ``user`` or ``bucket``
+    :ivar own: quotas that were given; ``quotas`` those in force
+    """
+
+    noun: str
+    name: str
+    own: Quotas
+    quotas: Quotas
+    use: Use
+
+    @property
+    def whose(self) -> str:
+        """The user or the bucket, as people call it."""
+        return f"{self.noun} {self.name}"
+
+    def fullness(self, kind: QuotaKind) -> float | None:
+        """Return which part of a quota is used; None where there is none. One that allows nothing is used up by anything."""
+        quota, used = self.quotas.of(kind), self.use.of(kind)
+        if quota is None or quota >= UNLIMITED:
+            return None
+        return used / quota if quota else float(used > 0)
+
+    @property
+    def fullest(self) -> float | None:
+        """The part that is used of the quota of which most is; None without any quota."""
+        found = [fullness for kind in QuotaKind if (fullness := self.fullness(kind)) is not None]
+        return max(found, default=None)
+
+    def nearly_full(self, *, was_told: bool) -> list[QuotaKind]:
+        """
+        Return the quotas of which little is left. That of the staging disk is none of them: it is there to be used up again and again.
+        """
+        bound = NO_LONGER_FULL if was_told else NEARLY_FULL
+        return [
+            kind
+            for kind in QuotaKind
+            if kind is not QuotaKind.STAGED and (self.fullness(kind) or 0.0) >= bound
+        ]
+
+
+def standing_of_user(user: User, use: Use, defaults: DefaultQuotas) -> Standing:
+    """Return how a user stands."""
+    quotas = in_force(user.quotas, defaults.user)
+    return Standing(noun="user", name=user.name, own=user.quotas, quotas=quotas, use=use)
+
+
+def standing_of_bucket(bucket: Bucket, use: Use, defaults: DefaultQuotas) -> Standing:
+    """Return how a bucket stands."""
+    quotas = in_force(bucket.quotas, defaults.bucket)
+    return Standing(noun="bucket", name=bucket.name, own=bucket.quotas, quotas=quotas, use=use)
+
+
+def fullest_first(standings: Iterable[Standing]) -> list[Standing]:
+    """Return those that have any quota, the one first of which most is used."""
+    bounded = [(fullest, each) for each in standings if (fullest := each.fullest) is not None]
+    return [each for _, each in sorted(bounded, key=lambda pair: (-pair[0], pair[1].noun, pair[1].name))]
 
 
 class Fit(Enum):

@@ -10,36 +10,23 @@ that stay on the disk, by ``QuotaExceeded`` (403, which they do not), the code t
 from collections import Counter
 from collections.abc import Callable
 from types import TracebackType
-from typing import NamedTuple
 
 from coldstore.interfaces.metadata import IMetadataStore, StagingUse
 from coldstore.interfaces.staging import IIncoming, IStaging
 from coldstore.model.errors import StagingFull
-from coldstore.model.objects import UNLIMITED_BYTES, Bucket, StorageClass
+from coldstore.model.objects import Bucket, StorageClass
 from coldstore.model.precedence import Precedence
+from coldstore.model.quotas import UNLIMITED, QuotaKind
 from coldstore.plan.classes import ClassRules, evictable_classes
 from coldstore.plan.quota import DefaultQuotas, Fit, Held, fit, is_fair
 from coldstore.s3.call import Caller
 from coldstore.s3.errors import S3Error
+from coldstore.s3.quotas import Holder, exceeded, holders
 
 RETRY_AFTER_SECONDS = 30
 
 _Key = tuple[str | None, str | None]
-"""Of a quota: its owner, or its bucket."""
-
-
-class _Quota(NamedTuple):
-    """One quota that applies: of the user ``owner_id``, or of the bucket."""
-
-    whose: str
-    quota_bytes: int
-    owner_id: str | None = None
-    bucket: str | None = None
-
-    @property
-    def key(self) -> _Key:
-        """Under which what arrives is counted."""
-        return self.owner_id, self.bucket
+"""Of a holder of quotas."""
 
 
 class Admitted:
@@ -53,7 +40,7 @@ class Admitted:
         self,
         admission: "Admission",
         *,
-        quotas: tuple[_Quota, ...],
+        of: tuple[Holder, ...],
         size_bytes: int,
         storage_class: StorageClass,
         precedence: Precedence,
@@ -62,7 +49,7 @@ class Admitted:
         self._storage_class = storage_class
         self._precedence = precedence
         self.size_bytes = size_bytes
-        self.quotas = quotas
+        self.of = of
 
     def receive(self, algorithms: frozenset[str]) -> IIncoming:
         """
@@ -120,11 +107,11 @@ class Admission:
 
         :raise S3Error: SlowDown, QuotaExceeded
         """
-        quotas = self._quotas(caller, bucket)
+        of = holders(caller, bucket, self._defaults)
         if size_bytes:
-            self._check_fair(quotas[0], size_bytes, precedence)
+            self._check_fair(of[0], size_bytes, precedence)
         admitted = Admitted(
-            self, quotas=quotas, size_bytes=size_bytes, storage_class=storage_class, precedence=precedence
+            self, of=of, size_bytes=size_bytes, storage_class=storage_class, precedence=precedence
         )
         await self._count_in(admitted, storage_class)
         return admitted
@@ -139,7 +126,7 @@ class Admission:
         """
         admitted = Admitted(
             self,
-            quotas=self._quotas(caller, bucket),
+            of=holders(caller, bucket, self._defaults),
             size_bytes=size_bytes,
             storage_class=storage_class,
             precedence=Precedence.RECALL,
@@ -153,12 +140,14 @@ class Admission:
         # What arrives is read before, and counted in before, the record is read: whatever ends meanwhile is then
         # counted twice, and never not at all; and of two that come together the later one sees the earlier.
         limits = [
-            (quota, self._held_by(quota)) for quota in admitted.quotas if quota.quota_bytes < UNLIMITED_BYTES
+            (holder, self._held_by(holder))
+            for holder in admitted.of
+            if holder.quota(QuotaKind.STAGED) < UNLIMITED
         ]
         self._count(admitted, storage_class, admitted.size_bytes)
         try:
-            for quota, held in limits:
-                await self._check_quota(quota, held, admitted.size_bytes)
+            for holder, held in limits:
+                await self._check_quota(holder, held, admitted.size_bytes)
         except BaseException:
             self.end(admitted, storage_class)
             raise
@@ -189,16 +178,16 @@ class Admission:
 
     def _count(self, admitted: Admitted, storage_class: StorageClass, change_bytes: int) -> None:
         is_passing = storage_class in self._passing
-        for quota in admitted.quotas:
-            counted = quota.key, is_passing
+        for holder in admitted.of:
+            counted = holder.key, is_passing
             self._arriving[counted] += change_bytes
             if not self._arriving[counted]:
                 del self._arriving[counted]
 
-    def _held_by(self, quota: _Quota) -> Held:
+    def _held_by(self, holder: Holder) -> Held:
         """Return what is arriving that counts against a quota."""
         return Held(
-            lasting_bytes=self._arriving[quota.key, False], passing_bytes=self._arriving[quota.key, True]
+            lasting_bytes=self._arriving[holder.key, False], passing_bytes=self._arriving[holder.key, True]
         )
 
     def _held(self, storage_class: StorageClass, size_bytes: int) -> Held:
@@ -206,24 +195,7 @@ class Admission:
             return Held(passing_bytes=size_bytes)
         return Held(lasting_bytes=size_bytes)
 
-    def _quotas(self, caller: Caller, bucket: Bucket) -> tuple[_Quota, _Quota]:
-        """Return the quota of the user and that of the bucket."""
-        defaults = self._defaults
-        of_user, of_bucket = caller.staging_quota_bytes, bucket.staging_quota_bytes
-        return (
-            _Quota(
-                whose=f"user {caller.name}",
-                quota_bytes=defaults.user_bytes if of_user is None else of_user,
-                owner_id=caller.user_id,
-            ),
-            _Quota(
-                whose=f"bucket {bucket.name}",
-                quota_bytes=defaults.bucket_bytes if of_bucket is None else of_bucket,
-                bucket=bucket.name,
-            ),
-        )
-
-    def _check_fair(self, of_user: _Quota, size_bytes: int, precedence: Precedence) -> None:
+    def _check_fair(self, of_user: Holder, size_bytes: int, precedence: Precedence) -> None:
         arriving_bytes = self._arriving[of_user.key, False] + self._arriving[of_user.key, True]
         room_bytes = self._staging.room_bytes(precedence)
         if not is_fair(wanted=size_bytes, held=arriving_bytes, room=room_bytes):
@@ -233,20 +205,17 @@ class Admission:
                 f"{of_user.whose} already. Please try again when some of these are through."
             )
 
-    async def _check_quota(self, quota: _Quota, arriving: Held, size_bytes: int) -> None:
-        used = await self._store.staging_use(owner_id=quota.owner_id, bucket=quota.bucket)
+    async def _check_quota(self, holder: Holder, arriving: Held, size_bytes: int) -> None:
+        quota_bytes = holder.quota(QuotaKind.STAGED)
+        used = await self._store.staging_use(owner_id=holder.owner_id, bucket=holder.bucket)
         held = sum((self._of(use) for use in used), arriving)
-        match fit(quota.quota_bytes, held=held, wanted_bytes=size_bytes):
+        match fit(quota_bytes, held=held, wanted_bytes=size_bytes):
             case Fit.NEVER:
-                raise S3Error(
-                    "QuotaExceeded",
-                    f"The {quota.whose} may have {quota.quota_bytes} bytes on the staging disk; objects that stay there "
-                    f"take {held.lasting_bytes}, and this request wants {size_bytes} more.",
-                )
+                raise exceeded(holder, QuotaKind.STAGED, used=held.lasting_bytes, wanted=size_bytes)
             case Fit.LATER:
                 self._room_wanted(0)
                 raise _slow_down(
-                    f"The {quota.whose} may have {quota.quota_bytes} bytes on the staging disk and has "
+                    f"The {holder.whose} may have {quota_bytes} bytes on the staging disk and has "
                     f"{held.lasting_bytes + held.passing_bytes}. Please try again when some of these are on tape."
                 )
             case Fit.NOW:

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, NamedTuple
 
 from coldstore.model.policies import UserPolicy
+from coldstore.model.quotas import NO_QUOTAS, Quotas
 from coldstore.s3.api import Operation
 from coldstore.s3.fields import HeaderFields, Query
 
@@ -14,14 +15,14 @@ if TYPE_CHECKING:
 class Caller(NamedTuple):
     """
     The user whose signature was verified. ``user_id`` is the canonical id, ``access_key`` the key that signed,
-    ``staging_quota_bytes`` what the user may have on the staging disk (None: the default), ``policies`` what an operator
-    says he may do. Of a request that nobody has signed the first three say so.
+    ``quotas`` what the user may have, ``policies`` what an operator says he may do. Of a request that nobody has signed the first
+    three say so.
     """
 
     user_id: str
     name: str
     access_key: str
-    staging_quota_bytes: int | None = None
+    quotas: Quotas = NO_QUOTAS
     policies: tuple[UserPolicy, ...] = ()
 
     @property

@@ -259,12 +259,19 @@ class CopyOperations:
         if not algorithm:
             algorithm = DEFAULT_ALGORITHM if facts.checksum is None else facts.checksum.algorithm
         await services.check_write(bucket.name, call.object_key, condition)
-        with await services.admission.admit(
-            caller=await services.payer(call, described.owner_id),
-            bucket=bucket,
-            size_bytes=facts.content_bytes if sealing is None else sealing.stored_bytes(facts.content_bytes),
-            storage_class=described.storage_class,
-        ) as admitted:
+        with (
+            await services.reserve_version(
+                call, bucket, described.owner_id, content_bytes=facts.content_bytes
+            ),
+            await services.admission.admit(
+                caller=await services.payer(call, described.owner_id),
+                bucket=bucket,
+                size_bytes=facts.content_bytes
+                if sealing is None
+                else sealing.stored_bytes(facts.content_bytes),
+                storage_class=described.storage_class,
+            ) as admitted,
+        ):
             arrived = await source.copy(0, facts.content_bytes, algorithm, admitted, sealing)
             version = await publish(services, call, bucket, described, arrived, condition, sealing)
         return xml_answer(

@@ -87,7 +87,9 @@ class MultipartOperations:
             else sealing.recorded(bucket.name, call.object_key, sealing.encryption),
             lock=described.lock,
         )
-        await self._store.create_upload(upload)
+        # What could not be completed is refused before its parts are sent.
+        with await services.reserve_version(call, bucket, upload.owner_id, content_bytes=0):
+            await self._store.create_upload(upload)
         headers = {**encryption_headers(upload.encryption), **await self._abortion(bucket, upload)}
         if kind is not None:
             headers |= {"x-amz-checksum-algorithm": algorithm, "x-amz-checksum-type": kind.value}
@@ -110,7 +112,7 @@ class MultipartOperations:
         plan = call.body.object_plan(
             default_algorithm=(upload.checksum_algorithm or DEFAULT_ALGORITHM).lower()
         )
-        size_bytes = check_size(call.body)
+        content_bytes = check_size(call.body)
         if upload.lock is not UNLOCKED and not plan.has_client_digest:
             raise missing_digest()
         if upload.checksum_algorithm not in ("", (plan.algorithm or "").upper()):
@@ -119,9 +121,13 @@ class MultipartOperations:
                 f"Checksum Type mismatch occurred, expected checksum Type: {upload.checksum_algorithm.lower()}, "
                 f"actual checksum Type: {plan.algorithm}",
             )
-        if sealing is not None:
-            size_bytes = sealing.stored_bytes(size_bytes)
-        with await self._admitted(call, bucket, upload, size_bytes) as admitted:
+        size_bytes = content_bytes if sealing is None else sealing.stored_bytes(content_bytes)
+        with (
+            await self._services.reserve_version(
+                call, bucket, upload.owner_id, content_bytes=content_bytes, objects=0
+            ),
+            await self._admitted(call, bucket, upload, size_bytes) as admitted,
+        ):
             arrived = await receive(self._services.staging, call.body, plan, admitted, sealing)
             piece = await self._record(upload, number, arrived, sealing)
         return Answer(
@@ -153,7 +159,12 @@ class MultipartOperations:
             )
         algorithm = upload.checksum_algorithm or DEFAULT_ALGORITHM
         size_bytes = wanted.length_bytes if sealing is None else sealing.stored_bytes(wanted.length_bytes)
-        with await self._admitted(call, bucket, upload, size_bytes) as admitted:
+        with (
+            await services.reserve_version(
+                call, bucket, upload.owner_id, content_bytes=wanted.length_bytes, objects=0
+            ),
+            await self._admitted(call, bucket, upload, size_bytes) as admitted,
+        ):
             arrived = await source.copy(
                 wanted.offset_bytes, wanted.length_bytes, algorithm, admitted, sealing
             )
@@ -227,7 +238,7 @@ class MultipartOperations:
         listed = parse_complete(document)
         for attempt in range(COMPLETE_TRIES):
             try:
-                version, checksum = await self._complete(call, upload_id, listed, claims, condition)
+                version, checksum = await self._complete(call, bucket, upload_id, listed, claims, condition)
                 break
             except NoSuchUpload:
                 completed = await self._store.completed_upload(call.bucket_name, call.object_key, upload_id)
@@ -253,6 +264,7 @@ class MultipartOperations:
     async def _complete(
         self,
         call: Call,
+        bucket: Bucket,
         upload_id: str,
         listed: list[ListedPart],
         claims: Claims,
@@ -301,18 +313,21 @@ class MultipartOperations:
         )
         wants_tape = services.wants_tape(upload.storage_class)
         try:
-            version = await self._store.complete_upload(
-                upload_id,
-                facts,
-                listed=completion.numbers,
-                wants_tape=wants_tape,
-                condition=condition,
-                messages=[],
-                revision=upload.revision,
-                part_digests=b"".join(completion.part_digests)
-                if sealing is None
-                else sealing.sealed_digests(completion.part_digests),
-            )
+            with await services.reserve_version(
+                call, bucket, facts.owner_id, content_bytes=facts.content_bytes
+            ):
+                version = await self._store.complete_upload(
+                    upload_id,
+                    facts,
+                    listed=completion.numbers,
+                    wants_tape=wants_tape,
+                    condition=condition,
+                    messages=[],
+                    revision=upload.revision,
+                    part_digests=b"".join(completion.part_digests)
+                    if sealing is None
+                    else sealing.sealed_digests(completion.part_digests),
+                )
         except NoSuchUpload:
             raise
         except ColdStoreError as error:

@@ -95,16 +95,17 @@ class ObjectOperations:
         sealing = await services.object_keys.of_writer(call, bucket)
         plan = call.body.object_plan()
         check_written(described, bucket, plan)
-        size_bytes = check_size(call.body)
-        if sealing is not None:
-            size_bytes = sealing.stored_bytes(size_bytes)
+        content_bytes = check_size(call.body)
         await services.check_write(bucket.name, call.object_key, condition)
-        with await services.admission.admit(
-            caller=await services.payer(call, described.owner_id),
-            bucket=bucket,
-            size_bytes=size_bytes,
-            storage_class=described.storage_class,
-        ) as admitted:
+        with (
+            await services.reserve_version(call, bucket, described.owner_id, content_bytes=content_bytes),
+            await services.admission.admit(
+                caller=await services.payer(call, described.owner_id),
+                bucket=bucket,
+                size_bytes=content_bytes if sealing is None else sealing.stored_bytes(content_bytes),
+                storage_class=described.storage_class,
+            ) as admitted,
+        ):
             arrived = await receive(services.staging, call.body, plan, admitted, sealing)
             version = await publish(services, call, bucket, described, arrived, condition, sealing)
         return Answer(

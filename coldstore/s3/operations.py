@@ -40,6 +40,7 @@ from coldstore.s3.pace import Pace
 from coldstore.s3.policies import PolicyOperations
 from coldstore.s3.posting import PostOperations
 from coldstore.s3.public_access import PublicAccess
+from coldstore.s3.quotas import Reservations
 from coldstore.s3.reads import ReadCounts
 from coldstore.s3.resource import OperationFunction, ToldToPage
 from coldstore.s3.restore import RestoreOperations
@@ -131,6 +132,7 @@ class S3Operations:
             admission=Admission(
                 store=store, staging=staging, rules=rules, defaults=quotas, room_wanted=room_wanted
             ),
+            reservations=Reservations(store=store, defaults=quotas),
             clock=clock,
             random=random,
             ordinary=Random(random.getrandbits(128)),

@@ -89,12 +89,15 @@ class PostOperations:
         body.limit(least_bytes, most_bytes)
         # No room is asked for bytes that are refused when they come.
         size_bytes = min(body.length_bytes, most_bytes)
-        with await services.admission.admit(
-            caller=await services.payer(call, described.owner_id),
-            bucket=bucket,
-            size_bytes=size_bytes if sealing is None else sealing.stored_bytes(size_bytes),
-            storage_class=described.storage_class,
-        ) as admitted:
+        with (
+            await services.reserve_version(call, bucket, described.owner_id, content_bytes=size_bytes),
+            await services.admission.admit(
+                caller=await services.payer(call, described.owner_id),
+                bucket=bucket,
+                size_bytes=size_bytes if sealing is None else sealing.stored_bytes(size_bytes),
+                storage_class=described.storage_class,
+            ) as admitted,
+        ):
             arrived = await receive(services.staging, body, plan, admitted, sealing)
             version = await publish(services, call, bucket, described, arrived, None, sealing)
         etag = quoted(version.facts.etag)

@@ -445,7 +445,7 @@ _REQUEST_FORMAT = (
 def _caller(user: Signer | None) -> Caller:
     if user is None:
         return ANONYMOUS
-    return Caller(user.user_id, user.name, user.access_key, user.staging_quota_bytes, user.policies)
+    return Caller(user.user_id, user.name, user.access_key, user.quotas, user.policies)
 
 
 def _refuse_large_header_section(headers: HeaderFields) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from coldstore.interfaces.metadata import Conflict
 from coldstore.model.errors import RestoreInProgress
 from coldstore.model.objects import Bucket, ObjectVersion, Restore, Tier
+from coldstore.model.quotas import Use
 from coldstore.plan.messages import restore_completed, restore_posted
 from coldstore.plan.restore import BeginRestore, ExtendRestore, expiry, plan_restore
 from coldstore.s3.answers import Answer
@@ -136,12 +137,18 @@ class RestoreOperations:
             address=call.remote_address,
             request_id=call.request_id,
         )
-        comes_from_tape = isinstance(decision, BeginRestore) and not version.on_disk
-        with await services.admission.admit_restore(
-            caller=await services.payer(call, version.facts.owner_id),
-            bucket=bucket,
-            size_bytes=version.facts.size_bytes if comes_from_tape else 0,
-            storage_class=version.facts.storage_class,
+        promised_bytes = version.facts.size_bytes if isinstance(decision, BeginRestore) else 0
+        payer = await services.payer(call, version.facts.owner_id)
+        with (
+            await services.reservations.reserve(
+                caller=payer, bucket=bucket, wanted=Use(restores=promised_bytes)
+            ),
+            await services.admission.admit_restore(
+                caller=payer,
+                bucket=bucket,
+                size_bytes=0 if version.on_disk else promised_bytes,
+                storage_class=version.facts.storage_class,
+            ),
         ):
             changed = await services.store.change_restore(
                 version.version_uid,

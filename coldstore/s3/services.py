@@ -18,11 +18,13 @@ from coldstore.model.errors import (
     ColdStoreError,
     MetadataFull,
     MetadataUnavailable,
+    NoSuchBucket,
     NoSuchKey,
     NoSuchVersion,
 )
 from coldstore.model.events import Severity
 from coldstore.model.objects import NULL_VERSION_ID, Bucket, ObjectVersion, Piece, StorageClass, Versioning
+from coldstore.model.quotas import Use
 from coldstore.plan.classes import ClassRules
 from coldstore.plan.lifecycle import LifecycleRules
 from coldstore.s3.absent import marker_headers, no_such_key, no_such_version
@@ -36,6 +38,7 @@ from coldstore.s3.encryption_keys import ObjectKeys
 from coldstore.s3.errors import S3Error, shown
 from coldstore.s3.lifecycle_headers import expiration_header
 from coldstore.s3.pace import Pace
+from coldstore.s3.quotas import Reservations, Reserved
 from coldstore.s3.reads import ReadCounts
 from coldstore.s3.settings import Settings
 from coldstore.s3.stored import http_date
@@ -55,6 +58,7 @@ class Services:
     staging: IStaging
     admission: Admission
     authority: Authority
+    reservations: Reservations
     clock: IReactorTime
     random: Random
     ordinary: Random
@@ -133,7 +137,7 @@ class Services:
         owner = await self.store.user(owner_id)
         if owner is None:
             return Caller(owner_id, owner_id, "")
-        return Caller(owner.user_id, owner.name, "", owner.staging_quota_bytes)
+        return Caller(owner.user_id, owner.name, "", owner.quotas)
 
     async def version(self, bucket: str, key: bytes, version_id: str | None) -> ObjectVersion:
         """
@@ -194,6 +198,35 @@ class Services:
         except NoSuchKey:
             etag = None
         check_write(condition, etag)
+
+    async def reserve_version(
+        self, call: Call, bucket: Bucket, owner_id: str, *, content_bytes: int, objects: int = 1
+    ) -> Reserved:
+        """
+        Let a version of the call's key come into being, as far as quotas on what is kept go.
+
+        :param owner_id: whose it will be
+        :param content_bytes: its size as S3 shows it, or the most that it can be
+        :param objects: 0 for what is to become a part of one
+        :raise S3Error: QuotaExceeded
+        """
+        return await self.reservations.reserve(
+            caller=await self.payer(call, owner_id),
+            bucket=bucket,
+            wanted=Use(kept=content_bytes, objects=objects),
+            replaced=lambda: self._replaced(bucket, call.object_key),
+        )
+
+    async def _replaced(self, bucket: Bucket, key: bytes) -> ObjectVersion | None:
+        """Return the version that goes when one comes under a key; None where it stays, or there is none."""
+        if bucket.versioning is Versioning.ENABLED:
+            return None
+        try:
+            version = await self.store.current_version(bucket.name, key)
+        except (NoSuchBucket, NoSuchKey):
+            return None
+        is_null = version.facts.version_id == NULL_VERSION_ID
+        return version if is_null or bucket.versioning is Versioning.UNSET else None
 
     async def not_recorded(self, addresses: Sequence[str], error: ColdStoreError) -> None:
         """

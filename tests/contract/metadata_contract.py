@@ -34,7 +34,6 @@ from coldstore.model.errors import (
 from coldstore.model.events import NewMessage, Severity
 from coldstore.model.objects import (
     TAGGING,
-    UNLIMITED_BYTES,
     ArchiveState,
     Bucket,
     Checksum,
@@ -50,6 +49,7 @@ from coldstore.model.objects import (
     Upload,
     VersionFacts,
 )
+from coldstore.model.quotas import UNLIMITED, QuotaKind, Quotas
 from coldstore.plan.listing import rolled_up
 from tests.contract.metadata_datakeys import DataKeySteps
 from tests.contract.metadata_keys import KeySteps, user_of
@@ -1658,8 +1658,8 @@ class MetadataContract(MetadataSteps, DataKeySteps, KeySteps):
         user, key = user_of("1", "ann", "K")
         await self.store.create_user(user, key)
         changing = [
-            self.store.set_user_quota(name="ann", quota_bytes=7),
-            self.store.set_bucket_quota(name="b", quota_bytes=8),
+            self.store.set_user_quotas(name="ann", quotas={QuotaKind.STAGED: 7}),
+            self.store.set_bucket_quotas(name="b", quotas={QuotaKind.STAGED: 8}),
         ]
         for change in changing:
             change.addErrback(lambda failure: failure.trap(CancelledError))
@@ -1670,36 +1670,38 @@ class MetadataContract(MetadataSteps, DataKeySteps, KeySteps):
         await self.store.audit(at=1.0, who="w", what="w", subject="s", detail="d")
         known = await self.store.signer("K")
         assert known is not None
-        self.assertEqual(known.staging_quota_bytes, 7)
-        self.assertEqual((await self.store.bucket("b")).staging_quota_bytes, 8)
+        self.assertEqual(known.quotas.staging, 7)
+        self.assertEqual((await self.store.bucket("b")).quotas.staging, 8)
 
     async def quota_of(self, access_key: str) -> int | None:
         """Return the quota of whoever signs with a key."""
         signer = await self.store.signer(access_key)
         assert signer is not None
-        return signer.staging_quota_bytes
+        return signer.quotas.staging
 
     async def test_quotas(self) -> None:
         """Quotas of users and buckets are kept, taken back, and shown with them."""
         user, key = user_of("1", "ann", "K")
         await self.store.create_user(user, key)
-        limited = await self.store.set_user_quota(name="ann", quota_bytes=5)
-        self.assertEqual(limited, replace(user, staging_quota_bytes=5))
+        limited = await self.store.set_user_quotas(name="ann", quotas={QuotaKind.STAGED: 5})
+        self.assertEqual(limited, replace(user, quotas=Quotas(staging=5)))
         self.assertEqual(await self.quota_of("K"), 5)
         self.assertEqual(await self.store.users(), [limited])
-        unlimited = await self.store.set_user_quota(name="ann", quota_bytes=UNLIMITED_BYTES)
-        self.assertEqual(unlimited.staging_quota_bytes, UNLIMITED_BYTES)
-        self.assertEqual(await self.quota_of("K"), UNLIMITED_BYTES)
-        self.assertEqual(await self.store.set_user_quota(name="ann", quota_bytes=None), user)
-        await self.refused(Conflict, self.store.set_user_quota(name="bob", quota_bytes=5))
-        bucket = await self.store.set_bucket_quota(name="b", quota_bytes=0)
-        self.assertEqual((bucket.name, bucket.staging_quota_bytes), ("b", 0))
+        unlimited = await self.store.set_user_quotas(name="ann", quotas={QuotaKind.STAGED: UNLIMITED})
+        self.assertEqual(unlimited.quotas.staging, UNLIMITED)
+        self.assertEqual(await self.quota_of("K"), UNLIMITED)
+        self.assertEqual(await self.store.set_user_quotas(name="ann", quotas={QuotaKind.STAGED: None}), user)
+        await self.refused(Conflict, self.store.set_user_quotas(name="bob", quotas={QuotaKind.STAGED: 5}))
+        bucket = await self.store.set_bucket_quotas(name="b", quotas={QuotaKind.STAGED: 0})
+        self.assertEqual((bucket.name, bucket.quotas.staging), ("b", 0))
         self.assertEqual(await self.store.bucket("b"), bucket)
         self.assertEqual(await self.store.buckets(owner_id=None, after="", limit=9), [bucket])
-        bucket = await self.store.set_bucket_quota(name="b", quota_bytes=None)
-        self.assertIsNone(bucket.staging_quota_bytes)
+        bucket = await self.store.set_bucket_quotas(name="b", quotas={QuotaKind.STAGED: None})
+        self.assertIsNone(bucket.quotas.staging)
         self.assertEqual(await self.store.bucket("b"), bucket)
-        await self.refused(NoSuchBucket, self.store.set_bucket_quota(name="none", quota_bytes=1))
+        await self.refused(
+            NoSuchBucket, self.store.set_bucket_quotas(name="none", quotas={QuotaKind.STAGED: 1})
+        )
 
     async def test_tags(self) -> None:
         """A version has the tags that it was given last, whatever else changes; its successor has none of them."""

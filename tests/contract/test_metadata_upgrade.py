@@ -202,7 +202,7 @@ class UpgradedStoreTests(MetadataSteps, TestCase):
             self.assertEqual([user.name for user in await store.users()], ["Owner", "Reader"])
             signer = await store.signer(f"CS{0:018}")
             assert signer is not None
-            self.assertIsNone(signer.staging_quota_bytes)
+            self.assertIsNone(signer.quotas.staging)
             found = await store.list_current("b", from_key=b"", before_key=None, limit=999)
             keys = [version.facts.key for version in found]
             self.assertEqual(len(keys), 14)

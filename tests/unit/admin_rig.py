@@ -38,6 +38,7 @@ from coldstore.model.objects import (
     Tier,
     VersionFacts,
 )
+from coldstore.model.quotas import Quotas
 from coldstore.plan.classes import ClassRule
 from coldstore.plan.quota import DefaultQuotas
 from tests.unit.encryption_keys import MemoryKeyFile, data_keyring
@@ -164,7 +165,7 @@ class AdminRig:
             host=HOST.text,
             rules=RULES,
             pools=("main", "vault"),
-            quotas=DefaultQuotas(user_bytes=GIB),
+            quotas=DefaultQuotas(user=Quotas(staging=GIB)),
             keyring=self.keyring,
             blocks_public=True,
             data_keys=self.data_keys,

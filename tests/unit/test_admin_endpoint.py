@@ -486,7 +486,10 @@ class PeopleTests(EndpointCase):
         trail = self.rig.json("GET", "/audit")[1]
         self.assertEqual(
             [(event["who"], event["subject"], event["detail"]) for event in trail[:4]],
-            [("alice", "bucket photos", detail) for detail in ("default", "0 B", "unlimited", "5 B")],
+            [
+                ("alice", "bucket photos", f"staging {detail}")
+                for detail in ("default", "0 B", "unlimited", "5 B")
+            ],
         )
 
     def test_limit_of_restores(self) -> None:

@@ -8,8 +8,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from coldstore.interfaces.staging import IIncoming
 from coldstore.metadata.sqlite.store import SqliteStore
 from coldstore.model.errors import StagingFull
-from coldstore.model.objects import UNLIMITED_BYTES, Bucket, StorageClass
+from coldstore.model.objects import Bucket, StorageClass
 from coldstore.model.precedence import Precedence, Shares
+from coldstore.model.quotas import UNLIMITED, QuotaKind, Quotas
 from coldstore.plan.quota import DefaultQuotas
 from coldstore.s3.admission import Admission, Admitted
 from coldstore.s3.call import Caller
@@ -22,6 +23,11 @@ GLACIER, STANDARD = StorageClass.GLACIER, StorageClass.STANDARD
 KIB = 1024
 ALICE = Caller(user_id="u-1", name="alice", access_key="A")
 BOB = Caller(user_id="u-2", name="bob", access_key="B")
+
+
+def defaults(*, user_bytes: int | None = None, bucket_bytes: int | None = None) -> DefaultQuotas:
+    """Return quotas on the staging disk for everybody."""
+    return DefaultQuotas(user=Quotas(staging=user_bytes), bucket=Quotas(staging=bucket_bytes))
 
 
 class AdmissionTests(SynchronousTestCase):
@@ -41,7 +47,7 @@ class AdmissionTests(SynchronousTestCase):
             store=self.store,
             staging=self.staging,
             rules=RULES,
-            defaults=DefaultQuotas(**quotas),
+            defaults=defaults(**quotas),
             room_wanted=self.wanted.append,
         )
 
@@ -125,14 +131,16 @@ class AdmissionTests(SynchronousTestCase):
         """A user's or a bucket's own quota stands in for the default, upwards and downwards."""
         admission = self.admission(user_bytes=10, bucket_bytes=10)
         wide = self.made_bucket("wide")
-        for quota in (UNLIMITED_BYTES, 500):
-            wide = self.successResultOf(self.store.set_bucket_quota(name="wide", quota_bytes=quota))
-            caller = Caller(user_id="u-1", name="alice", access_key="A", staging_quota_bytes=quota)
+        for quota in (UNLIMITED, 500):
+            wide = self.successResultOf(
+                self.store.set_bucket_quotas(name="wide", quotas={QuotaKind.STAGED: quota})
+            )
+            caller = Caller(user_id="u-1", name="alice", access_key="A", quotas=Quotas(staging=quota))
             found, _ = self.admitted(admission, 400, caller=caller, bucket=wide)
             found.__exit__(None, None, None)
-        caller = Caller(user_id="u-1", name="alice", access_key="A", staging_quota_bytes=0)
+        caller = Caller(user_id="u-1", name="alice", access_key="A", quotas=Quotas(staging=0))
         self.assertEqual(self.refused(admission, 1, caller=caller).code, "QuotaExceeded")
-        closed = self.successResultOf(self.store.set_bucket_quota(name="wide", quota_bytes=5))
+        closed = self.successResultOf(self.store.set_bucket_quotas(name="wide", quotas={QuotaKind.STAGED: 5}))
         self.assertIn("bucket wide", self.refused(admission, 6, bucket=closed).message)
 
     def test_empty(self) -> None:
@@ -209,7 +217,7 @@ class WireTests(SynchronousTestCase):
 
     def test_put_and_parts(self) -> None:
         """Objects, parts and copies count; what is over the quota is refused before its body, and nothing is reserved."""
-        rig = self.rig(quotas=DefaultQuotas(user_bytes=100 * KIB))
+        rig = self.rig(quotas=defaults(user_bytes=100 * KIB))
         self.assertEqual(rig.put("/bkt/a", bytes(60 * KIB), x_amz_storage_class="GLACIER").status, 200)
         self.assertEqual(rig.put("/bkt/b", bytes(30 * KIB)).status, 200)
         for size, code, status in ((20 * KIB, "SlowDown", 503), (80 * KIB, "QuotaExceeded", 403)):
@@ -231,7 +239,7 @@ class WireTests(SynchronousTestCase):
 
     def test_a_client_that_leaves(self) -> None:
         """A body that breaks off, or is not what was promised, gives its place in the quota back."""
-        rig = self.rig(quotas=DefaultQuotas(user_bytes=100))
+        rig = self.rig(quotas=defaults(user_bytes=100))
         wire = rig.wire()
         wire.send(request_bytes("PUT", "/bkt/k", {}, bytes(90))[:-10])
         self.assertEqual(self.expecting(rig, "/bkt/c", 20).code, "QuotaExceeded")
@@ -243,7 +251,7 @@ class WireTests(SynchronousTestCase):
 
     def test_restore(self) -> None:
         """A restore from tape counts against the quota; one of bytes that never left the disk counts nothing more."""
-        rig = self.rig(quotas=DefaultQuotas(bucket_bytes=100))
+        rig = self.rig(quotas=defaults(bucket_bytes=100))
         request = b"<RestoreRequest><Days>1</Days></RestoreRequest>"
         for key, size in (("cold", 40), ("warm", 80)):
             self.assertEqual(rig.put(f"/bkt/{key}", bytes(size), x_amz_storage_class="GLACIER").status, 200)

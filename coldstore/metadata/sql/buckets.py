@@ -1,8 +1,10 @@
 """Buckets."""
 
+from collections.abc import Mapping
+
 from coldstore.metadata.sql import protection
 from coldstore.metadata.sql.database import Database
-from coldstore.metadata.sql.rows import BUCKET_COLUMNS, bucket_lock_text, bucket_of
+from coldstore.metadata.sql.rows import BUCKET_COLUMNS, bucket_lock_text, bucket_of, quota_assignments
 from coldstore.model.errors import (
     BucketAlreadyOwned,
     BucketExists,
@@ -12,6 +14,7 @@ from coldstore.model.errors import (
 )
 from coldstore.model.locks import BucketLock
 from coldstore.model.objects import Bucket, StorageClass, Versioning
+from coldstore.model.quotas import QuotaKind
 
 _REAPED_MAX = 10
 """Gone buckets without a reference that are removed along with a deletion."""
@@ -84,11 +87,12 @@ async def set_default_class(db: Database, *, name: str, default_class: StorageCl
         raise NoSuchBucket(name)
 
 
-async def set_quota(db: Database, *, name: str, quota_bytes: int | None) -> Bucket:
-    """Set a bucket's quota on the staging disk."""
+async def set_quotas(db: Database, *, name: str, quotas: Mapping[QuotaKind, int | None]) -> Bucket:
+    """Set quotas of a bucket."""
+    assignments, values = quota_assignments(quotas)
     row = await db.row(
-        f"UPDATE buckets SET staging_quota_bytes = ? WHERE name = ? AND is_gone = 0 RETURNING {BUCKET_COLUMNS}",
-        (quota_bytes, name),
+        f"UPDATE buckets SET {assignments} WHERE name = ? AND is_gone = 0 RETURNING {BUCKET_COLUMNS}",
+        (*values, name),
     )
     if row is None:
         raise NoSuchBucket(name)

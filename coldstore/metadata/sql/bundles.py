@@ -8,7 +8,6 @@ from typing import TypeVar
 
 from coldstore.interfaces.metadata import BATCH_MAX, Conflict, MemberVersion
 from coldstore.metadata.sql import versions
-from coldstore.metadata.sql.backlog import Tally
 from coldstore.metadata.sql.database import Database, Duplicate
 from coldstore.metadata.sql.rows import (
     BUNDLE_COLUMNS,
@@ -23,6 +22,7 @@ from coldstore.metadata.sql.rows import (
     member_row,
     version_of,
 )
+from coldstore.metadata.sql.tally import Tally
 from coldstore.model.bundles import Bundle, BundleState, CopyState, Member
 from coldstore.model.locks import UNLOCKED, Lock
 from coldstore.model.objects import ArchiveState, ObjectVersion, StorageClass
@@ -185,7 +185,7 @@ async def settle(db: Database, bundle_id: str, *, after_position: int, at: float
         if version.version_uid in on_tape:
             changes = {"archive_state": ArchiveState.ARCHIVED.value, "archived_at": at}
             if version.deleted_at is None:
-                tally.leaves(version)
+                tally.is_archived(version)
         if version.version_uid in pinned_in_vain:
             changes["disposal"] = "due"
         if changes:

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from coldstore.interfaces.metadata import DELETIONS_MAX, Conflict, StepTooLarge
 from coldstore.metadata.sql import buckets, protection, standing
-from coldstore.metadata.sql.backlog import Tally
 from coldstore.metadata.sql.database import Database
 from coldstore.metadata.sql.standing import Under
+from coldstore.metadata.sql.tally import Tally
 from coldstore.metadata.sql.telling import write_messages
 from coldstore.model.errors import PreconditionFailed
 from coldstore.model.events import NewMessage
@@ -92,7 +92,11 @@ async def delete_these(
     leaving = [each for _, each in found if each is not None]
     for version, _ in leaving:
         _check(if_match, version)
-    bypassed = await standing.retire(db, leaving, at=at, tally=tally, bypass=bypass)
+    bypassed = (
+        await standing.retire(db, leaving, bucket_uid=found[0][0], at=at, tally=tally, bypass=bypass)
+        if leaving
+        else []
+    )
     await protection.note_bypass(db, bypassed, bucket=bucket, at=at, who=who)
     gone = [version for version, _ in leaving]
     # Only now: the next newest may have gone as well.

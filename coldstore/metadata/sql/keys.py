@@ -4,9 +4,10 @@ from collections.abc import Mapping
 
 from coldstore.interfaces.metadata import Conflict
 from coldstore.metadata.sql.database import Database, Duplicate
-from coldstore.metadata.sql.rows import ACCESS_KEY_COLUMNS, access_key_of
+from coldstore.metadata.sql.rows import ACCESS_KEY_COLUMNS, QUOTAS_OF_U, access_key_of
 from coldstore.model.keys import ACCESS_KEYS_MAX, AccessKey, MasterKey, SealedSigner
 from coldstore.model.policies import UserPolicy
+from coldstore.model.quotas import Quotas
 
 
 def row_of(key: AccessKey) -> tuple[object, ...]:
@@ -24,21 +25,21 @@ def row_of(key: AccessKey) -> tuple[object, ...]:
 async def signer(db: Database, access_key: str) -> SealedSigner | None:
     """Return who signs with a key that is accepted."""
     found = await db.rows(
-        "SELECT u.user_id, u.name, k.sealed_secret, u.staging_quota_bytes, p.name, p.document FROM access_keys k"
+        f"SELECT u.user_id, u.name, k.sealed_secret, p.name, p.document, {QUOTAS_OF_U} FROM access_keys k"
         " JOIN users u ON u.user_id = k.user_id LEFT JOIN user_policies p ON p.user_id = u.user_id"
         " WHERE k.access_key = ? AND k.disabled_at IS NULL AND u.disabled_at IS NULL ORDER BY p.name",
         (access_key,),
     )
     if not found:
         return None
-    user_id, name, sealed_secret, staging_quota_bytes, *_ = found[0]
+    user_id, name, sealed_secret, _, _, *quotas = found[0]
     return SealedSigner(
         user_id=user_id,
         name=name,
         access_key=access_key,
         sealed_secret=sealed_secret,
-        staging_quota_bytes=staging_quota_bytes,
-        policies=tuple(UserPolicy(name, document) for *_, name, document in found if name is not None),
+        quotas=Quotas(*quotas),
+        policies=tuple(UserPolicy(row[3], row[4]) for row in found if row[3] is not None),
     )
 
 

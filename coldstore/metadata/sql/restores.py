@@ -13,6 +13,7 @@ from coldstore.metadata.sql.rows import (
     restore_row,
     version_of,
 )
+from coldstore.metadata.sql.tally import Share, Tally, counted
 from coldstore.metadata.sql.telling import write_messages
 from coldstore.model.events import NewMessage
 from coldstore.model.objects import (
@@ -90,7 +91,7 @@ async def change(
     if restore is None:
         await _drop_recall(db, version_uid)
         changes["recall_layout_id"] = None
-    return await _changed(db, version, changes, messages)
+    return await _changed(db, version, changes, messages, Tally())
 
 
 async def wanted_extents(db: Database, *, after: tuple[int, int], limit: int) -> list[WantedExtent]:
@@ -185,6 +186,7 @@ async def complete(
     version = await _unmoved(db, version_uid, revision)
     if version.restore is None or version.restore.phase is not RestorePhase.ONGOING:
         raise Conflict(f"version {version_uid} has no ongoing restore")
+    tally = Tally()
     changes: dict[str, object] = {
         "restore_phase": RestorePhase.RESTORED.value,
         "restore_expires_at": expires_at,
@@ -195,9 +197,10 @@ async def complete(
     else:
         recall = await _whole_recall(db, version_uid)
         await layouts.set_state(db, recall, "live")
-        await shares.count_in(db, recall, await shares.of_version(db, version))
+        share = Share.of(version, await shares.bucket_uid_of(db, version_uid))
+        await shares.count_in(db, tally, recall, share)
         changes |= {"on_disk": 1, "layout_id": recall}
-    return await _changed(db, version, changes, messages)
+    return await _changed(db, version, changes, messages, tally)
 
 
 async def expired(db: Database, *, now: float, limit: int) -> list[ObjectVersion]:
@@ -222,10 +225,13 @@ async def _changed(
     version: ObjectVersion,
     changes: Mapping[str, object],
     messages: Sequence[NewMessage],
+    tally: Tally,
 ) -> ObjectVersion:
     await versions.move(db, version.version_uid, changes)
     changed = await _existing(db, version.version_uid)
-    await shares.promise(db, version, changed)
+    if counted(changed) != counted(version):
+        tally.changes(version, changed, await shares.bucket_uid_of(db, version.version_uid))
+    await tally.write(db)
     await write_messages(db, messages)
     return changed
 

@@ -32,14 +32,18 @@ from coldstore.model.objects import (
     Versioning,
     WrappedKey,
 )
+from coldstore.model.quotas import QuotaKind, Quotas
 
 Row = Sequence[Any]
 
-USER_COLUMNS = "user_id, name, created_at, staging_quota_bytes, disabled_at"
+QUOTA_COLUMNS = "staging_quota_bytes, kept_quota_bytes, restore_quota_bytes, object_quota"
+"""Of users and of buckets: the fields of ``Quotas``, in their order."""
+QUOTAS_OF_U = ", ".join(f"u.{column}" for column in QUOTA_COLUMNS.split(", "))
+USER_COLUMNS = f"user_id, name, created_at, disabled_at, {QUOTA_COLUMNS}"
 ACCESS_KEY_COLUMNS = "access_key, user_id, sealed_secret, created_at, disabled_at, last_used_at"
-BUCKET_COLUMNS = """
-    bucket_uid, name, owner_id, region, created_at, default_class, staging_quota_bytes, versioning, tags,
-    restore_days_max, configurations, object_lock"""
+BUCKET_COLUMNS = f"""
+    bucket_uid, name, owner_id, region, created_at, default_class, versioning, tags, restore_days_max, configurations,
+    object_lock, {QUOTA_COLUMNS}"""
 VERSION_COLUMNS = """
     v.version_uid, v.sequence, b.name, v.key, v.version_id, v.size_bytes, v.etag, v.storage_class, v.headers,
     v.user_metadata, v.checksum_algorithm, v.checksum_value, v.checksum_kind, v.crc64nvme, v.part_sizes, v.created_at,
@@ -201,14 +205,22 @@ def total(column: str) -> str:
 
 def user_of(row: Row) -> User:
     """Of ``USER_COLUMNS``."""
-    user_id, name, created_at, staging_quota_bytes, disabled_at = row
+    user_id, name, created_at, disabled_at, *quotas = row
     return User(
         user_id=user_id,
         name=name,
         created_at=created_at,
-        staging_quota_bytes=staging_quota_bytes,
+        quotas=Quotas(*quotas),
         disabled_at=disabled_at,
     )
+
+
+_QUOTA_COLUMN = dict(zip(Quotas._fields, QUOTA_COLUMNS.split(", "), strict=True))
+
+
+def quota_assignments(quotas: Mapping[QuotaKind, int | None]) -> tuple[str, Sequence[int | None]]:
+    """Return what follows SET to set quotas, at least one, of a user or a bucket; and the arguments."""
+    return ", ".join(f"{_QUOTA_COLUMN[kind.value]} = ?" for kind in quotas), list(quotas.values())
 
 
 def access_key_of(row: Row) -> AccessKey:
@@ -233,12 +245,12 @@ def bucket_of(row: Row) -> Bucket:
         region,
         created_at,
         default_class,
-        staging_quota_bytes,
         versioning,
         tags,
         restore_days_max,
         configurations,
         object_lock,
+        *quotas,
     ) = row
     return Bucket(
         bucket_uid=bucket_uid,
@@ -247,7 +259,7 @@ def bucket_of(row: Row) -> Bucket:
         region=region,
         created_at=created_at,
         default_class=None if default_class is None else StorageClass(default_class),
-        staging_quota_bytes=staging_quota_bytes,
+        quotas=Quotas(*quotas),
         versioning=Versioning(versioning),
         restore_days_max=restore_days_max,
         tags=pairs_of(tags),

@@ -1,66 +1,45 @@
-"""What lies on the disk for whom: sums per owner, bucket and class, kept in the steps that change them."""
+"""
+What owners have, by bucket and class: sums kept in the steps that change them, most of them by a ``Tally``.
+
+Here are those that follow layouts (a layout knows its share, and may have thousands of pieces), and the questions.
+"""
+
+from collections.abc import Sequence
 
 from coldstore.interfaces.metadata import StagingUse
-from coldstore.metadata.sql import buckets
+from coldstore.metadata.sql import buckets, users
 from coldstore.metadata.sql.database import Database
-from coldstore.metadata.sql.rows import total
-from coldstore.model.objects import ObjectVersion, RestorePhase, StorageClass
+from coldstore.metadata.sql.rows import marks, total
+from coldstore.metadata.sql.tally import Share, Tally
+from coldstore.model.objects import Bucket, ObjectVersion, StorageClass, User
+from coldstore.model.quotas import Use
 
 
-async def uid(db: Database, *, owner_id: str, bucket_uid: int, storage_class: str) -> int:
-    """Return the share of an owner's objects of a class in a bucket, made if missing."""
-    key = (owner_id, bucket_uid, storage_class)
+async def uid(db: Database, share: Share) -> int:
+    """Return the number of a share, made if missing."""
     found = await db.row(
-        "SELECT share_uid FROM shares WHERE owner_id = ? AND bucket_uid = ? AND storage_class = ?", key
+        "SELECT share_uid FROM shares WHERE owner_id = ? AND bucket_uid = ? AND storage_class = ?",
+        _key(share),
     )
-    if found is None:
-        return await _made(db, *key)
-    return int(found[0])
+    return await made(db, share) if found is None else int(found[0])
 
 
-async def grow(
-    db: Database,
-    share_uid: int | None,
-    *,
-    owner_id: str,
-    bucket_uid: int,
-    storage_class: str,
-    change_bytes: int,
-) -> int:
-    """
-    Count bytes in the share of an owner's objects of a class in a bucket, and return it.
-
-    :param share_uid: of that share; None when it is missing, and made
-    """
-    if share_uid is None:
-        share_uid = await _made(db, owner_id, bucket_uid, storage_class)
-    row = (owner_id, bucket_uid, storage_class, change_bytes)
-    await db.add("shares", "owner_id, bucket_uid, storage_class", "used_bytes", row)
-    return share_uid
-
-
-async def _made(db: Database, owner_id: str, bucket_uid: int, storage_class: str) -> int:
+async def made(db: Database, share: Share) -> int:
+    """Make a share that was missing, and return its number."""
     # Another step beside this one may have found it missing, too.
     (share_uid,) = await db.row(
         "INSERT INTO shares (owner_id, bucket_uid, storage_class) VALUES (?, ?, ?)"
         " ON CONFLICT (owner_id, bucket_uid, storage_class) DO UPDATE SET owner_id = excluded.owner_id"
         " RETURNING share_uid",
-        (owner_id, bucket_uid, storage_class),
+        _key(share),
     )
     return int(share_uid)
 
 
-async def of_version(db: Database, version: ObjectVersion) -> int:
-    """Return the share that a version belongs to."""
-    (bucket_uid,) = await db.row(
-        "SELECT bucket_uid FROM versions WHERE version_uid = ?", (version.version_uid,)
-    )
-    return await uid(
-        db,
-        owner_id=version.facts.owner_id,
-        bucket_uid=bucket_uid,
-        storage_class=version.facts.storage_class.value,
-    )
+async def bucket_uid_of(db: Database, version_uid: int) -> int:
+    """Return the bucket that a version is in."""
+    (bucket_uid,) = await db.row("SELECT bucket_uid FROM versions WHERE version_uid = ?", (version_uid,))
+    return int(bucket_uid)
 
 
 async def use(db: Database, layout_id: str, change_bytes: int) -> None:
@@ -73,45 +52,84 @@ async def use(db: Database, layout_id: str, change_bytes: int) -> None:
         )
 
 
-async def count_in(db: Database, layout_id: str, share_uid: int) -> None:
-    """Count a layout, with all its pieces, that no share counted before."""
+async def count_in(db: Database, tally: Tally, layout_id: str, share: Share) -> int:
+    """Count a layout, with all its pieces, in a share that did not count it before; return how many bytes these have."""
+    share_uid = await uid(db, share)
     await db.do("UPDATE layouts SET share_uid = ? WHERE layout_id = ?", (share_uid, layout_id))
     (length_bytes,) = await db.row(
         f"SELECT {total('length_bytes')} FROM pieces WHERE layout_id = ?", (layout_id,)
     )
-    await use(db, layout_id, length_bytes)
+    tally.stages(share, length_bytes)
+    return int(length_bytes)
 
 
-def promised(version: ObjectVersion | None) -> int:
-    """Return how many bytes a version's restore will bring to the disk."""
-    if version is None or version.deleted_at is not None or version.on_disk or version.restore is None:
-        return 0
-    return version.facts.size_bytes if version.restore.phase is RestorePhase.ONGOING else 0
+async def move(
+    db: Database, tally: Tally, before: ObjectVersion, after: ObjectVersion, *, bucket_uid: int
+) -> None:
+    """
+    The class or the owner of a living version changed: all that is counted of it, pieces and backlog included, goes along.
 
+    To be called by the step that changes the row, which writes the ``tally``. It changes one row of ``layouts`` besides.
 
-async def promise(db: Database, before: ObjectVersion, after: ObjectVersion | None) -> None:
-    """A version changed; ``after`` is what it is now (None: gone)."""
-    change_bytes = promised(after) - promised(before)
-    if change_bytes:
-        await db.do(
-            "UPDATE shares SET promised_bytes = promised_bytes + ? WHERE share_uid = ?",
-            (change_bytes, await of_version(db, before)),
-        )
+    :param after: what the version is now
+    """
+    tally.changes(before, after, bucket_uid)
+    if before.layout_id:
+        new = Share.of(after, bucket_uid)
+        tally.stages(Share.of(before, bucket_uid), -await count_in(db, tally, before.layout_id, new))
 
 
 async def in_use(db: Database, *, owner_id: str | None, bucket: str | None) -> list[StagingUse]:
     """Return what an owner, or a bucket, has on the disk, by class."""
-    assert (owner_id is None) != (bucket is None), "of an owner or of a bucket"
-    clause: str = "owner_id = ?"
-    key: object = owner_id
-    if bucket is not None:
-        clause, key = "bucket_uid = ?", await buckets.uid(db, bucket)
+    whose, key = await _whose(db, owner_id, bucket)
     rows = await db.rows(
         f"SELECT storage_class, {total('used_bytes')}, {total('promised_bytes')} FROM shares"
-        f" WHERE {clause} GROUP BY storage_class HAVING sum(used_bytes) + sum(promised_bytes) > 0",
+        f" WHERE {whose} GROUP BY storage_class HAVING sum(used_bytes) + sum(promised_bytes) > 0",
         (key,),
     )
     return [
         StagingUse(storage_class=StorageClass(name), used_bytes=used_bytes, promised_bytes=promised_bytes)
         for name, used_bytes, promised_bytes in sorted(rows)
     ]
+
+
+async def use_of(db: Database, *, owner_id: str | None, bucket: str | None) -> Use:
+    """Return all that quotas of an owner, or of a bucket, count."""
+    whose, key = await _whose(db, owner_id, bucket)
+    return Use(*await db.row(f"SELECT {_USE} FROM shares WHERE {whose}", (key,)))
+
+
+async def of_users(db: Database) -> list[tuple[User, Use]]:
+    """Return all users by name, with what each has."""
+    rows = await db.rows(f"SELECT owner_id, {_USE} FROM shares GROUP BY owner_id")
+    uses = {owner_id: Use(*use) for owner_id, *use in rows}
+    return [(user, uses.get(user.user_id, Use())) for user in await users.everybody(db)]
+
+
+async def of_buckets(db: Database, *, after: str, limit: int) -> list[tuple[Bucket, Use]]:
+    """Return buckets by name, with what is in each."""
+    found = await buckets.listed(db, owner_id=None, after=after, limit=limit)
+    if not found:
+        return []
+    uids = [bucket.bucket_uid for bucket in found]
+    rows = await db.rows(
+        f"SELECT bucket_uid, {_USE} FROM shares WHERE bucket_uid IN ({marks(uids)}) GROUP BY bucket_uid", uids
+    )
+    uses = {bucket_uid: Use(*use) for bucket_uid, *use in rows}
+    return [(bucket, uses.get(bucket.bucket_uid, Use())) for bucket in found]
+
+
+_USE = ", ".join(
+    total(column) for column in ("used_bytes + promised_bytes", "kept_bytes", "restore_bytes", "object_count")
+)
+
+
+async def _whose(db: Database, owner_id: str | None, bucket: str | None) -> tuple[str, object]:
+    assert (owner_id is None) != (bucket is None), "of an owner or of a bucket"
+    if bucket is not None:
+        return "bucket_uid = ?", await buckets.uid(db, bucket)
+    return "owner_id = ?", owner_id
+
+
+def _key(share: Share) -> Sequence[object]:
+    return (share.owner_id, share.bucket_uid, share.storage_class.value)

@@ -8,10 +8,10 @@ that are not shown are in indexes of their own, which are empty where nothing is
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from coldstore.metadata.sql import protection, shares
-from coldstore.metadata.sql.backlog import Tally
+from coldstore.metadata.sql import protection
 from coldstore.metadata.sql.database import Database
 from coldstore.metadata.sql.rows import VERSION_COLUMNS, bucket_lock_of, version_of
+from coldstore.metadata.sql.tally import Tally
 from coldstore.model.errors import NoSuchBucket
 from coldstore.model.locks import BucketLock
 from coldstore.model.objects import NULL_VERSION_ID, ObjectVersion, Versioning
@@ -145,7 +145,7 @@ async def give_way(db: Database, under: Under, null: Leaving | None, *, at: floa
     ):
         replaced = under.shown
     if replaced is not None:
-        await retire(db, [replaced], at=at, tally=tally)
+        await retire(db, [replaced], bucket_uid=under.bucket_uid, at=at, tally=tally)
     current_uid = under.marker_uid if under.version is None else under.version.version_uid
     if current_uid is not None and (replaced is None or current_uid != replaced.version.version_uid):
         await db.do(
@@ -155,7 +155,13 @@ async def give_way(db: Database, under: Under, null: Leaving | None, *, at: floa
 
 
 async def retire(
-    db: Database, leaving: Sequence[Leaving], *, at: float, tally: Tally, bypass: bool = False
+    db: Database,
+    leaving: Sequence[Leaving],
+    *,
+    bucket_uid: int,
+    at: float,
+    tally: Tally,
+    bypass: bool = False,
 ) -> list[ObjectVersion]:
     """
     Mark versions deleted. Their layouts are taken apart later, so that a batch of deletions changes one row each.
@@ -166,14 +172,13 @@ async def retire(
     """
     bypassed = await protection.demand_free(db, [version for version, _ in leaving], at=at, bypass=bypass)
     for version, is_claimed in leaving:
-        await shares.promise(db, version, None)
         await db.do(
             "UPDATE versions SET deleted_at = ?, disposal = ?, restore_phase = NULL, restore_tier = NULL,"
             " restore_days = NULL, restore_requested_at = NULL, restore_expires_at = NULL, restore_requested_by = NULL,"
             " revision = revision + 1 WHERE version_uid = ?",
             (at, disposal(is_claimed=is_claimed), version.version_uid),
         )
-        tally.leaves(version)
+        tally.leaves(version, bucket_uid)
     return bypassed
 
 

@@ -78,6 +78,7 @@ from coldstore.model.objects import (
     WrappedKey,
 )
 from coldstore.model.policies import UserPolicy
+from coldstore.model.quotas import QuotaKind, Use
 from coldstore.util.asynchronous import all_of, returns_deferred, shielded
 
 _P = ParamSpec("_P")
@@ -243,9 +244,9 @@ class SqlStore:
         """Take a policy from a user."""
         return self._change(self._signers, policies.remove, user_name=user_name, policy_name=policy_name)
 
-    def set_user_quota(self, *, name: str, quota_bytes: int | None) -> Deferred[User]:
-        """Set a user's quota."""
-        return self._change(self._signers, users.set_quota, name=name, quota_bytes=quota_bytes)
+    def set_user_quotas(self, *, name: str, quotas: Mapping[QuotaKind, int | None]) -> Deferred[User]:
+        """Set quotas of a user."""
+        return self._change(self._signers, users.set_quotas, name=name, quotas=quotas)
 
     def set_user_disabled(self, *, name: str, disabled_at: float | None) -> Deferred[User]:
         """Have a user's keys accepted or not."""
@@ -260,6 +261,18 @@ class SqlStore:
     ) -> Deferred[list[StagingUse]]:
         """Return what an owner or a bucket has on the disk."""
         return self._look_up(shares.in_use, owner_id=owner_id, bucket=bucket)
+
+    def quota_use(self, *, owner_id: str | None = None, bucket: str | None = None) -> Deferred[Use]:
+        """Return what an owner or a bucket has of all that quotas count."""
+        return self._look_up(shares.use_of, owner_id=owner_id, bucket=bucket)
+
+    def uses_of_users(self) -> Deferred[list[tuple[User, Use]]]:
+        """Return all users with what each has."""
+        return self._read(shares.of_users)
+
+    def uses_of_buckets(self, *, after: str, limit: int) -> Deferred[list[tuple[Bucket, Use]]]:
+        """Return buckets with what is in each."""
+        return self._read(shares.of_buckets, after=after, limit=min(limit, PAGE_MAX))
 
     # ── access keys ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -383,9 +396,9 @@ class SqlStore:
         """Set or clear a bucket's default class."""
         return self._change(self._buckets, buckets.set_default_class, name=name, default_class=default_class)
 
-    def set_bucket_quota(self, *, name: str, quota_bytes: int | None) -> Deferred[Bucket]:
-        """Set a bucket's quota."""
-        return self._change(self._buckets, buckets.set_quota, name=name, quota_bytes=quota_bytes)
+    def set_bucket_quotas(self, *, name: str, quotas: Mapping[QuotaKind, int | None]) -> Deferred[Bucket]:
+        """Set quotas of a bucket."""
+        return self._change(self._buckets, buckets.set_quotas, name=name, quotas=quotas)
 
     def set_versioning(self, *, name: str, versioning: Versioning) -> Deferred[Bucket]:
         """Enable or suspend versioning."""

@@ -89,7 +89,8 @@ TABLES = (
     _table("epochs", "epoch integer, began_at real, host text", key="epoch", identity="epoch"),
     _table(
         "users",
-        "user_id text, name text, created_at real, staging_quota_bytes integer?, disabled_at real?",
+        "user_id text, name text, created_at real, staging_quota_bytes integer?, disabled_at real?, kept_quota_bytes integer?,"
+        "restore_quota_bytes integer?, object_quota integer?",
         key="user_id",
     ),
     _table(
@@ -105,7 +106,7 @@ TABLES = (
         "buckets",
         "bucket_uid integer, name text, owner_id text, region text, created_at real, default_class text?, is_gone integer,"
         "staging_quota_bytes integer?, versioning text, tags text, restore_days_max integer?,"
-        "configurations text, object_lock text",
+        "configurations text, object_lock text, kept_quota_bytes integer?, restore_quota_bytes integer?, object_quota integer?",
         key="bucket_uid",
         identity="bucket_uid",
     ),
@@ -118,7 +119,8 @@ TABLES = (
     ),
     _table(
         "shares",
-        "share_uid integer, owner_id text, bucket_uid integer, storage_class text, used_bytes integer, promised_bytes integer",
+        "share_uid integer, owner_id text, bucket_uid integer, storage_class text, used_bytes integer, promised_bytes integer,"
+        "kept_bytes integer, object_count integer, restore_bytes integer",
         key="share_uid",
         identity="share_uid",
     ),

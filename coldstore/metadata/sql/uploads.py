@@ -15,6 +15,7 @@ from coldstore.metadata.sql.rows import (
     upload_of,
 )
 from coldstore.metadata.sql.runs import Runs
+from coldstore.metadata.sql.tally import Share, Tally
 from coldstore.model.errors import NoSuchBucket, NoSuchUpload
 from coldstore.model.events import NewMessage
 from coldstore.model.objects import ObjectVersion, Piece, Upload, VersionFacts
@@ -51,12 +52,7 @@ async def create(db: Database, upload: Upload) -> None:
         *lock_row(upload.lock),
         upload.initiator_id,
     )
-    share_uid = await shares.uid(
-        db,
-        owner_id=upload.owner_id,
-        bucket_uid=bucket_uid,
-        storage_class=upload.storage_class.value,
-    )
+    share_uid = await shares.uid(db, Share(upload.owner_id, bucket_uid, upload.storage_class))
     await layouts.begin(db, upload.upload_id, state="open", share_uid=share_uid)
     await db.insert("uploads", _NEW_COLUMNS, row)
 
@@ -165,6 +161,7 @@ async def complete(
         wants_tape=wants_tape,
         messages=messages,
         lock=lock_of(*lock),
+        tally=Tally(),
     )
     await digests.keep(db, version.version_uid, part_digests)
     return version

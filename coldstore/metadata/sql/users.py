@@ -1,14 +1,22 @@
 """Users, and the runs of the appliance."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from coldstore.interfaces.metadata import Conflict, Epoch, StoreTotals
 from coldstore.metadata.sql import keys, policies
 from coldstore.metadata.sql.database import Database, Duplicate
-from coldstore.metadata.sql.rows import ACCESS_KEY_COLUMNS, USER_COLUMNS, marks, total, user_of
+from coldstore.metadata.sql.rows import (
+    ACCESS_KEY_COLUMNS,
+    USER_COLUMNS,
+    marks,
+    quota_assignments,
+    total,
+    user_of,
+)
 from coldstore.model.bundles import BundleState
 from coldstore.model.keys import AccessKey
 from coldstore.model.objects import User
+from coldstore.model.quotas import QuotaKind
 
 OWNED_SHOWN = 5
 
@@ -39,7 +47,7 @@ async def hosts(db: Database) -> list[str]:
 
 async def create(db: Database, user: User, key: AccessKey) -> None:
     """Record a user with a first key."""
-    row = (user.user_id, user.name, user.created_at, user.staging_quota_bytes, user.disabled_at)
+    row = (user.user_id, user.name, user.created_at, user.disabled_at, *user.quotas)
     try:
         await db.insert("users", USER_COLUMNS, row)
         await db.insert("access_keys", ACCESS_KEY_COLUMNS, keys.row_of(key))
@@ -70,11 +78,11 @@ async def of_id(db: Database, user_id: str) -> User | None:
     return None if row is None else user_of(row)
 
 
-async def set_quota(db: Database, *, name: str, quota_bytes: int | None) -> User:
-    """Set a user's quota on the staging disk."""
+async def set_quotas(db: Database, *, name: str, quotas: Mapping[QuotaKind, int | None]) -> User:
+    """Set quotas of a user."""
+    assignments, values = quota_assignments(quotas)
     row = await db.row(
-        f"UPDATE users SET staging_quota_bytes = ? WHERE name = ? RETURNING {USER_COLUMNS}",
-        (quota_bytes, name),
+        f"UPDATE users SET {assignments} WHERE name = ? RETURNING {USER_COLUMNS}", (*values, name)
     )
     if row is None:
         raise Conflict(f"there is no user {name}")

@@ -6,7 +6,6 @@ from typing import Any
 
 from coldstore.interfaces.metadata import Conflict, WriteCondition
 from coldstore.metadata.sql import buckets, layouts, protection, shares, standing
-from coldstore.metadata.sql.backlog import Tally
 from coldstore.metadata.sql.database import Database, Dialect
 from coldstore.metadata.sql.rows import (
     LISTED_COLUMNS,
@@ -24,6 +23,7 @@ from coldstore.metadata.sql.rows import (
     version_of,
 )
 from coldstore.metadata.sql.standing import CLAIMED, Under
+from coldstore.metadata.sql.tally import Share, Tally
 from coldstore.metadata.sql.telling import write_messages
 from coldstore.model.errors import (
     NoSuchBucket,
@@ -266,14 +266,11 @@ async def publish(
     check_condition(condition, under.version)
     layouts.check_address(first, is_used=is_used, is_freed=is_freed)
     await layouts.check_addresses(db, [piece.address for piece in pieces[1:]])
-    share_uid = await shares.grow(
-        db,
-        share_uid,
-        owner_id=facts.owner_id,
-        bucket_uid=under.bucket_uid,
-        storage_class=storage_class,
-        change_bytes=sum(piece.length_bytes for piece in pieces),
-    )
+    share = Share(facts.owner_id, under.bucket_uid, facts.storage_class)
+    if share_uid is None:
+        share_uid = await shares.made(db, share)
+    tally = Tally()
+    tally.stages(share, sum(piece.length_bytes for piece in pieces))
     await layouts.begin(db, layout_id, state="live", share_uid=share_uid)
     await layouts.insert_pieces(db, layout_id, pieces)
     return await make_current(
@@ -285,6 +282,7 @@ async def publish(
         wants_tape=wants_tape,
         messages=messages,
         lock=lock,
+        tally=tally,
     )
 
 
@@ -298,10 +296,10 @@ async def make_current(
     wants_tape: bool,
     messages: Sequence[NewMessage],
     lock: Lock,
+    tally: Tally,
 ) -> ObjectVersion:
-    """Put a version with an existing layout under its key; what is there gives way."""
+    """Put a version with an existing layout under its key; what is there gives way. Writes the ``tally`` of the step."""
     lock = await protection.of_new(db, lock, under.object_lock, bucket=facts.bucket, at=facts.created_at)
-    tally = Tally()
     if under.versioning is not Versioning.ENABLED and facts.version_id != NULL_VERSION_ID:
         facts = facts._replace(version_id=NULL_VERSION_ID)
     elif under.versioning is Versioning.ENABLED and facts.version_id == NULL_VERSION_ID:
@@ -331,7 +329,7 @@ async def make_current(
         await db.insert("versions", _NEW_COLUMNS, row)
     else:
         await db.insert("versions", _NEW_LOCKED_COLUMNS, (*row, *lock_row(lock)))
-    tally.enters(published)
+    tally.enters(published, under.bucket_uid)
     await tally.write(db)
     await write_messages(db, messages)
     return published
