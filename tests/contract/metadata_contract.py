@@ -48,8 +48,9 @@ from coldstore.model.objects import (
     Tier,
     Upload,
     VersionFacts,
+    Versioning,
 )
-from coldstore.model.quotas import UNLIMITED, QuotaKind, Quotas
+from coldstore.model.quotas import UNLIMITED, QuotaKind, Quotas, Use
 from coldstore.plan.listing import rolled_up
 from tests.contract.metadata_datakeys import DataKeySteps
 from tests.contract.metadata_keys import KeySteps, user_of
@@ -1653,6 +1654,79 @@ class MetadataContract(MetadataSteps, DataKeySteps, KeySteps):
             self.assertEqual(await self.drain(), [f"back {ending}"])
             self.assertEqual(await self.in_use(), {}, ending)
 
+    async def test_quota_use(self) -> None:
+        """Versions count as they are shown, superseded ones too, until they are deleted; markers and open uploads do not."""
+        await self.create_bucket("other", "somebody")
+        self.assertEqual(await self.store.quota_use(owner_id="owner"), Use())
+        sealed = Encryption("AES256", "md5", "key", 64, size_bytes=7)
+        await self.publish(b"a", pieces=[piece_of("a1", 1), piece_of("a2", 2)], size_bytes=20)
+        await self.publish(b"sealed", storage_class=STANDARD, encryption=sealed)
+        await self.publish(b"empty", pieces=[], size_bytes=0)
+        await self.publish(b"x", bucket="other", owner_id="somebody")
+        await self.store.create_upload(upload_of("u", b"a"))
+        await self.store.put_part("u", piece_of("p1", 1))
+        self.assertEqual(await self.use(), Use(staging=40, kept=27, objects=3))
+        self.assertEqual(await self.use(owner_id="somebody"), Use(staging=10, kept=10, objects=1))
+        facts = facts_of(b"a", size_bytes=10)
+        await self.store.complete_upload("u", facts, listed=[1], wants_tape=True, condition=None, messages=())
+        self.assertEqual(await self.use(), Use(staging=40, kept=17, objects=3))
+        await self.store.set_versioning(name="b", versioning=Versioning.ENABLED)
+        await self.publish(b"a", version_id="v2")
+        await self.store.delete_current(
+            "b", [b"a", b"sealed"], at=1.0, messages={}, owner_id="owner", marker_ids=["m1", "m2"]
+        )
+        self.assertEqual(await self.use(), Use(staging=50, kept=27, objects=4))
+        await self.store.delete_versions("b", [(b"a", "v2"), (b"a", "m1"), (b"sealed", "null")], at=2.0)
+        self.assertEqual(await self.use(), Use(staging=50, kept=10, objects=2))
+        await self.drain()
+        self.assertEqual(await self.use(), Use(staging=10, kept=10, objects=2))
+        await self.refused(NoSuchBucket, self.store.quota_use(bucket="none"))
+
+    async def use(self, **of: str) -> Use:
+        """Return what there is; of bucket ``b`` and its owner, who has nothing else, unless said otherwise."""
+        found: Use = await self.store.quota_use(**(of or {"owner_id": "owner"}))
+        if not of:
+            self.assertEqual(await self.store.quota_use(bucket="b"), found)
+        return found
+
+    async def test_quota_use_of_restores(self) -> None:
+        """A restore counts from the request until it is over, whether its bytes have to come from tape or are there."""
+        self.assertEqual((await self.use()).restores, 0)
+        cold = await self.ask_restore(await self.evicted(b"cold"))
+        here = await self.ask_restore(await self.publish(b"here"))
+        self.assertEqual((await self.use()).restores, 20)
+        self.assertTrue(await self.recall(cold, "back", "r"))
+        cold, here = await self.complete(cold), await self.complete(here)
+        self.assertEqual((await self.use()).restores, 20)
+        await self.ask_restore(cold, None)
+        self.assertEqual((await self.use()).restores, 10)
+        await self.delete(b"here")
+        self.assertEqual((await self.use()).restores, 0)
+        self.assertEqual((await self.use()).objects, 1)
+
+    async def test_uses_of_all(self) -> None:
+        """All users and all buckets are told, those that have nothing as well; a bucket that is gone no longer."""
+        ann, key = user_of("owner", "ann", "K")
+        await self.store.create_user(ann, key)
+        bob, key = user_of("2", "bob", "L")
+        await self.store.create_user(bob, key)
+        await self.create_bucket("a-bare", "2")
+        await self.create_bucket("gone", "owner")
+        await self.publish(b"k")
+        await self.publish(b"k", bucket="gone")
+        await self.store.delete_current("gone", [b"k"], at=1.0, messages={})
+        await self.store.delete_bucket("gone")
+        self.assertEqual(
+            await self.store.uses_of_users(), [(ann, Use(staging=20, kept=10, objects=1)), (bob, Use())]
+        )
+        first = await self.store.uses_of_buckets(after="", limit=1)
+        self.assertEqual([(bucket.name, use) for bucket, use in first], [("a-bare", Use())])
+        rest = await self.store.uses_of_buckets(after="a-bare", limit=9)
+        self.assertEqual(
+            [(bucket.name, use) for bucket, use in rest], [("b", Use(staging=10, kept=10, objects=1))]
+        )
+        self.assertEqual(await self.store.uses_of_buckets(after="b", limit=9), [])
+
     async def test_change_whose_caller_leaves(self) -> None:
         """A change whose caller does not wait for its end happens, and whoever asks afterwards sees it."""
         user, key = user_of("1", "ann", "K")
@@ -1702,6 +1776,16 @@ class MetadataContract(MetadataSteps, DataKeySteps, KeySteps):
         await self.refused(
             NoSuchBucket, self.store.set_bucket_quotas(name="none", quotas={QuotaKind.STAGED: 1})
         )
+        wanted = dict(zip(QuotaKind, (1, 2, 3, 4), strict=True))
+        bucket = await self.store.set_bucket_quotas(name="b", quotas=wanted)
+        self.assertEqual(bucket.quotas, Quotas(staging=1, kept=2, restores=3, objects=4))
+        self.assertEqual((await self.store.set_user_quotas(name="ann", quotas=wanted)).quotas, bucket.quotas)
+        some = {QuotaKind.KEPT: None, QuotaKind.OBJECTS: 5}
+        user = await self.store.set_user_quotas(name="ann", quotas=some)
+        self.assertEqual(user.quotas, Quotas(staging=1, restores=3, objects=5))
+        known = await self.store.signer("K")
+        assert known is not None
+        self.assertEqual(known.quotas, user.quotas)
 
     async def test_tags(self) -> None:
         """A version has the tags that it was given last, whatever else changes; its successor has none of them."""

@@ -5,9 +5,14 @@ from collections.abc import Awaitable, Callable
 from random import Random
 
 from coldstore.interfaces.metadata import DELETIONS_MAX, Conflict
+from coldstore.metadata.sql import shares
+from coldstore.metadata.sql.database import Database
+from coldstore.metadata.sql.tally import Tally
+from coldstore.metadata.sql.versions import by_uid, move
 from coldstore.model.bundles import BundleState, CopyState
 from coldstore.model.errors import NoSuchKey
 from coldstore.model.objects import ArchiveState, ObjectVersion, Pairs, RestorePhase, StorageClass, Versioning
+from coldstore.model.quotas import Use
 from tests.contract.metadata_contract import (
     EVERY_CLASS,
     GLACIER,
@@ -71,7 +76,7 @@ class MetadataModel(MetadataSteps):
             (self.pack, 4), (self.advance_bundle, 10), (self.begin_restore, 3), (self.bring_back, 3),
             (self.expire, 1), (self.evict, 4), (self.free, 2), (self.read, 1), (self.move, 3),
             (self.set_versioning, 1), (self.remove_versions, 3),
-            (self.tag, 2), (self.grant, 1),
+            (self.tag, 2), (self.grant, 1), (self.change_class, 2),
         ]  # fmt: skip
 
     async def compare(self) -> None:
@@ -128,6 +133,7 @@ class MetadataModel(MetadataSteps):
                 living[version.facts.storage_class] += version.facts.size_bytes
             elif is_wanted:
                 promised[version.facts.storage_class] += version.facts.size_bytes
+        await self.compare_quota_use(versions)
         in_use = await self.store.staging_use(owner_id="owner")
         self.assertEqual(in_use, await self.store.staging_use(bucket="b"))
         used = Counter({one.storage_class: one.used_bytes for one in in_use})
@@ -138,6 +144,23 @@ class MetadataModel(MetadataSteps):
         self.assertLessEqual(used.total(), (await self.store.totals()).on_disk_bytes)
         if is_at_rest:
             self.assertEqual(used, +living)
+
+    async def compare_quota_use(self, versions: list[ObjectVersion]) -> None:
+        """What quotas count is what a recount finds, of the owner and of the bucket, alone and among all."""
+        use = await self.store.quota_use(owner_id="owner")
+        in_use = await self.store.staging_use(owner_id="owner")
+        self.assertEqual(
+            use,
+            Use(
+                staging=sum(one.used_bytes + one.promised_bytes for one in in_use),
+                kept=sum(version.facts.content_bytes for version in versions),
+                restores=sum(version.facts.size_bytes for version in versions if version.restore is not None),
+                objects=len(versions),
+            ),
+        )
+        self.assertEqual(use, await self.store.quota_use(bucket="b"))
+        ((bucket, found),) = await self.store.uses_of_buckets(after="", limit=9)
+        self.assertEqual((bucket.name, found), ("b", use))
 
     async def held(self, versions: list[ObjectVersion]) -> list[str]:
         """Return the addresses that living versions, recalls and uploads need."""
@@ -318,6 +341,23 @@ class MetadataModel(MetadataSteps):
             grants = self.chance.choice([(), (("x-amz-grant-read", self.unique("user")),)])
             await self.store.set_acl(version.version_uid, acl=grants)
             self.acls[version.version_uid] = grants
+
+    async def change_class(self) -> None:
+        """Have an object be of another class, as a step of some other part may do it: all that is counted of it goes along."""
+        versions = await self.versions()
+        for version in self.chance.sample(versions, min(1, len(versions))):
+            storage_class = self.chance.choice(EVERY_CLASS)
+
+            async def step(db: Database, before: ObjectVersion, name: str) -> None:
+                tally = Tally()
+                await move(db, before.version_uid, {"storage_class": name})
+                after = await by_uid(db, before.version_uid)
+                assert after is not None
+                bucket_uid = await shares.bucket_uid_of(db, before.version_uid)
+                await shares.move(db, tally, before, after, bucket_uid=bucket_uid)
+                await tally.write(db)
+
+            await self.store._write(step, version, storage_class.value)
 
     async def pack(self) -> None:
         """Claim what waits, versions of several pieces in two bundles, perhaps only in part."""

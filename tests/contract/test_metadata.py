@@ -71,6 +71,7 @@ from coldstore.model.errors import (
 )
 from coldstore.model.locks import UNLOCKED
 from coldstore.model.objects import StorageClass, Versioning
+from coldstore.model.quotas import Use
 from coldstore.testing.metadata import FaultyStore
 from coldstore.util.asynchronous import returns_deferred
 from tests.contract.metadata_contract import (
@@ -706,6 +707,8 @@ class FileTests(TestCase):
                 store = await self.reopened(store._path)
             counts.append(await store.staging_use(owner_id="owner"))
             self.assertEqual(await store.staging_use(bucket="b"), counts[-1])
+            use = await store.quota_use(bucket="b")
+            self.assertEqual(use, Use(staging=50, kept=30, restores=10, objects=3))
             await store.close()
         self.assertEqual(counts[0], counts[1])
         self.assertEqual(
@@ -748,10 +751,15 @@ class FileTests(TestCase):
         connection = sqlite3.connect(path, isolation_level=None)
         for statement in (
             "DROP TABLE shares",
+            *(
+                f"ALTER TABLE {table} DROP COLUMN {column}"
+                for table in ("users", "buckets")
+                for column in ("kept_quota_bytes", "restore_quota_bytes", "object_quota")
+            ),
             "ALTER TABLE layouts DROP COLUMN share_uid",
             "ALTER TABLE users DROP COLUMN staging_quota_bytes",
             "ALTER TABLE buckets DROP COLUMN staging_quota_bytes",
-            "DELETE FROM migrations WHERE number = 2",
+            "DELETE FROM migrations WHERE number IN (2, 13)",
         ):
             connection.execute(statement)
         connection.close()
@@ -933,6 +941,9 @@ class PlanTests(SynchronousTestCase):
             layouts.move(connection, {"x": "y"}),
             shares.in_use(connection, owner_id="o", bucket=None),
             shares.in_use(connection, owner_id=None, bucket="b"),
+            shares.use_of(connection, owner_id="o", bucket=None),
+            shares.use_of(connection, owner_id=None, bucket="b"),
+            shares.of_buckets(connection, after="a", limit=9),
             layouts.tidy(connection),
             telling.due_messages(connection, now=9.0, limit=9),
             backlog.backlog(connection),

@@ -124,7 +124,9 @@ class AdmissionTests(SynchronousTestCase):
         self.admitted(admission, 70, storage_class=STANDARD)
         refusal = self.refused(admission, 31)
         self.assertEqual((refusal.code, refusal.status, refusal.headers), ("QuotaExceeded", 403, {}))
-        self.assertIn("bucket bkt may have 100 bytes", refusal.message)
+        self.assertIn(
+            "The quota of bucket bkt is 100 bytes on the staging disk: 70 are used", refusal.message
+        )
         self.assertEqual(self.wanted, [])
 
     def test_own_quotas(self) -> None:

@@ -27,9 +27,9 @@ def form(fields: dict[str, str], content: bytes = CONTENT, *, file_name: str = "
     return b"".join(parts) + f"--{BOUNDARY}--\r\n".encode()
 
 
-def policy(*conditions: object, expiration: str = "2026-01-02T04:00:00Z") -> str:
-    """Return the field of a policy for bucket ``pics``."""
-    document = {"expiration": expiration, "conditions": [{"bucket": "pics"}, *conditions]}
+def policy(*conditions: object, expiration: str = "2026-01-02T04:00:00Z", bucket: str = "pics") -> str:
+    """Return the field of a policy for a bucket."""
+    document = {"expiration": expiration, "conditions": [{"bucket": bucket}, *conditions]}
     return b64encode(json.dumps(document).encode()).decode()
 
 
