@@ -52,6 +52,12 @@ BATCH_MAX = 40
 DELETIONS_MAX = 16
 """Deletions that one step may carry where versions are kept: each may change five rows."""
 
+DELETED_KEYS_MAX = 30
+"""
+Keys that one step may delete where versions are not kept, whoever owns what is under them and whatever is to be told: each may change
+three rows, and one for each class is changed besides. Of one owner, BATCH_MAX.
+"""
+
 
 class Conflict(Exception):
     """The row changed since it was read; read it again."""
@@ -529,7 +535,8 @@ class IMetadataStore(Interface):
         marker_ids: Sequence[str] = (),
     ) -> Deferred[list[ObjectVersion]]:
         """
-        Delete what is under each of at most BATCH_MAX keys; return what was there before (missing keys are left out).
+        Delete what is under each of at most BATCH_MAX keys (DELETED_KEYS_MAX where they may be of many owners); return what was there
+        before (missing keys are left out).
 
         Where the bucket's versioning was ever set, every key instead gets a delete marker, there or not, which is what is returned:
         Enabled, one with an id of its own; Suspended, a null marker, which replaces the null version. That takes at most DELETIONS_MAX
@@ -1038,6 +1045,7 @@ class RecordElsewhere(Exception):
 __all__ = [
     "BATCH_MAX",
     "BYTES_MAX",
+    "DELETED_KEYS_MAX",
     "DELETIONS_MAX",
     "KEYS_MAX",
     "AnotherAppliance",

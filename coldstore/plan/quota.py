@@ -64,16 +64,14 @@ class Standing:
         found = [fullness for kind in QuotaKind if (fullness := self.fullness(kind)) is not None]
         return max(found, default=None)
 
-    def nearly_full(self, *, was_told: bool) -> list[QuotaKind]:
+    def is_nearly_full(self, kind: QuotaKind, *, was_told: bool) -> bool:
         """
-        Return the quotas of which little is left. That of the staging disk is none of them: it is there to be used up again and again.
+        Tell whether so little is left of a quota that somebody should know. That of the staging disk is there to be used up again and
+        again: nobody needs to.
         """
-        bound = NO_LONGER_FULL if was_told else NEARLY_FULL
-        return [
-            kind
-            for kind in QuotaKind
-            if kind is not QuotaKind.STAGED and (self.fullness(kind) or 0.0) >= bound
-        ]
+        if kind is QuotaKind.STAGED:
+            return False
+        return (self.fullness(kind) or 0.0) >= (NO_LONGER_FULL if was_told else NEARLY_FULL)
 
 
 def standing_of_user(user: User, use: Use, defaults: DefaultQuotas) -> Standing:

@@ -136,7 +136,7 @@ CODES: Mapping[str, tuple[int, str]] = MappingProxyType(
         "OperationAborted": (409, "A conflicting operation is in progress against this resource. Try again."),
         "OwnershipControlsNotFoundError": (404, "The bucket ownership controls were not found"),
         "PreconditionFailed": (412, "At least one of the pre-conditions you specified did not hold"),
-        "QuotaExceeded": (403, "The quota on the staging disk is exceeded."),
+        "QuotaExceeded": (403, "A quota is exceeded."),
         "ReplicationConfigurationNotFoundError": (404, "The replication configuration was not found"),
         "RequestHeaderSectionTooLarge": (
             400,

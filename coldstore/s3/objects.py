@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from twisted.internet.task import deferLater
 
-from coldstore.interfaces.metadata import BATCH_MAX, DELETIONS_MAX, Conflict, WriteCondition
+from coldstore.interfaces.metadata import DELETED_KEYS_MAX, DELETIONS_MAX, Conflict, WriteCondition
 from coldstore.interfaces.staging import BytesDamaged, DiskFault
 from coldstore.model.errors import (
     ColdStoreError,
@@ -474,7 +474,7 @@ def batches(
     """Part numbered deletions into runs that one step can carry out, in their order."""
     batch: list[tuple[int, WantedDeletion]] = []
     for index, item in wanted:
-        count_max = DELETIONS_MAX if keeps_versions or item.version_id is not None else BATCH_MAX
+        count_max = DELETIONS_MAX if keeps_versions or item.version_id is not None else DELETED_KEYS_MAX
         if batch and not (len(batch) < count_max and item.goes_with(batch[-1][1])):
             yield batch
             batch = []

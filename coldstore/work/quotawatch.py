@@ -4,6 +4,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from coldstore.interfaces.metadata import IMetadataStore
 from coldstore.model.events import Severity
+from coldstore.model.quotas import QuotaKind
 from coldstore.plan.quota import (
     NEARLY_FULL,
     DefaultQuotas,
@@ -34,15 +35,11 @@ class QuotaWatch:
         told = set(self._alerts.subjects(KIND))
         sentences: dict[str, str] = {}
         for standing in fullest_first(await self._standings()):
-            subject = f"quota of {standing.whose}"
-            kinds = standing.nearly_full(was_told=subject in told)
-            if kinds and len(sentences) < TOLD_MAX:
-                names = " and ".join(kind.value for kind in kinds)
-                options = " ".join(f"--{kind.value}" for kind in kinds)
-                sentences[subject] = (
-                    f"{NEARLY_FULL:.0%} of what {standing.whose} may have of {names} is used; when all is, more is refused. "
-                    f"`coldstore quota` shows what there is, `coldstore {standing.noun} quota {standing.name} {options}` gives more"
-                )
+            for kind in QuotaKind:
+                subject = f"{kind.value} quota of {standing.whose}"
+                is_full = standing.is_nearly_full(kind, was_told=subject in told)
+                if is_full and len(sentences) < TOLD_MAX:
+                    sentences[subject] = _sentence(standing, kind)
         await self._alerts.follow(KIND, sentences, Severity.WARNING)
         return REST_SECONDS
 
@@ -55,3 +52,11 @@ class QuotaWatch:
             found += [standing_of_bucket(bucket, use, self._defaults) for bucket, use in page]
             after = page[-1][0].name
         return found
+
+
+def _sentence(standing: Standing, kind: QuotaKind) -> str:
+    # Not how much is used: the alert would be renewed with every object.
+    return (
+        f"{NEARLY_FULL:.0%} of what {standing.whose} may have is used ({kind.value}); when all is, more is refused. "
+        f"`coldstore quota` shows how it stands, `coldstore {standing.noun} quota {standing.name} --{kind.value}` gives more"
+    )

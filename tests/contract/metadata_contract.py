@@ -11,6 +11,7 @@ from twisted.trial.unittest import TestCase
 
 from coldstore.interfaces.metadata import (
     BATCH_MAX,
+    DELETED_KEYS_MAX,
     KEYS_MAX,
     Conflict,
     DiscardedPiece,
@@ -2184,8 +2185,18 @@ class MetadataContract(MetadataSteps, DataKeySteps, KeySteps):
         messages = {key: message_of(key) for key in keys[:BATCH_MAX]}
         gone = await self.store.delete_current("b", keys[:BATCH_MAX], at=1.0, messages=messages)
         self.assertEqual(len(gone), BATCH_MAX)
+        some = keys[:DELETED_KEYS_MAX]
+        for key, storage_class in zip(some, classes, strict=False):
+            await self.publish(key, storage_class=storage_class, owner_id=f"owner-{key!r}")
+        found = await self.store.list_current("b", from_key=b"", before_key=None, limit=99)
+        for version in found:
+            await self.ask_restore(version)
+        gone = await self.store.delete_current(
+            "b", some, at=1.0, messages={key: messages[key] for key in some}
+        )
+        self.assertEqual(len(gone), DELETED_KEYS_MAX)
         await self.store.move_pieces({f"q{n}": f"r{n}" for n in range(BATCH_MAX)})
-        self.assertEqual(len(await self.drain()), 2 * BATCH_MAX)
+        self.assertEqual(len(await self.drain()), 2 * BATCH_MAX + DELETED_KEYS_MAX)
         await self.check_backlog()
 
 

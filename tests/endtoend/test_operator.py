@@ -8,6 +8,7 @@ from urllib.request import urlopen
 from botocore.exceptions import ClientError
 
 from tests.endtoend.appliance import ApplianceCase, wait_until
+from tests.endtoend.clients import boto_client, refusal, refused
 from tests.incidents import survives
 
 
@@ -130,6 +131,42 @@ class CommandTests(OperatorCase):
             self.assertIn(words[2], self.say(*words, "--staging", "1GiB", status=1))
         self.assertIn("--staging", self.say("user", "quota", "first", "--staging", "much", status=2))
         self.assertIn("quota", self.say("audit", "--limit", "4"))
+
+    def test_quotas_on_what_is_kept(self) -> None:
+        """Bytes and objects, on disk or tape, are counted over restarts; SDKs are refused at once, and can always delete."""
+        bucket = self.bucket()
+        eager = boto_client(
+            self.appliance.endpoint,
+            self.appliance.users["first"],
+            retries={"mode": "standard", "max_attempts": 5},
+        )
+        self.say("bucket", "quota", bucket, "--kept", "5000kB", "--objects", "2")
+        self.s3.put_object(Bucket=bucket, Key="a", Body=bytes(3_000_000), StorageClass="GLACIER")
+        self.appliance.archive((bucket, "a"))
+        answer = refusal(eager.put_object, Bucket=bucket, Key="b", Body=bytes(2_000_001))
+        self.assertEqual(
+            (answer["Error"]["Code"], answer["ResponseMetadata"]["RetryAttempts"]), ("QuotaExceeded", 0)
+        )
+        self.assertIn(f"coldstore bucket quota {bucket} --kept", answer["Error"]["Message"])
+        self.s3.put_object(Bucket=bucket, Key="b", Body=b"x")
+        self.assertEqual(refused(self.s3.put_object, Bucket=bucket, Key="c"), (403, "QuotaExceeded"))
+        self.appliance.kill()
+        self.appliance.start()
+        (row,) = [row for row in self.tell("quota")["standings"] if row["name"] == bucket]
+        self.assertEqual(
+            (row["kept_used_bytes"], row["kept_quota_bytes"], row["objects_used_count"], row["fullest"]),
+            (3_000_001, 5_000_000, 2, 1.0),
+        )
+        self.assertRegex(self.say("quota"), rf"bucket +{bucket} +100% +2\.9 MiB of 4\.8 MiB +2 of 2 ")
+        self.s3.delete_object(Bucket=bucket, Key="a")
+        self.s3.put_object(Bucket=bucket, Key="c", Body=bytes(4_999_999))
+        self.say("bucket", "quota", bucket, "--restores", "10B", "--kept", "default", "--objects", "default")
+        self.s3.put_object(Bucket=bucket, Key="cold", Body=bytes(11), StorageClass="GLACIER")
+        restore = {"Bucket": bucket, "Key": "cold", "RestoreRequest": {"Days": 1}}
+        self.assertEqual(refused(self.s3.restore_object, **restore), (403, "QuotaExceeded"))
+        self.say("bucket", "quota", bucket, "--restores", "11B")
+        self.s3.restore_object(**restore)
+        self.assertIn("restores 11 B", self.say("audit", "--limit", "1"))
 
     def test_refusals(self) -> None:
         """What cannot be is refused in a sentence, with a status."""

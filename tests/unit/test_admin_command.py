@@ -331,7 +331,19 @@ class ShowingTests(CommandCase):
         self.assertRegex(
             self.output("bucket", "restore-days", "photos", "--most", "default"), r"owner +- +- "
         )
+        shown = self.output("bucket", "quota", "photos", "--kept", "1TiB", "--objects", "3")
+        self.assertRegex(shown, r"^photos\n")
+        self.assertRegex(shown, r"kept +1000 B +1\.0 TiB\n")
+        self.assertRegex(shown, r"objects +1 +3\n")
+        self.assertRegex(
+            self.output("quota"), r"bucket +photos +33% +1000 B of 1\.0 TiB +1 of 3 +0 B of unlimited"
+        )
+        self.assertNotIn("bare", self.output("quota"))
+        self.rig.add_bucket("bare")
+        self.assertRegex(self.output("quota", "--all"), r"bucket +bare +- +0 B of unlimited \(default\)")
         for words in (
+            ("bucket", "quota", "photos", "--objects", "1k"),
+            ("bucket", "list", "--kept", "1GiB"),
             ("user", "quota", "--staging", "1GiB"),
             ("user", "quota", "backup"),
             ("bucket", "quota", "photos"),

@@ -492,6 +492,47 @@ class PeopleTests(EndpointCase):
             ],
         )
 
+    def test_quotas_of_every_kind(self) -> None:
+        """Several are set at once, the others stay; all are listed, the fullest first, or all users and buckets."""
+        self.rig.post("/users", {"name": "ann"})
+        self.rig.add_bucket("photos")
+        self.rig.add_bucket("bare")
+        self.rig.add_object("photos", "a")
+        wanted = {"kept_bytes": 2000, "objects_count": 1, "restores_bytes": "unlimited"}
+        row = self.rig.post("/buckets/quota", {"by": "alice", "name": "photos", **wanted})
+        self.rig.post("/buckets/quota", {"by": "alice", "name": "photos", "restores_bytes": None})
+        self.assertEqual(
+            {name: row[name] for name in row if name.startswith(("kept", "objects", "restores"))},
+            {
+                "kept_used_bytes": 1000,
+                "kept_quota_bytes": 2000,
+                "kept_quota": "2.0 KiB",
+                "objects_used_count": 1,
+                "objects_quota_count": 1,
+                "objects_quota": "1",
+                "restores_used_bytes": 0,
+                "restores_quota_bytes": None,
+                "restores_quota": "unlimited",
+            },
+        )
+        found = self.rig.json("GET", "/quotas")[1]
+        self.assertEqual(
+            [(one["of"], one["name"], one["fullest"]) for one in found["standings"]],
+            [("bucket", "photos", 1.0), ("user", "ann", 0.0)],
+        )
+        self.assertEqual(found["left_out"], 0)
+        found = self.rig.json("GET", "/quotas?all=1")[1]["standings"]
+        self.assertEqual([(one["name"], one["fullest"]) for one in found][1], ("bare", None))
+        last, before = self.rig.json("GET", "/audit")[1][:2]
+        self.assertEqual((last["what"], last["detail"]), ("set quota", "restores default"))
+        self.assertEqual(before["detail"], "kept 2.0 KiB, restores unlimited, objects 1")
+        order = {"by": "alice", "name": "photos"}
+        self.assertIn("say which quota", self.refusal(400, "POST", "/buckets/quota", order))
+        self.assertIn(
+            "objects_count must be",
+            self.refusal(400, "POST", "/users/quota", {**order, "objects_count": "many"}),
+        )
+
     def test_limit_of_restores(self) -> None:
         """A bucket's limit is set, shown, taken back and audited; what is no number of days is refused."""
         self.rig.add_bucket("photos")
@@ -588,13 +629,15 @@ class PublicTests(EndpointCase):
         """Every sample has HELP and TYPE above it, every name and number is well-formed, and no sample comes twice."""
         self.rig.add_bucket("photos")
         self.rig.add_object("photos", "a")
+        self.rig.post("/users", {"name": 'o"hara\\'})
+        self.rig.post("/buckets/quota", {"name": "photos", "kept_bytes": 5000, "objects_count": 3})
         self.rig.add_drive(0)
         self.rig.add_cartridges(cartridge("A00001L8"))
         status, answer = self.rig.ask("GET", "/metrics", public=True)
         self.assertEqual(status, 200)
         text = answer.decode()
         self.assertTrue(text.endswith("\n"))
-        sample = re.compile(r'^([a-z_]+)(\{[a-z_]+="[^"\\\n]*"\})? (-?[0-9.e+-]+)$')
+        sample = re.compile(r'^([a-z_]+)(\{(?:,?[a-z_]+="(?:[^"\\\n]|\\[\\"n])*")+\})? (-?[0-9.e+-]+)$')
         described: set[str] = set()
         values: dict[str, float] = {}
         for line in text.splitlines():
@@ -616,6 +659,14 @@ class PublicTests(EndpointCase):
         self.assertEqual(values['coldstore_cartridges{state="unadmitted"}'], 1)
         self.assertEqual(values['coldstore_drive_up{drive="0"}'], 1)
         self.assertEqual(values["coldstore_staging_used_bytes"], 2 * GIB)
+        photos = 'of="bucket",name="photos"'
+        self.assertEqual(values[f'coldstore_quota_bytes{{{photos},kind="kept"}}'], 5000)
+        self.assertEqual(values[f'coldstore_quota_used_bytes{{{photos},kind="kept"}}'], 1000)
+        self.assertEqual(values[f'coldstore_quota_objects{{{photos},kind="objects"}}'], 3)
+        self.assertEqual(values[f'coldstore_quota_used_objects{{{photos},kind="objects"}}'], 1)
+        ohara = 'of="user",name="o\\"hara\\\\",kind="staging"'
+        self.assertEqual(values[f"coldstore_quota_bytes{{{ohara}}}"], GIB)
+        self.assertEqual(sum(name.startswith("coldstore_quota_") for name in values), 6)
 
 
 class ProblemTests(EndpointCase):

@@ -4,7 +4,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from coldstore.plan.quota import Fit, Held, fit, is_fair
+from coldstore.model.objects import Bucket, User
+from coldstore.model.quotas import UNLIMITED, QuotaKind, Quotas, Use
+from coldstore.plan.quota import (
+    DefaultQuotas,
+    Fit,
+    Held,
+    fit,
+    fullest_first,
+    in_force,
+    is_fair,
+    standing_of_bucket,
+    standing_of_user,
+)
 
 
 class FitTests(SynchronousTestCase):
@@ -31,6 +43,54 @@ class FitTests(SynchronousTestCase):
         """Each kind is added to its own."""
         both = Held(lasting_bytes=1, passing_bytes=2) + Held(lasting_bytes=10, passing_bytes=20)
         self.assertEqual(both, Held(lasting_bytes=11, passing_bytes=22))
+
+
+class StandingTests(SynchronousTestCase):
+    """How users and buckets stand."""
+
+    DEFAULTS = DefaultQuotas(user=Quotas(kept=10, objects=4), bucket=Quotas(kept=20))
+    ANN = User(user_id="1", name="ann", created_at=1.0, quotas=Quotas(kept=UNLIMITED))
+    BUCKET = Bucket(bucket_uid=1, name="bkt", owner_id="1", region="r", created_at=1.0)
+
+    def test_in_force(self) -> None:
+        """One's own come before the defaults, each for itself; none at all leaves all of those."""
+        self.assertEqual(in_force(Quotas(), self.DEFAULTS.user), self.DEFAULTS.user)
+        own = Quotas(staging=1, kept=0)
+        self.assertEqual(in_force(own, self.DEFAULTS.user), Quotas(staging=1, kept=0, objects=4))
+
+    def test_fullness(self) -> None:
+        """The part that is used; nothing of what is not bounded; all of a quota of nothing, once there is something."""
+        ann = standing_of_user(self.ANN, Use(kept=5, objects=3), self.DEFAULTS)
+        self.assertEqual(
+            [ann.fullness(kind) for kind in QuotaKind], [None, None, None, 0.75], list(QuotaKind)
+        )
+        self.assertEqual((ann.whose, ann.fullest), ("user ann", 0.75))
+        closed = standing_of_bucket(self.BUCKET, Use(), DefaultQuotas(bucket=Quotas(kept=0)))
+        self.assertEqual(closed.fullest, 0.0)
+        closed = standing_of_bucket(self.BUCKET, Use(kept=1), DefaultQuotas(bucket=Quotas(kept=0)))
+        self.assertEqual(closed.fullest, 1.0)
+        self.assertIsNone(standing_of_bucket(self.BUCKET, Use(kept=1), DefaultQuotas()).fullest)
+
+    def test_nearly_full(self) -> None:
+        """From nine tenths on, or, once that was told, until it is clearly less; of the staging disk never."""
+        for kept, was_told, expected in (
+            (89, False, False),
+            (90, False, True),
+            (85, True, True),
+            (84, True, False),
+        ):
+            of_bucket = DefaultQuotas(bucket=Quotas(staging=1, kept=100))
+            standing = standing_of_bucket(self.BUCKET, Use(staging=1, kept=kept), of_bucket)
+            self.assertIs(standing.is_nearly_full(QuotaKind.KEPT, was_told=was_told), expected, kept)
+            self.assertFalse(standing.is_nearly_full(QuotaKind.STAGED, was_told=was_told))
+            self.assertFalse(standing.is_nearly_full(QuotaKind.OBJECTS, was_told=was_told))
+
+    def test_fullest_first(self) -> None:
+        """Those with quotas, the fullest first, then by name."""
+        ann = standing_of_user(self.ANN, Use(objects=1), self.DEFAULTS)
+        bucket = standing_of_bucket(self.BUCKET, Use(kept=19), self.DEFAULTS)
+        bare = standing_of_bucket(self.BUCKET, Use(kept=19), DefaultQuotas())
+        self.assertEqual(fullest_first([ann, bare, bucket]), [bucket, ann])
 
 
 class FairnessTests(SynchronousTestCase):

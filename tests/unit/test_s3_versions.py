@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from coldstore.interfaces.metadata import BATCH_MAX, DELETIONS_MAX
+from coldstore.interfaces.metadata import DELETED_KEYS_MAX, DELETIONS_MAX
 from coldstore.s3.objects import WantedDeletion, batches
 from tests.unit.s3_rig import Rig, text_of, texts_of
 from tests.unit.s3_wire import ParsedAnswer
@@ -265,7 +265,7 @@ class SeveralTests(Case):
             return [len(part) for part in parts]
 
         self.assertEqual(
-            sizes([plain] * 100, keeps_versions=False), [BATCH_MAX, BATCH_MAX, 100 - 2 * BATCH_MAX]
+            sizes([plain] * 100, keeps_versions=False), [*[DELETED_KEYS_MAX] * 3, 100 - 3 * DELETED_KEYS_MAX]
         )
         self.assertEqual(sizes([plain] * (DELETIONS_MAX + 1), keeps_versions=True), [DELETIONS_MAX, 1])
         self.assertEqual(sizes([of_id] * (DELETIONS_MAX + 1), keeps_versions=False), [DELETIONS_MAX, 1])
