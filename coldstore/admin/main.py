@@ -11,9 +11,9 @@ from typing import Any
 from coldstore.admin.client import Client, NotRunning, Refused
 from coldstore.admin.overview import alert_text, overview
 from coldstore.admin.policy_commands import add_policy, add_user_policy, has_words, user_policy
+from coldstore.admin.quotatext import QUOTA_MEANINGS, quota_field, quota_page, quota_table
 from coldstore.admin.safekeeping import ACTIONS as OF_DATA_KEYS
 from coldstore.admin.safekeeping import carry_out
-from coldstore.admin.quotatext import QUOTA_MEANINGS, quota_field, quota_page, quota_table
 from coldstore.model.quotas import QuotaKind
 from coldstore.upkeep.command import add_db
 from coldstore.util.accounts import account_name

@@ -30,8 +30,6 @@ CONFIGURATIONS: Mapping[str, bytes] = {
     "encryption": b"<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>AES256</SSEAlgorithm>"
     b"</ApplyServerSideEncryptionByDefault><BucketKeyEnabled>false</BucketKeyEnabled><BlockedEncryptionTypes><EncryptionType>NONE"
     b"</EncryptionType></BlockedEncryptionTypes></Rule></ServerSideEncryptionConfiguration>",
-    "cors": b"<CORSConfiguration><CORSRule><AllowedOrigin>https://*.example.com</AllowedOrigin><AllowedMethod>PUT</AllowedMethod>"
-    b"<AllowedHeader>x-amz-*</AllowedHeader></CORSRule></CORSConfiguration>",
     "logging": b"<BucketLoggingStatus/>",
     "notification": b"<NotificationConfiguration/>",
     "policy": b'{"Version":"2012-10-17","Statement":[{"Sid":"a","Effect":"Deny","Principal":"*","Action":["s3:GetBucketWebsite"],'
@@ -508,6 +506,37 @@ def _ownership(random: Random) -> Asked:
     return Asked(operation="ownership", method=method, target=_bucket(b"ownershipControls"), body=body)
 
 
+def _cors(random: Random) -> Asked:
+    """Set rules for pages, look at them, or take them away."""
+    method = random.choice((b"GET", b"PUT", b"PUT", b"PUT", b"DELETE"))
+    body = b""
+    if method == b"PUT":
+        rules = b"".join(
+            b"<CORSRule>%s<AllowedOrigin>%s</AllowedOrigin><AllowedMethod>%s</AllowedMethod>%s</CORSRule>"
+            % (
+                random.choice((b"", b"<ID>r%d</ID>" % number)),
+                random.choice((b"*", b"https://*.example.com", b"null")),
+                random.choice((b"GET", b"PUT")),
+                random.choice(
+                    (
+                        b"",
+                        b"<AllowedHeader>x-amz-*</AllowedHeader><AllowedHeader>content-type</AllowedHeader>",
+                        b"<ExposeHeader>ETag</ExposeHeader><MaxAgeSeconds>3000</MaxAgeSeconds>",
+                    )
+                ),
+            )
+            for number in range(random.randrange(1, 4))
+        )
+        body = _document(b"CORSConfiguration", rules, random)
+    return Asked(
+        operation="cors",
+        method=method,
+        target=_bucket(b"cors"),
+        body=body,
+        framing=_proof(random) if body else Framing.HASH,
+    )
+
+
 def _preflight(random: Random) -> Asked:
     headers = (
         (b"origin", random.choice((b"https://www.example.com", b"null", b"https://other.test"))),
@@ -603,6 +632,7 @@ OPERATIONS: Mapping[str, tuple[Make, float]] = {
     "acl": (_acl, 1),
     "ownership": (_ownership, 0.7),
     "service": (_service, 0.7),
+    "cors": (_cors, 1),
     "preflight": (_preflight, 0.7),
     "form": (_form, 3),
     "list 1": (_listing(b"", (b"marker", (b"a", b"kept")), (b"max-keys", (b"0", b"1", b"2", b"5000"))), 1),
