@@ -2,6 +2,7 @@
 
 import argparse
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,12 +15,14 @@ from coldstore.config.schema import Configuration
 from coldstore.interfaces.metadata import IMetadataStore, RecordElsewhere
 from coldstore.metadata.choice import store_of
 from coldstore.metadata.portable.stores import Act, Portable
+from coldstore.metadata.sql.tables import Table
 from coldstore.metadata.sqlite.portable import SqliteSnapshot
 from coldstore.metadata.sqlite.schema import shipped_migrations
 from coldstore.upkeep.desk import Desk
 from coldstore.upkeep.progress import Progress
 from coldstore.upkeep.running import COMMANDS
-from tests.contract.portable_contract import lead_life, rows_of, without_acts
+from tests.contract.old_stores import counted
+from tests.contract.portable_contract import Rows, lead_life, rows_of, without_acts
 
 reactor = cast(Any, installed_reactor)
 
@@ -109,6 +112,16 @@ class Commands:
 
     :ivar state: the state directory
     """
+
+    async def check_kept(self: Any, store: IMetadataStore, tables: Sequence[Table], rows: Rows) -> None:
+        """Check that an upgrade has counted what owners keep. :param rows: from before"""
+        (names,) = [table.column_names for table in tables if table.name == "versions"]
+        recount = counted(dict(zip(names, row, strict=True)) for row in rows["versions"])
+        for asked in {owner_id for owner_id, _, _ in recount}:
+            use = await store.quota_use(owner_id=asked)
+            mine = [amounts for (owner_id, _, _), amounts in recount.items() if owner_id == asked]
+            self.assertEqual((use.kept, use.objects, use.restores), tuple(map(sum, zip(*mine, strict=True))))
+            self.assertGreater(use.restores, 0)
 
     def prepare(self: Any) -> None:
         """Have an empty state directory."""

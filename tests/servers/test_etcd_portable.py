@@ -28,7 +28,7 @@ from coldstore.metadata.etcd.schema import ACCESS_KEYS
 from coldstore.metadata.portable.stores import Portable, Row
 from coldstore.metadata.portable.transfer import Sums, transfer
 from coldstore.metadata.sql.migrations import Migration
-from coldstore.metadata.sql.tables import BY_NAME
+from coldstore.metadata.sql.tables import BY_NAME, Table
 from coldstore.metadata.sqlite.portable import PortableSqlite, SqliteSnapshot
 from coldstore.metadata.sqlite.schema import shipped_migrations
 from coldstore.model.errors import MetadataUnavailable
@@ -195,8 +195,8 @@ class CommandTests(Commands, TestCase):
         """From a file into etcd, dumped there, back again, and the dump into etcd: all the same rows, whatever the replica was."""
         await self.check_life("etcd", "etcd", AnotherAppliance, "in use by another appliance \\(process")
 
-    async def old_rows(self) -> dict[str, list[Row]]:
-        """Have the rows of a store in etcd as they were when a user had one key, in the clear; return them."""
+    async def old_rows(self) -> tuple[tuple[Table, ...], dict[str, list[Row]]]:
+        """Have the rows of a store in etcd as they were when a user had one key, in the clear; return them, and their tables."""
         path = self.mktemp()
         make_old_store(path, ACCESS_KEYS - 1)
         snapshot = SqliteSnapshot(path)
@@ -215,11 +215,11 @@ class CommandTests(Commands, TestCase):
             await gateway.txn([], [putting(keys.schema, b'{"schema": %d}' % (ACCESS_KEYS - 1))])
         finally:
             await gateway.close()
-        return rows
+        return tables, rows
 
     async def test_upgrade_of_access_keys(self) -> None:
         """Keys leave the rows of users for tables of their own, also when that is broken off; a dump from before is of before."""
-        before = await self.old_rows()
+        tables, before = await self.old_rows()
         place = Place(cluster=self.settings.metadata.etcd)
         snapshot = await place.snapshot(reactor)
         found = await rows_of(snapshot)
@@ -242,6 +242,7 @@ class CommandTests(Commands, TestCase):
         self.assertEqual((await self.db("upgrade"))["result"], "done")
         store = store_of(self.settings, reactor)
         await store.open()
+        await self.check_kept(store, tables, before)
         old = {row[2]: row for row in before["users"]}
         self.assertEqual(
             await store.plain_secrets(after="", limit=9),

@@ -108,6 +108,7 @@ class CommandTests(Commands, TestCase):
         self.assertEqual((await self.db("upgrade"))["result"], "done")
         store = store_of(self.settings, reactor)
         await store.open()
+        await self.check_kept(store, tables, before)
         secrets = {row[2]: row[3] for row in before["users"]}
         self.assertEqual(await store.plain_secrets(after="", limit=9), secrets)
         keys = {key.access_key: key.user_id for key in await store.access_keys(after="", limit=9)}

@@ -138,13 +138,14 @@ class ValueTests(SynchronousTestCase):
     def test_what_is_not_there(self) -> None:
         """What is null takes no room, nor what is in the key; a column that is not there has its default."""
         table = BY_NAME["users"]
-        row = ("id", "n\u00e4me", 1.5, None, None)
+        nothing = (None,) * (len(table.columns) - 3)
+        row = ("id", "n\u00e4me", 1.5, *nothing)
         self.assertEqual(
             value_of(table, row).decode(),
             '{"name":"n\u00e4me","created_at":1.5}',
         )
         self.assertEqual(
-            row_of(table, ("id",), b'{"name":"n"}', {"created_at": 7.0}), ("id", "n", 7.0, None, None)
+            row_of(table, ("id",), b'{"name":"n"}', {"created_at": 7.0}), ("id", "n", 7.0, *nothing)
         )
 
     def test_whole_numbers_of_a_column_of_reals(self) -> None:

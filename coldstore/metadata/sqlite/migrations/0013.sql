@@ -11,9 +11,6 @@ ALTER TABLE buckets ADD COLUMN object_quota INTEGER;
 ALTER TABLE shares ADD COLUMN kept_bytes INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE shares ADD COLUMN object_count INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE shares ADD COLUMN restore_bytes INTEGER NOT NULL DEFAULT 0;
-INSERT INTO shares (owner_id, bucket_uid, storage_class)
-    SELECT DISTINCT owner_id, bucket_uid, storage_class FROM versions WHERE deleted_at IS NULL AND is_marker = 0
-    ON CONFLICT (owner_id, bucket_uid, storage_class) DO NOTHING;
 UPDATE shares SET kept_bytes = counted.kept_bytes, object_count = counted.object_count, restore_bytes = counted.restore_bytes FROM (
     SELECT owner_id, bucket_uid, storage_class, sum(coalesce(content_bytes, size_bytes)) AS kept_bytes, count(*) AS object_count,
         sum(CASE WHEN restore_phase IS NULL THEN 0 ELSE size_bytes END) AS restore_bytes
