@@ -4,7 +4,6 @@ class (``backlog``), and what owners have by bucket and class (``shares``).
 """
 
 from collections import Counter
-from operator import add
 from typing import NamedTuple
 
 from coldstore.metadata.sql.database import Database
@@ -12,7 +11,9 @@ from coldstore.model.objects import ArchiveState, ObjectVersion, RestorePhase, S
 
 _WAITING = frozenset({ArchiveState.PENDING, ArchiveState.CLAIMED})
 _KEY = "owner_id, bucket_uid, storage_class"
-_SUMS = "used_bytes, promised_bytes, kept_bytes, object_count, restore_bytes"
+_SUMS = "used_bytes, kept_bytes, object_count"
+_ALL_SUMS = f"{_SUMS}, promised_bytes, restore_bytes"
+_NOTHING = [0, 0, 0, 0, 0]
 
 
 class Share(NamedTuple):
@@ -30,38 +31,29 @@ class Share(NamedTuple):
 
 class Counted(NamedTuple):
     """
-    What is counted of a share, in the order of the sums.
+    What is counted of a version, but for its pieces, which are counted by layout (``used_bytes``).
 
-    :ivar used_bytes: pieces on the disk
-    :ivar promised_bytes: what ongoing restores will bring to the disk
-    :ivar kept_bytes: living versions, on disk or tape, as S3 shows their size
-    :ivar object_count: living versions; a delete marker is none
-    :ivar restore_bytes: living versions with a restore, ongoing or not yet expired, as they are stored
+    :ivar kept_bytes: its size as S3 shows it, on disk or tape, as long as it lives
+    :ivar object_count: 1 as long as it lives and is no delete marker
+    :ivar promised_bytes: what an ongoing restore will bring to the disk
+    :ivar restore_bytes: its size as it is stored, as long as it has a restore, ongoing or not yet expired
     """
 
-    used_bytes: int = 0
-    promised_bytes: int = 0
-    kept_bytes: int = 0
-    object_count: int = 0
-    restore_bytes: int = 0
-
-
-NOTHING = Counted()
+    kept_bytes: int
+    object_count: int
+    promised_bytes: int
+    restore_bytes: int
 
 
 def counted(version: ObjectVersion) -> Counted:
-    """Return what is counted of a version, but for its pieces, which are counted by layout."""
+    """Return what is counted of a version."""
     if version.deleted_at is not None or version.is_marker:
-        return NOTHING
+        return Counted(0, 0, 0, 0)
     facts, restore = version.facts, version.restore
-    restored_bytes = 0 if restore is None else facts.size_bytes
-    comes_back = restore is not None and restore.phase is RestorePhase.ONGOING and not version.on_disk
-    return Counted(
-        promised_bytes=restored_bytes if comes_back else 0,
-        kept_bytes=facts.content_bytes,
-        object_count=1,
-        restore_bytes=restored_bytes,
-    )
+    if restore is None:
+        return Counted(facts.content_bytes, 1, 0, 0)
+    comes_back = restore.phase is RestorePhase.ONGOING and not version.on_disk
+    return Counted(facts.content_bytes, 1, facts.size_bytes if comes_back else 0, facts.size_bytes)
 
 
 class Tally:
@@ -70,7 +62,8 @@ class Tally:
     def __init__(self) -> None:
         self._objects: Counter[StorageClass] = Counter()
         self._bytes: Counter[StorageClass] = Counter()
-        self._shares: dict[Share, Counted] = {}
+        self._shares: dict[Share, list[int]] = {}
+        """In the order of ``_ALL_SUMS``."""
 
     def enters(self, version: ObjectVersion, bucket_uid: int) -> None:
         """A version begins to exist."""
@@ -93,7 +86,7 @@ class Tally:
 
     def stages(self, share: Share, change_bytes: int) -> None:
         """Pieces of a share come to the disk, or (negative) are another's from now on."""
-        self._add(share, Counted(used_bytes=change_bytes))
+        self._sums_of(share)[0] += change_bytes
 
     async def write(self, db: Database) -> None:
         """Write the sums down, those that are others than before."""
@@ -102,10 +95,13 @@ class Tally:
             if count or size_bytes:
                 row = (storage_class.value, count, size_bytes)
                 await db.add("backlogs", "storage_class", "object_count, size_bytes", row)
-        for share, change in self._shares.items():
-            if change != NOTHING:
-                owner_id, bucket_uid, storage_class = share
-                await db.add("shares", _KEY, _SUMS, (owner_id, bucket_uid, storage_class.value, *change))
+        for (owner_id, bucket_uid, storage_class), sums in self._shares.items():
+            if sums == _NOTHING:
+                continue
+            # Most steps know nothing of restores.
+            width = 5 if sums[3] or sums[4] else 3
+            whose = (owner_id, bucket_uid, storage_class.value)
+            await db.add("shares", _KEY, _SUMS if width == 3 else _ALL_SUMS, (*whose, *sums[:width]))
 
     def _wait(self, version: ObjectVersion, by: int) -> None:
         if version.archive_state in _WAITING:
@@ -113,7 +109,18 @@ class Tally:
             self._bytes[version.facts.storage_class] += by * version.facts.size_bytes
 
     def _count(self, version: ObjectVersion, bucket_uid: int, by: int) -> None:
-        self._add(Share.of(version, bucket_uid), Counted(*(by * amount for amount in counted(version))))
+        if version.is_marker:
+            return
+        kept_bytes, object_count, promised_bytes, restore_bytes = counted(version)
+        sums = self._sums_of(Share.of(version, bucket_uid))
+        sums[1] += by * kept_bytes
+        sums[2] += by * object_count
+        if restore_bytes:
+            sums[3] += by * promised_bytes
+            sums[4] += by * restore_bytes
 
-    def _add(self, share: Share, change: Counted) -> None:
-        self._shares[share] = Counted(*map(add, self._shares.get(share, NOTHING), change))
+    def _sums_of(self, share: Share) -> list[int]:
+        sums = self._shares.get(share)
+        if sums is None:
+            sums = self._shares[share] = [0, 0, 0, 0, 0]
+        return sums
