@@ -30,6 +30,8 @@ _NEEDED: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "DeleteObjects": (),
         "ListMultipartUploads": ("ListBucketMultipartUploads",),
         "PostObject": ("PutObject",),
+        # Browsers ask without a signature, and the rules of the bucket answer: ``coldstore.s3.sharing``.
+        "OptionsObject": (),
         "PutObject": ("PutObject",),
         "CopyObject": ("PutObject",),
         "GetObject": ("GetObject",),

@@ -216,7 +216,7 @@ class Endpoint:
             account.operation = operation.value
             carried_out = self._carried_out_by(operation)
         except S3Error:
-            if caller.is_anonymous:
+            if caller.is_anonymous and head.method != PREFLIGHT:
                 raise S3Error("AccessDenied", _UNSIGNED) from None
             raise
         call = Call(
