@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from coldstore.model.acl import CannedAcl, Ownership
 from coldstore.model.keys import AccessKey, Signer
 from coldstore.model.objects import ObjectVersion, User
+from coldstore.model.quotas import QuotaKind
 from coldstore.s3.auth import Authenticator
 from tests.unit.s3_rig import Rig, text_of, texts_of
 from tests.unit.s3_wire import HOST, NOW, ParsedAnswer, Wire, message, signed_headers
@@ -404,7 +405,7 @@ class AccessTests(SynchronousTestCase):
                 self.ask(who, "PUT", f"/bkt/{who}{len(headers)}", "123456", **headers).status, 200
             )
             self.assertEqual(self.used(owner), before + 6, who)
-        self.successResultOf(self.rig.store.set_user_quota(name="alice", quota_bytes=1))
+        self.successResultOf(self.rig.store.set_user_quotas(name="alice", quotas={QuotaKind.STAGED: 1}))
         self.assertEqual(self.ask(NOBODY, "PUT", "/bkt/n", "123456").code, "QuotaExceeded")
         self.assertEqual(self.ask("bob", "PUT", "/bkt/n", "123456").status, 200)
 
