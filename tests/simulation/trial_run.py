@@ -147,7 +147,7 @@ def settle(world: World, judge: Judge, *, hours: float = SETTLE_HOURS) -> list[s
     # What this life left behind is found by the next one, which sweeps at its start.
     world.kill()
     watch.pass_hours(SWEEP_HOURS)
-    readers = [Reader(client, spoiled=world.spoiled_keys) for client in world.clients]
+    readers = [Reader(client, spoiled=world.spoiled_keys) for client in (*world.clients, *world.governed)]
     for reader in readers:
         reader.begin()
     if not watch.until(lambda: all(reader.is_done for reader in readers), hours=READ_HOURS):
@@ -178,11 +178,8 @@ class Reader:
         self._rest_seconds = rest_seconds
         self._left = [key for key in client.ledger.names() if key not in spoiled]
         self._cold: list[str] = []
-
-    @property
-    def is_done(self) -> bool:
-        """Whether all was read."""
-        return not self._left and not self._cold
+        self.is_done = False
+        """Whether all was read. While it goes through what is left, nothing may be left over: that is not the end yet."""
 
     def missing(self) -> list[str]:
         """What was not."""
@@ -195,7 +192,7 @@ class Reader:
         )
 
     async def _all(self) -> None:
-        while not self.is_done:
+        while self._left or self._cold:
             left, self._left = self._left + self._cold, []
             self._cold = []
             for key in left:
@@ -205,5 +202,6 @@ class Reader:
                 elif came == "cold":
                     await self.client.wish(key, "Standard")
                     self._cold.append(key)
-            if not self.is_done:
+            if self._left or self._cold:
                 await self.client.rest(self._rest_seconds)
+        self.is_done = True
