@@ -16,6 +16,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from coldstore.admin import metrics, views
 from coldstore.admin.asking import BadRequest, NotNow, argument_of, document_of, number_of, text_of
 from coldstore.admin.datakeys import DataKeysDesk
+from coldstore.admin.governing import Governing
 from coldstore.admin.people import People
 from coldstore.admin.permissions import Permissions
 from coldstore.admin.quotas import SHOWN_MAX, Standings, quotas_of
@@ -77,6 +78,7 @@ class OperatorInterface:
         rules: ClassRules,
         pools: Sequence[str],
         quotas: DefaultQuotas,
+        day_seconds: float,
         keyring: IKeyring,
         blocks_public: bool,
         data_keys: IDataKeys,
@@ -87,6 +89,7 @@ class OperatorInterface:
         :param host: this machine (``Host.text``)
         :param quotas: of users and buckets that were given none of their own
         :param blocks_public: whether buckets block what is public of which nobody has said otherwise
+        :param day_seconds: the length of a day in the rules of clients
         :param new_user_id: makes a canonical id
         :param new_key: makes an access key and its secret
         """
@@ -98,6 +101,7 @@ class OperatorInterface:
         self._rules = rules
         self._pools = tuple(pools)
         self._standings = Standings(store=store, defaults=quotas)
+        self._governing = Governing(store=store, control=control, clock=clock, day_seconds=day_seconds)
         self._people = People(
             store=store, clock=clock, quotas=quotas, keyring=keyring, new_user_id=new_user_id, new_key=new_key
         )
@@ -125,6 +129,7 @@ class OperatorInterface:
             *self._people.answerers(),
             *self._permissions.answerers(),
             *self._data_keys.answerers(),
+            *self._governing.answerers(),
             ("POST", "/reload", self._reload),
             ("GET", "/buckets", self._buckets),
             ("POST", "/buckets/quota", self._set_bucket_quota),
@@ -158,6 +163,7 @@ class OperatorInterface:
                 cartridges=await self._store.cartridges(),
                 drives=await self._store.drives(),
                 standings=fullest_first(await self._standings.all())[:SHOWN_MAX],
+                lifecycle=self._control.lifecycle(),
                 now=self._clock.seconds(),
             )
             body = text.encode()
@@ -215,6 +221,7 @@ class OperatorInterface:
             await self._store.backlog(),
             self._control.usage(),
             await self._store.drives(),
+            self._control.lifecycle(),
             now=self._clock.seconds(),
         )
 

@@ -177,6 +177,10 @@ def _parser() -> argparse.ArgumentParser:
             )
     quota = command("quota", _quota_overview, "What users and buckets may have and what they have.")
     quota.add_argument("--all", action="store_true", help="also those that have no quota")
+    lifecycle = command(
+        "lifecycle", _lifecycle, "Lifecycle rules of buckets: how far they are carried out, and what waits."
+    )
+    lifecycle.add_argument("bucket", nargs="?", default="")
     alerts = command("alerts", _alerts, "What wants an operator's attention; or close what was dealt with.")
     alerts.add_argument("action", nargs="?", default="list", choices=["list", "close"])
     alerts.add_argument(
@@ -287,6 +291,20 @@ def _lock_text(lock: Mapping[str, Any] | None) -> str | None:
         return None
     retention = f"{lock['mode']} until {lock['retain_until']}" if lock["mode"] else ""
     return ", ".join(filter(None, [retention, "legal hold" if lock["legal_hold"] else ""])) or None
+
+
+def _lifecycle(client: Client, options: argparse.Namespace) -> None:
+    found = _row(client.get("/lifecycle", **({"bucket": options.bucket} if options.bucket else {})))
+    if options.json:
+        _print_json(found)
+        return
+    columns = ["bucket", "rule", "action", "of", "when", "prefix", "due_up_to", "gone_through_up_to", "state"]
+    print(table(_rows(found["ranges"]), columns))
+    if found["waiting"]:
+        print("\nLooked at again later:")
+        print(table(_rows(found["waiting"]), ["bucket", "reason", "versions", "first_looked_at"]))
+    if found["behind_since"]:
+        print(f"\nBehind since {found['behind_since']}.")
 
 
 def _copies_text(row: Mapping[str, Any]) -> str:

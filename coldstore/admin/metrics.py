@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 
-from coldstore.interfaces.control import Health
+from coldstore.interfaces.control import Health, LifecycleStanding
 from coldstore.interfaces.metadata import Backlog, StoreTotals
 from coldstore.interfaces.staging import StagingUsage
 from coldstore.model.cartridges import Cartridge, CartridgeState, Drive, DriveState
+from coldstore.model.due import ABORT, ActKind
 from coldstore.model.quotas import QuotaKind
 from coldstore.plan.quota import Standing
+
+LIFECYCLE_KINDS = (*(kind.value for kind in ActKind), ABORT)
 
 
 def exposition(
@@ -19,18 +22,19 @@ def exposition(
     cartridges: Sequence[Cartridge],
     drives: Sequence[Drive],
     standings: Sequence[Standing],
+    lifecycle: LifecycleStanding,
     now: float,
 ) -> str:
     """
-    Return every metric with its help and type. All are gauges: they are read from the record, not counted here.
+    Return every metric with its help and type. What is read from the record is a gauge; what this run has counted is a counter.
 
     :param standings: of users and buckets that have quotas, as many as there are to be series of
     """
     lines: list[str] = []
 
-    def gauge(name: str, text: str, values: Sequence[tuple[str, float]]) -> None:
+    def gauge(name: str, text: str, values: Sequence[tuple[str, float]], kind: str = "gauge") -> None:
         lines.append(f"# HELP coldstore_{name} {text}")
-        lines.append(f"# TYPE coldstore_{name} gauge")
+        lines.append(f"# TYPE coldstore_{name} {kind}")
         lines.extend(f"coldstore_{name}{labels} {value:.17g}" for labels, value in values)
 
     by_class = [(f'{{class="{entry.storage_class.value}"}}', entry) for entry in backlog]
@@ -63,6 +67,17 @@ def exposition(
     gauge("on_tape_bytes", "Bytes of archived objects, counted once.", [("", float(totals.on_tape_bytes))])
     gauge("restores_ongoing", "Restores under way.", [("", float(totals.ongoing_restores))])
     gauge("restored_objects", "Objects with a restored copy.", [("", float(totals.restored_objects))])
+    gauge(
+        "lifecycle_acts_total",
+        "What lifecycle rules did since the start, by kind.",
+        [(f'{{kind="{kind}"}}', float(lifecycle.acted.get(kind, 0))) for kind in LIFECYCLE_KINDS],
+        "counter",
+    )
+    gauge(
+        "lifecycle_behind_seconds",
+        "For how long something has been due by lifecycle rules that is not done yet.",
+        [("", 0.0 if lifecycle.behind_since is None else max(0.0, now - lifecycle.behind_since))],
+    )
     gauge("outbox_messages", "Notifications not yet delivered.", [("", float(totals.outbox_messages))])
     last_dump = [] if health.last_dump is None else [health.last_dump]
     gauge(

@@ -77,6 +77,14 @@ def _state(status: Row, alerts: Sequence[Row]) -> str:
         lines.append(
             ("metadata", f"last dumped at {status['last_dump_at']} ({size(status['last_dump_bytes'])})")
         )
+    if status["lifecycle_behind_seconds"] is not None:
+        behind = duration(status["lifecycle_behind_seconds"])
+        lines.append(
+            (
+                "lifecycle",
+                f"rules of buckets have been behind for {behind}: `coldstore lifecycle` says with what",
+            )
+        )
     if status["outbox_messages"]:
         lines.append(("messages", f"{_count(status['outbox_messages'], 'notification')} not yet delivered"))
     return "\n".join(f"{label:{LABEL_WIDTH}}  {text}" for label, text in lines)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from coldstore.admin.problems import problems
-from coldstore.interfaces.control import Health
+from coldstore.interfaces.control import Health, LifecycleStanding
 from coldstore.interfaces.metadata import Backlog, StoreTotals
 from coldstore.interfaces.staging import StagingUsage
 from coldstore.model.activity import DriveActivity
@@ -53,6 +53,7 @@ def status_row(
     backlog: Sequence[Backlog],
     usage: StagingUsage,
     drives: Sequence[Drive],
+    lifecycle: LifecycleStanding,
     *,
     now: float,
 ) -> Row:
@@ -73,6 +74,9 @@ def status_row(
         "not_yet_on_every_tape_oldest_seconds": None if oldest is None else max(0.0, now - oldest),
         "ongoing_restores": totals.ongoing_restores,
         "restored_objects": totals.restored_objects,
+        "lifecycle_behind_seconds": None
+        if lifecycle.behind_since is None
+        else max(0.0, now - lifecycle.behind_since),
         "outbox_messages": totals.outbox_messages,
         "open_alerts": totals.open_alerts,
         "staging_capacity_bytes": usage.capacity_bytes,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
-from coldstore.interfaces.control import Health, IControl
+from coldstore.interfaces.control import Health, IControl, LifecycleStanding
 from coldstore.interfaces.staging import IStaging, StagingUsage
 from coldstore.model.activity import DriveActivity
 from coldstore.util.loops import Loop
@@ -14,6 +14,7 @@ from coldstore.work.activity import ActivityBoard
 from coldstore.work.bells import ReactorBell
 from coldstore.work.dispatcher import Dispatcher
 from coldstore.work.dumper import Dumper
+from coldstore.work.lifecycle import Lifecycle
 from coldstore.work.packer import Packer
 from coldstore.work.watcher import Watcher
 
@@ -42,6 +43,7 @@ class Control:
         watcher: Watcher,
         remarks: Sequence[str],
         dumper: Dumper | None,
+        lifecycle: Lifecycle,
     ) -> None:
         self.is_serving = False
         self._epoch = epoch
@@ -55,6 +57,7 @@ class Control:
         self._loops = tuple(loops)
         self._watcher = watcher
         self._dumper = dumper
+        self._lifecycle = lifecycle
         self.remarks = tuple(remarks)
 
     def health(self) -> Health:
@@ -83,6 +86,10 @@ class Control:
     def usage(self) -> StagingUsage:
         """See ``IControl.usage``."""
         return self._staging.usage()
+
+    def lifecycle(self) -> LifecycleStanding:
+        """See ``IControl.lifecycle``."""
+        return LifecycleStanding(acted=dict(self._lifecycle.acted), behind_since=self._lifecycle.behind_since)
 
     def archive_now(self) -> None:
         """See ``IControl.archive_now``."""

@@ -26,6 +26,7 @@ from coldstore.keys.dataring import DataKeyring
 from coldstore.keys.keyring import Keyring
 from coldstore.model.errors import MetadataUnavailable, StagingFull
 from coldstore.model.hosts import Host
+from coldstore.plan.lock import kept_until
 from coldstore.plan.takeover import seconds_to_wait
 from coldstore.s3.auth import Authenticator
 from coldstore.s3.ids import IdSource
@@ -48,6 +49,7 @@ from coldstore.work.evictor import Evictor
 from coldstore.work.expirer import Expirer
 from coldstore.work.janitor import Janitor
 from coldstore.work.leftovers import Leftovers
+from coldstore.work.lifecycle import Lifecycle
 from coldstore.work.lockclock import LockClock
 from coldstore.work.packer import Packer
 from coldstore.work.quotawatch import QuotaWatch
@@ -74,6 +76,7 @@ LOOPS = (
     "dispatcher",
     "restorer",
     "expirer",
+    "lifecycle",
     "evictor",
     "janitor",
     "compactor",
@@ -307,6 +310,20 @@ class Core(MultiService):
             record_path=settings.sqlite_path,
             record_free_bytes=adapters.record_free_bytes,
         )
+        lifecycle = Lifecycle(
+            store=store,
+            clock=clock,
+            classes=rules,
+            policy=policies.lifecycle_policy(settings),
+            region=region,
+            events=policies.lifecycle_events(settings),
+            new_version_id=lambda: f"{unguessable.getrandbits(128):032x}",
+            kept_until=lambda version, now: kept_until(version.lock, now),
+            packer_bell=bells["packer"],
+            evictor_bell=bells["evictor"],
+            janitor_bell=bells["janitor"],
+            messages_bell=bells["deliverer"],
+        )
         rounds = {
             "packer": packer.one_round,
             "dispatcher": dispatcher.one_round,
@@ -319,6 +336,7 @@ class Core(MultiService):
                 evictor_bell=bells["evictor"],
                 messages_bell=bells["deliverer"],
             ).one_round,
+            "lifecycle": lifecycle.one_round,
             "evictor": evictor.one_round,
             "janitor": Janitor(
                 store=store,
@@ -373,6 +391,7 @@ class Core(MultiService):
             watcher=watcher,
             remarks=tape.remarks,
             dumper=dumper,
+            lifecycle=lifecycle,
         )
         operator = OperatorInterface(
             store=store,
@@ -382,6 +401,7 @@ class Core(MultiService):
             rules=rules,
             pools=tuple(settings.pools),
             quotas=policies.default_quotas(settings),
+            day_seconds=day_seconds,
             keyring=keyring,
             blocks_public=settings.server.public_access_block,
             data_keys=data_keys,

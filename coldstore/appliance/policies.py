@@ -3,6 +3,7 @@
 from types import MappingProxyType
 
 from coldstore.config.schema import Configuration, KeepingQuotas, RecallTier
+from coldstore.model.events import is_wanted
 from coldstore.model.objects import StorageClass, Tier
 from coldstore.model.precedence import Shares
 from coldstore.model.quotas import Quotas
@@ -12,10 +13,12 @@ from coldstore.plan.classes import ClassRule, ClassRules
 from coldstore.plan.dumps import DumpPolicy
 from coldstore.plan.evict import EvictPolicy, Preference
 from coldstore.plan.jobs import MountPolicy, TierPolicy
+from coldstore.plan.messages import LIFECYCLE_EVENTS
 from coldstore.plan.quota import DefaultQuotas
 from coldstore.plan.verify import VerifyMode
 from coldstore.work.deliverer import DeliveryPolicy
 from coldstore.work.dispatcher import BlamePolicy
+from coldstore.work.lifecycle import LifecyclePolicy
 from coldstore.work.writing import SyncPolicy
 
 
@@ -128,6 +131,24 @@ def evict_policy(configuration: Configuration) -> EvictPolicy:
         high_fraction=cache.high_mark,
         low_fraction=cache.low_mark,
         preference=Preference(cache.policy),
+    )
+
+
+def lifecycle_policy(configuration: Configuration) -> LifecyclePolicy:
+    """Return how lifecycle rules are carried out."""
+    lifecycle = configuration.lifecycle
+    return LifecyclePolicy(
+        interval_seconds=lifecycle.interval_seconds,
+        turn_versions=lifecycle.turn_objects,
+        day_seconds=configuration.time.day_seconds,
+    )
+
+
+def lifecycle_events(configuration: Configuration) -> frozenset[str]:
+    """Return the events of the lifecycle that some target wants: nobody else makes as many at once."""
+    patterns = [pattern for webhook in configuration.notify.webhooks for pattern in webhook.events]
+    return frozenset(
+        event for event in LIFECYCLE_EVENTS if any(is_wanted(event, pattern) for pattern in patterns)
     )
 
 

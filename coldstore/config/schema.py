@@ -395,6 +395,19 @@ class Recall:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Lifecycle:
+    """
+    How lifecycle rules of buckets are carried out.
+
+    :ivar interval_seconds: how often to look for what is due; a part of a day that is shortened for trials, at most.
+    :ivar turn_objects: objects of one bucket that are looked at before others have their turn.
+    """
+
+    interval_seconds: SomeSeconds = 15 * MINUTE
+    turn_objects: Count = 2_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Mount:
     """
     How archives and recalls share the drives, and how long a cartridge stays in one: idle, and while another is wanted there.
@@ -582,6 +595,7 @@ class Configuration:
     )
     archive: Archive = field(default_factory=Archive)
     recall: Recall = field(default_factory=Recall)
+    lifecycle: Lifecycle = field(default_factory=Lifecycle)
     mount: Mount = field(default_factory=Mount)
     tape: Tape = field(default_factory=Tape)
     notify: Notify = field(default_factory=Notify)

@@ -1,6 +1,6 @@
 """What an operator may ask of the running appliance beside what the metadata store knows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred
@@ -28,6 +28,17 @@ class Health:
     last_dump: Dump | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LifecycleStanding:
+    """
+    How lifecycle rules are carried out: what was done in this run, by kind, and since when (unix seconds) something is due that is not
+    done yet; None when nothing is.
+    """
+
+    acted: Mapping[str, int]
+    behind_since: float | None
+
+
 class IControl(Interface):
     """The appliance, from inside the process."""
 
@@ -39,6 +50,9 @@ class IControl(Interface):
 
     def usage() -> StagingUsage:
         """Tell how full the disk is."""
+
+    def lifecycle() -> LifecycleStanding:
+        """Tell how far lifecycle rules are carried out."""
 
     def archive_now() -> None:
         """Make bundles of everything that waits, without waiting for the thresholds. Repeatable."""

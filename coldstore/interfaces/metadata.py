@@ -22,6 +22,19 @@ from coldstore.model.bundles import Bundle, BundleState, Copy, Member
 from coldstore.model.cartridges import Cartridge, Drive, DriveState
 from coldstore.model.configurations import ConfigurationKind
 from coldstore.model.datakeys import DataKeyRecord
+from coldstore.model.due import (
+    Act,
+    Candidate,
+    DuePage,
+    Outcome,
+    Position,
+    RangeProgress,
+    Review,
+    Scope,
+    Subject,
+    Waiting,
+    WaitingCount,
+)
 from coldstore.model.events import Alert, AuditEvent, NewMessage, OutboxMessage, Severity
 from coldstore.model.keys import AccessKey, MasterKey, SealedSigner
 from coldstore.model.locks import UNLOCKED, BucketLock, Lock, Retention
@@ -897,6 +910,93 @@ class IMetadataStore(Interface):
 
         Fails with ``Conflict`` when the version moved, is not ARCHIVED or has a restore.
         """
+
+    # ── lifecycle ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def lifecycle_ranges(*, after: tuple[int, str], limit: int) -> Deferred[list[RangeProgress]]:
+        """Return how far ranges were gone through, by bucket and id, beginning behind ``after`` ((0, ""): from the start)."""
+
+    def change_lifecycle_ranges(
+        bucket_uid: int, *, begun: Mapping[str, Subject], ended: Collection[str], counts_newer: bool
+    ) -> Deferred[None]:
+        """
+        Begin at most BATCH_MAX ranges of a bucket, those that are there stay as they are, and end as many. Harmless to repeat.
+
+        From now on the steps that make versions due otherwise than by time have them reviewed: those of a bucket with ranges that get a
+        time that a range was gone through already, become current again, get other tags, or of whose key other versions go.
+
+        :param counts_newer: of a bucket with rules that demand newer versions: also every one that something newer replaces
+        """
+
+    def advance_lifecycle_range(bucket_uid: int, range_id: str, *, through: Position) -> Deferred[None]:
+        """A range was gone through up to a place; nothing happens when there is no such range any more. Harmless to repeat."""
+
+    def due_versions(
+        bucket_uid: int,
+        subject: Subject,
+        scope: Scope,
+        *,
+        after: Position,
+        until: float,
+        newer_max: int,
+        limit: int,
+    ) -> Deferred[DuePage]:
+        """
+        Return versions of a bucket with times behind ``after`` and up to ``until``, by time and uid, that are of the subject and meet the
+        scope, at most ``limit`` (up to 1,000). A page may have few or none and not be the last: cost is bounded, and follows how many
+        have such a time, not how many there are.
+
+        :param newer_max: up to where newer versions are counted
+        """
+
+    def due_uploads(bucket_uid: int, scope: Scope, *, until: float, limit: int) -> Deferred[Sequence[Upload]]:
+        """Return uploads of a bucket that were begun by a time (of the scope the prefix counts), the oldest first."""
+
+    def carry_out(
+        bucket: str,
+        acts: Sequence[Act],
+        *,
+        revision: int,
+        at: float,
+        owner_id: str,
+        region: str,
+        events: Collection[str],
+    ) -> Deferred[list[Outcome]]:
+        """
+        Carry out at most ACTS_MAX acts on different versions of a bucket, and return what became of each. What was done is in the audit
+        trail, and in the outbox if its event is among ``events``, with the same step. A version that is not as it was read is left as it
+        is.
+
+        What becomes of bytes and restores is as with ``delete_current``; a class changes only if every extent has a verified copy in each
+        pool that the act names, no restore is there, and no bundle needs it that is not archived.
+
+        :param revision: of the bucket's lifecycle configuration: fails with ``Conflict`` when it has another one now, or none
+        :param owner_id: of delete markers
+
+        Fails with ``NoSuchBucket``. After an unknown outcome look at the versions again.
+        """
+
+    def abort_due_upload(upload: Upload, *, revision: int, rule_id: str, at: float) -> Deferred[None]:
+        """
+        End an upload as ``abort_upload`` does, with a line in the audit trail.
+
+        Fails with ``NoSuchBucket``, ``NoSuchUpload``, or ``Conflict`` as ``carry_out``.
+        """
+
+    def due_reviews(*, now: float, limit: int) -> Deferred[list[Review]]:
+        """Return what is to be looked at by ``now``, longest due first, at most ``limit`` (up to 1,000)."""
+
+    def noncurrent_of_key(version_uid: int, *, limit: int) -> Deferred[list[Candidate]]:
+        """Return what is not current of the key of a version, newest first; nothing when that is not known any more."""
+
+    def keep_reviews(*, done: Sequence[int], waiting: Sequence[Waiting]) -> Deferred[None]:
+        """
+        Forget at most BATCH_MAX reviews, and have half as many versions looked at later, each instead of an earlier wish of this kind.
+        Harmless to repeat.
+        """
+
+    def reviews_waiting() -> Deferred[list[WaitingCount]]:
+        """Count what is to be looked at, by bucket and reason; takes longer the more there is."""
 
     # ── restore ─────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -71,3 +71,8 @@ class AuditEvent:
     what: str
     subject: str
     detail: str
+
+
+def is_wanted(event: str, pattern: str) -> bool:
+    """Whether a target that names events like ``s3:ObjectRestore:Completed`` wants one; ``*`` at the end stands for any rest."""
+    return event.startswith(pattern[:-1]) if pattern.endswith("*") else event == pattern

@@ -226,7 +226,8 @@ class Encryption(NamedTuple):
 
 class VersionFacts(NamedTuple):
     """
-    What a writer fixes when a version comes into being; it never changes, so bundles may rely on it.
+    What a writer fixes when a version comes into being; but for ``storage_class`` it never changes, so bundles may rely on it
+    (``ObjectVersion.archived_facts``).
 
     ``version_id`` is what the version is called where its bucket is Enabled, else it becomes ``NULL_VERSION_ID`` when it is
     published. ``headers`` are the stored system headers in lower case (``content-type`` and so on; ``TAGGING``), ``user_metadata`` the
@@ -279,6 +280,9 @@ class ObjectVersion(NamedTuple):
     and so on): ``()`` is a list that grants nobody anything; a version whose writer said nothing is its owner's alone. ``lock`` is what
     keeps it from being deleted. ``rewrapped`` is its key under a later key of data than that among its facts, which stays there: it is so
     on tape.
+
+    ``archived_class`` is the class that bundles have of it where that is another one than it has now;
+    ``transition_class`` the one to which it goes once it has the copies on tape that that class asks for, where its own asks for none.
     """
 
     version_uid: int
@@ -298,6 +302,8 @@ class ObjectVersion(NamedTuple):
     tags: Pairs | None = None
     lock: Lock = UNLOCKED
     acl: Pairs | None = None
+    archived_class: StorageClass | None = None
+    transition_class: StorageClass | None = None
     rewrapped: WrappedKey | None = None
 
     @property
@@ -306,6 +312,20 @@ class ObjectVersion(NamedTuple):
         encryption = self.facts.encryption
         assert encryption is not None and encryption.is_by_server, "the appliance has the key"
         return self.rewrapped or WrappedKey(encryption.master_key, encryption.wrapped_key)
+
+    @property
+    def packing_class(self) -> StorageClass:
+        """The class whose copies on tape it gets."""
+        return self.transition_class or self.facts.storage_class
+
+    @property
+    def archived_facts(self) -> VersionFacts:
+        """Its facts as bundles have them, which never changes."""
+        return (
+            self.facts
+            if self.archived_class is None
+            else self.facts._replace(storage_class=self.archived_class)
+        )
 
     @property
     def name(self) -> str:

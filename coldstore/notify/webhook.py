@@ -18,7 +18,7 @@ from twisted.web.client import ResponseNeverReceived
 from zope.interface import implementer
 
 from coldstore.interfaces.notify import DeliveryFailed, INotifier
-from coldstore.model.events import OutboxMessage
+from coldstore.model.events import OutboxMessage, is_wanted
 from coldstore.util.asynchronous import returns_deferred
 
 CONNECTION_FAULTS = (
@@ -42,10 +42,7 @@ class WebhookTarget:
 
     def wants(self, event: str) -> bool:
         """Whether an event is for this target."""
-        return any(
-            event.startswith(pattern[:-1]) if pattern.endswith("*") else event == pattern
-            for pattern in self.events
-        )
+        return any(is_wanted(event, pattern) for pattern in self.events)
 
 
 def signature(secret: bytes, at: int, body: bytes) -> str:

@@ -52,6 +52,17 @@ def is_protected(lock: Lock, at: float, *, bypass: bool = False) -> bool:
     return bool(lock.legal_hold) or _is_retained(lock.retention, at, bypass=bypass)
 
 
+def kept_until(lock: Lock, at: float) -> float | None:
+    """
+    Return until when a version may not be deleted, infinite as long as nobody can say; None when it may.
+
+    :param at: the time of day: by ``lock_time`` it may be kept for longer
+    """
+    if lock.legal_hold:
+        return math.inf
+    return lock.retention.until if lock.retention is not None and lock.retention.until > at else None
+
+
 def bypassed(lock: Lock, at: float) -> bool:
     """Whether a version may be deleted by whoever bypasses GOVERNANCE, and by nobody else."""
     return is_protected(lock, at) and not is_protected(lock, at, bypass=True)

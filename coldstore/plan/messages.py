@@ -9,6 +9,10 @@ from urllib.parse import quote_plus
 from coldstore.model.events import NewMessage
 from coldstore.model.objects import ObjectVersion
 
+LIFECYCLE_DELETED = "s3:LifecycleExpiration:Delete"
+LIFECYCLE_MARKED = "s3:LifecycleExpiration:DeleteMarkerCreated"
+LIFECYCLE_MOVED = "s3:LifecycleTransition"
+LIFECYCLE_EVENTS = (LIFECYCLE_DELETED, LIFECYCLE_MARKED, LIFECYCLE_MOVED)
 S3_SERVICE = "s3.amazonaws.com"
 """Stands for the requester and its address in events that no request caused."""
 
@@ -78,6 +82,20 @@ def restore_failed(version: ObjectVersion, *, at: float, region: str, reason: st
     record["eventSource"] = "coldstore"
     record["coldstoreEventData"] = {"reason": reason}
     return _message(version, "coldstore:Restore:Failed", record, at=at)
+
+
+def lifecycle_acted(version: ObjectVersion, event: str, *, at: float, region: str) -> NewMessage:
+    """
+    One of ``LIFECYCLE_EVENTS``, of a rule that was carried out.
+
+    :param version: what was deleted, the delete marker that was put, or what moved, with its new class
+    """
+    record = _record(version, event.removeprefix("s3:"), at=at, region=region, schema="2.3")
+    if event == LIFECYCLE_MOVED:
+        record["lifecycleEventData"] = {
+            "transitionEventData": {"destinationStorageClass": version.facts.storage_class.value}
+        }
+    return _message(version, event, record, at=at)
 
 
 def _message(version: ObjectVersion, event: str, record: dict[str, object], *, at: float) -> NewMessage:

@@ -46,7 +46,7 @@ def bundle_plan(
         pools=pools,
         members=tuple(
             BundleMember(
-                facts=facts_on_tape(entry.version.facts),
+                facts=facts_on_tape(entry.version.archived_facts),
                 version_uid=entry.version.version_uid,
                 sequence=entry.version.sequence,
                 extent=entry.member.extent,

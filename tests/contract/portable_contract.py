@@ -189,6 +189,13 @@ class PortableContract:
                 connection.execute(
                     "UPDATE versions SET master_key = '5678', rewrapped_key = 'w' WHERE is_marker = 0"
                 )
+                connection.execute(
+                    "INSERT INTO lifecycle_ranges SELECT bucket_uid, 'r', 'current', 7.5, 3 FROM buckets"
+                )
+                connection.execute(
+                    "INSERT INTO lifecycle_reviews (bucket_uid, version_uid, look_at, reason)"
+                    " SELECT bucket_uid, version_uid, 0.5, 'locked' FROM versions"
+                )
         else:
             await lead_life(path, seed=seed, steps=steps)
         if change:

@@ -84,6 +84,7 @@ from tests.contract.metadata_contract import (
     piece_of,
     upload_of,
 )
+from tests.contract.metadata_lifecycle import LifecycleContract
 from tests.contract.metadata_locks import LockContract, LockedModel
 from tests.contract.metadata_model import MetadataModel
 from tests.contract.metadata_versions import VersionsContract, least
@@ -132,15 +133,19 @@ class Faulty(MetadataSteps):
         return FaultyStore(SqliteStore(":memory:")).as_store()
 
 
-class InMemoryTests(InMemory, MetadataContract, VersionsContract, LockContract, TestCase):
+class InMemoryTests(InMemory, MetadataContract, VersionsContract, LockContract, LifecycleContract, TestCase):
     """The contract, at once."""
 
 
-class OnThreadsTests(OnThreads, MetadataContract, VersionsContract, LockContract, TestCase):
+class OnThreadsTests(
+    OnThreads, MetadataContract, VersionsContract, LockContract, LifecycleContract, TestCase
+):
     """The contract, on threads."""
 
 
-class FaultyStoreContractTests(Faulty, MetadataContract, VersionsContract, LockContract, TestCase):
+class FaultyStoreContractTests(
+    Faulty, MetadataContract, VersionsContract, LockContract, LifecycleContract, TestCase
+):
     """The contract, behind the fault wrapper."""
 
 
@@ -188,7 +193,7 @@ class CommonSql(Connection):
         return super().execute(sql, *arguments)
 
 
-class InCommonSqlTests(MetadataContract, VersionsContract, LockContract, TestCase):
+class InCommonSqlTests(MetadataContract, VersionsContract, LockContract, LifecycleContract, TestCase):
     """The contract in SQL that all databases understand: what a step says of SQLite's own it has from the dialect."""
 
     def make_store(self) -> IMetadataStore:

@@ -58,6 +58,8 @@ CAME_LATER = {
     "user_policies",
     "lock_clock",
     "data_keys",
+    "lifecycle_ranges",
+    "lifecycle_reviews",
 }
 """Tables that no earlier schema had."""
 

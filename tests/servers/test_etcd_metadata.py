@@ -9,6 +9,7 @@ from twisted.trial.unittest import TestCase
 
 from coldstore.interfaces.metadata import IMetadataStore
 from tests.contract.metadata_contract import GroupCommitContract, MetadataContract, MetadataSteps
+from tests.contract.metadata_lifecycle import LifecycleContract
 from tests.contract.metadata_locks import LockContract, LockedModel
 from tests.contract.metadata_model import MetadataModel
 from tests.contract.metadata_versions import VersionsContract
@@ -35,7 +36,7 @@ class OnEtcd(MetadataSteps):
         self.assertEqual(rows_in_etcd(etcd.shared()), rows_in_file(self.replica))
 
 
-class OnEtcdTests(OnEtcd, MetadataContract, VersionsContract, LockContract, TestCase):
+class OnEtcdTests(OnEtcd, MetadataContract, VersionsContract, LockContract, LifecycleContract, TestCase):
     """The contract."""
 
 

@@ -21,6 +21,7 @@ from coldstore.metadata.sqlite.executors import InlineExecutor
 from coldstore.metadata.sqlite.schema import shipped_migrations
 from coldstore.metadata.sqlite.store import prepare
 from tests.contract.metadata_contract import MetadataContract
+from tests.contract.metadata_lifecycle import LifecycleContract
 from tests.contract.metadata_model import MetadataModel
 from tests.contract.metadata_versions import VersionsContract, least
 from tests.servers.postgres_stores import OwnDatabase
@@ -75,7 +76,7 @@ def asked_by_steps() -> Questions:
         prepare(connection, shipped_migrations(), new_appliance_id=lambda: "one")
         return connection
 
-    class Asking(MetadataContract, VersionsContract, MetadataModel, SynchronousTestCase):
+    class Asking(MetadataContract, VersionsContract, LifecycleContract, MetadataModel, SynchronousTestCase):
         """The contract and a random life, in memory."""
 
         seeds = range(200, 201)

@@ -9,6 +9,7 @@ from coldstore.interfaces.metadata import IMetadataStore
 from coldstore.metadata.postgres.client import Address
 from coldstore.metadata.postgres.store import PostgresStore
 from tests.contract.metadata_contract import GroupCommitContract, MetadataContract, MetadataSteps
+from tests.contract.metadata_lifecycle import LifecycleContract
 from tests.contract.metadata_locks import LockContract, LockedModel
 from tests.contract.metadata_model import MetadataModel
 from tests.contract.metadata_versions import VersionsContract
@@ -17,8 +18,8 @@ from tests.servers import postgres
 LONG_SECONDS = 60.0
 SMALL = {"store", "writer", "migrations", "master_keys", "data_keys", "plain_secrets", "lock_clock"}
 """Tables of a row or a few, or of none but after an upgrade."""
-COUNTED = {"pieces", "discards"}
-"""What an operator's totals add up, from end to end."""
+COUNTED = {"pieces", "discards", "lifecycle_reviews"}
+"""What is added up for an operator, from end to end."""
 SORTED = {"alert_id", "bucket_uid"}
 """First columns of what is sorted before the rest is cut off: the open alerts, the uploads of buckets that are gone."""
 
@@ -48,7 +49,9 @@ class OnPostgres(MetadataSteps):
         )
 
 
-class ContractTests(OnPostgres, MetadataContract, VersionsContract, LockContract, TestCase):
+class ContractTests(
+    OnPostgres, MetadataContract, VersionsContract, LockContract, LifecycleContract, TestCase
+):
     """The contract; and the cost of each question follows its answer, not the size of the store: the server's own plans say so."""
 
     def make_store(self) -> IMetadataStore:

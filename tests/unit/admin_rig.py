@@ -19,7 +19,7 @@ from zope.interface import implementer
 
 from coldstore.admin.client import understood
 from coldstore.admin.endpoint import OperatorInterface
-from coldstore.interfaces.control import Health, IControl
+from coldstore.interfaces.control import Health, IControl, LifecycleStanding
 from coldstore.interfaces.staging import StagingUsage
 from coldstore.keys.keyfile import KeyFile
 from coldstore.keys.keyring import Keyring
@@ -27,8 +27,11 @@ from coldstore.metadata.sqlite.store import SqliteStore
 from coldstore.model.activity import DriveActivity
 from coldstore.model.bundles import Member
 from coldstore.model.cartridges import Cartridge, CartridgeState, Drive, DriveState
+from coldstore.model.configurations import ConfigurationKind
+from coldstore.model.due import LAST_UID, Position, Reason, Waiting
 from coldstore.model.events import Severity
 from coldstore.model.hosts import Host
+from coldstore.model.lifecycle import Lifecycle, Rule, lifecycle_text
 from coldstore.model.objects import (
     ObjectVersion,
     Piece,
@@ -40,6 +43,7 @@ from coldstore.model.objects import (
 )
 from coldstore.model.quotas import Quotas
 from coldstore.plan.classes import ClassRule
+from coldstore.plan.dueranges import compiled
 from coldstore.plan.quota import DefaultQuotas
 from tests.unit.encryption_keys import MemoryKeyFile, data_keyring
 
@@ -71,6 +75,7 @@ class NotingControl:
         self.state = HEALTHY
         self.at_work: list[DriveActivity] = []
         self.library_fault: Exception | None = None
+        self.standing = LifecycleStanding(acted={}, behind_since=None)
 
     def health(self) -> Health:
         """See ``IControl``."""
@@ -88,6 +93,10 @@ class NotingControl:
     def usage(self) -> StagingUsage:
         """See ``IControl``."""
         return StagingUsage(capacity_bytes=8 * GIB, used_bytes=2 * GIB, reserved_bytes=GIB)
+
+    def lifecycle(self) -> LifecycleStanding:
+        """See ``IControl``."""
+        return self.standing
 
     def archive_now(self) -> None:
         """See ``IControl``."""
@@ -166,6 +175,7 @@ class AdminRig:
             rules=RULES,
             pools=("main", "vault"),
             quotas=DefaultQuotas(user=Quotas(staging=GIB)),
+            day_seconds=86_400.0,
             keyring=self.keyring,
             blocks_public=True,
             data_keys=self.data_keys,
@@ -326,3 +336,33 @@ class AdminRig:
                 audit="new drive",
             )
         )
+
+    def govern(self, name: str, *rules: Rule) -> int:
+        """Create a bucket with lifecycle rules, whose ranges are begun; return its uid."""
+        self.add_bucket(name)
+        text = lifecycle_text(Lifecycle(rules=rules))
+        bucket = self.done(
+            self.store.set_bucket_configuration(name=name, kind=ConfigurationKind.LIFECYCLE, document=text)
+        )
+        self.ranges = compiled(text).ranges
+        self.done(
+            self.store.change_lifecycle_ranges(
+                bucket.bucket_uid,
+                begun={each.range_id: each.subject for each in self.ranges},
+                ended=[],
+                counts_newer=False,
+            )
+        )
+        return int(bucket.bucket_uid)
+
+    def go_through(self, bucket_uid: int, at: float) -> None:
+        """Have its ranges be gone through up to a time."""
+        for each in self.ranges:
+            self.done(
+                self.store.advance_lifecycle_range(bucket_uid, each.range_id, through=Position(at, LAST_UID))
+            )
+
+    def wait_for_tape(self, bucket_uid: int, count: int) -> None:
+        """Have so many versions wait for their tape copies."""
+        waiting = [Waiting(bucket_uid, number, NOW + 60, Reason.ARCHIVE) for number in range(count)]
+        self.done(self.store.keep_reviews(done=[], waiting=waiting))

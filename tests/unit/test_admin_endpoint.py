@@ -8,12 +8,14 @@ from pathlib import Path
 from twisted.internet.defer import fail
 from twisted.trial.unittest import SynchronousTestCase
 
+from coldstore.interfaces.control import LifecycleStanding
 from coldstore.interfaces.library import LibraryUnreachable
 from coldstore.interfaces.process import CommandNotFound
 from coldstore.model.activity import DriveActivity
 from coldstore.model.cartridges import CartridgeState
 from coldstore.model.errors import MetadataUnavailable
 from coldstore.model.events import Severity
+from coldstore.model.lifecycle import Filter, NoncurrentExpiration, Rule, Transition
 from coldstore.model.objects import StorageClass, Versioning
 from tests.unit.admin_rig import GIB, HEALTHY, NOW, AdminRig, cartridge
 
@@ -50,6 +52,42 @@ class QuestionTests(EndpointCase):
         self.assertEqual(answer["not_yet_on_every_tape_oldest_seconds"], 300)
         self.assertEqual(answer["staging_capacity_bytes"], 8 * GIB)
         self.assertEqual(answer["started_at"], "2027-01-15T07:59:00Z")
+
+    def test_lifecycle_shows_ranges_and_what_waits(self) -> None:
+        """Each action of each rule has a line with how far it is, and what waits has its reason and its number."""
+        uid = self.rig.govern(
+            "photos",
+            Rule(
+                rule_id="r",
+                is_enabled=True,
+                filter=Filter(prefix="a/"),
+                transitions=(Transition(days=1, storage_class=StorageClass.GLACIER),),
+                noncurrent_expiration=NoncurrentExpiration(days=30_000),
+                abort_days=1,
+            ),
+        )
+        _, answer = self.rig.json("GET", "/lifecycle")
+        self.assertEqual(
+            [(row["action"], row["of"], row["when"], row["state"]) for row in answer["ranges"]],
+            [
+                ("move to GLACIER", "current", "1 days after creation", "not begun"),
+                ("delete", "noncurrent", "30000 days after replacement", "not begun"),
+                ("abort upload", "uploads", "1 days after beginning", "not begun"),
+            ],
+        )
+        self.rig.go_through(uid, NOW - 10)
+        _, answer = self.rig.json("GET", "/lifecycle?bucket=photos")
+        self.assertEqual({row["state"] for row in answer["ranges"]}, {"done"})
+        self.rig.go_through(uid, 5.0)
+        self.rig.wait_for_tape(uid, 3)
+        _, answer = self.rig.json("GET", "/lifecycle?bucket=photos")
+        self.assertEqual([row["state"] for row in answer["ranges"]], ["behind", "done", "behind"])
+        (waiting,) = answer["waiting"]
+        self.assertEqual((waiting["bucket"], waiting["versions"]), ("photos", 3))
+        self.assertIn("not yet on every tape", waiting["reason"])
+        self.rig.add_bucket("free")
+        self.assertEqual(self.rig.json("GET", "/lifecycle?bucket=free")[1]["ranges"], [])
+        self.assertIn("no bucket nobody", self.refusal(404, "GET", "/lifecycle?bucket=nobody"))
 
     def test_objects_without_a_bucket_are_the_buckets(self) -> None:
         """Without arguments the buckets of all users are listed."""
@@ -625,6 +663,18 @@ class PublicTests(EndpointCase):
             with self.subTest(path):
                 self.assertIn(self.rig.ask(method, path, public=True)[0], (404, 405))
 
+    def test_lifecycle_is_counted(self) -> None:
+        """What rules did is counted by kind, and for how long they are behind is told, in metrics and in the status."""
+        self.rig.control.standing = LifecycleStanding(acted={"move": 7}, behind_since=NOW - 90)
+        _, answer = self.rig.ask("GET", "/metrics", public=True)
+        text = answer.decode() if isinstance(answer, bytes) else str(answer)
+        self.assertIn('coldstore_lifecycle_acts_total{kind="move"} 7\n', text)
+        self.assertIn('coldstore_lifecycle_acts_total{kind="abort"} 0\n', text)
+        self.assertIn("coldstore_lifecycle_behind_seconds 90\n", text)
+        self.assertEqual(self.rig.json("GET", "/status")[1]["lifecycle_behind_seconds"], 90)
+        self.rig.control.standing = LifecycleStanding(acted={}, behind_since=None)
+        self.assertIsNone(self.rig.json("GET", "/status")[1]["lifecycle_behind_seconds"])
+
     def test_metrics_are_valid_text_of_version_0_0_4(self) -> None:
         """Every sample has HELP and TYPE above it, every name and number is well-formed, and no sample comes twice."""
         self.rig.add_bucket("photos")
@@ -646,7 +696,8 @@ class PublicTests(EndpointCase):
                 self.assertNotIn(name, described)
                 described.add(name)
             elif line.startswith("# TYPE "):
-                self.assertEqual(line.split(" ")[2:], [name, "gauge"])
+                kind = "counter" if name.endswith("_total") else "gauge"
+                self.assertEqual(line.split(" ")[2:], [name, kind])
             else:
                 found = sample.match(line)
                 assert found is not None, line

@@ -1,5 +1,6 @@
 """What is under lock, and how a lock may change."""
 
+import math
 from datetime import UTC, datetime
 from itertools import product
 
@@ -15,6 +16,7 @@ from coldstore.plan.lock import (
     in_milliseconds,
     is_loosened,
     is_protected,
+    kept_until,
     lock_time,
     new_lock,
     paced,
@@ -172,3 +174,15 @@ class NewTests(SynchronousTestCase):
         self.assertGreaterEqual(kept, at - 1e-6)
         shown = datetime.fromisoformat(iso_time(kept)).timestamp()
         self.assertEqual(in_milliseconds(shown), kept)
+
+
+class KeptTests(SynchronousTestCase):
+    """Until when something is kept."""
+
+    def test_kept_until(self) -> None:
+        """A retention says when it ends, and a legal hold does not; what has ended keeps nothing."""
+        retention = Retention(LockMode.GOVERNANCE, 10.0)
+        self.assertEqual(kept_until(Lock(retention), 9.0), 10.0)
+        self.assertIsNone(kept_until(Lock(retention), 10.0))
+        self.assertEqual(kept_until(Lock(retention, legal_hold=True), 9.0), math.inf)
+        self.assertIsNone(kept_until(Lock(legal_hold=False), 9.0))

@@ -1,4 +1,4 @@
-"""What is not yet on every tape: sums per class, kept in the steps that change them (``tally``)."""
+"""What is not yet on every tape: sums per class whose copies it gets, kept in the steps that change them (``tally``)."""
 
 from coldstore.interfaces.metadata import Backlog
 from coldstore.metadata.sql.database import Database
@@ -11,7 +11,7 @@ async def backlog(db: Database) -> list[Backlog]:
         f"""
         SELECT storage_class, object_count, size_bytes, (
             SELECT min(created_at) FROM versions {db.dialect.by_index("backlog_ages")}
-            WHERE versions.storage_class = backlogs.storage_class
+            WHERE coalesce(versions.transition_class, versions.storage_class) = backlogs.storage_class
                 AND archive_state IN ('pending', 'claimed') AND deleted_at IS NULL)
         FROM backlogs WHERE object_count > 0 ORDER BY storage_class
         """

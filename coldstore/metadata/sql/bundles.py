@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TypeVar
 
 from coldstore.interfaces.metadata import BATCH_MAX, Conflict, MemberVersion
-from coldstore.metadata.sql import versions
+from coldstore.metadata.sql import reviews, versions
 from coldstore.metadata.sql.database import Database, Duplicate
 from coldstore.metadata.sql.rows import (
     BUNDLE_COLUMNS,
@@ -39,7 +39,8 @@ async def pending(
     for storage_class in sorted(set(classes)):
         found += await versions.selected(
             db,
-            "WHERE v.archive_state = 'pending' AND v.deleted_at IS NULL AND v.storage_class = ? AND v.sequence > ?"
+            "WHERE v.archive_state = 'pending' AND v.deleted_at IS NULL"
+            " AND coalesce(v.transition_class, v.storage_class) = ? AND v.sequence > ?"
             " ORDER BY v.sequence LIMIT ?",
             (storage_class.value, after_sequence, limit),
         )
@@ -190,6 +191,7 @@ async def settle(db: Database, bundle_id: str, *, after_position: int, at: float
             changes["disposal"] = "due"
         if changes:
             await versions.move(db, version.version_uid, changes)
+    await reviews.wake(db, sorted(on_tape), at=at)
     await tally.write(db)
     if len(batch) == BATCH_MAX:
         return int(batch[-1][0])

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from coldstore.interfaces.metadata import DELETIONS_MAX, Conflict, StepTooLarge
-from coldstore.metadata.sql import buckets, protection, standing
+from coldstore.metadata.sql import buckets, protection, reviews, standing
 from coldstore.metadata.sql.database import Database
 from coldstore.metadata.sql.standing import Under
 from coldstore.metadata.sql.tally import Tally
@@ -59,8 +59,8 @@ async def delete_current(
         await standing.give_way(db, under, null, at=at, tally=tally)
         if under.versioning is not Versioning.UNSET:
             version_id = ids[key] if under.versioning is Versioning.ENABLED else NULL_VERSION_ID
-            facts = _facts(bucket, key, version_id, at=at, owner_id=owner_id)
-            told.append(await _mark(db, facts, bucket_uid=under.bucket_uid))
+            facts = marker_facts(bucket, key, version_id, at=at, owner_id=owner_id)
+            told.append(await mark(db, facts, under=under))
         elif under.version is not None:
             told.append(under.version)
     await tally.write(db)
@@ -103,6 +103,8 @@ async def delete_these(
     for version in gone:
         if version.superseded_at is None:
             await standing.bring_back(db, found[0][0], version.facts.key)
+            await reviews.note_shown(db, found[0][0], version.facts.key, at=at)
+        await reviews.note_marker(db, found[0][0], version.facts.key, at=at)
     await tally.write(db)
     return gone
 
@@ -119,7 +121,7 @@ def _check(if_match: str | None, version: ObjectVersion) -> None:
         raise PreconditionFailed("If-Match")
 
 
-async def _mark(db: Database, facts: VersionFacts, *, bucket_uid: int) -> ObjectVersion:
+async def mark(db: Database, facts: VersionFacts, *, under: Under) -> ObjectVersion:
     """Put a delete marker under a key where nothing is current."""
     number = await db.number()
     marker = ObjectVersion(
@@ -141,14 +143,24 @@ async def _mark(db: Database, facts: VersionFacts, *, bucket_uid: int) -> Object
         "versions",
         _MARKER_COLUMNS,
         (
-            *(number, number, bucket_uid, facts.key, facts.version_id, facts.created_at, facts.owner_id),
+            *(
+                number,
+                number,
+                under.bucket_uid,
+                facts.key,
+                facts.version_id,
+                facts.created_at,
+                facts.owner_id,
+            ),
             *(facts.storage_class.value, marker.archive_state.value, *_OF_EVERY_MARKER),
         ),
     )
+    await standing.note_new(db, under, marker)
     return marker
 
 
-def _facts(bucket: str, key: bytes, version_id: str, *, at: float, owner_id: str) -> VersionFacts:
+def marker_facts(bucket: str, key: bytes, version_id: str, *, at: float, owner_id: str) -> VersionFacts:
+    """Return the facts of a delete marker."""
     return VersionFacts(
         bucket=bucket,
         key=key,

@@ -6,15 +6,16 @@ The answer to whoever asks and the rows in the end are then the same in whatever
 the questions of all of them come before the writes of any.
 
 Left out of a footprint is what such steps only read (buckets, bundles, members: steps that change those run alone), and what
-each only adds to, whoever else does: the sums, the outbox, the reads that a version had.
+each only adds to, whoever else does: the sums, the outbox, the audit trail, reviews, copies that are wanted, the reads that a version had.
 """
 
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
-from coldstore.metadata.sql import deletions, telling, uploads, versions
+from coldstore.metadata.sql import acts, deletions, telling, uploads, versions
 from coldstore.metadata.sql.database import Database
 from coldstore.metadata.sql.executor import Step
+from coldstore.model.due import Act
 from coldstore.model.objects import Piece, VersionFacts
 
 _T = TypeVar("_T")
@@ -72,6 +73,11 @@ def _delete_these(
         yield "key", bucket, key
 
 
+def _carry_out(bucket: str, acts: Sequence[Act], **_: object) -> Iterable[tuple[object, ...]]:
+    for act in acts:
+        yield "key", bucket, act.version.facts.key
+
+
 def _put_part(upload_id: str, piece: Piece) -> Iterable[tuple[object, ...]]:
     # The address that it may free is that of a piece until then: whoever wants to name it is refused, before and after.
     yield "part", upload_id, piece.ordinal
@@ -90,6 +96,7 @@ _DECLARED: Mapping[Callable[..., Any], Callable[..., Iterable[tuple[object, ...]
     versions.publish: _publish,
     deletions.delete_current: _delete_current,
     deletions.delete_these: _delete_these,
+    acts.carry_out: _carry_out,
     versions.note_reads: _note_reads,
     uploads.put_part: _put_part,
     telling.message_delivered: _message_delivered,

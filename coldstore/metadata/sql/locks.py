@@ -1,7 +1,7 @@
 """How locks change: of versions, and of what a bucket gives to new ones. A change that would break a lock is refused here, whoever asks."""
 
 from coldstore.interfaces.metadata import Conflict
-from coldstore.metadata.sql import buckets, protection, telling, versions
+from coldstore.metadata.sql import buckets, protection, reviews, telling, versions
 from coldstore.metadata.sql.database import Database
 from coldstore.metadata.sql.rows import BUCKET_COLUMNS, bucket_lock_text, bucket_of
 from coldstore.model.errors import BucketTakesNoLocks, InvalidBucketState, ObjectLocked
@@ -85,6 +85,7 @@ async def _lockable(db: Database, version_uid: int) -> ObjectVersion:
 
 async def _changed(db: Database, version_uid: int, changes: dict[str, object]) -> ObjectVersion:
     await versions.move(db, version_uid, changes)
+    await reviews.note_changed(db, version_uid)
     changed = await versions.by_uid(db, version_uid)
     assert changed is not None
     return changed

@@ -50,14 +50,14 @@ VERSION_COLUMNS = """
     v.owner_id, v.layout_id, v.on_disk, v.archive_state, v.archived_at, v.restore_phase, v.restore_tier, v.restore_days,
     v.restore_requested_at, v.restore_expires_at, v.restore_requested_by, v.last_read_at, v.read_count, v.deleted_at,
     v.revision, v.is_marker, v.superseded_at, v.tags, v.encryption, v.content_bytes, v.lock_mode, v.retain_until, v.legal_hold,
-    v.acl, v.master_key, v.rewrapped_key"""
+    v.acl, v.master_key, v.rewrapped_key, v.archived_class, v.transition_class"""
 LISTED_COLUMNS = """
     v.key, v.created_at, v.etag, coalesce(v.content_bytes, v.size_bytes), v.storage_class, v.checksum_algorithm, v.checksum_kind, v.owner_id,
     v.restore_phase, v.restore_expires_at"""
 """The fields of a ``ListedObject``, in their order."""
 OF_VERSION_COLUMNS = "v.version_id, v.sequence, v.is_marker, v.is_shown = 1 OR v.superseded_at IS NULL"
 """The fields of a ``ListedVersion`` behind those of what it shows, in their order."""
-VERSION_WIDTH = 42
+VERSION_WIDTH = 44
 LOCK_COLUMNS = "lock_mode, retain_until, legal_hold"
 PIECE_COLUMNS = "ordinal, address, length_bytes, crc64nvme, etag, checksum_algorithm, checksum_value, checksum_kind, created_at"
 PIECE_COLUMNS_OF_P = ", ".join(f"p.{column}" for column in PIECE_COLUMNS.split(", "))
@@ -318,6 +318,8 @@ def version_of(row: Row) -> ObjectVersion:
         acl,
         master_key,
         rewrapped_key,
+        archived_class,
+        transition_class,
     ) = row
     facts = VersionFacts(
         bucket=bucket,
@@ -364,6 +366,8 @@ def version_of(row: Row) -> ObjectVersion:
         lock=lock_of(lock_mode, retain_until, legal_hold),
         acl=None if acl is None else pairs_of(acl),
         rewrapped=WrappedKey(master_key, rewrapped_key) if rewrapped_key else None,
+        archived_class=None if archived_class is None else _CLASSES[archived_class],
+        transition_class=None if transition_class is None else _CLASSES[transition_class],
     )
 
 

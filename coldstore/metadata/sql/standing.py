@@ -8,7 +8,7 @@ that are not shown are in indexes of their own, which are empty where nothing is
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from coldstore.metadata.sql import protection
+from coldstore.metadata.sql import protection, reviews
 from coldstore.metadata.sql.database import Database
 from coldstore.metadata.sql.rows import VERSION_COLUMNS, bucket_lock_of, version_of
 from coldstore.metadata.sql.tally import Tally
@@ -44,7 +44,10 @@ CLAIMED = (
     " WHERE version_uid = {} AND bundles.state IN ('filling', 'frozen') LIMIT 1"
 )
 _IS_CLAIMED = f"EXISTS ({CLAIMED.format('v.version_uid')})"
-UNDER = f"b.bucket_uid, b.versioning, b.object_lock, {MARKER.format('version_uid')}, {_IS_CLAIMED}, {VERSION_COLUMNS}{SHOWN}{NAMED}"
+UNDER = (
+    f"b.bucket_uid, b.versioning, b.object_lock, b.current_through, b.noncurrent_through, {MARKER.format('version_uid')},"
+    f" {_IS_CLAIMED}, {VERSION_COLUMNS}{SHOWN}{NAMED}"
+)
 """An ``Under``: of a key, the key once more, and the name of its bucket."""
 _NULL = (
     f"SELECT {_IS_CLAIMED}, {VERSION_COLUMNS} FROM versions AS v JOIN buckets AS b ON b.bucket_uid = v.bucket_uid"
@@ -69,6 +72,7 @@ class Under(NamedTuple):
     What stands under a key of a bucket that is about to get something else.
 
     :ivar object_lock: of the bucket; None when versions in it cannot be locked
+    :ivar current_through, noncurrent_through: up to which times the ranges of its bucket's lifecycle were gone through; None without any
     :ivar shown: what is under it
     :ivar marker_uid: the delete marker that is current instead
     """
@@ -76,17 +80,21 @@ class Under(NamedTuple):
     bucket_uid: int
     versioning: Versioning
     object_lock: BucketLock | None
+    current_through: float | None
+    noncurrent_through: float | None
     marker_uid: int | None
     shown: Leaving | None
 
     @classmethod
     def of(cls, row: Sequence[Any]) -> "Under":
         """Of ``UNDER``."""
-        bucket_uid, versioning, object_lock, marker_uid, *shown = row
+        bucket_uid, versioning, object_lock, current_through, noncurrent_through, marker_uid, *shown = row
         return cls(
             int(bucket_uid),
             _VERSIONINGS[versioning],
             bucket_lock_of(object_lock) if object_lock else None,
+            current_through,
+            noncurrent_through,
             marker_uid,
             _leaving(shown),
         )
@@ -152,6 +160,15 @@ async def give_way(db: Database, under: Under, null: Leaving | None, *, at: floa
             "UPDATE versions SET is_shown = 0, superseded_at = ?, revision = revision + 1 WHERE version_uid = ?",
             (at, current_uid),
         )
+        if under.noncurrent_through is not None and at <= under.noncurrent_through:
+            await reviews.note(db, under.bucket_uid, current_uid, at=at)
+
+
+async def note_new(db: Database, under: Under, version: ObjectVersion) -> None:
+    """Something has become current whose time the lifecycle may have gone through already: then it is to be looked at by itself."""
+    at = version.facts.created_at
+    if under.current_through is not None and at <= under.current_through:
+        await reviews.note(db, under.bucket_uid, version.version_uid, at=at)
 
 
 async def retire(

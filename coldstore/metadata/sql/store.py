@@ -23,6 +23,9 @@ from coldstore.interfaces.metadata import (
     WriteCondition,
 )
 from coldstore.metadata.sql import (
+    acts as of_acts,
+)
+from coldstore.metadata.sql import (
     backlog,
     buckets,
     bundles,
@@ -38,8 +41,10 @@ from coldstore.metadata.sql import (
     locks,
     policies,
     protection,
+    ranges,
     record,
     restores,
+    reviews,
     shares,
     telling,
     uploads,
@@ -59,6 +64,19 @@ from coldstore.model.bundles import Bundle, BundleState, Copy, Member
 from coldstore.model.cartridges import Cartridge, Drive, DriveState
 from coldstore.model.configurations import ConfigurationKind
 from coldstore.model.datakeys import DataKeyRecord
+from coldstore.model.due import (
+    Act,
+    Candidate,
+    DuePage,
+    Outcome,
+    Position,
+    RangeProgress,
+    Review,
+    Scope,
+    Subject,
+    Waiting,
+    WaitingCount,
+)
 from coldstore.model.events import Alert, AuditEvent, NewMessage, OutboxMessage, Severity
 from coldstore.model.keys import AccessKey, MasterKey, SealedSigner
 from coldstore.model.locks import UNLOCKED, BucketLock, Lock, Retention
@@ -871,6 +889,96 @@ class SqlStore:
     def evict_version(self, version_uid: int, *, revision: int) -> Deferred[None]:
         """Take a version off the disk."""
         return self._write(restores.evict, version_uid, revision=revision)
+
+    # ── lifecycle ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def lifecycle_ranges(self, *, after: tuple[int, str], limit: int) -> Deferred[list[RangeProgress]]:
+        """Return how far ranges were gone through."""
+        return self._read(ranges.progress, after=after, limit=min(limit, PAGE_MAX))
+
+    def change_lifecycle_ranges(
+        self, bucket_uid: int, *, begun: Mapping[str, Subject], ended: Collection[str], counts_newer: bool
+    ) -> Deferred[None]:
+        """Begin ranges, end others."""
+        return self._write(ranges.change, bucket_uid, begun=begun, ended=ended, counts_newer=counts_newer)
+
+    def advance_lifecycle_range(self, bucket_uid: int, range_id: str, *, through: Position) -> Deferred[None]:
+        """A range was gone through up to a place."""
+        return self._write(ranges.advance, bucket_uid, range_id, through=through)
+
+    def due_versions(
+        self,
+        bucket_uid: int,
+        subject: Subject,
+        scope: Scope,
+        *,
+        after: Position,
+        until: float,
+        newer_max: int,
+        limit: int,
+    ) -> Deferred[DuePage]:
+        """Return a page of what is due."""
+        return self._read(
+            ranges.due,
+            bucket_uid,
+            subject,
+            scope,
+            after=after,
+            until=until,
+            newer_max=newer_max,
+            limit=min(limit, PAGE_MAX),
+        )
+
+    def due_uploads(
+        self, bucket_uid: int, scope: Scope, *, until: float, limit: int
+    ) -> Deferred[Sequence[Upload]]:
+        """Return uploads that are due."""
+        return self._read(ranges.due_uploads, bucket_uid, scope, until=until, limit=min(limit, PAGE_MAX))
+
+    def carry_out(
+        self,
+        bucket: str,
+        acts: Sequence[Act],
+        *,
+        revision: int,
+        at: float,
+        owner_id: str,
+        region: str,
+        events: Collection[str],
+    ) -> Deferred[list[Outcome]]:
+        """Carry out acts of the lifecycle."""
+        return self._write(
+            of_acts.carry_out,
+            bucket,
+            acts,
+            revision=revision,
+            at=at,
+            owner_id=owner_id,
+            region=region,
+            events=events,
+        )
+
+    def abort_due_upload(self, upload: Upload, *, revision: int, rule_id: str, at: float) -> Deferred[None]:
+        """End an upload by a rule."""
+        return self._write(
+            of_acts.abort_upload, upload.bucket, upload, revision=revision, rule_id=rule_id, at=at
+        )
+
+    def due_reviews(self, *, now: float, limit: int) -> Deferred[list[Review]]:
+        """Return what is to be looked at."""
+        return self._read(reviews.due, now=now, limit=min(limit, PAGE_MAX))
+
+    def noncurrent_of_key(self, version_uid: int, *, limit: int) -> Deferred[list[Candidate]]:
+        """Return what is not current of a key."""
+        return self._read(reviews.noncurrent_of_key, version_uid, limit=min(limit, PAGE_MAX))
+
+    def keep_reviews(self, *, done: Sequence[int], waiting: Sequence[Waiting]) -> Deferred[None]:
+        """Forget reviews, and ask for others."""
+        return self._write(reviews.keep, done=done, waiting=waiting)
+
+    def reviews_waiting(self) -> Deferred[list[WaitingCount]]:
+        """Count what is to be looked at."""
+        return self._read(reviews.counts)
 
     # ── restore ─────────────────────────────────────────────────────────────────────────────────────────────────────
 

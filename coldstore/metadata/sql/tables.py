@@ -106,7 +106,8 @@ TABLES = (
         "buckets",
         "bucket_uid integer, name text, owner_id text, region text, created_at real, default_class text?, is_gone integer,"
         "staging_quota_bytes integer?, versioning text, tags text, restore_days_max integer?,"
-        "configurations text, object_lock text, kept_quota_bytes integer?, restore_quota_bytes integer?, object_quota integer?",
+        "configurations text, object_lock text, current_through real?, noncurrent_through real?,"
+        "kept_quota_bytes integer?, restore_quota_bytes integer?, object_quota integer?",
         key="bucket_uid",
         identity="bucket_uid",
     ),
@@ -150,8 +151,8 @@ TABLES = (
         "restore_days integer?, restore_requested_at real?, restore_expires_at real?, restore_requested_by text?,"
         "recall_layout_id text?, last_read_at real, read_count integer, deleted_at real?, disposal text?, revision integer,"
         "is_marker integer, superseded_at real?, is_shown integer, tags text?, encryption text, content_bytes integer?,"
-        "lock_mode text?, retain_until real?, legal_hold integer?, tape_lock text, acl text?,"
-        "master_key text, rewrapped_key text",
+        "lock_mode text?, retain_until real?, legal_hold integer?, tape_lock text, archived_class text?, transition_class text?,"
+        "acl text?, master_key text, rewrapped_key text",
         key="version_uid",
     ),
     # Of ten thousand parts each: up to a megabyte.
@@ -163,6 +164,17 @@ TABLES = (
         "checksum_algorithm text, checksum_kind text?, created_at real, revision integer, encryption text,"
         "lock_mode text?, retain_until real?, legal_hold integer?, initiator_id text",
         key="upload_id",
+    ),
+    _table(
+        "lifecycle_ranges",
+        "bucket_uid integer, range_id text, subject text, through_at real, through_uid integer",
+        key="bucket_uid, range_id",
+    ),
+    _table(
+        "lifecycle_reviews",
+        "review_id integer, bucket_uid integer, version_uid integer, look_at real, reason text",
+        key="review_id",
+        identity="review_id",
     ),
     _table(
         "bundles",

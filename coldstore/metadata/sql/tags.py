@@ -1,6 +1,6 @@
 """Tags of versions and buckets, as texts (``rows.pairs_text``)."""
 
-from coldstore.metadata.sql import versions
+from coldstore.metadata.sql import reviews, versions
 from coldstore.metadata.sql.database import Database
 from coldstore.model.errors import NoSuchBucket
 from coldstore.model.objects import ObjectVersion
@@ -8,7 +8,9 @@ from coldstore.model.objects import ObjectVersion
 
 async def set_of_version(db: Database, version_uid: int, *, tags: str) -> ObjectVersion:
     """Give a version tags in place of those it has."""
-    return await versions.change_living(db, version_uid, {"tags": tags})
+    changed = await versions.change_living(db, version_uid, {"tags": tags})
+    await reviews.note_changed(db, version_uid)
+    return changed
 
 
 async def set_of_bucket(db: Database, *, name: str, tags: str) -> None:

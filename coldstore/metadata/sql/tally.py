@@ -105,8 +105,8 @@ class Tally:
 
     def _wait(self, version: ObjectVersion, by: int) -> None:
         if version.archive_state in _WAITING:
-            self._objects[version.facts.storage_class] += by
-            self._bytes[version.facts.storage_class] += by * version.facts.size_bytes
+            self._objects[version.packing_class] += by
+            self._bytes[version.packing_class] += by * version.facts.size_bytes
 
     def _count(self, version: ObjectVersion, bucket_uid: int, by: int) -> None:
         if version.is_marker:

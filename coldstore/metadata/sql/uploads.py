@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from coldstore.interfaces.metadata import Conflict, WriteCondition
-from coldstore.metadata.sql import buckets, digests, layouts, shares, standing, versions
+from coldstore.metadata.sql import buckets, digests, layouts, ranges, shares, standing, versions
 from coldstore.metadata.sql.database import Database
 from coldstore.metadata.sql.rows import (
     LOCK_COLUMNS,
@@ -55,6 +55,7 @@ async def create(db: Database, upload: Upload) -> None:
     share_uid = await shares.uid(db, Share(upload.owner_id, bucket_uid, upload.storage_class))
     await layouts.begin(db, upload.upload_id, state="open", share_uid=share_uid)
     await db.insert("uploads", _NEW_COLUMNS, row)
+    await ranges.pull_back(db, bucket_uid, begun_at=upload.created_at)
 
 
 async def one(db: Database, bucket: str, key: bytes, upload_id: str) -> Upload:
@@ -80,7 +81,7 @@ async def listed(
     """Return uploads by key and upload id."""
     clauses = ["u.bucket_uid = ?", "u.key >= ?"]
     arguments: list[object] = [await buckets.uid(db, bucket), max(prefix, after_key)]
-    end = _after_prefix(prefix)
+    end = ranges.after_prefix(prefix)
     if end is not None:
         clauses.append("u.key < ?")
         arguments.append(end)
@@ -235,9 +236,3 @@ async def _check_parts(db: Database, upload_id: str, listed: str, *, size_bytes:
             f"upload {upload_id} has {found} of {wanted} listed parts, {length_bytes} of {size_bytes} bytes"
         )
     return others > 0
-
-
-def _after_prefix(prefix: bytes) -> bytes | None:
-    """Return the least key that is greater than every key with this prefix, None when there is none."""
-    stem = prefix.rstrip(b"\xff")
-    return stem[:-1] + bytes([stem[-1] + 1]) if stem else None

@@ -329,6 +329,7 @@ async def make_current(
         await db.insert("versions", _NEW_COLUMNS, row)
     else:
         await db.insert("versions", _NEW_LOCKED_COLUMNS, (*row, *lock_row(lock)))
+    await standing.note_new(db, under, published)
     tally.enters(published, under.bucket_uid)
     await tally.write(db)
     await write_messages(db, messages)
