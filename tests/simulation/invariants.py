@@ -18,6 +18,7 @@ from coldstore.disk.framing import taken_bytes
 from coldstore.disk.index import ContainerIndex
 from coldstore.disk.layout import BLOCKS, RECORDS, SCRATCH, Layout
 from coldstore.plan.lock import LEEWAY_SECONDS, PACE
+from tests.simulation.governing import GovernedJudge
 from tests.simulation.restores import COMPLETED, FAILED, Restores
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Judge:
         self._world = world
         self._account_slack_bytes = account_slack_bytes
         self.restores = Restores(world)
+        self.governed = GovernedJudge(world)
         self._lasts: dict[str, float] = {}
         self._off_disk: set[int] = set()
         self._renewed: set[str] = set()
@@ -62,6 +64,8 @@ class Judge:
         )
         found = [*self._world.complaints, *self._world.floor.violations, *self.restores.look()]
         found += self._under_lock()
+        if self._world.governed:
+            found += self.governed.complaints()
         lasts: dict[str, float] = {}
         for name, sentence, limit_seconds in self._temporary():
             lasts[name] = self._lasts.get(name, 0.0) + (
@@ -199,7 +203,7 @@ class Judge:
             ((count,),) = self._rows(query)
             if count:
                 found.append(f"{count} {what}")
-        return found
+        return found + self.governed.unfinished()
 
     def untold(self) -> list[str]:
         """Restores that came to an end, of which no message told, and messages that came out of order."""

@@ -4,8 +4,10 @@ What is cut short at every effect: small quiet worlds, brought to where somethin
 Only one thing goes on in such a world, and nothing fails in it; times are a twentieth of a real library's, so that a story is short.
 """
 
+from base64 import b64encode
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import md5
 from random import Random
 from typing import Any
 
@@ -13,7 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from coldstore.interfaces.metadata import BATCH_MAX
-from tests.endtoend.ledger import Content
+from tests.endtoend.ledger import Content, Ledger
 from tests.simulation.chance import HOUR, NO_FAULTS
 from tests.simulation.clients import Client
 from tests.simulation.disk import PAGE
@@ -24,6 +26,8 @@ from tests.simulation.world import Shape, World
 
 MINUTE_HOURS, LOOK_HOURS = 1 / 60, 1 / 240
 SEED = 1
+GOVERNED = 12
+"""Objects that each lifecycle rule is about."""
 SMALL, LARGE = 3000, 70_000
 """Sizes of pieces that share a segment, and of those that have a file of their own."""
 SETTINGS = """
@@ -514,6 +518,68 @@ EXPIRE = Scenario(
     least=15,
 )
 
+_RULES = (
+    b"<LifecycleConfiguration><Rule><ID>e</ID><Status>Enabled</Status><Filter><Prefix>a</Prefix></Filter>"
+    b"<Expiration><Days>1</Days></Expiration></Rule><Rule><ID>m</ID><Status>Enabled</Status><Filter><Prefix>b</Prefix></Filter>"
+    b"<Transition><Days>1</Days><StorageClass>GLACIER</StorageClass></Transition></Rule></LifecycleConfiguration>"
+)
+
+
+class _Fading(Ledger):
+    """Of what is under rules nobody knows when they are carried out: whatever was seen, what may come remains possible."""
+
+    def settle(self, key: str, size_bytes: int | None, digest: str | None = None) -> None:
+        """See ``Ledger``."""
+
+
+def _governed(stage: Stage) -> None:
+    """What begins with ``a`` expires soon, what begins with ``b`` goes to a cold class; of both there is more than goes into a step."""
+    stage.client.ledger = _Fading()
+    keys = [f"{letter}{number:02}" for letter in "ab" for number in range(GOVERNED)]
+    stage.has(*(stage.put(key) for key in keys))
+    stage.archives()
+    headers = {"content-md5": b64encode(md5(_RULES).digest()).decode()}
+    stage.has(_answered(stage.client.ask("PUT", "", query="lifecycle=", headers=headers, body=_RULES)))
+    ledger = stage.client.ledger
+    for key in keys:
+        (content,) = ledger.possible(key)
+        assert content is not None
+        ledger.uncertain(key, None if key.startswith("a") else replace(content, storage_class=COLD))
+    assert stage.until(lambda: bool(stage.count("FROM lifecycle_ranges")))
+    assert not stage.count("FROM audit_events WHERE who = 'lifecycle'")
+    day = stage.world.settings.time.day_seconds
+    due_at = (stage.world.reactor.seconds() // day + 2) * day
+    stage.until(lambda: False, hours=(due_at - 5 - stage.world.reactor.seconds()) / HOUR)
+    assert not stage.count("FROM audit_events WHERE who = 'lifecycle'")
+
+
+async def _answered(request: Coroutine[Deferred[Any], Any, Any]) -> None:
+    answer = await request
+    assert answer is not None and answer.status == 200, answer
+
+
+def _is_governed(stage: Stage) -> bool:
+    """Whether each rule was carried out, and everything that was done is written down once."""
+    counts = [
+        stage.count("FROM audit_events WHERE who = 'lifecycle' AND subject LIKE ?", f"alpha/{letter}%")
+        for letter in "ab"
+    ]
+    return (
+        counts == [GOVERNED, GOVERNED]
+        and not stage.count("FROM versions WHERE deleted_at IS NULL AND storage_class <> 'GLACIER'")
+        and not stage.count("FROM versions WHERE deleted_at IS NULL AND on_disk = 1")
+        and stage.is_at_rest()
+    )
+
+
+GOVERN = Scenario(
+    settings="time: {day: 20m}\n",
+    prepare=_governed,
+    act=_nothing,
+    is_done=_is_governed,
+    effects=("commit",),
+    least=10,
+)
 # ── the disk ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -583,6 +649,7 @@ SCENARIOS = {
     "reread": REREAD,
     "renew": RENEW,
     "expire": EXPIRE,
+    "govern": GOVERN,
     "compact": COMPACT,
     "recover": RECOVER,
 }

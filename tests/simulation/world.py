@@ -24,6 +24,7 @@ from tests.simulation.chance import HOUR, STORM_HOURS, STORMS_PER_HOUR, TAKEOVER
 from tests.simulation.clients import BUCKETS, Client
 from tests.simulation.database import Database, Loss
 from tests.simulation.disk import Disk
+from tests.simulation.governing import Governed
 from tests.simulation.history import Mark
 from tests.simulation.keyfile import KeptKeys
 from tests.simulation.library import Floor
@@ -49,13 +50,18 @@ POWER_SECONDS = (60.0, 1800.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """How large a world is: small ones for crashes at every effect, large ones for days of storms."""
+    """
+    How large a world is: small ones for crashes at every effect, large ones for days of storms.
+
+    :ivar is_governed: whether one more client has a bucket with lifecycle rules
+    """
 
     drives: int = DRIVES
     cartridges: int = CARTRIDGES
     slots: int = SLOTS
     clients: int = 8
     operations_per_hour: float = 200.0
+    is_governed: bool = False
     settings: str = ""
 
 
@@ -166,6 +172,7 @@ class World:
         self.has_buckets = False
         """Whether the operator knows that what clients put into is there."""
         self.clients = [self._client(number) for number in range(self.shape.clients)]
+        self.governed = [self._governed()] if self.shape.is_governed else []
         self.operator = Operator(self)
         self.database.loss = self._loss
         self.disk.fault = self._disk_fault
@@ -177,18 +184,24 @@ class World:
         """Failures that the appliance logged because it did not expect them."""
 
     def _client(self, number: int) -> Client:
-        return Client(
-            f"c{number}",
-            reactor=self.reactor,
-            chance=self.chance,
-            connect=self.connect,
-            wall=self.reactor.seconds,
-            keys=lambda: self.user,
-            region=self.settings.server.region,
-            operations_per_hour=self.shape.operations_per_hour / max(1, self.shape.clients),
-            tell=self.tell,
-            is_open=lambda: self.has_buckets,
-        )
+        return Client(f"c{number}", **self._outside())
+
+    def _governed(self) -> Governed:
+        return Governed(**self._outside())
+
+    def _outside(self) -> dict[str, Any]:
+        """What every client has to do with."""
+        return {
+            "reactor": self.reactor,
+            "chance": self.chance,
+            "connect": self.connect,
+            "wall": self.reactor.seconds,
+            "keys": lambda: self.user,
+            "region": self.settings.server.region,
+            "operations_per_hour": self.shape.operations_per_hour / max(1, self.shape.clients),
+            "tell": self.tell,
+            "is_open": lambda: self.has_buckets,
+        }
 
     def time_of_day(self) -> float:
         """What the machine's clock says."""
@@ -224,7 +237,7 @@ class World:
     def begin(self) -> None:
         """Start the appliance for the first time, and let everybody else begin."""
         self.start()
-        for client in self.clients:
+        for client in (*self.clients, *self.governed):
             client.begin()
         self.operator.begin()
         self.reactor.callLater(HOUR, self._hour)
@@ -542,14 +555,14 @@ class World:
         self.floor.is_library_away = False
         for run in self.others:
             self._thaw(run)
-        for client in self.clients:
+        for client in (*self.clients, *self.governed):
             client.is_over = True
 
     @property
     def complaints(self) -> list[str]:
         """What clients and operator saw that must not be."""
         return (
-            [line for client in self.clients for line in client.complaints]
+            [line for client in (*self.clients, *self.governed) for line in client.complaints]
             + self.operator.complaints
             + self.failures
             + [line for run in (*self.graves, *self.others) for line in run.life.misdeeds]
