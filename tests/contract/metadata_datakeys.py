@@ -45,7 +45,7 @@ class DataKeySteps(_Base):
 
     store: IMetadataStore
 
-    async def put(self, facts: VersionFacts) -> ObjectVersion:
+    async def publish_facts(self, facts: VersionFacts) -> ObjectVersion:
         """Publish a version without pieces."""
         return await self.store.publish_version(
             facts,
@@ -79,9 +79,9 @@ class DataKeySteps(_Base):
 
     async def test_rewrapping(self) -> None:
         """Versions are found by the key that they are under, and come under another one; what was among their facts stays there."""
-        versions = [await self.put(encrypted(b"k%d" % n)) for n in range(5)]
-        await self.put(encrypted(b"other", NEW))
-        await self.put(encrypted(b"plain")._replace(encryption=None))
+        versions = [await self.publish_facts(encrypted(b"k%d" % n)) for n in range(5)]
+        await self.publish_facts(encrypted(b"other", NEW))
+        await self.publish_facts(encrypted(b"plain")._replace(encryption=None))
         self.assertEqual([version.wrapped_key.master_key for version in versions], [OLD] * 5)
         found = await self.store.versions_under_data_key(OLD, after_uid=0, limit=3)
         self.assertEqual(found, versions[:3])
@@ -115,7 +115,7 @@ class DataKeySteps(_Base):
 
     async def test_batch_of_rewrapping(self) -> None:
         """As many as a batch may have are one step."""
-        versions = [await self.put(encrypted(b"k%d" % n)) for n in range(BATCH_MAX)]
+        versions = [await self.publish_facts(encrypted(b"k%d" % n)) for n in range(BATCH_MAX)]
         wrapped = {
             version.version_uid: (version.wrapped_key, WrappedKey(NEW, "x" * 120)) for version in versions
         }
