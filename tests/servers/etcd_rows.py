@@ -62,9 +62,9 @@ def rows_in_file(path: str | Path) -> Rows:
 
 
 def numbers_in_file(path: str | Path) -> dict[str, int]:
-    """Return the greatest number that each table of numbered rows ever had."""
+    """Return the greatest number that each table of numbered rows ever had; an insertion of no row notes a 0, as good as nothing."""
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-        return dict(connection.execute("SELECT name, seq FROM sqlite_sequence"))
+        return dict(connection.execute("SELECT name, seq FROM sqlite_sequence WHERE seq > 0"))
 
 
 def mark_of(path: str | Path) -> tuple[int, str]:
