@@ -929,7 +929,16 @@ class IMetadataStore(Interface):
         """
 
     def advance_lifecycle_range(bucket_uid: int, range_id: str, *, through: Position) -> Deferred[None]:
-        """A range was gone through up to a place; nothing happens when there is no such range any more. Harmless to repeat."""
+        """
+        A range was gone through up to a place, which may be before where it was; nothing happens when there is no such range any more.
+        Harmless to repeat.
+        """
+
+    def watch_lifecycle_range(bucket_uid: int, range_id: str, *, until: float) -> Deferred[None]:
+        """
+        Have what comes in from now on with a time up to ``until`` be reviewed, as if the range had been gone through up to there: to be called
+        before it is, or what comes in behind a page that was read would be passed over. Harmless to repeat.
+        """
 
     def due_versions(
         bucket_uid: int,

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 
-from coldstore.model.due import LAST_UID, DueRange, Position, RangeProgress, Scope, Subject
+from coldstore.model.due import BEGINNING, LAST_UID, DueRange, Position, RangeProgress, Scope, Subject
 from coldstore.model.lifecycle import Filter, Lifecycle, MinimumSize, Rule, lifecycle_of
 from coldstore.model.objects import StorageClass
 from coldstore.plan.lifecycle import BY_WARMTH, SMALL_BYTES, LifecycleRules, begun_by, is_colder, moves_small
@@ -68,6 +68,17 @@ def cutoff(due: DueRange, now: float, *, day_seconds: float = SECONDS_PER_DAY) -
 def is_done(progress: RangeProgress, until: float) -> bool:
     """Whether a range was gone through up to a time."""
     return progress.through >= Position(until, LAST_UID)
+
+
+def taken_back(progress: RangeProgress, until: float | None) -> RangeProgress | None:
+    """
+    Return how far a range counts as gone through that was gone through beyond what is due, by a clock that was ahead: else what comes in with
+    such a time would be passed over when it is due. None when it was not.
+
+    :param until: see ``cutoff``
+    """
+    end = BEGINNING if until is None else Position(until, LAST_UID)
+    return progress._replace(through=end) if progress.through > end else None
 
 
 def _ranges(rule: Rule, lifecycle: Lifecycle) -> Iterator[DueRange]:

@@ -31,7 +31,7 @@ from coldstore.model.errors import NoSuchBucket, NoSuchUpload
 from coldstore.model.objects import Bucket, ObjectVersion, Versioning
 from coldstore.plan.classes import ClassRules
 from coldstore.plan.deciding import Deciding, Later
-from coldstore.plan.dueranges import CompiledRules, compiled, cutoff, is_done
+from coldstore.plan.dueranges import CompiledRules, compiled, cutoff, is_done, taken_back
 from coldstore.util.asynchronous import all_of
 
 PAGE = 1_000
@@ -128,6 +128,8 @@ class Lifecycle:
         self._janitor_bell = janitor_bell
         self._messages_bell = messages_bell
         self._compiled: dict[int, _Governed] = {}
+        self._watched: dict[tuple[int, str], float] = {}
+        """Up to which times ranges are watched, for all that is known."""
         self._last = (0, "")
         self.acted: Counter[str] = Counter()
         self.behind_since: float | None = None
@@ -159,6 +161,7 @@ class Lifecycle:
         left = self._policy.turn_versions
         looked_at, has_more = await self._review(governed, now)
         left -= looked_at
+        await self._take_back(governed, recorded, now)
         for each, due, until in self._due(governed, recorded, now):
             if left <= 0:
                 return True
@@ -168,6 +171,21 @@ class Lifecycle:
             left -= max(1, looked_at)
             has_more = has_more or not is_last
         return has_more
+
+    async def _take_back(
+        self,
+        governed: Mapping[int, _Governed],
+        recorded: dict[tuple[int, str], RangeProgress],
+        now: float,
+    ) -> None:
+        """See that no range counts as gone through beyond what is due."""
+        for each in governed.values():
+            for due in each.rules.ranges:
+                name = each.bucket.bucket_uid, due.range_id
+                back = taken_back(recorded[name], cutoff(due, now, day_seconds=self._policy.day_seconds))
+                if back is not None:
+                    await self._store.advance_lifecycle_range(*name, through=back.through)
+                    recorded[name] = back
 
     def _due(
         self,
@@ -265,6 +283,7 @@ class Lifecycle:
     async def _change_ranges(
         self, bucket_uid: int, *, begun: Mapping[str, Subject], ended: Sequence[str], counts_newer: bool
     ) -> None:
+        self._watched.clear()
         new = list(begun.items())
         for start in range(0, max(len(new), len(ended)), BATCH_MAX):
             await self._store.change_lifecycle_ranges(
@@ -283,6 +302,7 @@ class Lifecycle:
         if due.subject is Subject.UPLOADS:
             return await self._abort(each, due, until, now)
         bucket_uid = each.bucket.bucket_uid
+        await self._watch(bucket_uid, due.range_id, until)
         page = await self._store.due_versions(
             bucket_uid,
             due.subject,
@@ -296,6 +316,12 @@ class Lifecycle:
         await self._keep(done=[], waiting=waiting)
         await self._store.advance_lifecycle_range(bucket_uid, due.range_id, through=page.through)
         return len(page.candidates), page.is_last
+
+    async def _watch(self, bucket_uid: int, range_id: str, until: float) -> None:
+        """Have nothing come in unnoticed behind a page that is about to be read."""
+        if self._watched.get((bucket_uid, range_id)) != until:
+            await self._store.watch_lifecycle_range(bucket_uid, range_id, until=until)
+            self._watched[bucket_uid, range_id] = until
 
     async def _abort(self, each: _Governed, due: DueRange, until: float, now: float) -> tuple[int, bool]:
         found = await self._store.due_uploads(each.bucket.bucket_uid, due.scope, until=until, limit=PAGE)

@@ -302,6 +302,20 @@ class LifecycleContract(MetadataSteps):
         (marker,) = await self.delete_marked(b"never", at=90.0)
         self.assertIn(marker.version_uid, await self.uids_reviewed())
 
+    async def test_watched(self) -> None:
+        """What gets a time that is watched is reviewed, though no range was gone through up to there; one that goes back changes nothing of that."""
+        uid = await self.govern(("c", CURRENT), ("n", NONCURRENT))
+        await self.versioned()
+        await self.store.watch_lifecycle_range(uid, "c", until=100.0)
+        await self.store.watch_lifecycle_range(uid, "nobody", until=200.0)
+        await self.store.advance_lifecycle_range(uid, "c", through=Position(50.0, LAST_UID))
+        await self.arrive(b"k", 101.0)
+        self.assertEqual(await self.uids_reviewed(), [])
+        late = await self.arrive(b"late", 100.0)
+        self.assertEqual(await self.uids_reviewed(), [late.version_uid])
+        ranges = await self.store.lifecycle_ranges(after=(0, ""), limit=10)
+        self.assertEqual([each.through for each in ranges], [Position(50.0, LAST_UID), BEGINNING])
+
     async def test_current_again(self) -> None:
         """What becomes current again is reviewed, however old it is, and so is a delete marker."""
         await self.govern(("c", CURRENT))

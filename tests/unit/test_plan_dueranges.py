@@ -5,7 +5,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from coldstore.model.due import LAST_UID, DueRange, Position, RangeProgress, Scope, Subject
+from coldstore.model.due import BEGINNING, LAST_UID, DueRange, Position, RangeProgress, Scope, Subject
 from coldstore.model.lifecycle import (
     Expiration,
     Filter,
@@ -18,7 +18,7 @@ from coldstore.model.lifecycle import (
     lifecycle_text,
 )
 from coldstore.model.objects import StorageClass
-from coldstore.plan.dueranges import CompiledRules, compiled, cutoff, is_done
+from coldstore.plan.dueranges import CompiledRules, compiled, cutoff, is_done, taken_back
 from coldstore.plan.lifecycle import SMALL_BYTES
 from tests.unit.lifecycle_rig import DAY, rule
 
@@ -151,3 +151,15 @@ class DueTests(SynchronousTestCase):
             (Position(11.0, 0), True),
         ):
             self.assertIs(is_done(RangeProgress(1, "r", Subject.CURRENT, through), 10.0), done)
+
+    def test_taken_back(self) -> None:
+        """A range counts as gone through as far as it is due at most, and not at all before its date."""
+        beyond = RangeProgress(1, "r", Subject.CURRENT, Position(10.0, LAST_UID))
+        for until, through in (
+            (9.0, Position(9.0, LAST_UID)),
+            (None, BEGINNING),
+        ):
+            self.assertEqual(taken_back(beyond, until), beyond._replace(through=through))
+        for until in (10.0, 11.0):
+            self.assertIsNone(taken_back(beyond, until))
+        self.assertIsNone(taken_back(beyond._replace(through=BEGINNING), None))

@@ -115,11 +115,16 @@ async def advance(db: Database, bucket_uid: int, range_id: str, *, through: Posi
         "UPDATE lifecycle_ranges SET through_at = ?, through_uid = ? WHERE bucket_uid = ? AND range_id = ?",
         (*through, bucket_uid, range_id),
     )
+    await watch(db, bucket_uid, range_id, until=through.at)
+
+
+async def watch(db: Database, bucket_uid: int, range_id: str, *, until: float) -> None:
+    """Have what comes in from now on with a time up to this be looked at by itself."""
     for column, subjects in (("current_through", OF_CURRENT), ("noncurrent_through", "('noncurrent')")):
         await db.do(
             f"UPDATE buckets SET {column} = ? WHERE bucket_uid = ? AND {column} < ? AND EXISTS (SELECT 1 FROM lifecycle_ranges"
             f" WHERE lifecycle_ranges.bucket_uid = buckets.bucket_uid AND range_id = ? AND subject IN {subjects})",
-            (through.at, bucket_uid, through.at, range_id),
+            (until, bucket_uid, until, range_id),
         )
 
 

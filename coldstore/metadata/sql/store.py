@@ -906,6 +906,10 @@ class SqlStore:
         """A range was gone through up to a place."""
         return self._write(ranges.advance, bucket_uid, range_id, through=through)
 
+    def watch_lifecycle_range(self, bucket_uid: int, range_id: str, *, until: float) -> Deferred[None]:
+        """Have what comes in with a time up to this be reviewed."""
+        return self._write(ranges.watch, bucket_uid, range_id, until=until)
+
     def due_versions(
         self,
         bucket_uid: int,
