@@ -24,10 +24,15 @@ class Later(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """What to do now (None: nothing), and when to look again although no range will ask for it (None: never)."""
+    """
+    What to do now (None: nothing), and when to look again although no range will ask for it (None: never).
+
+    :ivar otherwise: what to do if the act has to wait
+    """
 
     act: Act | None = None
     later: Later | None = None
+    otherwise: Act | None = None
 
 
 class Deciding:
@@ -85,7 +90,7 @@ class Deciding:
         if moved.act is None:
             # The marker does not wait for what the class waits for; the version is noncurrent then, and of that other rules speak.
             return Decision(act)
-        return Decision(moved.act, Later(now, Reason.MORE))
+        return Decision(moved.act, Later(now, Reason.MORE), act)
 
     def _of_noncurrent(self, candidate: Candidate, now: float) -> Decision:
         version, newer = candidate.version, candidate.newer

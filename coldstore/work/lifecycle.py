@@ -387,6 +387,7 @@ class Lifecycle:
             patience_seconds=self._policy.patience_seconds,
         )
         acts: list[Act] = []
+        otherwise: dict[int, Act] = {}
         later: dict[int, Later] = {}
         for candidate in candidates:
             decision = deciding.of(candidate, now)
@@ -394,8 +395,10 @@ class Lifecycle:
                 acts.append(self._marked(each.bucket, decision.act))
             if decision.later is not None:
                 later[candidate.version.version_uid] = decision.later
-        for start in range(0, len(acts), ACTS_MAX * STEPS_TOGETHER):
-            await self._carry_out(each, acts[start : start + ACTS_MAX * STEPS_TOGETHER], later, now)
+            if decision.otherwise is not None:
+                otherwise[candidate.version.version_uid] = self._marked(each.bucket, decision.otherwise)
+        put_off = await self._carry_out_all(each, acts, later, now)
+        await self._carry_out_all(each, [otherwise[uid] for uid in put_off if uid in otherwise], later, now)
         return [Waiting(each.bucket.bucket_uid, uid, *wish) for uid, wish in later.items()]
 
     def _marked(self, bucket: Bucket, act: Act) -> Act:
@@ -403,9 +406,20 @@ class Lifecycle:
             return act
         return replace(act, marker_id=self._new_version_id())
 
+    async def _carry_out_all(
+        self, each: _Governed, acts: Sequence[Act], later: dict[int, Later], now: float
+    ) -> list[int]:
+        """Do all this, a part at a time; return of which versions it has to wait."""
+        put_off: list[int] = []
+        for start in range(0, len(acts), ACTS_MAX * STEPS_TOGETHER):
+            put_off += await self._carry_out(
+                each, acts[start : start + ACTS_MAX * STEPS_TOGETHER], later, now
+            )
+        return put_off
+
     async def _carry_out(
         self, each: _Governed, acts: Sequence[Act], later: dict[int, Later], now: float
-    ) -> None:
+    ) -> list[int]:
         batches = [acts[start : start + ACTS_MAX] for start in range(0, len(acts), ACTS_MAX)]
         try:
             outcomes = await all_of(
@@ -422,6 +436,7 @@ class Lifecycle:
             )
         except (Conflict, NoSuchBucket) as change:
             raise _RulesChanged from change
+        put_off: list[int] = []
         for act, outcome in zip(acts, (one for batch in outcomes for one in batch), strict=True):
             if outcome is Outcome.DONE:
                 self.acted[act.kind.value] += 1
@@ -429,7 +444,9 @@ class Lifecycle:
                 later[act.version.version_uid] = Later(now, Reason.MORE)
             else:
                 later[act.version.version_uid] = Later(now + self._policy.patience_seconds, _WHY[outcome])
+                put_off.append(act.version.version_uid)
                 self._packer_bell.ring()
+        return put_off
 
     async def _keep(self, *, done: Sequence[int], waiting: Sequence[Waiting]) -> None:
         """Record what is to be looked at again, before what was done is forgotten."""

@@ -404,6 +404,17 @@ class TransitionTests(SynchronousTestCase):
             rig.trail(), [("move from STANDARD to GLACIER", "bucket/k"), ("put delete marker", "bucket/k")]
         )
 
+    def test_marker_waits_for_no_copy(self) -> None:
+        """A delete marker is put although the transition that goes before it has to wait for a copy on tape."""
+        rig = Rig(versioning=Versioning.ENABLED)
+        rig.set_rules(
+            rule(transitions=(Transition(days=1, storage_class=GLACIER),), expiration=Expiration(days=2))
+        )
+        bundle_id = rig.archive(rig.put("k"))
+        now_of(rig.store.lose_copy(bundle_id=bundle_id, pool="vault", reason="torn"))
+        rig.pass_days(5)
+        self.assertEqual(rig.trail(), [("put delete marker", "bucket/k")])
+
     def test_behind_deletion(self) -> None:
         """What is to be deleted for good is not moved before."""
         rig = Rig()
