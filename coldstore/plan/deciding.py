@@ -86,7 +86,7 @@ class Deciding:
             return Decision(act, later)
         moved = self._moved(version, move, now)
         if act is None:
-            return Decision(moved.act, later or moved.later)
+            return Decision(moved.act, _earlier(later, moved.later))
         if moved.act is None:
             # The marker does not wait for what the class waits for; the version is noncurrent then, and of that other rules speak.
             return Decision(act)
@@ -105,7 +105,7 @@ class Deciding:
         if move is None:
             return Decision(None, later)
         moved = self._moved(version, move, now)
-        return Decision(moved.act, later or moved.later)
+        return Decision(moved.act, _earlier(later, moved.later))
 
     def _of_marker(self, candidate: Candidate, now: float) -> Decision:
         if not candidate.is_alone:
@@ -147,3 +147,8 @@ class Deciding:
     def _at(self, until: float, now: float, reason: Reason) -> Later:
         """Look again when something should be over; when that is unknown, or was to be so already, a while from now."""
         return Later(until if now < until < inf else now + self._patience_seconds, reason)
+
+
+def _earlier(one: Later | None, other: Later | None) -> Later | None:
+    """Return when to look first: then all is decided anew."""
+    return min((each for each in (one, other) if each is not None), default=None)

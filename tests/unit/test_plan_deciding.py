@@ -142,6 +142,16 @@ class DecidingTests(SynchronousTestCase):
         found = decided(old, moves, kept_until=NOW + 7)
         assert found.act is not None
         self.assertEqual((found.act.kind, found.later), (ActKind.MOVE, Later(NOW + 7, Reason.LOCK)))
+        # What the class waits for may be over long before the lock is.
+        restore = Restore(
+            phase=RestorePhase.RESTORED, tier=Tier.BULK, days=1, requested_at=1.0, expires_at=NOW + 9
+        )
+        for until, later in (
+            (NOW + 7, Later(NOW + 7, Reason.LOCK)),
+            (NOW + 11, Later(NOW + 9, Reason.RESTORE)),
+        ):
+            found = decided(old._replace(restore=restore), moves, kept_until=until)
+            self.assertEqual(found, Decision(None, later))
         # Where nothing is kept behind a delete marker the lock keeps what is current as well.
         found = decided(version_of(), rule(expiration=EXPIRES), kept_until=NOW + 7)
         self.assertEqual(found, Decision(None, Later(NOW + 7, Reason.LOCK)))
