@@ -392,6 +392,23 @@ class TransitionTests(SynchronousTestCase):
         rig.work()
         self.assertEqual(rig.classes(), {"k": DEEP_ARCHIVE})
 
+    def test_restore_ends_early(self) -> None:
+        """A restored copy that ends before it was to, because its days became fewer, keeps the class no longer."""
+        rig = self.moving(to=DEEP_ARCHIVE)
+        version = rig.put("k", storage_class=GLACIER, is_archived=True)
+        version = now_of(rig.store.version(version.version_uid))
+        restore = Restore(
+            phase=RestorePhase.RESTORED, tier=Tier.BULK, days=3650, requested_at=1.0, expires_at=3750 * DAY
+        )
+        for each in (restore, None):
+            version = now_of(
+                rig.store.change_restore(
+                    version.version_uid, revision=version.revision, restore=each, messages=[]
+                )
+            )
+            rig.pass_days(3)
+        self.assertEqual(rig.classes(), {"k": DEEP_ARCHIVE})
+
     def test_before_marker(self) -> None:
         """Of a transition and a delete marker that are due at once both happen, the transition first."""
         rig = Rig(versioning=Versioning.ENABLED)

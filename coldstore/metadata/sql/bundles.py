@@ -24,6 +24,7 @@ from coldstore.metadata.sql.rows import (
 )
 from coldstore.metadata.sql.tally import Tally
 from coldstore.model.bundles import Bundle, BundleState, CopyState, Member
+from coldstore.model.due import Reason
 from coldstore.model.locks import UNLOCKED, Lock
 from coldstore.model.objects import ArchiveState, ObjectVersion, StorageClass
 
@@ -191,7 +192,7 @@ async def settle(db: Database, bundle_id: str, *, after_position: int, at: float
             changes["disposal"] = "due"
         if changes:
             await versions.move(db, version.version_uid, changes)
-    await reviews.wake(db, sorted(on_tape), at=at)
+    await reviews.wake(db, sorted(on_tape), reason=Reason.ARCHIVE, at=at)
     await tally.write(db)
     if len(batch) == BATCH_MAX:
         return int(batch[-1][0])

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 
 from coldstore.interfaces.metadata import Conflict, WantedExtent
-from coldstore.metadata.sql import bundles, copies, layouts, shares, versions
+from coldstore.metadata.sql import bundles, copies, layouts, reviews, shares, versions
 from coldstore.metadata.sql.database import Database
 from coldstore.metadata.sql.rows import (
     MEMBER_COLUMNS_OF_M,
@@ -15,6 +15,7 @@ from coldstore.metadata.sql.rows import (
 )
 from coldstore.metadata.sql.tally import Share, Tally, counted
 from coldstore.metadata.sql.telling import write_messages
+from coldstore.model.due import Reason
 from coldstore.model.events import NewMessage
 from coldstore.model.objects import (
     ArchiveState,
@@ -90,6 +91,7 @@ async def change(
     changes: dict[str, object] = dict(zip(_RESTORE, restore_row(restore), strict=True))
     if restore is None:
         await _drop_recall(db, version_uid)
+        await reviews.wake(db, [version_uid], reason=Reason.RESTORE, at=0.0)
         changes["recall_layout_id"] = None
     return await _changed(db, version, changes, messages, Tally())
 

@@ -48,13 +48,13 @@ async def note_marker(db: Database, bucket_uid: int, key: bytes, *, at: float) -
     )
 
 
-async def wake(db: Database, version_uids: Sequence[int], *, at: float) -> None:
-    """Versions are on tape now: those that wait for that are looked at again."""
+async def wake(db: Database, version_uids: Sequence[int], *, reason: Reason, at: float) -> None:
+    """What versions may wait for is over: those that do are looked at again."""
     if version_uids:
         await db.do(
             f"UPDATE lifecycle_reviews SET look_at = ? WHERE version_uid IN ({marks(version_uids)}) AND look_at > ?"
-            f" AND reason = '{Reason.ARCHIVE.value}'",
-            (at, *version_uids, at),
+            " AND reason = ?",
+            (at, *version_uids, at, reason.value),
         )
 
 
