@@ -33,7 +33,7 @@ from coldstore.work.trouble import TapeTrouble, as_trouble
 LOST_MAX = 100_000
 """Lost copies that are known at a time."""
 EXAMINED_MAX = 200
-"""Lost copies that are looked at in one round."""
+"""Lost copies of a pool that are looked at in one round: those of one pool, which may have no cartridge, keep no others waiting."""
 IDLE_SECONDS = 60.0
 """A bundle of which nothing can be read now is looked at again after so long: in between it keeps no others waiting."""
 HOPELESS_MAX = 200
@@ -175,22 +175,26 @@ class Renewals:
         await self._forget_all_but({copy.bundle_id for copy in lost})
         wanted: list[WantedBundle] = []
         to_write: list[CopyToWrite] = []
-        left = EXAMINED_MAX
+        examined: Counter[str] = Counter()
         for copy in sorted(lost, key=lambda each: self._idle_until(each.bundle_id)):
             bundle_id = copy.bundle_id
             if bundle_id not in self._held:
                 if (
                     len(wanted) + len(self._held) >= AT_ONCE_MAX
-                    or not left
+                    or examined[copy.pool] >= EXAMINED_MAX
                     or now < self._idle_until(bundle_id)
                 ):
                     continue
-                left -= 1
+                examined[copy.pool] += 1
             self._idle.pop(bundle_id, None)
             copies = await self._store.copies(bundle_id=bundle_id)
             bundle = await self._store.bundle(bundle_id)
             assert bundle is not None, copy
             awaited = _to_write(copy, copies, bundle)
+            if bundle_id in self._held and not any(
+                self._needs(each, copies, bundle, cartridges, in_hand()) for each in copies
+            ):
+                await self.drop(bundle_id)
             if bundle_id in self._held or not self._has_home(awaited, cartridges):
                 if (bundle_id, copy.pool) not in in_hand():
                     to_write.append(awaited)
@@ -255,6 +259,19 @@ class Renewals:
             del self._idle[bundle_id]
         for pair in [pair for pair in self._failures if pair[0] not in lost and pair[0] not in self._held]:
             del self._failures[pair]
+
+    def _needs(
+        self,
+        copy: Copy,
+        copies: Collection[Copy],
+        bundle: Bundle,
+        cartridges: Mapping[str, Cartridge],
+        in_hand: Collection[tuple[str, str]],
+    ) -> bool:
+        """Whether a copy may want its bundle on the disk: unless it is good, or can be written nowhere now."""
+        if copy.state is not CopyState.LOST or (copy.bundle_id, copy.pool) in in_hand:
+            return copy.state is not CopyState.VERIFIED
+        return self._has_home(_to_write(copy, copies, bundle), cartridges)
 
     def _has_home(self, copy: CopyToWrite, cartridges: Mapping[str, Cartridge]) -> bool:
         return bool(housing([copy], copy.pool, cartridges, stuck={}, policy=self._policy).housed)

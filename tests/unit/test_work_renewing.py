@@ -12,11 +12,13 @@ from coldstore.interfaces.filesystem import ReadOnly
 from coldstore.interfaces.staging import StagingUsage
 from coldstore.model.bundles import CopyState
 from coldstore.model.cartridges import CartridgeEvent, CartridgeState
-from coldstore.model.objects import ObjectVersion
+from coldstore.model.configurations import ConfigurationKind
+from coldstore.model.due import Act, ActKind, Outcome
+from coldstore.model.objects import ObjectVersion, StorageClass
 from coldstore.work import renewing
 from coldstore.work.records import change_cartridge
 from tests.unit.test_work_faults import medium_fault
-from tests.unit.work_rig import MIB, MortalStore, Run, World, now_of
+from tests.unit.work_rig import BUCKET, MIB, MortalStore, Run, World, now_of
 
 
 class RenewingTests(SynchronousTestCase):
@@ -252,6 +254,95 @@ class RenewingTests(SynchronousTestCase):
         run.let_pass(100)
         self.assertEqual(world.alerts(), {})
         self.assert_nothing_held(world, run)
+
+    def test_behind_what_has_no_home(self) -> None:
+        """Copies for a pool without a cartridge, however many, keep no lost ones of another pool waiting."""
+        self.patch(renewing, "EXAMINED_MAX", 1)
+        world = World(cartridges=4)
+        run = self.start(world)
+        *early, late = self.cold(world, run)
+        self.move(world, early, "nowhere")
+        self.lose(world, late)
+        self.assertEqual(
+            [each.bundle_id for each in self.look(world, run).wanted], [self.bundle_of(world, late)]
+        )
+
+    def test_held_without_a_home(self) -> None:
+        """A bundle that was read is not held for a copy that no cartridge can take, and keeps no others waiting."""
+        self.patch(renewing, "AT_ONCE_MAX", 1)
+        world = World(cartridges=4)
+        run = self.start(world)
+        early, *_, late = self.cold(world, run)
+        self.lose(world, early)
+        (item,) = self.look(world, run).wanted
+        space = now_of(Deferred.fromCoroutine(run.renewals.reserve(item)))
+        bundle = now_of(world.store.bundle(item.bundle_id))
+        run.renewals._held[item.bundle_id] = renewing.HeldBundle(bundle=bundle, space=space, crc64nvme=0)
+        self.move(world, [early], "nowhere")
+        self.lose(world, late)
+        self.assertEqual(self.look(world, run).wanted, ())
+        # Its copy in the pool that has cartridges is being written, and then it is there.
+        now_of(world.store.start_copy(bundle_id=item.bundle_id, pool="main", barcode="M1", epoch=1))
+        self.assertEqual(self.look(world, run).wanted, ())
+        now_of(
+            world.store.copy_synced(
+                bundle_id=item.bundle_id, pool="main", epoch=1, partition="b", start_block=1,
+                size_bytes=bundle.size_bytes, sha256=bundle.sha256, at=1.0,
+            )
+        )  # fmt: skip
+        now_of(world.store.copy_verified(bundle_id=item.bundle_id, pool="main", epoch=1, at=2.0))
+        self.assertEqual(
+            [each.bundle_id for each in self.look(world, run).wanted], [self.bundle_of(world, late)]
+        )
+        self.assertIsNone(run.renewals.held(bundle))
+        self.assertEqual(world.staging.usage().reserved_bytes, 0)
+
+    def look(self, world: World, run: Run) -> renewing.RenewalWork:
+        """Look what there is to do, with all cartridges that nobody uses yet for the pool ``main``."""
+        cartridges = {
+            each.barcode: replace(each, pool=each.pool or "main") for each in now_of(world.store.cartridges())
+        }
+        looked = Deferred.fromCoroutine(run.renewals.look(cartridges, stuck=(), in_hand=lambda: ()))
+        work: renewing.RenewalWork = now_of(looked)
+        return work
+
+    def bundle_of(self, world: World, version: ObjectVersion) -> str:
+        """Return the bundle that has a version."""
+        (member,) = now_of(world.store.extents(version.version_uid))
+        bundle_id: str = member.bundle_id
+        return bundle_id
+
+    def lose(self, world: World, version: ObjectVersion) -> None:
+        """Lose the copy of a version in the pool ``main``."""
+        now_of(world.store.lose_copy(bundle_id=self.bundle_of(world, version), pool="main", reason="torn"))
+        self.assertFalse(self.are_whole(world, [version]))
+
+    def move(self, world: World, versions: list[ObjectVersion], pool: str) -> None:
+        """Have the lifecycle want copies of versions in one more pool."""
+        bucket = now_of(
+            world.store.set_bucket_configuration(name=BUCKET, kind=ConfigurationKind.LIFECYCLE, document="{}")
+        )
+        outcomes = now_of(
+            world.store.carry_out(
+                BUCKET,
+                [
+                    Act(
+                        kind=ActKind.MOVE,
+                        version=now_of(world.store.version(version.version_uid)),
+                        rule_id="r",
+                        storage_class=StorageClass.DEEP_ARCHIVE,
+                        pools=(pool,),
+                    )
+                    for version in versions
+                ],
+                revision=bucket.configurations[ConfigurationKind.LIFECYCLE],
+                at=world.clock.seconds(),
+                owner_id="o",
+                region="r",
+                events=(),
+            )
+        )
+        self.assertEqual(set(outcomes), {Outcome.NOT_ARCHIVED})
 
     def test_behind_what_is_hopeless(self) -> None:
         """However many copies are lost for good, one that can be made anew is made."""

@@ -563,7 +563,7 @@ class Run:
             session_bytes_max=1 << 40,
         )
         contents = self.contents = Contents(store=self.store, staging=world.staging)
-        renewals = Renewals(
+        renewals = self.renewals = Renewals(
             store=self.store,
             staging=world.staging,
             clock=self.clock,
