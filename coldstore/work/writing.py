@@ -106,7 +106,9 @@ class ArchiveSession:
         except TapeTrouble as trouble:
             await self._void_unsynced(trouble.sentence)
             raise
-        chosen = to_read_back([copy.bundle_id for copy in written], self._policy.verify[job.pool])
+        # A pool that is configured no longer may still be owed copies.
+        mode = self._policy.verify.get(job.pool, VerifyMode.READ_BACK)
+        chosen = to_read_back([copy.bundle_id for copy in written], mode)
         for copy in written:
             if copy.bundle_id not in chosen:
                 await self._count_as_verified(volume, copy.bundle_id, copy.pool)

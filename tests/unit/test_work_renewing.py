@@ -297,6 +297,15 @@ class RenewingTests(SynchronousTestCase):
         self.assertIsNone(run.renewals.held(bundle))
         self.assertEqual(world.staging.usage().reserved_bytes, 0)
 
+    def test_pool_of_no_configuration(self) -> None:
+        """A copy that was wanted in a pool that the configuration has no longer is made, and read back."""
+        world = World(cartridges=3)
+        run = self.start(world)
+        (version,) = self.cold(world, run, count=1)
+        self.move(world, [version], "nowhere")
+        run.until(lambda: len(world.where(version)) == 3, hurry=False)
+        self.assertEqual(world.alerts(), {})
+
     def look(self, world: World, run: Run) -> renewing.RenewalWork:
         """Look what there is to do, with all cartridges that nobody uses yet for the pool ``main``."""
         cartridges = {
