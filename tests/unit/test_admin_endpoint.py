@@ -466,7 +466,7 @@ class PeopleTests(EndpointCase):
         self.rig.json("POST", "/data-keys/exported", {"by": "olga", "keys": exported["keys"]})
         _, rows = self.rig.json("GET", "/data-keys")
         self.assertNotIn(None, [row["exported_at"] for row in rows])
-        for wrong in ("x", ["x"], None):
+        for wrong in ("x", ["x"], [["x"]], None):
             self.refusal(400, "POST", "/data-keys/exported", {"keys": wrong})
         self.assertEqual(
             self.rig.json("POST", "/data-keys/import", {"by": "olga", "text": exported["text"]})[1]["keys"],
