@@ -573,7 +573,7 @@ class CostTests(SynchronousTestCase):
         self.assertEqual(found, [3, 3])
 
     def test_nothing_due_at_midnight(self) -> None:
-        """At a midnight at which nothing becomes due each range costs two questions, however many objects there are."""
+        """At a midnight at which nothing becomes due each range costs three questions, however many objects there are."""
         for objects in (0, 3000):
             rig = Rig()
             rig.set_rules(rule(expiration=Expiration(days=9), filter=Filter(prefix="k", tags=(("a", "b"),))))
