@@ -359,14 +359,11 @@ class HeaderTests(BadInputCase):
         """What S3 has and ColdStore has not is refused by name, never done halfway."""
         document = b"<X/>"
         for method, target in (
-            ("PUT", "?policy"),
-            ("PUT", "?object-lock"),
-            ("PUT", "?encryption"),
+            ("PUT", "?replication"),
             ("PUT", "?website"),
             ("PUT", "?inventory&id=1"),
-            ("DELETE", "?ownershipControls"),
-            ("PUT", "/kept?retention"),
-            ("PUT", "/kept?legal-hold"),
+            ("PUT", "?accelerate"),
+            ("PUT", "/kept?renameObject"),
             ("GET", "/kept?torrent"),
             ("POST", "/kept?select&select-type=2"),
         ):
@@ -375,8 +372,8 @@ class HeaderTests(BadInputCase):
             )
             self.assert_refused(answer, 501, "NotImplemented", (method, target))
         for name, value in (
-            ("x-amz-server-side-encryption", "AES256"),
-            ("x-amz-object-lock-mode", "GOVERNANCE"),
+            ("x-amz-server-side-encryption", "aws:kms"),
+            ("x-amz-object-lock-event-hold", "ON"),
             ("x-amz-website-redirect-location", "/x"),
         ):
             self.assert_refused(self.put(b"x", {name: value}), 501, "NotImplemented", name)
