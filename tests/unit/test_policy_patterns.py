@@ -42,6 +42,9 @@ class PatternTests(SynchronousTestCase):
             ("**a**", "xax", True),
             ("*?", "", False),
             ("*??*", "ab", True),
+            ("*?b*", "ab", True),
+            ("*?b*", "ba", False),
+            ("*b?d*e", "abcbcde", True),
             ("a*a", "a", False),
         ):
             self.assertIs(matches(pattern, text), expected, (pattern, text))
@@ -96,3 +99,17 @@ class PatternTests(SynchronousTestCase):
         for pattern in ("a*" * 5000 + "b", "*a?" * 5000 + "b", "*" + "?a" * 300 + "*b"):
             self.assertFalse(matches(pattern, "a" * 1024))
         self.assertLess(process_time() - started, 5)
+
+    def test_time_with_variables(self) -> None:
+        """Nor do variables take any that make a short pattern a very long one."""
+        long = "x" * 7000
+        started = process_time()
+        self.assertFalse(matches_with(long, "*" + "${aws:useragent}?" * 1000 + "*", long))
+        for number in range(100):
+            self.assertFalse(matches_with(long[:3000], f"*${{aws:useragent}}?{number}*", long))
+        self.assertLess(process_time() - started, 2)
+
+
+def matches_with(value: str, pattern: str, text: str) -> bool:
+    """Tell whether a pattern is that of a text in a request that has one value under every condition key."""
+    return Pattern.read(pattern).matches(text, lambda _: value)

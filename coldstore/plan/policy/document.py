@@ -137,10 +137,11 @@ def _document(text: str) -> Mapping[str, Any]:
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return an object of JSON; of a name that is there twice nobody can say which is meant."""
-    read = dict(pairs)
-    if len(read) < len(pairs):
-        twice = next(name for index, (name, _) in enumerate(pairs) if name in dict(pairs[:index]))
-        raise MalformedPolicy(f"Policies must be valid JSON: {_shown(twice)} is there twice in one object")
+    read: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in read:
+            raise MalformedPolicy(f"Policies must be valid JSON: {_shown(name)} is there twice in one object")
+        read[name] = value
     return read
 
 

@@ -109,6 +109,9 @@ class Pattern:
             parts = [part for part in known if part is not None]
             if len(parts) < len(known):
                 return False
+            # Before so much is put together: of many variables with long values it would be megabytes.
+            if sum(len(part) for part in parts if isinstance(part, str)) > len(text):
+                return False
             segments = _segments(_joined(parts))
         return _match(segments, text)
 
@@ -141,27 +144,47 @@ class _Segment(NamedTuple):
     """
     What stands between two stars, of a fixed length, so that there is nothing to try out.
 
-    :ivar text: the characters, or where some are any (``has_any``) a regular expression. It is compiled by whoever needs it, as ``re`` keeps
-        what was compiled last: of thousands of patterns that are kept it would weigh more than they do
+    :ivar pieces: its characters, each run of them with its place; whatever is in none of them may be any character
     """
 
-    text: str
+    pieces: tuple[tuple[int, str], ...]
     length: int
-    has_any: bool
 
     def starts(self, text: str, position: int = 0) -> bool:
-        """Tell whether a text has it at a position."""
-        if self.has_any:
-            return re.compile(self.text, re.DOTALL).match(text, position) is not None
-        return text.startswith(self.text, position)
+        """Tell whether a text, which is long enough, has it at a position."""
+        return all(text.startswith(characters, position + place) for place, characters in self.pieces)
 
     def end_in(self, text: str, position: int, end: int) -> int:
         """Return where it ends in a part of a text for the first time; -1: it is not there."""
-        if self.has_any:
-            found = re.compile(self.text, re.DOTALL).search(text, position, end)
-            return -1 if found is None else found.end()
-        begin = text.find(self.text, position, end)
+        if self.length > end - position:
+            return -1
+        if not self.pieces:
+            return position + self.length
+        ((_, characters), *others) = self.pieces
+        if others or len(characters) < self.length:
+            return self._end_among_any(text, position, end)
+        begin = text.find(characters, position, end)
         return begin if begin < 0 else begin + self.length
+
+    def _end_among_any(self, text: str, position: int, end: int) -> int:
+        """
+        Do so where some characters may be any.
+
+        Keeps in one number which beginnings of it the text ends with so far, a bit each (Shift-And: Baeza-Yates and Gonnet, "A new approach to
+        text searching", 1992). A regular expression would have to be compiled, which of a long one takes seconds, and variables can make one long.
+        """
+        places: dict[str, int] = {}
+        for place, characters in self.pieces:
+            for index, character in enumerate(characters, place):
+                places[character] = places.get(character, 0) | 1 << index
+        may_be_any = (1 << self.length) - 1 - sum(places.values())
+        fitting = {character: bits | may_be_any for character, bits in places.items()}
+        beginnings, whole = 0, 1 << (self.length - 1)
+        for index in range(position, end):
+            beginnings = (beginnings << 1 | 1) & fitting.get(text[index], may_be_any)
+            if beginnings & whole:
+                return index + 1
+        return -1
 
 
 def _segments(parts: Sequence[Part]) -> tuple[_Segment, ...]:
@@ -179,12 +202,13 @@ def _segments(parts: Sequence[Part]) -> tuple[_Segment, ...]:
 
 
 def _segment(parts: Sequence[str | Wild]) -> _Segment:
-    texts = [part for part in parts if isinstance(part, str)]
-    length = sum(map(len, texts)) + len(parts) - len(texts)
-    if len(texts) == len(parts):
-        return _Segment("".join(texts), length, False)
-    expression = "".join(re.escape(part) if isinstance(part, str) else "." for part in parts)
-    return _Segment(expression, length, True)
+    pieces: list[tuple[int, str]] = []
+    length = 0
+    for part in parts:
+        if isinstance(part, str):
+            pieces.append((length, part))
+        length += len(part) if isinstance(part, str) else 1
+    return _Segment(tuple(pieces), length)
 
 
 def _match(segments: Sequence[_Segment], text: str) -> bool:
