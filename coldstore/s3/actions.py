@@ -171,13 +171,21 @@ def _for_properties(call: Call) -> list[str]:
     """Return what is needed to give a new object what its writer wants it to have."""
     headers = call.headers
     actions = [action for name, action in _OF_OBJECT_HEADERS.items() if name in headers]
-    if call.operation is Operation.COPY_OBJECT and headers.get("x-amz-tagging-directive") != "REPLACE":
+    if not gives_tags(call):
         actions = [action for action in actions if action != "s3:PutObjectTagging"]
     if call.upload is not None and "tagging" in call.upload.form.fields:
         actions.append("s3:PutObjectTagging")
     if _asks_for_acl(headers):
         actions.append("s3:PutObjectAcl")
     return actions
+
+
+def gives_tags(call: Call) -> bool:
+    """Whether a new object gets the tags that its request names: a copy may have those of its source instead."""
+    return (
+        call.operation is not Operation.COPY_OBJECT
+        or call.headers.get("x-amz-tagging-directive") == "REPLACE"
+    )
 
 
 def _for_settings(headers: HeaderFields) -> list[str]:

@@ -5,14 +5,16 @@ Of an owner in a bucket without a policy, who has no policies himself, nothing n
 (``coldstore.plan.policy.decision``), and where nothing denies and no policy allows, an ACL may.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from types import MappingProxyType
 
 from twisted.logger import Logger
 
 from coldstore.interfaces.metadata import IMetadataStore
 from coldstore.model.configurations import ConfigurationKind
 from coldstore.model.errors import NoSuchKey, NoSuchVersion
+from coldstore.model.locks import Lock
 from coldstore.model.objects import Bucket, ObjectVersion, Pairs
 from coldstore.model.policies import UserPolicy
 from coldstore.model.tags import tags_of
@@ -21,7 +23,7 @@ from coldstore.plan.policy import stored
 from coldstore.plan.policy.access_block import AccessBlock
 from coldstore.plan.policy.actions import ACTIONS, Kind
 from coldstore.plan.policy.asked import Question
-from coldstore.plan.policy.conditions import EXISTING_TAG, REQUEST_TAG, REQUEST_TAG_KEYS
+from coldstore.plan.policy.conditions import EXISTING_TAG, LOCK, REQUEST_TAG, REQUEST_TAG_KEYS
 from coldstore.plan.policy.decision import Decision, Ground, Policies, UserPolicyRead
 from coldstore.plan.policy.document import read_user_policy
 from coldstore.plan.policy.statements import Policy
@@ -36,7 +38,14 @@ from coldstore.s3.settings import Settings
 
 _OWNER_FIELD = "x-amz-expected-bucket-owner"
 _SOURCE_OWNER_FIELD = "x-amz-source-expected-bucket-owner"
-_JUDGED_WITH_ITS_DOCUMENT = Operation.PUT_OBJECT_TAGGING
+_IN_DOCUMENTS: Mapping[Operation, tuple[str, ...]] = MappingProxyType(
+    {
+        Operation.PUT_OBJECT_TAGGING: (REQUEST_TAG, REQUEST_TAG_KEYS),
+        Operation.PUT_OBJECT_RETENTION: (LOCK,),
+        Operation.PUT_OBJECT_LEGAL_HOLD: (LOCK,),
+    }
+)
+"""Beginnings of the condition keys whose values a call has in its document: where a policy asks for them it is judged with that."""
 _ABSENCES = frozenset({"NoSuchKey", "NoSuchVersion"})
 _log = Logger()
 
@@ -80,7 +89,7 @@ class Authority:
     async def require(self, call: Call, bucket: Bucket) -> None:
         """
         Refuse a call that its caller may not make on its bucket. What also depends on the call's document is judged by
-        ``require_tagging`` and ``require_deletion``.
+        ``require_tagging``, ``require_locking`` and ``require_deletion``.
 
         ``x-amz-expected-bucket-owner`` must name the owner where it is sent (S3 User Guide, "Verifying bucket ownership").
 
@@ -90,11 +99,9 @@ class Authority:
         if self.is_free(call.caller, bucket):
             return
         policies = await self._policies(call.caller, bucket)
-        if call.operation is _JUDGED_WITH_ITS_DOCUMENT and _need(
-            policies, (REQUEST_TAG, REQUEST_TAG_KEYS), needed_by(call)
-        ):
-            return
         actions = needed_by(call)
+        if call.operation in _IN_DOCUMENTS and _need(policies, _IN_DOCUMENTS[call.operation], actions):
+            return
         if not actions:
             await self._require_some_hope(call, bucket, policies)
         for action in actions:
@@ -125,6 +132,18 @@ class Authority:
         policies = await self._policies(call.caller, bucket)
         for action in needed_by(call):
             await self._require(call, bucket, policies, action, call.key, call.version_id, request_tags=tags)
+
+    async def require_locking(self, call: Call, bucket: Bucket, lock: Lock) -> None:
+        """
+        Refuse to give a version this retention, or this legal hold.
+
+        :raise S3Error: AccessDenied
+        """
+        if self.is_free(call.caller, bucket):
+            return
+        policies = await self._policies(call.caller, bucket)
+        for action in needed_by(call):
+            await self._require(call, bucket, policies, action, call.key, call.version_id, lock=lock)
 
     async def require_deletion(self, call: Call, bucket: Bucket, key: bytes, version_id: str | None) -> None:
         """
@@ -268,9 +287,10 @@ class Authority:
         version_id: str | None,
         request_tags: Pairs | None = None,
         version: ObjectVersion | None = None,
+        lock: Lock | None = None,
     ) -> None:
         question, decision = await self._decide(
-            call, bucket, policies, action, key, version_id, request_tags, version
+            call, bucket, policies, action, key, version_id, request_tags, version, lock
         )
         if not decision.is_allowed:
             raise _denied(call, question, decision, bucket)
@@ -285,11 +305,12 @@ class Authority:
         version_id: str | None,
         request_tags: Pairs | None = None,
         version: ObjectVersion | None = None,
+        lock: Lock | None = None,
     ) -> tuple[Question, Decision]:
         existing: Pairs = ()
         if key is not None and ACTIONS[action] is Kind.OBJECT and _need(policies, (EXISTING_TAG,), (action,)):
             existing = await self._existing_tags(bucket.name, key, version_id)
-        circumstances = RequestCircumstances(call, bucket.owner_id, version_id, existing, request_tags)
+        circumstances = RequestCircumstances(call, bucket.owner_id, version_id, existing, request_tags, lock)
         question = _question(call.caller, action, resource_of(action, bucket.name, key), circumstances)
         decision = policies.decide(question)
         if decision.is_allowed:

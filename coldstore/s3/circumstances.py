@@ -12,11 +12,15 @@ from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import unquote
 
+from coldstore.model.locks import Lock
 from coldstore.model.objects import Pairs
 from coldstore.plan.policy.conditions import EXISTING_TAG, REQUEST_TAG, REQUEST_TAG_KEYS
 from coldstore.plan.policy.principals import user_arn
+from coldstore.s3.actions import gives_tags
+from coldstore.s3.api import Operation
 from coldstore.s3.call import Call
 from coldstore.s3.fields import HeaderFields
+from coldstore.s3.locks import LEGAL_HOLD, LOCK_HEADERS, MODE, UNTIL, shown_lock
 from coldstore.s3.signing import ALGORITHM
 from coldstore.s3.tags import header_tags, parse_tagging
 from coldstore.s3.validity import unix_seconds
@@ -45,12 +49,29 @@ _OF_HEADERS: Mapping[str, str] = MappingProxyType(
                 "if-none-match",
             )
         },
-        "s3:object-lock-mode": "x-amz-object-lock-mode",
-        "s3:object-lock-retain-until-date": "x-amz-object-lock-retain-until-date",
-        "s3:object-lock-legal-hold": "x-amz-object-lock-legal-hold",
+        "s3:object-lock-mode": MODE,
+        "s3:object-lock-retain-until-date": UNTIL,
+        "s3:object-lock-legal-hold": LEGAL_HOLD,
     }
 )
 """Header fields whose value a key has, where the request has them."""
+_CREATES: Mapping[Operation, bool] = MappingProxyType(
+    {
+        **dict.fromkeys(
+            (
+                Operation.PUT_OBJECT,
+                Operation.POST_OBJECT,
+                Operation.COPY_OBJECT,
+                Operation.COMPLETE_MULTIPART_UPLOAD,
+            ),
+            True,
+        ),
+        **dict.fromkeys(
+            (Operation.CREATE_MULTIPART_UPLOAD, Operation.UPLOAD_PART, Operation.UPLOAD_PART_COPY), False
+        ),
+    }
+)
+"""Whether there is a new object after it: of all that needs to be allowed ``s3:PutObject``."""
 
 
 class RequestCircumstances(NamedTuple):
@@ -61,6 +82,7 @@ class RequestCircumstances(NamedTuple):
     :ivar version_id: the version that is asked for
     :ivar existing_tags: of the object, where a policy asks for them
     :ivar request_tags: those that its document brings; None: what its headers say
+    :ivar lock: likewise
     """
 
     call: Call
@@ -68,6 +90,7 @@ class RequestCircumstances(NamedTuple):
     version_id: str | None = None
     existing_tags: Pairs = ()
     request_tags: Pairs | None = None
+    lock: Lock | None = None
 
     def values(self, key: str) -> tuple[str, ...]:
         """See ``Circumstances``."""
@@ -79,7 +102,7 @@ class RequestCircumstances(NamedTuple):
             return tuple(name for name, _ in self._tags())
         header = _OF_HEADERS.get(key)
         if header is not None:
-            value = self.call.headers.get(header)
+            value = self.field(header)
         elif key in _OF_LISTINGS:
             value = self.call.query.one(_OF_LISTINGS[key])
         else:
@@ -87,9 +110,17 @@ class RequestCircumstances(NamedTuple):
             value = None if ask is None else ask(self)
         return () if value is None else (value,)
 
+    def field(self, name: str) -> str | None:
+        """Return what the request says in a header field, or in its document in the place of that."""
+        if self.lock is not None and name in LOCK_HEADERS:
+            return shown_lock(self.lock).get(name)
+        return self.call.headers.get(name)
+
     def _tags(self) -> Pairs:
         if self.request_tags is not None:
             return self.request_tags
+        if not gives_tags(self.call):
+            return ()
         upload = self.call.upload
         if upload is not None and "tagging" in upload.form.fields:
             return parse_tagging(upload.form.fields["tagging"].encode("utf-8"))
@@ -156,9 +187,14 @@ def _copy_source(asked: RequestCircumstances) -> str | None:
     return None if source is None else unquote(source).removeprefix("/")
 
 
+def _creates(asked: RequestCircumstances) -> str | None:
+    creates = _CREATES.get(asked.call.operation)
+    return None if creates is None else str(creates).lower()
+
+
 def _retention_days(asked: RequestCircumstances) -> str | None:
     """Return for how many days a new object is to be kept."""
-    until = asked.call.headers.get("x-amz-object-lock-retain-until-date")
+    until = asked.field(UNTIL)
     if until is None:
         return None
     try:
@@ -182,6 +218,9 @@ _ASKED: Mapping[str, Callable[[RequestCircumstances], str | None]] = MappingProx
         "aws:principalarn": _signer(lambda call: user_arn(call.caller.user_id, call.caller.name)),
         "aws:principalaccount": _signer(lambda call: call.caller.user_id),
         "aws:principaltype": lambda asked: "Anonymous" if asked.call.caller.is_anonymous else "User",
+        # Neither is ever so here, and AWS says so in every request: denials are written that begin with it.
+        "aws:principalisawsservice": _signer(lambda _: "false"),
+        "aws:viaawsservice": lambda _: "false",
         "aws:resourceaccount": lambda asked: asked.owner_id,
         "s3:resourceaccount": lambda asked: asked.owner_id,
         "s3:authtype": _signer(_auth_type),
@@ -189,6 +228,7 @@ _ASKED: Mapping[str, Callable[[RequestCircumstances], str | None]] = MappingProx
         "s3:signatureage": _signature_age,
         "s3:versionid": lambda asked: asked.version_id,
         "s3:x-amz-copy-source": _copy_source,
+        "s3:objectcreationoperation": _creates,
         "s3:object-lock-remaining-retention-days": _retention_days,
     }
 )

@@ -70,6 +70,7 @@ class LockOperations:
         document = await self._document(call, "Retention")
         now = self._services.now()
         retention = parse_retention(document, now=now)
+        await self._services.authority.require_locking(call, bucket, Lock(retention))
         bypass = await bypasses(self._services, call, bucket, call.object_key, call.version_id)
         await self._change(
             call,
@@ -88,9 +89,11 @@ class LockOperations:
 
     async def put_legal_hold(self, call: Call) -> Answer:
         """PutObjectLegalHold."""
-        check_lockable(await self._services.bucket(call))
+        bucket = await self._services.bucket(call)
+        check_lockable(bucket)
         check_version_id(call.version_id)
         is_on = parse_legal_hold(await self._document(call, "LegalHold"))
+        await self._services.authority.require_locking(call, bucket, Lock(legal_hold=is_on))
         await self._change(
             call,
             lambda version: self._store.set_legal_hold(

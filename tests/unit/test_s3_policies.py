@@ -378,6 +378,8 @@ class ConditionTests(PolicyCase):
             ("StringEquals", "s3:ResourceAccount", "u-1", True),
             ("StringEquals", "s3:x-amz-storage-class", "GLACIER", False),
             ("StringEquals", "aws:SourceVpc", "vpc-1", False),
+            ("Bool", "aws:ViaAWSService", "false", True),
+            ("Bool", "aws:PrincipalIsAWSService", "false", True),
             ("Null", "s3:VersionId", "true", True),
         ):
             self.allowed("s3:GetObject", operator, key, value)
@@ -400,6 +402,68 @@ class ConditionTests(PolicyCase):
         self.allowed("s3:PutObject", "StringLike", "s3:x-amz-copy-source", "of-bob/a b*")
         self.assert_ok(self.said("bob", "PUT", "/photos/new", x_amz_copy_source="/of-bob/a%20b"))
         self.assert_denied(self.said("bob", "PUT", "/photos/new", b"x"))
+
+    def test_tags_that_a_copy_does_not_get(self) -> None:
+        """Tags count that a copy gets: those that a request names beside, and which nothing gets, do not."""
+        self.said("bob", "PUT", "/of-bob")
+        self.said("bob", "PUT", "/of-bob/k", b"x")
+        self.allowed("s3:Put*", "StringEquals", "s3:RequestObjectTag/team", "red")
+        copying = {"x_amz_copy_source": "/of-bob/k", "x_amz_tagging": "team=red"}
+        self.assert_denied(self.said("bob", "PUT", "/photos/new", **copying))
+        self.assert_ok(self.said("bob", "PUT", "/photos/new", x_amz_tagging_directive="REPLACE", **copying))
+
+    def test_what_is_locked(self) -> None:
+        """What a retention or a legal hold becomes is what its document says, whatever header fields say."""
+        self.rig.put("/safe", x_amz_bucket_object_lock_enabled="true")
+        self.rig.put("/safe/k", b"x", content_md5=_md5(b"x"))
+        place = "arn:aws:s3:::safe/*"
+
+        def lock(what: str, document: str) -> ParsedAnswer:
+            lie = {"x_amz_object_lock_retain_until_date": "2026-01-04T00:00:00Z"}
+            content = document.encode()
+            return self.said("bob", "PUT", f"/safe/k?{what}", content, content_md5=_md5(content), **lie)
+
+        def retain(until: str) -> ParsedAnswer:
+            return lock(
+                "retention",
+                f"<Retention><Mode>GOVERNANCE</Mode><RetainUntilDate>{until}</RetainUntilDate></Retention>",
+            )
+
+        allowing = statement("s3:PutObject*", place, **EVERYBODY)
+        for condition in (
+            {"NumericGreaterThan": {"s3:object-lock-remaining-retention-days": "10"}},
+            {"DateGreaterThan": {"s3:object-lock-retain-until-date": "2026-02-01T00:00:00Z"}},
+            {"StringEquals": {"s3:object-lock-mode": "COMPLIANCE"}},
+        ):
+            denying = statement("s3:PutObjectRetention", place, "Deny", Condition=condition, **EVERYBODY)
+            self.assert_ok(self.said("alice", "PUT", "/safe?policy", policy(allowing, denying)))
+            if "StringEquals" in condition:
+                self.assert_ok(retain("2126-01-01T00:00:00Z"))
+            else:
+                self.assert_denied(retain("2126-01-01T00:00:00Z"))
+                self.assert_ok(retain("2026-01-05T00:00:00Z"))
+        denying = statement(
+            "s3:PutObjectLegalHold",
+            place,
+            "Deny",
+            Condition={"StringEquals": {"s3:object-lock-legal-hold": "OFF"}},
+            **EVERYBODY,
+        )
+        self.assert_ok(self.said("alice", "PUT", "/safe?policy", policy(allowing, denying)))
+        self.assert_ok(lock("legal-hold", "<LegalHold><Status>ON</Status></LegalHold>"))
+        self.assert_denied(lock("legal-hold", "<LegalHold><Status>OFF</Status></LegalHold>"))
+
+    def test_creating(self) -> None:
+        """Whether there is a new object after a write: so parts need no condition that completion needs."""
+        everything = statement("s3:PutObject", **EVERYBODY)
+        unconditional = {"Null": {"s3:if-none-match": "true"}, "Bool": {"s3:ObjectCreationOperation": "true"}}
+        denying = statement("s3:PutObject", effect="Deny", Condition=unconditional, **EVERYBODY)
+        self.assert_ok(self.rig.set_policy(everything, denying))
+        self.assert_denied(self.said("bob", "PUT", "/photos/new", b"x"))
+        self.assert_ok(self.said("bob", "PUT", "/photos/new", b"x", if_none_match="*"))
+        upload_id = text_of(self.said("bob", "POST", "/photos/new?uploads").body, "UploadId")
+        self.assert_ok(self.said("bob", "PUT", f"/photos/new?uploadId={upload_id}&partNumber=1", b"x"))
+        self.assert_denied(self.said("bob", "POST", f"/photos/new?uploadId={upload_id}", b"<a/>"))
 
     def test_version(self) -> None:
         """The version that is asked for."""

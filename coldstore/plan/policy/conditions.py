@@ -207,6 +207,7 @@ KEYS = frozenset(key.lower() for key in (_GLOBAL_KEYS + _S3_KEYS).split())
 EXISTING_TAG = "s3:existingobjecttag/"
 REQUEST_TAG = "s3:requestobjecttag/"
 REQUEST_TAG_KEYS = "s3:requestobjecttagkeys"
+LOCK = "s3:object-lock-"
 OPEN_KEYS = (
     EXISTING_TAG,
     REQUEST_TAG,
