@@ -34,7 +34,7 @@ class AclOperations:
     async def put_of_bucket(self, call: Call) -> Answer:
         """PutBucketAcl: in place of the list that it has."""
         bucket = await self._services.bucket(call)
-        document = await call.body.read_document()
+        document = await self._services.document(call, bucket)
         given = await self._services.acl_giving.given(
             call, bucket, owner_id=bucket.owner_id, document=document, of_bucket=True
         )
@@ -55,7 +55,7 @@ class AclOperations:
         """PutObjectAcl: in place of the list that it has."""
         bucket = await self._services.bucket(call)
         check_version_id(call.version_id)
-        document = await call.body.read_document()
+        document = await self._services.document(call, bucket)
         for _ in range(TRIES):
             version = await self._version(call, bucket)
             is_enforced = await self._lists.ownership(bucket) is Ownership.ENFORCED
@@ -95,7 +95,7 @@ class AclOperations:
     async def put_ownership(self, call: Call) -> Answer:
         """PutBucketOwnershipControls: what is in the bucket keeps its owners and lists, which hold again when lists are allowed again."""
         bucket = await self._services.bucket(call)
-        document = await call.body.read_document()
+        document = await self._services.document(call, bucket)
         if not document.strip():
             raise S3Error("MissingRequestBodyError", "Request body is empty: OwnershipControls are needed.")
         ownership = parse_ownership(document)

@@ -142,7 +142,7 @@ class BucketOperations:
     async def put_versioning(self, call: Call) -> Answer:
         """PutBucketVersioning: what is in the bucket stays as it is."""
         bucket = await self._services.bucket(call)
-        document = await call.body.read_document()
+        document = await self._services.document(call, bucket)
         if not document.strip():
             raise S3Error(
                 "MissingRequestBodyError", "Request body is empty: a VersioningConfiguration is needed."
@@ -159,8 +159,8 @@ class BucketOperations:
 
     async def put_default_class(self, call: Call) -> Answer:
         """Set that class by a document ``DefaultStorageClass``; an empty one clears it."""
-        await self._services.bucket(call)
-        document = await call.body.read_document()
+        bucket = await self._services.bucket(call)
+        document = await self._services.document(call, bucket)
         if not document.strip():
             raise S3Error(
                 "MissingRequestBodyError", "Request body is empty: a DefaultStorageClass is needed."

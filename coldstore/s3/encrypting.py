@@ -32,7 +32,7 @@ class BucketEncryptionOperations:
     async def put(self, call: Call) -> Answer:
         """PutBucketEncryption: in place of all that was set."""
         bucket = await self._services.bucket(call)
-        document = await call.body.read_document()
+        document = await self._services.document(call, bucket)
         if not document.strip():
             raise S3Error("MissingRequestBodyError", f"{call.operation.value} needs a {ROOT} as its body.")
         await self._set(bucket.name, encryption_json(parse_encryption(document)))

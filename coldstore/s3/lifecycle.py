@@ -31,7 +31,7 @@ class LifecycleOperations:
         services = self._services
         bucket = await services.bucket(call)
         minimum_size = asked_minimum_size(call.headers)
-        document = await call.body.read_document(requires_digest=True)
+        document = await services.document(call, bucket, requires_digest=True)
         if not document.strip():
             raise S3Error(
                 "MissingRequestBodyError", "Request body is empty: a LifecycleConfiguration is needed."

@@ -46,7 +46,7 @@ class LockOperations:
     async def put_configuration(self, call: Call) -> Answer:
         """PutObjectLockConfiguration: for versions that come into being from now on. A bucket that takes locks does so for good."""
         bucket = await self._services.bucket(call)
-        document = await self._document(call, "ObjectLockConfiguration")
+        document = await self._document(call, bucket, "ObjectLockConfiguration")
         await self._store.set_object_lock(
             name=bucket.name,
             object_lock=parse_configuration(document),
@@ -67,7 +67,7 @@ class LockOperations:
         bucket = await self._services.bucket(call)
         check_lockable(bucket)
         check_version_id(call.version_id)
-        document = await self._document(call, "Retention")
+        document = await self._document(call, bucket, "Retention")
         now = self._services.now()
         retention = parse_retention(document, now=now)
         await self._services.authority.require_locking(call, bucket, Lock(retention))
@@ -92,7 +92,7 @@ class LockOperations:
         bucket = await self._services.bucket(call)
         check_lockable(bucket)
         check_version_id(call.version_id)
-        is_on = parse_legal_hold(await self._document(call, "LegalHold"))
+        is_on = parse_legal_hold(await self._document(call, bucket, "LegalHold"))
         await self._services.authority.require_locking(call, bucket, Lock(legal_hold=is_on))
         await self._change(
             call,
@@ -102,8 +102,8 @@ class LockOperations:
         )
         return Answer()
 
-    async def _document(self, call: Call, name: str) -> bytes:
-        document = await call.body.read_document(requires_digest=True)
+    async def _document(self, call: Call, bucket: Bucket, name: str) -> bytes:
+        document = await self._services.document(call, bucket, requires_digest=True)
         if not document.strip():
             raise S3Error("MissingRequestBodyError", f"Request body is empty: a {name} is needed.")
         return document

@@ -299,7 +299,9 @@ class ObjectOperations:
     async def delete_objects(self, call: Call) -> Answer:
         """DeleteObjects: every key for itself; what fails is named and hinders no other."""
         bucket = await self._services.bucket(call)
-        document = await call.body.read_document(DELETE_DOCUMENT_MAX_BYTES, requires_digest=True)
+        document = await self._services.document(
+            call, bucket, DELETE_DOCUMENT_MAX_BYTES, requires_digest=True
+        )
         wanted, is_quiet = parse_delete(document)
         authority = self._services.authority
         is_free = authority.is_free(call.caller, bucket)

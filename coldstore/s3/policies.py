@@ -34,7 +34,7 @@ class PolicyOperations:
     async def put_policy(self, call: Call) -> Answer:
         """PutBucketPolicy: in place of the one that it has."""
         bucket = await self._services.bucket(call)
-        document = await call.body.read_document()
+        document = await self._services.document(call, bucket)
         if not document.strip():
             raise S3Error("MissingRequestBodyError", "Request body is empty: a policy is needed.")
         policy = await self._read(bucket, document)
@@ -107,7 +107,7 @@ class PolicyOperations:
     async def put_access_block(self, call: Call) -> Answer:
         """PutPublicAccessBlock."""
         bucket = await self._services.bucket(call)
-        document = await call.body.read_document()
+        document = await self._services.document(call, bucket)
         if not document.strip():
             raise S3Error("MissingRequestBodyError", f"Request body is empty: a {_BLOCK} is needed.")
         await self._set_access_block(bucket, parse_access_block(document))

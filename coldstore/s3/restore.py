@@ -87,7 +87,7 @@ class RestoreOperations:
             raise S3Error(
                 "MissingRequestBodyError", "Request body is empty: a RestoreRequest with Days is needed."
             )
-        asked = parse_restore(await call.body.read_document())
+        asked = parse_restore(await services.document(call, bucket))
         for _ in range(RESTORE_TRIES):
             version = await services.version(bucket.name, call.object_key, call.version_id)
             try:

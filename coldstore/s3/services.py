@@ -42,6 +42,7 @@ from coldstore.s3.quotas import Reservations, Reserved
 from coldstore.s3.reads import ReadCounts
 from coldstore.s3.settings import Settings
 from coldstore.s3.stored import http_date
+from coldstore.s3.xml import DOCUMENT_LIMIT_BYTES
 
 _VERSION_ID = re.compile(r"[A-Za-z0-9._-]{1,1024}")
 _log = Logger()
@@ -117,6 +118,28 @@ class Services:
         bucket = await self.store.bucket(call.bucket_name)
         await self.authority.require(call, bucket)
         return bucket
+
+    async def document(
+        self,
+        call: Call,
+        bucket: Bucket,
+        limit_bytes: int = DOCUMENT_LIMIT_BYTES,
+        *,
+        requires_digest: bool = False,
+    ) -> bytes:
+        """
+        Return the document of a call whose caller may use its bucket.
+
+        Who sends it may take his time. Meanwhile what he may do can change, and the bucket go and another of its name be somebody else's: so the call is
+        judged again.
+
+        :raise S3Error: AccessDenied; as ``RequestBody.read_document``
+        :raise NoSuchBucket: the bucket has gone
+        """
+        document = await call.body.read_document(limit_bytes, requires_digest=requires_digest)
+        if (await self.bucket(call)).bucket_uid != bucket.bucket_uid:
+            raise NoSuchBucket(bucket.name)
+        return document
 
     async def lifecycle(self, bucket: Bucket) -> LifecycleRules | None:
         """Return the lifecycle rules of a bucket; None without a configuration."""

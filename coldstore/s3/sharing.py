@@ -34,7 +34,7 @@ class SharingOperations:
     async def put_rules(self, call: Call) -> Answer:
         """PutBucketCors: in place of all that there are."""
         bucket = await self._services.bucket(call)
-        document = await call.body.read_document(DOCUMENT_MAX_BYTES, requires_digest=True)
+        document = await self._services.document(call, bucket, DOCUMENT_MAX_BYTES, requires_digest=True)
         if not document.strip():
             raise S3Error("MissingRequestBodyError", "Request body is empty: a CORSConfiguration is needed.")
         await self._set(bucket.name, cors_record(parse_cors(document)))

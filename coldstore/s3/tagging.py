@@ -30,7 +30,7 @@ class TaggingOperations:
         """PutObjectTagging: in place of all that it has."""
         bucket = await self._services.bucket(call)
         check_version_id(call.version_id)
-        document = await call.body.read_document(DOCUMENT_MAX_BYTES, requires_digest=True)
+        document = await self._services.document(call, bucket, DOCUMENT_MAX_BYTES, requires_digest=True)
         tags = parse_tagging(document)
         await self._services.authority.require_tagging(call, bucket, tags)
         version = await self._tag(call, tags)
@@ -64,7 +64,7 @@ class TaggingOperations:
     async def put_of_bucket(self, call: Call) -> Answer:
         """PutBucketTagging: in place of all that it has."""
         bucket = await self._services.bucket(call)
-        document = await call.body.read_document(DOCUMENT_MAX_BYTES, requires_digest=True)
+        document = await self._services.document(call, bucket, DOCUMENT_MAX_BYTES, requires_digest=True)
         await self._store.set_bucket_tags(
             name=bucket.name, tags=parse_tagging(document, most=BUCKET_TAGS_MAX)
         )

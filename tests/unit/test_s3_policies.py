@@ -2,6 +2,7 @@
 
 import hashlib
 from base64 import b64encode
+from collections.abc import Callable
 from dataclasses import replace
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -10,7 +11,7 @@ from coldstore.s3.policies import parse_access_block
 from coldstore.s3.xml import MalformedDocument
 from tests.unit.policy_rig import ARN, EVERYBODY, TO_BOB, PolicyRig, policy, statement
 from tests.unit.s3_rig import text_of, texts_of
-from tests.unit.s3_wire import ParsedAnswer
+from tests.unit.s3_wire import ParsedAnswer, message, signed_headers
 
 BLOCK = b"<PublicAccessBlockConfiguration>%s</PublicAccessBlockConfiguration>"
 
@@ -470,6 +471,65 @@ class ConditionTests(PolicyCase):
         self.allowed("s3:GetObjectVersion", "StringEquals", "s3:VersionId", "null")
         self.assert_ok(self.said("bob", "GET", "/photos/k?versionId=null"))
         self.assert_denied(self.said("bob", "GET", "/photos/k?versionId=other"))
+
+
+class SlowDocumentTests(PolicyCase):
+    """A document comes when its client sends it, and meanwhile things change."""
+
+    def sent_late(
+        self, name: str, method: str, target: str, document: bytes, meanwhile: Callable[[], None]
+    ) -> ParsedAnswer:
+        """Send a request, and its document after something else happened."""
+        wire = self.rig.wire()
+        signer = self.rig.signers[name]
+        fields = {"content-md5": _md5(document), "content-length": str(len(document))}
+        headers = signed_headers(
+            method,
+            target,
+            fields,
+            payload="UNSIGNED-PAYLOAD",
+            seconds=self.rig.clock.seconds(),
+            access_key=signer.access_key,
+            secret_key=signer.secret_key,
+        )
+        wire.send(message(method, target, headers))
+        meanwhile()
+        wire.send(document)
+        return wire.answer()
+
+    def test_bucket_of_somebody_else(self) -> None:
+        """Who had a bucket changes nothing in one of the same name that somebody else has now."""
+        everything = policy(statement("s3:*", ["arn:aws:s3:::shop", "arn:aws:s3:::shop/*"], **TO_BOB))
+        deletion = b"<Delete><Object><Key>k</Key></Object></Delete>"
+
+        def handed_over() -> None:
+            self.assert_ok(self.said("bob", "DELETE", "/shop"))
+            self.assert_ok(self.said("alice", "PUT", "/shop"))
+            self.assert_ok(self.said("alice", "PUT", "/shop/k", b"x"))
+
+        for method, target, document in (
+            ("PUT", "/shop?policy", everything),
+            ("POST", "/shop?delete", deletion),
+        ):
+            self.assert_ok(self.said("bob", "PUT", "/shop"))
+            self.assert_denied(self.sent_late("bob", method, target, document, handed_over))
+            self.assert_ok(self.said("alice", "GET", "/shop/k"))
+            self.assert_denied(self.said("bob", "GET", "/shop/k"))
+            self.assert_ok(self.said("alice", "DELETE", "/shop/k"))
+            self.assert_ok(self.said("alice", "DELETE", "/shop"))
+
+    def test_bucket_made_anew(self) -> None:
+        """What was meant for a bucket that is gone is not done to the next one of its owner."""
+
+        def made_anew() -> None:
+            self.assert_ok(self.said("bob", "DELETE", "/shop"))
+            self.assert_ok(self.said("bob", "PUT", "/shop"))
+
+        self.assert_ok(self.said("bob", "PUT", "/shop"))
+        document = b"<Tagging><TagSet><Tag><Key>a</Key><Value>b</Value></Tag></TagSet></Tagging>"
+        answer = self.sent_late("bob", "PUT", "/shop?tagging", document, made_anew)
+        self.assertEqual((answer.status, answer.code), (404, "NoSuchBucket"))
+        self.assertEqual(self.said("bob", "GET", "/shop?tagging").code, "NoSuchTagSet")
 
 
 class UserPolicyTests(PolicyCase):
