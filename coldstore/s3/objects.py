@@ -236,7 +236,7 @@ class ObjectOperations:
             **await self._tag_count(call, bucket, version),
             **await self._copies(version),
             "Content-Length": str(length_bytes),
-            **overridden(call.query),
+            **_overridden(call),
         }
         if wanted is not None:
             if length_bytes:
@@ -513,6 +513,21 @@ def _deletion(entry: Element) -> WantedDeletion:
         if_match=None if etag is None else unquoted(etag),
         unknown_condition=unknown,
     )
+
+
+def _overridden(call: Call) -> dict[str, str]:
+    """
+    Return what a reader wants to be otherwise than it is kept: whoever he is, he has to have signed it (S3 API Reference, GetObject). Else everybody could
+    write links to what is public that make a page of a text, in the name of this server.
+
+    :raise S3Error: InvalidRequest, and as ``overridden``
+    """
+    fields = overridden(call.query)
+    if fields and call.caller.is_anonymous:
+        raise S3Error(
+            "InvalidRequest", "Request specific response headers cannot be used for anonymous GET requests."
+        )
+    return fields
 
 
 def _status(headers: Mapping[str, str]) -> int:

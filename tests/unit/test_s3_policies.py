@@ -299,6 +299,15 @@ class SharingTests(PolicyCase):
         ):
             self.assert_denied(self.said(None, method, target), "not signed")
 
+    def test_links_to_what_is_public(self) -> None:
+        """Who has not signed does not say how an object is shown to others."""
+        self.assert_ok(self.rig.set_policy(statement("s3:GetObject", **EVERYBODY)))
+        target = "/photos/k?response-content-type=text%2Fhtml"
+        for method in ("GET", "HEAD"):
+            self.assertEqual(self.said(None, method, target).status, 400)
+            self.assertEqual(self.said("bob", method, target).headers["content-type"], "text/html")
+        self.assertEqual(self.said(None, "GET", target).code, "InvalidRequest")
+
 
 class ConditionTests(PolicyCase):
     """What requests have under condition keys."""
