@@ -10,7 +10,9 @@ from coldstore.plan.policy.explanation import Given
 
 def holds(operator: str, values: tuple[str, ...], *given: str, key: str = "aws:username") -> bool:
     """Tell whether a condition holds for a request that has these values under its key, and a referer."""
-    circumstances = Given({key.lower(): given, "aws:referer": ("bob",)})
+    circumstances = Given(
+        {key.lower(): given, "aws:referer": ("bob",), "s3:existingobjecttag/Team": ("Red",)}
+    )
     question = Question(user_id="u", action="s3:GetObject", resource="r", circumstances=circumstances)
     condition = read_condition(operator, key, values, variables=True)
     return condition.holds(circumstances, question.look_up)
@@ -30,6 +32,10 @@ class OperatorTests(SynchronousTestCase):
             ("StringNotEquals", "bob", "ann", True),
             ("StringEqualsIgnoreCase", "BOB", "bob", True),
             ("StringNotEqualsIgnoreCase", "BOB", "bob", False),
+            ("StringEqualsIgnoreCase", "${aws:referer}", "BOB", True),
+            ("StringEqualsIgnoreCase", "X${s3:ExistingObjectTag/Team}", "xRed", True),
+            ("StringNotEqualsIgnoreCase", "${s3:ExistingObjectTag/Team}", "red", False),
+            ("StringEqualsIgnoreCase", "${aws:userid, 'Nobody'}", "NOBODY", True),
             ("StringLike", "b*", "bob", True),
             ("StringNotLike", "b*", "bob", False),
             ("NumericEquals", "10", "10.0", True),

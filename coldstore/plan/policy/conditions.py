@@ -51,7 +51,7 @@ def _equal(text: str, variables: bool) -> Test:
 
 
 def _equal_in_any_case(text: str, variables: bool) -> Test:
-    pattern = Pattern.read(text.lower(), wildcards=False, variables=variables)
+    pattern = Pattern.read(text, wildcards=False, variables=variables).lower()
 
     def lower(key: str, look_up: LookUp) -> str | None:
         value = look_up(key)

@@ -69,7 +69,7 @@ class Pattern:
         self.head = parts[0] if parts and isinstance(parts[0], str) else ""
         self.is_fixed = all(isinstance(part, str) for part in parts)
         self.keys = frozenset(part.key for part in parts if isinstance(part, Variable))
-        self._parts = tuple(parts) if self.keys else ()
+        self._parts = tuple(parts)
         self._segments = None if self.keys else _segments(parts)
 
     def __repr__(self) -> str:
@@ -101,6 +101,10 @@ class Pattern:
         parts.append(text[position:])
         return cls(text, _joined(parts))
 
+    def lower(self) -> "Pattern":
+        """Return it with all characters that stand for themselves in lower case; names of variables stay as they are."""
+        return Pattern(self.text.lower(), [_lower(part) for part in self._parts])
+
     def matches(self, text: str, look_up: LookUp) -> bool:
         """Tell whether it is the pattern of a text; one with a variable that the request has no value for is that of none."""
         segments = self._segments
@@ -122,6 +126,16 @@ def _valued(part: Part, look_up: LookUp) -> Part | None:
         return part
     value = look_up(part.key)
     return part.default if value is None else value
+
+
+def _lower(part: Part) -> Part:
+    match part:
+        case str():
+            return part.lower()
+        case Variable(key, default):
+            return Variable(key, None if default is None else default.lower())
+        case _:
+            return part
 
 
 def _joined(parts: Sequence[Part]) -> list[Part]:
