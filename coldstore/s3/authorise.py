@@ -27,7 +27,7 @@ from coldstore.plan.policy.conditions import EXISTING_TAG, LOCK, REQUEST_TAG, RE
 from coldstore.plan.policy.decision import Decision, Ground, Policies, UserPolicyRead
 from coldstore.plan.policy.document import read_user_policy
 from coldstore.plan.policy.statements import Policy
-from coldstore.s3.acl_rights import AclRights
+from coldstore.s3.acl_rights import DELETING, AclRights
 from coldstore.s3.actions import OF_VERSION, needed_by, resource_of
 from coldstore.s3.api import Operation
 from coldstore.s3.call import Call, Caller
@@ -46,6 +46,7 @@ _IN_DOCUMENTS: Mapping[Operation, tuple[str, ...]] = MappingProxyType(
     }
 )
 """Beginnings of the condition keys whose values a call has in its document: where a policy asks for them it is judged with that."""
+_DELETIONS = frozenset({DELETING, OF_VERSION[DELETING]})
 _ABSENCES = frozenset({"NoSuchKey", "NoSuchVersion"})
 _log = Logger()
 
@@ -153,7 +154,7 @@ class Authority:
         """
         if not self.is_free(call.caller, bucket):
             policies = await self._policies(call.caller, bucket)
-            action = _of_version("s3:DeleteObject", version_id)
+            action = _of_version(DELETING, version_id)
             await self._require(call, bucket, policies, action, key, version_id)
 
     async def require_source(
@@ -334,10 +335,16 @@ class Authority:
 
     async def _require_some_hope(self, call: Call, bucket: Bucket, policies: Policies) -> None:
         """Refuse, before its document is read, what will be refused for every key in it."""
-        is_owner = call.caller.user_id == bucket.owner_id
-        if is_owner or policies.of_bucket is not None or policies.of_user:
+        user_id = call.caller.user_id
+        if user_id == bucket.owner_id or policies.of_user:
             return
-        await self._require(call, bucket, policies, "s3:DeleteObject", None, None)
+        if policies.of_bucket is not None and policies.of_bucket.may_allow(user_id, _DELETIONS):
+            return
+        if await self._acl_rights.allows(call, bucket, DELETING, None, None):
+            return
+        resource = resource_of(DELETING, bucket.name, None)
+        question = _question(call.caller, DELETING, resource, RequestCircumstances(call, bucket.owner_id))
+        raise _denied(call, question, Decision(ground=Ground.NOTHING_ALLOWS), bucket)
 
 
 def _question(caller: Caller, action: str, resource: str, circumstances: RequestCircumstances) -> Question:

@@ -11,7 +11,7 @@ from coldstore.s3.policies import parse_access_block
 from coldstore.s3.xml import MalformedDocument
 from tests.unit.policy_rig import ARN, EVERYBODY, TO_BOB, PolicyRig, policy, statement
 from tests.unit.s3_rig import text_of, texts_of
-from tests.unit.s3_wire import ParsedAnswer, message, signed_headers
+from tests.unit.s3_wire import HOST, ParsedAnswer, message, signed_headers
 
 BLOCK = b"<PublicAccessBlockConfiguration>%s</PublicAccessBlockConfiguration>"
 
@@ -258,6 +258,23 @@ class SharingTests(PolicyCase):
             self.assertEqual(texts_of(answer.body, "Key"), ["k", "tmp/a", "tmp/a"])
         self.said("alice", "DELETE", "/photos?policy")
         self.assert_denied(self.said("bob", "POST", "/photos?delete", document, content_md5=_md5(document)))
+
+    def test_deleting_many_without_hope(self) -> None:
+        """Of whom no statement allows to delete anything no list is asked for; one that may allow it is."""
+        head = message(
+            "POST", "/photos?delete", {"host": HOST, "content-length": "100", "content-md5": _md5(b"")}
+        )
+        for allowed, who, is_asked in (
+            ("s3:GetObject", EVERYBODY, False),
+            ("s3:DeleteObject", TO_BOB, False),
+            ("s3:DeleteObjectVersion", EVERYBODY, True),
+        ):
+            self.assert_ok(self.rig.set_policy(statement(allowed, f"{ARN}/tmp/*", **who)))
+            wire = self.rig.wire()
+            answered = wire.send(head) != b""
+            self.assertIs(answered, not is_asked, allowed)
+            if answered:
+                self.assert_denied(wire.answer(), "not signed")
 
     def test_copying(self) -> None:
         """A copy needs reading there and writing here, and so do the tags that go along."""

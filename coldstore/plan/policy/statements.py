@@ -52,8 +52,7 @@ class Statement:
         """Return the first element because of which it does not apply to a question; None: it does."""
         if question.action not in self.actions:
             return "Action"
-        principals = self.principals
-        if principals is not None and principals.include(question.user_id) is self.excludes_principals:
+        if not self.is_about(question.user_id):
             return "NotPrincipal" if self.excludes_principals else "Principal"
         if self._covers(question) is self.excludes_resources:
             return "NotResource" if self.excludes_resources else "Resource"
@@ -61,6 +60,11 @@ class Statement:
             if not condition.holds(question.circumstances, question.look_up):
                 return f"Condition {condition}"
         return None
+
+    def is_about(self, user_id: str) -> bool:
+        """Tell whether it is about somebody; empty: who does not say who he is."""
+        principals = self.principals
+        return principals is None or principals.include(user_id) is not self.excludes_principals
 
     def _covers(self, question: Question) -> bool:
         return any(pattern.matches(question.resource, question.look_up) for pattern in self.resources)
@@ -103,6 +107,15 @@ class Policy:
     def allows_anything(self) -> bool:
         """Tell whether any statement allows something."""
         return any(statement.effect is Effect.ALLOW for statement in self.statements)
+
+    def may_allow(self, user_id: str, actions: frozenset[str]) -> bool:
+        """Tell whether any statement allows somebody (empty: who does not say who he is) one of these actions, on something and under some conditions."""
+        return any(
+            statement.effect is Effect.ALLOW
+            and statement.is_about(user_id)
+            and not actions.isdisjoint(statement.actions)
+            for statement in self.statements
+        )
 
     def needs(self, beginning: str, action: str) -> bool:
         """Tell whether anything about an action depends on a condition key that begins so."""
