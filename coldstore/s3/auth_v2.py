@@ -13,6 +13,7 @@ from coldstore.s3.api import Target
 from coldstore.s3.errors import S3Error, shown
 from coldstore.s3.paths import Address
 from coldstore.s3.payload import SIGNED, Payload, payload_of
+from coldstore.s3.routes import subresources
 from coldstore.s3.signed_request import (
     UNSIGNED,
     Authentication,
@@ -21,7 +22,7 @@ from coldstore.s3.signed_request import (
     mismatch,
     signer,
 )
-from coldstore.s3.signing import same, signature_v2, string_to_sign_v2
+from coldstore.s3.signing import SIGNATURE_V2_SUBRESOURCES, same, signature_v2, string_to_sign_v2
 from coldstore.s3.validity import require_alive, require_recent, time_of_headers
 
 SCHEME = "AWS"
@@ -55,10 +56,12 @@ class Version2:
         """
         Verify a presigned URL.
 
-        :raise S3Error: AccessDenied, InvalidToken, InvalidAccessKeyId, SignatureDoesNotMatch; InvalidRequest where it is not accepted
+        :raise S3Error: AccessDenied, InvalidToken, InvalidAccessKeyId, SignatureDoesNotMatch; InvalidRequest where it is not accepted, or does not
+            say what is meant
         """
         if not self._accepts_urls:
             raise refused()
+        _require_covered(request.address)
         access_key, given, expires = (request.address.query.one(name) or "" for name in _PARAMETERS)
         if not (access_key and given and expires):
             raise S3Error(
@@ -134,6 +137,20 @@ class Version2:
         if payload.kind in SIGNED:
             raise S3Error("InvalidRequest", "Signed chunks need a Version 4 signature.")
         return user, payload
+
+
+def _require_covered(address: Address) -> None:
+    """
+    Refuse what whoever has a signed URL could have added to it, so that it asks for something else: of what S3 has had since Version 4 nothing is signed.
+
+    :raise S3Error: InvalidRequest
+    """
+    for name in subresources(address.target, address.query):
+        if name not in SIGNATURE_V2_SUBRESOURCES:
+            raise S3Error(
+                "InvalidRequest",
+                f"Signatures of Version 2 do not cover ?{name} in a URL. Please use AWS4-HMAC-SHA256.",
+            )
 
 
 def _resources(address: Address) -> tuple[bytes, ...]:

@@ -96,9 +96,9 @@ def route(method: str, target: Target, query: Query, headers: HeaderFields) -> O
     """
     if method == PREFLIGHT and target is not Target.SERVICE:
         return Operation.OPTIONS_OBJECT
-    subresources = _subresources(target, query)
-    if subresources:
-        operation = _named_operation(method, target, min(subresources), query)
+    named = subresources(target, query)
+    if named:
+        operation = _named_operation(method, target, min(named), query)
     else:
         operation = _plain_operation(method, target, query, headers)
     if "x-amz-copy-source" in headers:
@@ -118,10 +118,11 @@ def route(method: str, target: Target, query: Query, headers: HeaderFields) -> O
 
 def names_subresource(target: Target, query: Query) -> bool:
     """Tell whether a query names something of a bucket or an object that S3 knows, built or not."""
-    return bool(_subresources(target, query))
+    return bool(subresources(target, query))
 
 
-def _subresources(target: Target, query: Query) -> list[str]:
+def subresources(target: Target, query: Query) -> list[str]:
+    """Return the names in a query that mean something of a bucket or an object that S3 knows, built or not."""
     if not len(query):
         return []
     return [name for name in query.names() if name in BUILT[target].subresources or name in UNBUILT[target]]

@@ -7,6 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from coldstore.model.keys import Signer
+from coldstore.s3.api import BUILT, Target
 from coldstore.s3.auth import Authenticator, query_fields
 from coldstore.s3.errors import S3Error
 from coldstore.s3.fields import HeaderFields
@@ -14,6 +15,7 @@ from coldstore.s3.paths import address_of
 from coldstore.s3.payload import PayloadKind
 from coldstore.s3.signed_request import Authentication, SignedRequest
 from coldstore.s3.signing import (
+    SIGNATURE_V2_SUBRESOURCES,
     Scope,
     SigningKeys,
     canonical_request,
@@ -438,6 +440,19 @@ class VersionTwoTests(AuthTests):
         error = self.refusal("GET", self.target(int(NOW) - 1), {"host": HOST})
         self.assertEqual(error.code, "AccessDenied")
         self.assertIn("Request has expired", error.message)
+
+    def test_what_is_not_covered(self) -> None:
+        """Who has a URL does not make it ask for something else by what its signature does not cover."""
+        for path, target in (("/b/k", Target.OBJECT), ("/b", Target.BUCKET)):
+            for name in BUILT[target].subresources:
+                error = self.refusal(
+                    "GET", self.target(int(NOW) + 60, path=path) + f"&{name}", {"host": HOST}
+                )
+                if name in SIGNATURE_V2_SUBRESOURCES:
+                    self.assertEqual(error.code, "SignatureDoesNotMatch", name)
+                else:
+                    self.assertEqual(error.code, "InvalidRequest", name)
+                    self.assertIn(f"?{name} in a URL. Please use AWS4-HMAC-SHA256", error.message)
 
     def test_incomplete(self) -> None:
         """All three parameters are needed."""
