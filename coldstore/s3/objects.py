@@ -318,6 +318,9 @@ class ObjectOperations:
                 possible.append((index, item))
             except S3Error as error:
                 refused[index] = error
+        if not is_free:
+            # To judge many keys takes time, and is of no worth for another bucket of the name.
+            bucket = await self._services.still(bucket)
         done: dict[int, ObjectVersion | None] = {}
         # Who may not was refused above.
         bypass = wants_bypass(call.headers)
@@ -365,7 +368,7 @@ class ObjectOperations:
                     )
             except Conflict:
                 # Since the bucket was looked up it began to keep versions.
-                bucket = await self._services.bucket(call)
+                bucket = await self._services.still(bucket)
             else:
                 if any(found):
                     self._services.janitor_bell.ring()

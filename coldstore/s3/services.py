@@ -119,6 +119,17 @@ class Services:
         await self.authority.require(call, bucket)
         return bucket
 
+    async def still(self, bucket: Bucket) -> Bucket:
+        """
+        Return a bucket as it is now.
+
+        :raise NoSuchBucket: it has gone, even if there is another of its name
+        """
+        found = await self.store.bucket(bucket.name)
+        if found.bucket_uid != bucket.bucket_uid:
+            raise NoSuchBucket(bucket.name)
+        return found
+
     async def document(
         self,
         call: Call,
@@ -137,8 +148,7 @@ class Services:
         :raise NoSuchBucket: the bucket has gone
         """
         document = await call.body.read_document(limit_bytes, requires_digest=requires_digest)
-        if (await self.bucket(call)).bucket_uid != bucket.bucket_uid:
-            raise NoSuchBucket(bucket.name)
+        await self.authority.require(call, await self.still(bucket))
         return document
 
     async def lifecycle(self, bucket: Bucket) -> LifecycleRules | None:

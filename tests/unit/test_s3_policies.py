@@ -4,9 +4,11 @@ import hashlib
 from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from coldstore.s3.authorise import Authority
 from coldstore.s3.policies import parse_access_block
 from coldstore.s3.xml import MalformedDocument
 from tests.unit.policy_rig import ARN, EVERYBODY, TO_BOB, PolicyRig, policy, statement
@@ -538,11 +540,31 @@ class SlowDocumentTests(PolicyCase):
             ("POST", "/shop?delete", deletion),
         ):
             self.assert_ok(self.said("bob", "PUT", "/shop"))
-            self.assert_denied(self.sent_late("bob", method, target, document, handed_over))
+            answer = self.sent_late("bob", method, target, document, handed_over)
+            self.assertEqual((answer.status, answer.code), (404, "NoSuchBucket"))
             self.assert_ok(self.said("alice", "GET", "/shop/k"))
             self.assert_denied(self.said("bob", "GET", "/shop/k"))
             self.assert_ok(self.said("alice", "DELETE", "/shop/k"))
             self.assert_ok(self.said("alice", "DELETE", "/shop"))
+
+    def test_many_keys(self) -> None:
+        """It takes time to judge many keys, and meanwhile as much can happen."""
+        nothing = policy(statement("s3:GetObject", "arn:aws:s3:::shop/none", **TO_BOB))
+        self.assert_ok(self.said("bob", "PUT", "/shop"))
+        self.assert_ok(self.said("bob", "PUT", "/shop?policy", nothing))
+        judge = Authority.require_deletion
+
+        async def judge_slowly(authority: Authority, *asked: Any) -> None:
+            await judge(authority, *asked)
+            self.assert_ok(self.said("bob", "DELETE", "/shop"))
+            self.assert_ok(self.said("alice", "PUT", "/shop"))
+            self.assert_ok(self.said("alice", "PUT", "/shop/k", b"x"))
+
+        self.patch(Authority, "require_deletion", judge_slowly)
+        document = b"<Delete><Object><Key>k</Key></Object></Delete>"
+        answer = self.said("bob", "POST", "/shop?delete", document, content_md5=_md5(document))
+        self.assertEqual((answer.status, answer.code), (404, "NoSuchBucket"))
+        self.assert_ok(self.said("alice", "GET", "/shop/k"))
 
     def test_bucket_made_anew(self) -> None:
         """What was meant for a bucket that is gone is not done to the next one of its owner."""
