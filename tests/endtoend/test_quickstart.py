@@ -90,7 +90,7 @@ class QuickstartTests(SynchronousTestCase):
             for step in steps:
                 self.assertRegex(said, rf"drive [01], A0000\dL\d: {step}")
             self.assertRegex(
-                said, r"Summary: 3 objects in \d+ bundles?, 256\.0 MiB.*, \d+ mounts?, \d+ seconds"
+                said, r"Summary: 3 objects in \d+ bundles?, 256\.\d MiB.*, \d+ mounts?, \d+ seconds"
             )
             self.assertRegex(said, r"main: A0000\dL\d, vault: A0000\dL\d")
             self.assert_clean_log()
