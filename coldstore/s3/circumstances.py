@@ -104,7 +104,8 @@ class RequestCircumstances(NamedTuple):
         if header is not None:
             value = self.field(header)
         elif key in _OF_LISTINGS:
-            value = self.call.query.one(_OF_LISTINGS[key])
+            # Of a request about an object these words mean nothing, whatever they say.
+            value = self.call.query.one(_OF_LISTINGS[key]) if self.call.key is None else None
         else:
             ask = _ASKED.get(key)
             value = None if ask is None else ask(self)

@@ -221,6 +221,17 @@ class SharingTests(PolicyCase):
             self.assertEqual(self.said(name, "GET", "/photos/none").code, "NoSuchKey")
         self.assertEqual(self.said(None, "GET", "/none/none").code, "NoSuchBucket")
 
+    def test_keys_that_are_not_there_below_a_prefix(self) -> None:
+        """Who may list what is below a prefix learns nothing of other keys by naming it in a request that lists nothing."""
+        below = {"StringLike": {"s3:prefix": "tmp/*"}}
+        self.rig.set_policy(
+            statement("s3:GetObject", **EVERYBODY),
+            statement("s3:ListBucket", ARN, Condition=below, **EVERYBODY),
+        )
+        self.assert_ok(self.said("bob", "GET", "/photos?prefix=tmp/"))
+        for target in ("/photos/none", "/photos/none?prefix=tmp/"):
+            self.assert_denied(self.said("bob", "GET", target), "s3:ListBucket")
+
     def test_writing(self) -> None:
         """What others write is the owner's, and takes what else they want it to have."""
         self.rig.set_policy(statement("s3:PutObject", **EVERYBODY))
