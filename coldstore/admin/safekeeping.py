@@ -10,6 +10,7 @@ from typing import Any
 
 from coldstore.admin.client import Client, Refused
 from coldstore.util.accounts import account_name
+from coldstore.util.folders import sync_folder
 from coldstore.util.tables import table
 
 ACTIONS = ("data", "rotate-data", "export", "import")
@@ -83,6 +84,7 @@ def _export(client: Client, options: argparse.Namespace) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
+        sync_folder(path.parent)
         if path.read_text("ascii") != text or (word is not None and _opened(text, word) != plain):
             raise Refused(f"{path} does not give back what was written to it: use another disk")
     except BaseException as error:

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from coldstore.interfaces.keyring import KeyFileFault
 from coldstore.keys.sealing import MasterSecret
+from coldstore.util.folders import sync_folder
 
 MARK = "coldstore-master-key-1"
 TEXT_MAX = 4096
@@ -143,8 +144,4 @@ def write_durably(path: Path, text: str) -> None:
         file.flush()
         os.fsync(descriptor)
     os.rename(beside, path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)

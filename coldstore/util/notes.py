@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from coldstore.util.folders import sync_folder
+
 
 def noted(path: Path) -> str:
     """
@@ -27,8 +29,4 @@ def note(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.rename(beside, path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)

@@ -73,6 +73,20 @@ class DataKeyCommandTests(CommandCase):
         self.assertEqual((status, self.path.read_text()), (1, text))
         self.assertIn("cannot be made", complaint)
 
+    def test_export_is_durable(self) -> None:
+        """The file and its name are on the disk before keys count as exported."""
+        self.with_keys()
+        synced: list[int] = []
+        sync = os.fsync
+
+        def noting(descriptor: int) -> None:
+            synced.append(os.fstat(descriptor).st_ino)
+            sync(descriptor)
+
+        self.patch(os, "fsync", noting)
+        self.output("keys", "export", str(self.path))
+        self.assertEqual(synced, [self.path.stat().st_ino, self.path.parent.stat().st_ino])
+
     def test_export_that_fails(self) -> None:
         """Nothing is left of it, and keys do not count as exported."""
         status, _, complaint = self.run_command("keys", "export", str(self.path))

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 
 from coldstore.metadata.portable.lines import DumpDamaged
+from coldstore.util.folders import sync_folder
 
 LEVEL = 3
 """Of gzip: 6 takes twice the time for a tenth less."""
@@ -77,11 +78,7 @@ class PackedFile:
             raise FileExistsError(EEXIST, "another dump is being written to the same file", str(self._path))
         os.rename(self._partial, self._path)
         self._is_published = True
-        folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(self._path.parent)
 
     @contextmanager
     def _named(self) -> Iterator[None]:
